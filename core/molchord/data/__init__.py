@@ -1,0 +1,1 @@
+"""The data set on disk: format, import, splits, derived measurements, batches."""

@@ -1,0 +1,48 @@
+"""The three hooks that a plugin may implement; each takes nothing and returns a list of records."""
+
+from __future__ import annotations
+
+import pluggy
+
+from molchord.api import EncoderRecord, LossRecord, ModalityRecord
+
+hookspec = pluggy.HookspecMarker("molchord")
+
+
+@hookspec
+def molchord_modalities() -> list[ModalityRecord]:  # type: ignore[empty-body]
+    """Return the modalities that this package provides.
+
+    Example:
+        ```python
+        @hookimpl
+        def molchord_modalities():
+            return [ModalityRecord(name="nmr", summary="NMR peak lists", api=1, ...)]
+        ```
+    """
+
+
+@hookspec
+def molchord_encoders() -> list[EncoderRecord]:  # type: ignore[empty-body]
+    """Return the encoders that this package provides.
+
+    Example:
+        ```python
+        @hookimpl
+        def molchord_encoders():
+            return [EncoderRecord(name="mlp", summary="multilayer perceptron", api=1, ...)]
+        ```
+    """
+
+
+@hookspec
+def molchord_losses() -> list[LossRecord]:  # type: ignore[empty-body]
+    """Return the losses that this package provides.
+
+    Example:
+        ```python
+        @hookimpl
+        def molchord_losses():
+            return [LossRecord(name="triplet", summary="triplet margin loss", api=1, ...)]
+        ```
+    """

@@ -1,0 +1,1 @@
+"""Built-in encoders: records and configurations here, networks in the modules beside."""

@@ -1,0 +1,1 @@
+"""Built-in losses: records and configurations here, the mathematics in the modules beside."""

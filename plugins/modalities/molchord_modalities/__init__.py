@@ -1,0 +1,1 @@
+"""Built-in modalities: records and configurations here, readers and transforms in the modules beside."""
