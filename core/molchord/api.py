@@ -463,8 +463,8 @@ class Modality(Protocol):
         """Say whether this file names itself as one of this modality (array names, data type, header)."""
         ...
 
-    def read(self, path: Path) -> Iterator[Reading]:
-        """Yield every entry of a file; a bad entry raises `SampleError` only after the good ones of its block.
+    def read(self, path: Path) -> Iterator[Reading | SampleError]:
+        """Yield every entry of a file; one bad entry is yielded as a `SampleError`, and the next ones go on.
 
         Raises:
             SampleError: The file as a whole cannot be read.
@@ -619,6 +619,7 @@ class ModalityRecord:
         config: Its pydantic model.
         spec: ``spec(config, kind)``, torch-free.
         build: ``build(config, kind)`` returns a `Modality`.
+        derives: What `build` returns is a `Derives` too, so that this modality can be the candidate.
         adapt: ``adapt(config, needs)`` fills defaults that hang on what the encoder needs; None: nothing to fill.
         config_version: Raised when old saved configs no longer validate.
         migrate_config: ``migrate_config(config, from_version)`` for saved configs of older versions.
@@ -632,6 +633,7 @@ class ModalityRecord:
     config: type[BaseModel]
     spec: Callable[[Any, str], Spec]
     build: Callable[[Any, str], Modality]
+    derives: bool = False
     adapt: Callable[[Any, tuple[str, ...]], Any] | None = None
     config_version: int = 1
     migrate_config: Callable[[Mapping[str, Any], int], Mapping[str, Any]] | None = None

@@ -1,0 +1,87 @@
+"""The parts of a model graph that belong to the engine itself: projection heads and training. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import Field, model_validator
+
+from molchord.api import Config
+
+PositiveFloat = Annotated[float, Gt(0)]
+Rates = float | Mapping[str, Annotated[float, Ge(0)]]
+
+
+class HeadConfig(Config):
+    """Projection head of a tower, from the encoder's width to `embedding_dim`.
+
+    Two layers are VibraCLIP's head (Rocabert-Oriols et al. 2025, "Projection heads"): linear, GELU, linear, residual
+    from the first linear layer, layer norm. One layer is a plain linear map.
+    """
+
+    layers: Literal[1, 2] = Field(2, description="1: linear; 2: linear, GELU, linear with a residual")
+    bias: bool = Field(True, description="bias of the first linear layer")
+    dropout: Annotated[float, Ge(0), Lt(1)] = Field(0.0, description="dropout before the residual")
+    layer_norm: bool = Field(True, description="layer norm of the output")
+
+
+class OptimizerConfig(Config):
+    """AdamW (Loshchilov and Hutter 2019); rates a part by dotted path, the longest matching path wins."""
+
+    lr: Rates = Field(4e-4, description="learning rate, or {default: ..., PART: ...}")
+    weight_decay: Rates = Field(0.01, description="weight decay, or {default: ..., PART: ...}")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's betas")
+
+    @model_validator(mode="after")
+    def _defaults(self) -> Self:
+        for name in ("lr", "weight_decay"):
+            value = getattr(self, name)
+            if isinstance(value, Mapping) and "default" not in value:
+                raise ValueError(f"`{name}` by part needs a `default`")
+        return self
+
+
+class ScheduleConfig(Config):
+    """Learning-rate schedule over the whole training, after a linear warm-up."""
+
+    use: Literal["constant", "cosine", "plateau"] = Field("cosine", description="shape after the warm-up")
+    warmup: Annotated[float, Ge(0)] = Field(1.0, description="linear warm-up in epochs")
+    factor: Annotated[float, Gt(0), Lt(1)] = Field(0.1, description="plateau: what the rate is multiplied by")
+    patience: Annotated[int, Ge(0)] = Field(5, description="plateau: epochs without improvement before a cut")
+    minimum: Annotated[float, Ge(0)] = Field(1e-6, description="lowest learning rate")
+
+
+class StoppingConfig(Config):
+    """Which validation figure chooses the best weights, and when to stop."""
+
+    metric: Literal["blind_mrr", "loss"] = Field("blind_mrr", description="validation figure")
+    patience: Annotated[int, Ge(1)] | None = Field(None, description="evaluations without a better figure; none: never")
+    every: Annotated[int, Ge(1)] = Field(1, description="epochs between validations")
+    pool: Literal["val", "all"] = Field("val", description="candidates of blind_mrr: validation structures, or all")
+
+
+class TrainConfig(Config):
+    """How a model graph is trained."""
+
+    batch_size: Annotated[int, Ge(1)] = Field(128, description="molecules a batch")
+    epochs: Annotated[int, Ge(1)] = Field(100, description="passes over the training molecules")
+    optimizer: OptimizerConfig = Field(OptimizerConfig(), description="AdamW")
+    schedule: ScheduleConfig = Field(ScheduleConfig(), description="learning-rate schedule")
+    clip_norm: PositiveFloat | None = Field(1.0, description="gradient norm limit; none: no clipping")
+    accumulate: Annotated[int, Ge(1)] = Field(1, description="batches a step")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 autocast on a GPU, else fp32")
+    ema: Annotated[float, Gt(0), Lt(1)] | None = Field(None, description="decay of the weights' moving average")
+    stopping: StoppingConfig = Field(StoppingConfig(), description="validation figure and early stopping")
+    modality_dropout: Annotated[float, Ge(0), Lt(1)] = Field(
+        0.0, description="chance that a present measurement is hidden in a step (never the last one, nor the candidate)"
+    )
+    anchor_dropout: Annotated[float, Ge(0), Le(1)] = Field(0.5, description="chance that the anchors are hidden")
+    sampling: Mapping[str, Mapping[str, Mapping[str, Annotated[float, Ge(0)]]]] = Field(
+        {}, description="weights a modality, column and value, such as {MODALITY: {origin: {measured: 3.0}}}"
+    )
+    freeze: tuple[str, ...] = Field((), description="parts that are not trained")
+    init: Mapping[str, str] = Field({}, description="parts taken from another run, {PART: RUN#PART}")
+    workers: Annotated[int, Ge(0)] | None = Field(None, description="loader processes; none: chosen by the machine")
+    deterministic: bool = Field(False, description="ask torch for deterministic algorithms")
