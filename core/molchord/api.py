@@ -1,8 +1,7 @@
 """All that a plugin author imports: records, declarations, protocols, batches and their collates.
 
 Nothing here imports torch, numpy or rdkit at module level, so a plugin package that holds only records stays light.
-Shapes: `b` molecules of a batch that have the modality, `n` atoms or peaks, `e` directed bonds, `c` channels or
-conformers, `p` points, `d` embedding size.
+Shapes: `b` molecules of a batch, `d` embedding size.
 """
 
 from __future__ import annotations
@@ -10,11 +9,40 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import pluggy
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
+from molchord.batches import (
+    GraphBatch,
+    GraphSample,
+    Measurement,
+    Molecule,
+    PeaksBatch,
+    PeaksSample,
+    Reading,
+    SpectrumBatch,
+    SpectrumSample,
+    VectorBatch,
+    VectorSample,
+    collate_graphs,
+    collate_peaks,
+    collate_spectra,
+    collate_vectors,
+)
+from molchord.declarations import (
+    Array,
+    Category,
+    Column,
+    GraphSpec,
+    PeaksSpec,
+    Real,
+    Spec,
+    SpectrumSpec,
+    Stores,
+    VectorSpec,
+)
 from molchord.errors import SampleError, did_you_mean
 
 if TYPE_CHECKING:
@@ -22,7 +50,6 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
     from torch import Tensor
-    from torch_geometric.data import Batch as PygBatch
 
 __all__ = [
     "API_VERSION",
@@ -70,12 +97,10 @@ __all__ = [
     "collate_vectors",
     "hookimpl",
 ]
-
 API_VERSION = 1
 """The plugin API this release speaks; a record carries the literal number it was written for."""
 
 hookimpl = pluggy.HookimplMarker("molchord")
-
 
 # --- configuration ---------------------------------------------------------------------------------------------------
 
@@ -98,359 +123,6 @@ def _in_graph(name: str, info: ValidationInfo) -> str:
 
 ModalityName = Annotated[str, AfterValidator(_in_graph)]
 """A config field of this type must name a modality of the model graph it stands in."""
-
-
-# --- declarations ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Real:
-    """A number in `unit`; missing is NaN."""
-
-    unit: str
-
-
-@dataclass(frozen=True)
-class Category:
-    """One of `values`; code 0 is missing or unknown, code i is ``values[i - 1]``. Stored as text.
-
-    In a modality's `Stores`, an empty tuple admits any text.
-    """
-
-    values: tuple[str, ...] = ()
-
-    def code(self, value: object) -> int:
-        """Return the code of a value; 0 where it is missing or not among `values`.
-
-        Example:
-            >>> Category(("positive", "negative")).code("negative"), Category(("positive",)).code(None)
-            (2, 0)
-        """
-        return self.values.index(value) + 1 if value in self.values else 0
-
-
-Column: TypeAlias = Real | Category
-
-
-@dataclass(frozen=True, kw_only=True)
-class Array:
-    """One stored array of a measurement.
-
-    Attributes:
-        unit: Physical unit, ``"1"`` where there is none.
-        axis: Name of the ragged leading axis; arrays of one axis have the same length in one measurement. None: the
-            array has exactly `shape` in every measurement.
-        shape: Trailing shape behind the ragged axis.
-        dtype: Type that `transform` is handed (what lies on disk may be narrower and is converted on reading).
-    """
-
-    unit: str
-    axis: str | None = None
-    shape: tuple[int, ...] = ()
-    dtype: str = "float32"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stores:
-    """What a measurement of a modality holds on disk.
-
-    Attributes:
-        arrays: Arrays by name; one that a measurement lacks is stored with length 0 on its ragged axis.
-        columns: Metadata by name; the column ``origin`` ("measured" or "computed") is always there and not listed.
-    """
-
-    arrays: Mapping[str, Array]
-    columns: Mapping[str, Column] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpectrumSpec:
-    """Kind ``spectrum1d``: `channels` curves on one grid of `points` positions in `unit`."""
-
-    unit: str
-    points: int
-    channels: int = 1
-    whole: Mapping[str, Column] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PeaksSpec:
-    """Kind ``peaks``: a set of peaks at positions in `unit`, with columns a peak and columns of the whole spectrum."""
-
-    unit: str
-    peak: Mapping[str, Column]
-    whole: Mapping[str, Column] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class GraphSpec:
-    """Kind ``graph``: atoms and bonds; `conformers` positions an atom in angstrom where `positions` is true."""
-
-    positions: bool = False
-    conformers: int = 1
-    atom: Mapping[str, Column] = field(default_factory=dict)
-    bond: Mapping[str, Column] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class VectorSpec:
-    """Kind ``vector``: `size` numbers in `unit`."""
-
-    size: int
-    unit: str
-
-
-Spec: TypeAlias = Any
-"""One of the four specs above, or a third party's own frozen dataclass for its own kind ``dist:kind``."""
-
-
-# --- measurements ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """One spectrum (or other representation) of one molecule, in the units its modality declares.
-
-    Attributes:
-        arrays: numpy arrays by name, as in `Stores.arrays`; a missing name means length 0.
-        columns: Metadata by name (float, text or None), as in `Stores.columns`; ``origin`` is "measured" or "computed".
-    """
-
-    arrays: Mapping[str, NDArray[Any]]
-    columns: Mapping[str, float | str | None] = field(default_factory=dict)
-
-    @property
-    def origin(self) -> str:
-        """Return "measured" or "computed"; "measured" where nothing is said."""
-        return str(self.columns.get("origin") or "measured")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Molecule:
-    """What `derive`, `features` and `example` get.
-
-    Attributes:
-        key14: First block of the InChIKey.
-        smiles: Canonical SMILES without stereo.
-        formula: Hill formula.
-        exact_mass: Monoisotopic mass in Da.
-        stored: A stored measurement of the deriving modality for this molecule, if the data set holds one.
-    """
-
-    key14: str
-    smiles: str
-    formula: str
-    exact_mass: float
-    stored: Measurement | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """One entry of a file: the measurement, the molecule's SMILES if the file says, and where it stood."""
-
-    measurement: Measurement
-    smiles: str | None
-    location: str
-
-
-# --- batches of the core kinds ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class GraphSample:
-    """One molecular graph, as numpy arrays.
-
-    Attributes:
-        elements: (n,) atomic numbers.
-        bonds: (2, e) atom indices, every bond in both directions.
-        atom: Columns of the spec, each (n,): float, or integer codes.
-        bond: Columns of the spec, each (e,).
-        positions: (n, c, 3) in angstrom for c conformers, or None.
-    """
-
-    elements: NDArray[np.integer[Any]]
-    bonds: NDArray[np.integer[Any]]
-    atom: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    bond: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    positions: NDArray[np.floating[Any]] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class GraphBatch:
-    """Graphs of b molecules laid end to end.
-
-    Attributes:
-        size: Number of molecules b (a Python int, so that it costs no device synchronisation).
-        elements: (n,) int64 atomic numbers.
-        graph: (n,) int64 row in the batch of each atom, ascending.
-        bonds: (2, e) int64, both directions.
-        atom: Columns a (n,): float32 (Real) or int64 codes (Category).
-        bond: Columns a (e,).
-        positions: (n, c, 3) float32 angstrom, or None.
-    """
-
-    size: int
-    elements: Tensor
-    graph: Tensor
-    bonds: Tensor
-    atom: Mapping[str, Tensor] = field(default_factory=dict)
-    bond: Mapping[str, Tensor] = field(default_factory=dict)
-    positions: Tensor | None = None
-
-    def to_pyg(self) -> PygBatch:
-        """Return a torch-geometric Batch: z, x (columns stacked), edge_index, edge_attr, pos (first conformer)."""
-        import torch
-        from torch_geometric.data import Batch
-
-        def stacked(columns: Mapping[str, Tensor]) -> Tensor | None:
-            return torch.stack([c.float() for c in columns.values()], dim=1) if columns else None
-
-        out = Batch(
-            z=self.elements,
-            x=stacked(self.atom),
-            edge_index=self.bonds,
-            edge_attr=stacked(self.bond),
-            pos=None if self.positions is None else self.positions[:, 0],
-            batch=self.graph,
-        )
-        out._num_graphs = self.size
-        return out
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpectrumSample:
-    """One spectrum on the grid: values (c, p), observed (p,) bool (None: all observed), whole columns."""
-
-    values: NDArray[np.floating[Any]]
-    observed: NDArray[np.bool_] | None = None
-    whole: Mapping[str, float | int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpectrumBatch:
-    """Spectra of b molecules: values (b, c, p) float32, observed (b, p) bool, whole columns (b,)."""
-
-    values: Tensor
-    observed: Tensor
-    whole: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PeaksSample:
-    """One peak list: peak columns (n,), whole columns as scalars (float for Real, int code for Category)."""
-
-    peak: Mapping[str, NDArray[Any]]
-    whole: Mapping[str, float | int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PeaksBatch:
-    """Peak lists of b molecules, padded: peak columns (b, n), mask (b, n) true at real peaks, whole columns (b,)."""
-
-    peak: Mapping[str, Tensor]
-    mask: Tensor
-    whole: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class VectorSample:
-    """One vector: values (size,)."""
-
-    values: NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class VectorBatch:
-    """Vectors of b molecules: values (b, size) float32."""
-
-    values: Tensor
-
-
-def _column(values: Sequence[Any], like: Column) -> Tensor:
-    import torch
-
-    return torch.tensor(list(values), dtype=torch.float32 if isinstance(like, Real) else torch.int64)
-
-
-def collate_graphs(samples: Sequence[GraphSample], spec: GraphSpec) -> GraphBatch:
-    """Lay graphs end to end; works for no samples too."""
-    import numpy as np
-    import torch
-
-    sizes = np.array([len(s.elements) for s in samples], dtype=np.int64)
-    starts = np.cumsum(sizes) - sizes
-
-    def joined(parts: list[Any], trailing: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        if not parts:
-            return torch.zeros((0, *trailing), dtype=dtype)
-        return torch.from_numpy(np.concatenate(parts)).to(dtype)
-
-    def columns(which: str, declared: Mapping[str, Column]) -> dict[str, Tensor]:
-        kinds = {name: torch.float32 if isinstance(c, Real) else torch.int64 for name, c in declared.items()}
-        return {name: joined([getattr(s, which)[name] for s in samples], (), dtype) for name, dtype in kinds.items()}
-
-    bonds = joined([s.bonds.reshape(2, -1).T + start for s, start in zip(samples, starts, strict=True)], (2,), torch.int64)
-    positions = None
-    if spec.positions:
-        positions = joined([s.positions for s in samples], (spec.conformers, 3), torch.float32)
-    return GraphBatch(
-        size=len(samples),
-        elements=joined([s.elements for s in samples], (), torch.int64),
-        graph=torch.from_numpy(np.repeat(np.arange(len(samples), dtype=np.int64), sizes)),
-        bonds=bonds.T.contiguous(),
-        atom=columns("atom", spec.atom),
-        bond=columns("bond", spec.bond),
-        positions=positions,
-    )
-
-
-def collate_spectra(samples: Sequence[SpectrumSample], spec: SpectrumSpec) -> SpectrumBatch:
-    """Stack spectra of one grid; works for no samples too."""
-    import numpy as np
-    import torch
-
-    values = np.zeros((len(samples), spec.channels, spec.points), dtype=np.float32)
-    observed = np.ones((len(samples), spec.points), dtype=bool)
-    for i, sample in enumerate(samples):
-        values[i] = sample.values
-        if sample.observed is not None:
-            observed[i] = sample.observed
-    return SpectrumBatch(
-        values=torch.from_numpy(values),
-        observed=torch.from_numpy(observed),
-        whole={name: _column([s.whole[name] for s in samples], c) for name, c in spec.whole.items()},
-    )
-
-
-def collate_peaks(samples: Sequence[PeaksSample], spec: PeaksSpec) -> PeaksBatch:
-    """Pad peak lists to the longest; works for no samples and for empty lists."""
-    import torch
-
-    lengths = [len(next(iter(s.peak.values()))) for s in samples]
-    longest = max(lengths, default=0)
-    mask = torch.arange(longest)[None, :] < torch.tensor(lengths, dtype=torch.int64)[:, None]
-    peak = {}
-    for name, column in spec.peak.items():
-        padded = torch.zeros((len(samples), longest), dtype=torch.float32 if isinstance(column, Real) else torch.int64)
-        for i, sample in enumerate(samples):
-            padded[i, : lengths[i]] = torch.as_tensor(sample.peak[name])
-        peak[name] = padded
-    return PeaksBatch(
-        peak=peak,
-        mask=mask,
-        whole={name: _column([s.whole[name] for s in samples], c) for name, c in spec.whole.items()},
-    )
-
-
-def collate_vectors(samples: Sequence[VectorSample], spec: VectorSpec) -> VectorBatch:
-    """Stack vectors; works for no samples too."""
-    import numpy as np
-    import torch
-
-    values = np.zeros((len(samples), spec.size), dtype=np.float32)
-    for i, sample in enumerate(samples):
-        values[i] = sample.values
-    return VectorBatch(values=torch.from_numpy(values))
 
 
 # --- what `build` returns --------------------------------------------------------------------------------------------

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Sequence
 
 
 class MolchordError(Exception):
-    """Base of all errors that a user's input can cause."""
+    """Base of all errors that a user's input can cause; `status` is the exit status of the command line."""
+
+    status = 2
 
 
 class GraphError(MolchordError):
@@ -35,6 +37,18 @@ class DataError(MolchordError):
 
 class RunError(MolchordError):
     """A run folder cannot be loaded, resumed or extended."""
+
+
+class TrainingStopped(MolchordError):
+    """Ctrl-C ended a training; its state is saved."""
+
+    status = 130
+
+    def __init__(self, run: object, epoch: int, step: int) -> None:
+        super().__init__(
+            f"training stopped in epoch {epoch + 1} after step {step}; all is saved, "
+            f"go on with: molchord train --resume {run}"
+        )
 
 
 class QueryError(MolchordError):

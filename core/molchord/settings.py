@@ -82,6 +82,7 @@ class TrainConfig(Config):
         {}, description="weights a modality, column and value, such as {MODALITY: {origin: {measured: 3.0}}}"
     )
     freeze: tuple[str, ...] = Field((), description="parts that are not trained")
+    free: tuple[str, ...] = Field((), description="if given, only these parts are trained")
     init: Mapping[str, str] = Field({}, description="parts taken from another run, {PART: RUN#PART}")
     workers: Annotated[int, Ge(0)] | None = Field(None, description="loader processes; none: chosen by the machine")
     deterministic: bool = Field(False, description="ask torch for deterministic algorithms")

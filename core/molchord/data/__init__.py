@@ -1,1 +1,1 @@
-"""The data set on disk: format, import, splits, derived measurements, batches."""
+"""The data set on disk: import, measurements, splits, derived measurements, batches."""

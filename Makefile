@@ -1,0 +1,57 @@
+# Where torch comes from: an extra package index. The default is PyTorch's CPU build; for a GPU give
+# https://download.pytorch.org/whl/cu130; empty leaves it to the machine's own pip configuration.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+PYTHON ?= python3
+# Processes that run the tests.
+JOBS ?= auto
+
+BIN := .venv/bin
+RUN := runs/demo
+LIBRARY := runs/demo-library
+INSTALLED := .venv/.installed
+
+.PHONY: demo test lint test-wheel clean
+
+demo: $(RUN)/report.html $(LIBRARY)/manifest.json
+	@echo
+	@echo "An unknown sample, from its spectra alone (examples/unknown):"
+	@$(BIN)/molchord search $(RUN) $(LIBRARY) --ir examples/unknown/ir.csv --raman examples/unknown/raman.csv \
+		--msms examples/unknown/msms.mgf --k 5
+	@echo
+	@echo "The answer is in examples/unknown/README.md. The run is in $(RUN), the report in $(RUN)/report.html."
+	@echo "Three commands to try next:"
+	@echo "  $(BIN)/molchord search $(RUN) $(LIBRARY) --raman examples/unknown/raman.csv --mass 137.0477 --ppm 10"
+	@echo "  $(BIN)/molchord graph check --explain recipes/demo.yaml"
+	@echo "  $(BIN)/molchord plugins list"
+
+# A training that was interrupted goes on where it stopped.
+$(RUN)/report.html: $(INSTALLED)
+	@if [ -e $(RUN)/checkpoints/last.safetensors ]; then $(BIN)/molchord train --resume $(RUN); \
+		else $(BIN)/molchord train recipes/demo.yaml --data datasets/demo --out $(RUN); fi
+	@$(BIN)/molchord evaluate $(RUN) --pool test --pool all
+
+$(LIBRARY)/manifest.json: $(RUN)/report.html
+	@$(BIN)/molchord embed $(RUN) datasets/demo --out $(LIBRARY) --force
+
+test: $(INSTALLED)
+	$(BIN)/pytest -n $(JOBS) --cov --cov-report=term:skip-covered --cov-fail-under=90 -q
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell core plugins tests recipes datasets/*.py docs *.md
+
+# The same wheel test with the package index in reach: everything is fetched into an empty environment.
+test-wheel: $(INSTALLED)
+	rm -rf dist && $(BIN)/python -m build --no-isolation && $(PYTHON) -m venv dist/venv
+	dist/venv/bin/pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) dist/*.whl
+	cd dist && venv/bin/molchord plugins check
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --retries 1 \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+clean:
+	rm -rf .venv runs dist datasets/*/derived

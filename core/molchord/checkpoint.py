@@ -1,0 +1,210 @@
+"""The run folder: graph, weights, manifest, and the training state for an exact resume. Nothing is pickled.
+
+Layout: ``graph.yaml`` (resolved), ``model.safetensors`` (best weights), ``manifest.json``, ``metrics.jsonl``,
+``checkpoints/last.safetensors``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from molchord.errors import OutputExistsError, RunError
+
+FORMAT = 1
+"""Version of the run folder's format."""
+
+
+class PluginStamp(BaseModel):
+    """Which plugin, of which distribution and version, a run was trained with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    type: str
+    version: str
+    config_version: int
+
+
+class RunManifest(BaseModel):
+    """What a run folder says of itself.
+
+    Attributes:
+        format: Version of the folder's format.
+        molchord: Version that trained it.
+        commit: Commit of the working tree that trained it, where there was one.
+        plugins: Stamp of every plugin by ``dist:name``.
+        specs: Kind and spec of every modality, as the encoder got them.
+        data: Folder of the training data and the sha256 of its manifest.
+        fitted: State of the modalities that were fitted on the training set.
+        molecules: Training molecules, and how many have each modality and pair.
+        best: Epoch and figure of the saved weights.
+        tau: Temperature of each spectrum against the candidate, for the geometric mean.
+        beta: Confidence factor for each number of spectra, fitted on validation queries.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    format: int = FORMAT
+    molchord: str
+    commit: str | None = None
+    device: str
+    plugins: dict[str, PluginStamp]
+    specs: dict[str, dict[str, Any]]
+    data: dict[str, str]
+    fitted: dict[str, dict[str, Any]] = {}
+    molecules: dict[str, int] = {}
+    best: dict[str, float] = {}
+    tau: dict[str, float] = {}
+    beta: dict[int, float] = {}
+
+
+class NewFolder(AbstractContextManager[Path]):
+    """A folder that appears at `path` only when it is complete.
+
+    Within the ``with`` block it is a hidden sibling; on success it takes its name (replacing an older folder where
+    `force` is set), on an error it is removed.
+
+    Args:
+        path: Where the folder is to appear.
+        force: Replace what is there.
+
+    Raises:
+        OutputExistsError: `path` exists and `force` is not set.
+    """
+
+    def __init__(self, path: Path, *, force: bool = False) -> None:
+        check_output(path, force=force)
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+
+    def __enter__(self) -> Path:
+        return self._work
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            shutil.rmtree(self._work, ignore_errors=True)
+            return
+        self._work.chmod(0o755)
+        if self._path.exists():
+            shutil.rmtree(self._path)
+        self._work.rename(self._path)
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """Refuse an output folder that is there already, unless `force`.
+
+    Raises:
+        OutputExistsError: `path` exists and `force` is not set, or it is a file.
+    """
+    if path.is_file() or (path.exists() and not force):
+        raise OutputExistsError(path)
+
+
+def write_manifest(run: Path, manifest: RunManifest) -> None:
+    """Write a run's manifest in one step."""
+    _replace(run / "manifest.json", (manifest.model_dump_json(indent=2) + "\n").encode())
+
+
+def read_manifest(run: Path) -> RunManifest:
+    """Read a run's manifest.
+
+    Raises:
+        RunError: There is none, it is damaged, or of another format version.
+    """
+    path = run / "manifest.json"
+    if not path.is_file():
+        raise RunError(f"run {str(run)!r} has no manifest.json; give a folder that `molchord train` wrote")
+    try:
+        found = json.loads(path.read_text())
+        version = found.get("format")
+        if version != FORMAT:
+            raise RunError(f"run {str(run)!r} has format {version!r}, this molchord reads {FORMAT}; train it again")
+        return RunManifest.model_validate(found)
+    except (ValueError, AttributeError, ValidationError) as error:
+        raise RunError(f"run {str(run)!r} has a damaged manifest.json ({_first_line(error)}); train it again") from error
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors as safetensors in one step (no half-written file is ever seen at `path`)."""
+    # Tensors that share memory (views, tied weights) are refused by safetensors, hence the copies.
+    whole = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    partial = path.with_name(path.name + ".partial")
+    save_file(whole, partial, metadata=dict(metadata or {}))
+    os.replace(partial, path)
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read tensors and metadata of a safetensors file.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"weights {str(path)!r} cannot be read ({_first_line(error)}); train or copy the run again") from error
+
+
+def load_into(model: torch.nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Load a whole state dict, refusing missing, unexpected and misshapen tensors in one sentence.
+
+    Raises:
+        RunError: The tensors do not fit the model.
+    """
+    try:
+        model.load_state_dict(dict(tensors), strict=True)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
+        raise RunError(f"{what} does not fit the model graph: {lines[0]}; use the graph it was trained with") from error
+
+
+def initialise(model: torch.nn.Module, sources: Mapping[str, str]) -> None:
+    """Take parts from other runs.
+
+    Args:
+        model: The model to fill.
+        sources: ``{PART: "RUN#PART"}``, dotted paths of the graph.
+
+    Raises:
+        RunError: A run or part is missing, or its shapes differ.
+    """
+    own = model.state_dict()
+    for part, source in sources.items():
+        folder, _, other = source.partition("#")
+        tensors, _ = read_weights(Path(folder) / "model.safetensors")
+        taken = {part + name[len(other) :]: t for name, t in tensors.items() if name.startswith(other + ".")}
+        wanted = {name for name in own if name.startswith(part + ".")}
+        if not taken:
+            raise RunError(f"`train.init` of {part!r}: run {folder!r} has no part {other!r}; see its graph.yaml")
+        wrong = sorted(
+            name for name in wanted | set(taken) if name not in own or name not in taken or own[name].shape != taken[name].shape
+        )
+        if wrong:
+            raise RunError(f"`train.init` of {part!r}: {source!r} differs in {wrong[0]!r}; give both parts the same configuration")
+        own.update(taken)
+    model.load_state_dict(own)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

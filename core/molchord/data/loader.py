@@ -1,0 +1,296 @@
+"""From stored measurements to batches of all modalities.
+
+A training row is a molecule; each epoch draws one measurement a modality. Every random choice derives from
+(seed, epoch, row, modality), so a batch is the same whichever worker makes it and whenever it is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from molchord.api import Derives, Modality, SampleError
+from molchord.data.derived import derive
+from molchord.data.store import DataSet, MeasurementTable
+from molchord.errors import DataError
+from molchord.graph import ModelGraph
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Measurements of b molecules.
+
+    Attributes:
+        molecule: (b,) int64 row of each molecule in the data set.
+        present: Which molecules have the modality, each (b,) bool.
+        inputs: The modality's own batch of the present molecules only, in row order.
+        anchors: (b, a) float32 known numbers of the molecules, NaN where unknown.
+        features: Per-molecule features that the loss asked for, each (b, ...).
+        failures: Measurements that could not be used: (modality, id, reason).
+    """
+
+    molecule: Tensor
+    present: dict[str, Tensor]
+    inputs: dict[str, Any]
+    anchors: Tensor
+    features: dict[str, Tensor] = field(default_factory=dict)
+    failures: tuple[tuple[str, str, str], ...] = ()
+
+
+def to_device(value: Any, device: torch.device) -> Any:
+    """Move every tensor of a tensor, mapping or dataclass to a device.
+
+    Example:
+        >>> to_device({"a": torch.ones(2), "b": 3}, torch.device("cpu"))
+        {'a': tensor([1., 1.]), 'b': 3}
+    """
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, Mapping):
+        return {key: to_device(item, device) for key, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        moved = {f.name: to_device(getattr(value, f.name), device) for f in dataclasses.fields(value)}
+        return dataclasses.replace(value, **moved)
+    return value
+
+
+def random_state(*parts: int | str) -> int:
+    """Mix numbers and names into one 63-bit seed.
+
+    Example:
+        >>> random_state(7, 0, "a") == random_state(7, 0, "a"), random_state(7, 0, "a") == random_state(7, 1, "a")
+        (True, False)
+    """
+    words = [zlib.crc32(p.encode()) if isinstance(p, str) else p for p in parts]
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class Feed:
+    """One modality of a model graph as the loader sees it: the measurements of each molecule, and their transform.
+
+    Args:
+        name: Name in the graph.
+        modality: What the plugin's `build` returned.
+        table: Stored or derived measurements.
+        selected: (k,) bool, which of them the graph's `where` admits.
+        weights: (k,) sampling weights, or None for uniform.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        modality: Modality,
+        table: MeasurementTable,
+        selected: NDArray[np.bool_] | None = None,
+        weights: NDArray[np.float64] | None = None,
+    ) -> None:
+        self.name = name
+        self.modality = modality
+        self.table = table
+        self._selected = selected
+        self._weights = weights
+
+    def choices(self, row: int) -> NDArray[np.int64]:
+        """Return the indices of a molecule's admitted measurements."""
+        indices = self.table.of(row)
+        return indices if self._selected is None else indices[self._selected[indices]]
+
+    def measurements(self) -> NDArray[np.int64]:
+        """Return the indices of all admitted measurements."""
+        indices = np.arange(len(self.table))
+        return indices if self._selected is None else indices[self._selected]
+
+    def present(self, molecules: int) -> NDArray[np.bool_]:
+        """Say which of the data set's molecules have an admitted measurement, (molecules,)."""
+        out = np.zeros(molecules, dtype=bool)
+        out[self.table.molecule[self.measurements()]] = True
+        return out
+
+    def draw(self, row: int, rng: np.random.Generator | None) -> int | None:
+        """Choose one measurement of a molecule; the first one where `rng` is None; None where there is none."""
+        indices = self.choices(row)
+        if len(indices) == 0:
+            return None
+        if rng is None or len(indices) == 1:
+            return int(indices[0])
+        if self._weights is None:
+            return int(rng.choice(indices))
+        weights = self._weights[indices]
+        return int(rng.choice(indices, p=weights / weights.sum())) if weights.sum() > 0 else None
+
+    def sample(self, index: int, rng: np.random.Generator | None) -> Any:
+        """Read and transform one measurement; raises `SampleError` where it cannot be used."""
+        return self.modality.transform(self.table.read(index), rng)
+
+
+def feeds(
+    graph: ModelGraph,
+    modalities: Mapping[str, Modality],
+    dataset: DataSet,
+    *,
+    workers: int | None = None,
+    progress: bool = False,
+) -> dict[str, Feed]:
+    """Open the measurements of every modality of a graph; those made from the molecule are derived, or read from cache.
+
+    Raises:
+        DataError: The data set holds no measurement that a modality can use.
+    """
+    out = {}
+    for name, node in graph.modalities.items():
+        modality = modalities[name]
+        if isinstance(modality, Derives):
+            table = derive(dataset, node.use, modality, node.config, workers=workers, progress=progress)
+            out[name] = Feed(name, modality, table)
+            continue
+        table = dataset.table(node.data, node.record.stores, modality)
+        selected = table.select(node.where) if node.where else None
+        if selected is not None and not selected.any():
+            raise DataError(
+                f"modality {name!r} finds no measurement in {str(dataset.path)!r} where {dict(node.where)!r}; "
+                f"change `where`, or import such measurements"
+            )
+        out[name] = Feed(name, modality, table, selected, _weights(table, graph.train.sampling.get(name)))
+    return out
+
+
+def _weights(
+    table: MeasurementTable, sampling: Mapping[str, Mapping[str, float]] | None
+) -> NDArray[np.float64] | None:
+    if not sampling:
+        return None
+    weights = np.ones(len(table))
+    for column, by_value in sampling.items():
+        weights *= np.array([by_value.get(str(value), 1.0) for value in table.column(column)])
+    return weights
+
+
+class Rows(Dataset[dict[str, Any]]):
+    """Molecules as a torch data set; an item is asked for by (epoch, row), epoch -1 meaning deterministic."""
+
+    def __init__(self, feeds: Mapping[str, Feed], seed: int) -> None:
+        self._feeds = dict(feeds)
+        self._seed = seed
+
+    def __getitem__(self, index: tuple[int, int]) -> dict[str, Any]:
+        epoch, row = index
+        samples: dict[str, Any] = {}
+        failures = []
+        for name, feed in self._feeds.items():
+            rng = None if epoch < 0 else np.random.default_rng(random_state(self._seed, epoch, row, name))
+            chosen = feed.draw(row, rng)
+            if chosen is None:
+                continue
+            try:
+                samples[name] = feed.sample(chosen, rng)
+            except SampleError as error:
+                failures.append((name, error.id, error.reason))
+        return {"row": row, "samples": samples, "failures": failures}
+
+
+class Collate:
+    """Turn items of `Rows` into a `Batch`."""
+
+    def __init__(
+        self,
+        modalities: Mapping[str, Modality],
+        anchors: NDArray[np.float32],
+        features: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        self._modalities = dict(modalities)
+        self.anchors = anchors
+        self._features = dict(features or {})
+
+    def __call__(self, items: Sequence[dict[str, Any]]) -> Batch:
+        """Collate the present samples of each modality."""
+        rows = np.array([item["row"] for item in items], dtype=np.int64)
+        present, inputs = {}, {}
+        for name, modality in self._modalities.items():
+            present[name] = torch.tensor([name in item["samples"] for item in items], dtype=torch.bool)
+            inputs[name] = modality.collate([item["samples"][name] for item in items if name in item["samples"]])
+        return Batch(
+            molecule=torch.from_numpy(rows),
+            present=present,
+            inputs=inputs,
+            anchors=torch.from_numpy(np.ascontiguousarray(self.anchors[rows])),
+            features={name: torch.from_numpy(np.array(values[rows])) for name, values in self._features.items()},
+            failures=tuple(failure for item in items for failure in item["failures"]),
+        )
+
+
+class Batches:
+    """Batches of a set of molecules, epoch by epoch.
+
+    Args:
+        feeds: Feeds by modality name.
+        collate: Makes a batch of items.
+        rows: Molecules to go through.
+        batch_size: Molecules a batch.
+        seed: Seed of the order and of every draw.
+        workers: Loader processes.
+        shuffle: Draw a new order and new measurements each epoch; False: rows in order, first measurements.
+    """
+
+    def __init__(
+        self,
+        feeds: Mapping[str, Feed],
+        collate: Callable[[Sequence[dict[str, Any]]], Batch],
+        rows: NDArray[np.int64],
+        *,
+        batch_size: int,
+        seed: int,
+        workers: int = 0,
+        shuffle: bool = True,
+    ) -> None:
+        self._rows = rows
+        self._size = batch_size
+        self._seed = seed
+        self._shuffle = shuffle
+        self._sampler = _Order()
+        self._loader: DataLoader[Any] = DataLoader(
+            Rows(feeds, seed),
+            batch_sampler=self._sampler,
+            collate_fn=collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            multiprocessing_context="forkserver" if workers > 0 else None,
+            # An own generator, so that making an iterator does not draw from torch's global one.
+            generator=torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        return -(-len(self._rows) // self._size)
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch from batch `start` on."""
+        rows = self._rows
+        if self._shuffle:
+            rows = np.random.default_rng(random_state(self._seed, epoch, "order")).permutation(rows)
+        number = epoch if self._shuffle else -1
+        self._sampler.batches = [
+            [(number, int(row)) for row in rows[i : i + self._size]]
+            for i in range(start * self._size, len(rows), self._size)
+        ]
+        yield from self._loader
+
+
+class _Order:
+    """The batches of the current epoch; the loader asks anew at each epoch."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[tuple[int, int]]] = []
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)

@@ -1,0 +1,253 @@
+"""A data set on disk: a folder of molecules and of the measurements that each of them has."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Self, final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from molchord.api import Measurement, Molecule, Stores
+from molchord.data.manifest import MANIFEST, Manifest, read_manifest, sha256_file
+from molchord.data.splits import NO_SPLIT, SPLITS
+from molchord.data.table import MeasurementTable
+from molchord.errors import DataError, did_you_mean
+
+__all__ = ["GROUP", "MOLECULES", "SPLITS", "DataSet", "MeasurementTable"]
+
+MOLECULES = "molecules.parquet"
+GROUP = 2048  # rows of each row group but the last
+
+
+@final
+class DataSet:
+    """Molecules, their splits and their measurements; read from disk as they are asked for, pickled as its path.
+
+    Args:
+        path: Folder of the data set.
+
+    Raises:
+        DataError: No data set, another version, or a damaged one.
+
+    Example:
+        >>> import numpy as np
+        >>> from molchord.api import Array, Measurement, Stores
+        >>> stores = Stores(arrays={"shift": Array(unit="ppm", axis="peak")})
+        >>> peaks = Measurement(arrays={"shift": np.array([18.0, 58.0])})
+        >>> data = DataSet.from_measurements(["CCO", "C"], {"nmr": [peaks, None]}, stores={"nmr": stores})
+        >>> len(data), data.stored, data.table("nmr").of(0).tolist(), data.table("nmr").of(1).tolist()
+        (2, ('nmr',), [0], [])
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.manifest: Manifest = read_manifest(self.path)
+        try:
+            self._molecules = pq.ParquetFile(self.path / MOLECULES, memory_map=True)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DataError(f"data set {str(self.path)!r}: {MOLECULES!r} is damaged: {error}") from error
+        self._groups = lru_cache(maxsize=8)(_Groups(self._molecules))
+        self._tables: dict[str, MeasurementTable] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path,)
+
+    def __len__(self) -> int:
+        return self.manifest.molecules
+
+    def __repr__(self) -> str:
+        return f"DataSet({str(self.path)!r}, {len(self)} molecules, {', '.join(self.stored) or 'no measurements'})"
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Return the names of the plugins that have measurements here."""
+        return tuple(self.manifest.tables)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Return the checksum of the manifest, which holds those of all other files."""
+        return sha256_file(self.path / MANIFEST)
+
+    @cached_property
+    def split(self) -> NDArray[np.uint8]:
+        """Return each molecule's index into `SPLITS` (255: in none), shape (molecules,)."""
+        column = self._column("split")
+        codes = np.full(len(self), NO_SPLIT, dtype=np.uint8)
+        for code, name in enumerate(SPLITS):
+            codes[column == name] = code
+        return codes
+
+    def rows(self, split: str | None = None) -> NDArray[np.int64]:
+        """Return the rows of a split, or all rows.
+
+        Raises:
+            DataError: Unknown split.
+        """
+        if split is None:
+            return np.arange(len(self), dtype=np.int64)
+        if split not in SPLITS:
+            raise DataError(f"split {split!r} is not known; {did_you_mean(split, SPLITS)}")
+        return np.flatnonzero(self.split == [*SPLITS].index(split)).astype(np.int64)
+
+    def molecule(self, row: int) -> Molecule:
+        """Return the molecule in a row."""
+        return next(self.molecules([row]))
+
+    def molecules(self, rows: Iterable[int] | None = None) -> Iterator[Molecule]:
+        """Yield the molecules of some rows, or all, in the order asked for."""
+        for row in range(len(self)) if rows is None else rows:
+            if not 0 <= row < len(self):
+                raise IndexError(f"row {row} of {len(self)} molecules")
+            number, place = divmod(int(row), GROUP)
+            columns = self._groups(number)
+            yield Molecule(
+                key14=columns["key14"][place],
+                smiles=columns["smiles"][place],
+                formula=columns["formula"][place],
+                exact_mass=columns["exact_mass"][place],
+            )
+
+    def keys(self, rows: Sequence[int] | NDArray[np.int64] | None = None) -> list[str]:
+        """Return the key14 of some rows, or of all."""
+        return self._text("key14", rows)
+
+    def smiles(self, rows: Sequence[int] | NDArray[np.int64] | None = None) -> list[str]:
+        """Return the canonical SMILES of some rows, or of all."""
+        return self._text("smiles", rows)
+
+    def formulas(self, rows: Sequence[int] | NDArray[np.int64] | None = None) -> list[str]:
+        """Return the Hill formulas of some rows, or of all."""
+        return self._text("formula", rows)
+
+    def numeric(self, column: str) -> NDArray[np.float64]:
+        """Return a numeric column of the molecules, NaN where unknown, shape (molecules,).
+
+        Raises:
+            DataError: Unknown column.
+        """
+        if column not in self.manifest.numeric:
+            raise DataError(
+                f"data set {str(self.path)!r} has no numeric column `{column}`; "
+                f"{did_you_mean(column, self.manifest.numeric)}"
+            )
+        return np.asarray(self._column(column), dtype=np.float64)
+
+    def table(self, name: str, stores: Stores | None = None, modality: object = None) -> MeasurementTable:
+        """Return the measurements of a plugin.
+
+        Args:
+            name: Name of the plugin.
+            stores: Declaration that the measurements must have.
+            modality: Migrates measurements of another declaration, if it can.
+
+        Raises:
+            DataError: No such measurements, or another declaration.
+        """
+        if name not in self.manifest.tables:
+            raise DataError(
+                f"data set {str(self.path)!r} has no measurements {name!r}; {did_you_mean(name, self.stored)}"
+            )
+        if name not in self._tables:
+            folder = self.path / name.replace(":", "-")
+            self._tables[name] = MeasurementTable(folder, name, self.manifest.tables[name], owner=self)
+        table = self._tables[name]
+        return table if stores is None else table.check(stores, modality)
+
+    def verify(self) -> None:
+        """Compare every file with its checksum.
+
+        Raises:
+            DataError: A file differs.
+        """
+        for name, entry in self.manifest.files.items():
+            if sha256_file(self.path / name) != entry.sha256:
+                raise DataError(
+                    f"data set {str(self.path)!r}: file {name!r} differs from its checksum; import it again"
+                )
+
+    @classmethod
+    def from_measurements(
+        cls,
+        smiles: Sequence[str],
+        measurements: Mapping[str, Sequence[Measurement | Sequence[Measurement] | None]],
+        path: str | os.PathLike[str] | None = None,
+        *,
+        stores: Mapping[str, Stores],
+        splits: Sequence[str] | None = None,
+        force: bool = False,
+    ) -> Self:
+        """Make a data set of measurements in memory.
+
+        Molecules are merged by key14, so the rows are the distinct molecules in their order.
+
+        Args:
+            smiles: One SMILES an entry.
+            measurements: For each plugin, one measurement, several or None an entry.
+            path: Folder to be written; None: a temporary one that lives as long as this object.
+            stores: The plugins' declarations.
+            splits: "train", "val" or "test" an entry; None: the hash rule.
+            force: Replace a data set at `path`.
+
+        Raises:
+            DataError: An entry cannot be used, or lengths differ.
+            OutputExistsError: There is something at `path` already.
+        """
+        from molchord.data.memory import write_measurements  # the writer needs RDKit, reading does not
+
+        if path is not None:
+            write_measurements(Path(path), smiles, measurements, stores, splits, force=force)
+            return cls(path)
+        temporary = Path(tempfile.mkdtemp(prefix="molchord-"))
+        try:
+            write_measurements(temporary / "data", smiles, measurements, stores, splits, force=False)
+            made = cls(temporary / "data")
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        weakref.finalize(made, _remove, temporary, os.getpid())
+        return made
+
+    def _text(self, column: str, rows: Sequence[int] | NDArray[np.int64] | None) -> list[str]:
+        asked = range(len(self)) if rows is None else [int(row) for row in rows]
+        places: dict[int, list[int]] = defaultdict(list)
+        for i, row in enumerate(asked):
+            if not 0 <= row < len(self):
+                raise IndexError(f"row {row} of {len(self)} molecules")
+            places[row // GROUP].append(i)
+        out = [""] * len(asked)
+        for number in sorted(places):  # each row group is decoded once
+            values = self._groups(number)[column]
+            for i in places[number]:
+                out[i] = values[asked[i] % GROUP]
+        return out
+
+    def _column(self, name: str) -> NDArray[Any]:
+        table = self._molecules.read(columns=[name], use_threads=False)
+        return np.asarray(table.column(name).to_numpy())
+
+
+class _Groups:
+    """Decode one row group of the molecules."""
+
+    def __init__(self, file: pq.ParquetFile) -> None:
+        self._file = file
+
+    def __call__(self, number: int) -> dict[str, list[Any]]:
+        columns = ["key14", "smiles", "formula", "exact_mass"]
+        table = self._file.read_row_group(number, columns=columns, use_threads=False)
+        return {name: table.column(name).to_pylist() for name in columns}
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # not in a forked worker
+        shutil.rmtree(folder, ignore_errors=True)

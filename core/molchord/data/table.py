@@ -1,0 +1,170 @@
+"""A measurement table: metadata in one Arrow file, arrays in safetensors shards, both memory-mapped."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from functools import lru_cache, partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from molchord.api import Measurement, Migrates, Real, Stores
+from molchord.data.manifest import TableEntry, differences
+from molchord.data.shards import Shard
+from molchord.errors import DataError, did_you_mean
+
+MEASUREMENTS = "measurements.arrow"
+BATCH = 4096  # rows of each record batch but the last, so that a row is found by division
+
+
+@final
+class MeasurementTable:
+    """The measurements of one modality, memory-mapped; pickles as its path.
+
+    Args:
+        path: Folder of the table.
+        name: Name under which the data set keeps it.
+        entry: Its description in the manifest.
+        stores: Today's declaration, where it is not the stored one.
+        modality: Migrates measurements to `stores`.
+        owner: Kept alive as long as this table, such as a data set in a temporary folder.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        entry: TableEntry,
+        stores: Stores | None = None,
+        modality: Migrates | None = None,
+        owner: object = None,
+    ) -> None:
+        self.path, self.name, self.entry = path, name, entry
+        self._owner = owner
+        self.stores = entry.stores() if stores is None else stores
+        self._modality = modality
+        self._stored = entry.stores()
+        self._ends = list(accumulate(entry.shards))
+        try:
+            self._reader = pa.ipc.open_file(pa.memory_map(str(path / MEASUREMENTS)))
+            self.molecule: NDArray[np.int64] = np.load(path / "molecule.npy", mmap_mode="r", allow_pickle=False)
+            self._order: NDArray[np.int64] = np.load(path / "order.npy", mmap_mode="r", allow_pickle=False)
+            self._start: NDArray[np.int64] = np.load(path / "start.npy", mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, pa.ArrowInvalid) as error:
+            raise DataError(f"measurement table {str(path)!r} is damaged: {error}; import it again") from error
+        # Mapped, not copied: only headers are held.
+        self._batch = lru_cache(maxsize=256)(self._reader.get_batch)
+        self._shard = lru_cache(maxsize=256)(partial(Shard, path, entry.arrays))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        stores = None if self.stores == self._stored else self.stores
+        return type(self), (self.path, self.name, self.entry, stores, self._modality)
+
+    def __len__(self) -> int:
+        return self.entry.measurements
+
+    def __repr__(self) -> str:
+        return f"MeasurementTable({self.name!r}, {len(self)} measurements of {self.entry.molecules} molecules)"
+
+    def of(self, row: int) -> NDArray[np.int64]:
+        """Return the indices of a molecule's measurements, maybe none."""
+        return np.asarray(self._order[self._start[row] : self._start[row + 1]])
+
+    def present(self) -> NDArray[np.bool_]:
+        """Say for each molecule whether it has a measurement, shape (molecules of the data set,)."""
+        return np.diff(self._start) > 0
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return one metadata column: float64 (missing = NaN), or text objects (missing = None).
+
+        Raises:
+            DataError: Unknown column.
+        """
+        self._known(name)
+        parts = [self._column(i, name) for i in range(self._reader.num_record_batches)]
+        if isinstance(self._stored.columns.get(name), Real):
+            return np.concatenate([p.to_numpy(zero_copy_only=False) for p in parts]).astype(np.float64)
+        # Through a dictionary, so that equal texts are one object.
+        return np.concatenate([p.dictionary_encode().to_numpy(zero_copy_only=False) for p in parts]).astype(object)
+
+    def select(self, where: Mapping[str, Any]) -> NDArray[np.bool_]:
+        """Say which measurements have the given values; a value or a list of values a column, None is missing.
+
+        Raises:
+            DataError: Unknown column, or a text compared with a number.
+        """
+        chosen = np.ones(len(self), dtype=bool)
+        for name, wanted in where.items():
+            self._known(name)
+            values = accepted(self.name, name, self._stored, wanted)
+            parts = (self._column(i, name) for i in range(self._reader.num_record_batches))
+            chosen &= np.concatenate(
+                [pc.is_in(p, value_set=pa.array(values, type=p.type)).to_numpy(zero_copy_only=False) for p in parts]
+            )
+        return chosen
+
+    def read(self, index: int) -> Measurement:
+        """Read one measurement, in its declared units and types.
+
+        Raises:
+            IndexError: No such measurement.
+            DataError: The shard is damaged.
+            SampleError: It cannot be migrated to today's declaration.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"measurement {index} of {len(self)} in {self.name!r}")
+        number = bisect_right(self._ends, index)
+        first = self._ends[number] - self.entry.shards[number]
+        arrays = self._shard(number).read(index - first)
+        batch, row = self._batch(index // BATCH), index % BATCH
+        columns = {name: batch.column(name)[row].as_py() for name in ("origin", *self._stored.columns)}
+        measurement = Measurement(arrays=arrays, columns=columns)
+        if self._modality is not None:
+            return self._modality.migrate(measurement, self._stored)
+        return measurement
+
+    def check(self, stores: Stores, modality: object = None) -> MeasurementTable:
+        """Return this table for a plugin's declaration: itself, or one whose measurements `modality` migrates.
+
+        Raises:
+            DataError: Stored under another declaration, and `modality` does not migrate.
+        """
+        if self._stored == stores:
+            return self
+        if isinstance(modality, Migrates):
+            return MeasurementTable(self.path, self.name, self.entry, stores, modality, self._owner)
+        raise DataError(
+            f"measurements {self.name!r} in {str(self.path)!r} were written under another declaration "
+            f"({self.entry.plugin} {self.entry.version}): {'; '.join(differences(self._stored, stores))}; "
+            "import them again or use the plugin's version that wrote them"
+        )
+
+    def _known(self, name: str) -> None:
+        allowed = ("origin", "location", *self._stored.columns)
+        if name not in allowed:
+            raise DataError(f"measurements {self.name!r} have no column `{name}`; {did_you_mean(name, allowed)}")
+
+    def _column(self, batch: int, name: str) -> pa.Array:
+        return self._batch(batch).column(name)
+
+
+def accepted(table: str, name: str, stores: Stores, wanted: object) -> list[float | str | None]:
+    """Return the values that a `where` accepts in a column, checked against the column's type.
+
+    Raises:
+        DataError: A text for a number's column, or the reverse.
+    """
+    values: list[Any] = list(wanted) if isinstance(wanted, (list, tuple, set, frozenset)) else [wanted]
+    number = isinstance(stores.columns.get(name), Real)
+    for value in values:
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool) if number else isinstance(value, str)
+        if value is not None and not fits:
+            kind = "numbers" if number else "text"
+            raise DataError(f"column `{name}` of {table!r} holds {kind}, but {value!r} was asked for")
+    return [float(v) if number and v is not None else v for v in values]

@@ -1,0 +1,165 @@
+"""The model of a graph: one tower a modality, any subset of modalities in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from molchord.api import LossBatch, LossOutput, Modality
+from molchord.data.loader import Batch, random_state
+from molchord.graph import ModelGraph
+from molchord.settings import HeadConfig
+
+
+class Head(nn.Module):
+    """Projection head from an encoder's width (plus anchors) to the embedding.
+
+    Two layers (VibraCLIP, Rocabert-Oriols et al. 2025, "Projection heads"): ``p = W1 x``,
+    ``LayerNorm(dropout(W2 gelu(p)) + p)``. One layer: ``LayerNorm(W x)``.
+
+    Args:
+        width: Size of the input.
+        embedding_dim: Size of the output.
+        config: Layers, bias, dropout, layer norm.
+    """
+
+    def __init__(self, width: int, embedding_dim: int, config: HeadConfig) -> None:
+        super().__init__()
+        two = config.layers == 2
+        self.projection = nn.Linear(width, embedding_dim, bias=config.bias) if two else None
+        self.out = nn.Linear(embedding_dim if two else width, embedding_dim)
+        self.dropout = nn.Dropout(config.dropout)
+        self.norm = nn.LayerNorm(embedding_dim) if config.layer_norm else nn.Identity()
+
+    def forward(self, x: Float[Tensor, "b w"]) -> Float[Tensor, "b d"]:
+        """Project a batch."""
+        if self.projection is None:
+            return self.norm(self.dropout(self.out(x)))
+        projected = self.projection(x)
+        return self.norm(self.dropout(self.out(functional.gelu(projected))) + projected)
+
+
+class Tower(nn.Module):
+    """Encoder, anchors and head of one modality.
+
+    Args:
+        encoder: Module from the kind's batch to (b, width).
+        head: Head from width + 2 numbers an anchor to the embedding.
+        anchors: Columns of the batch's anchors that join this tower.
+    """
+
+    def __init__(self, encoder: nn.Module, head: Head, anchors: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+        self._anchors = anchors
+
+    def forward(self, inputs: Any, anchors: Float[Tensor, "b a"]) -> Float[Tensor, "b d"]:
+        """Embed a prepared batch; `anchors` are standardised, NaN where unknown."""
+        x = self.encoder(inputs)
+        if self._anchors:
+            known = anchors[:, list(self._anchors)]
+            there = ~torch.isnan(known)
+            x = torch.cat([x, torch.nan_to_num(known).to(x.dtype), there.to(x.dtype)], dim=1)
+        return self.head(x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embeddings:
+    """Embeddings of a batch: `unit` rows and `raw` head outputs, (b, d) fp32 each, zero where not `present` (b,)."""
+
+    unit: dict[str, Float[Tensor, "b d"]]
+    raw: dict[str, Float[Tensor, "b d"]]
+    present: dict[str, Bool[Tensor, " b"]]
+
+
+class Model(nn.Module):
+    """All towers of a model graph, and its loss.
+
+    State-dict keys start with the part's dotted path: ``modalities.ir.head.out.weight``, ``loss.log_scale``.
+
+    Args:
+        graph: A resolved model graph.
+        modalities: What each modality plugin built.
+    """
+
+    def __init__(self, graph: ModelGraph, modalities: Mapping[str, Modality]) -> None:
+        super().__init__()
+        self._prepare = {name: modality.prepare for name, modality in modalities.items()}
+        self.register_buffer("anchor_mean", torch.zeros(len(graph.anchors)))
+        self.register_buffer("anchor_std", torch.ones(len(graph.anchors)))
+        self.anchor_mean: Tensor
+        self.anchor_std: Tensor
+        towers = {}
+        for name, node in graph.modalities.items():
+            # Each part has its own seed, so that adding a modality leaves the others' weights as they were.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(random_state(graph.seed, "weights", name))
+                encoder = node.encoder.record.build(node.encoder.config, node.spec)
+                columns = tuple(graph.anchors.index(anchor) for anchor in node.anchors)
+                head = Head(encoder.width + 2 * len(columns), graph.embedding_dim, node.head)
+            towers[name] = Tower(encoder, head, columns)
+        self.modalities = nn.ModuleDict(towers)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(random_state(graph.seed, "weights", "loss"))
+            self.loss = graph.loss.record.build(graph.loss.config, tuple(graph.modalities), graph.candidate)
+
+    def embed(
+        self,
+        name: str,
+        inputs: Any,
+        anchors: Float[Tensor, "b a"],
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "b d"]:
+        """Return the raw embeddings (head outputs, fp32) of one modality's collated batch, all rows present."""
+        prepared = self._prepare[name](inputs, generator)
+        standard = (anchors - self.anchor_mean) / self.anchor_std
+        raw: Tensor = self.modalities[name](prepared, standard)
+        return raw.float()
+
+    def forward(
+        self, batch: Batch, generators: Mapping[str, torch.Generator | None] | None = None
+    ) -> Embeddings:
+        """Embed what is present of every modality in the batch; 0 and 1 rows work, and keep the graph connected."""
+        unit, raw = {}, {}
+        for name in batch.inputs:
+            rows = batch.present[name].nonzero().squeeze(1)
+            packed = self.embed(name, batch.inputs[name], batch.anchors[rows], (generators or {}).get(name))
+            empty = packed.new_zeros(len(batch.molecule), packed.shape[1])
+            raw[name] = empty.index_copy(0, rows, packed)
+            unit[name] = empty.index_copy(0, rows, functional.normalize(packed, dim=1))
+        return Embeddings(unit=unit, raw=raw, present={name: batch.present[name] for name in batch.inputs})
+
+    def compute_loss(self, embeddings: Embeddings, batch: Batch) -> LossOutput:
+        """Compute the graph's loss of a batch."""
+        output: LossOutput = self.loss(
+            LossBatch(
+                embeddings=embeddings.unit,
+                raw=embeddings.raw,
+                present=embeddings.present,
+                molecule=batch.molecule,
+                features=batch.features,
+            )
+        )
+        return output
+
+
+def build_modalities(graph: ModelGraph, states: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Modality]:
+    """Build every modality of a graph; `states` are what `Fits.fit` returned when the run was trained."""
+    out: dict[str, Modality] = {}
+    for name, node in graph.modalities.items():
+        out[name] = node.record.build(node.config, node.kind)
+        if states is not None and name in states:
+            out[name].restore(states[name])  # type: ignore[attr-defined]
+    return out
+
+
+def parameters_of(model: nn.Module, part: str) -> dict[str, nn.Parameter]:
+    """Return the parameters below a dotted path, by full name."""
+    return {name: p for name, p in model.named_parameters() if name == part or name.startswith(part + ".")}

@@ -1,0 +1,455 @@
+"""How similarities of a query and its candidates become one ranking value, and the exact search for the best ones.
+
+Ranking values. With cosines cos_p of the pairs p that are present, P of them, and c = mean of 1 / tau_p over all pairs:
+
+* ``gm-exp``: the geometric mean G of exp((cos_p - 1) / tau_p) enters as 1 + log(G) / c, a monotone function of it; with
+  every pair present that is the mean cosine weighted by 1 / tau_p, and with equal tau the plain mean cosine.
+* ``gm-half``: the geometric mean of (1 + cos_p) / 2.
+* ``gm-clamp``: the geometric mean G of max(0, cos_p); where G is 0 it is (mean cosine) - 1, which lies below every
+  positive G, so that the arithmetic mean breaks the tie.
+
+All three lie on the scale of a cosine, so one tie tolerance suits them; `geometric_mean` gives G itself. Modes:
+*blind*, where the pairs are the query's modalities with the candidate; *library*, where candidates carry spectra of
+their own and ordered pairs (query modality i, candidate's spectrum j), i != j, come on top.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import final
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from molchord.errors import QueryError, did_you_mean
+
+__all__ = [
+    "MAPS",
+    "MODES",
+    "Block",
+    "TopK",
+    "candidate_temperatures",
+    "combine",
+    "geometric_mean",
+    "library_scores",
+    "pooled",
+    "pooled_by",
+    "scores",
+    "self_consistency",
+    "top_k",
+]
+
+MAPS = ("gm-exp", "gm-half", "gm-clamp")
+MODES = ("blind", "library")
+
+
+# --- ranking values --------------------------------------------------------------------------------------------------
+
+
+def scores(
+    queries: Mapping[str, Float[Tensor, "q d"]],
+    candidates: Float[Tensor, "n d"],
+    *,
+    map: str = "gm-exp",
+    tau: Mapping[str, float] | None = None,
+    present: Mapping[str, Bool[Tensor, " q"]] | None = None,
+) -> Float[Tensor, "q n"]:
+    """Return the blind ranking value of every candidate for every query; higher is better.
+
+    Args:
+        queries: Unit rows a modality; rows that `present` marks as missing are never read.
+        candidates: Unit rows.
+        map: One of `MAPS`.
+        tau: Temperature a modality; None means 1 for all, hence the plain mean cosine for ``gm-exp``.
+        present: Which queries have each modality; None, or a modality left out, means all. A query without any
+            modality gets NaN.
+
+    Shape:
+        (q, n). The numbers of one row are comparable; a query of fewer modalities has fewer factors.
+
+    Raises:
+        QueryError: Unknown map, no modality, or a temperature that is missing or not positive.
+
+    Example:
+        >>> q = {"ir": torch.eye(2), "raman": torch.eye(2)}
+        >>> scores(q, torch.eye(2))
+        tensor([[1., 0.],
+                [0., 1.]])
+    """
+    _check(map, queries)
+    taus = _temperatures(queries, tau)
+    masks = [(present or {}).get(name) for name in queries]
+    if map != "gm-exp":
+        cosines = [_product(vectors, candidates, mask) for vectors, mask in zip(queries.values(), masks, strict=True)]
+        columns = [None if mask is None else mask[:, None] for mask in masks]
+        return combine(cosines, taus, map=map, present=columns)
+    # One inner product with sum_m q_m / tau_m: the same value as `combine`, at the cost of one modality.
+    rows = len(next(iter(queries.values())))
+    fused = torch.zeros_like(_wide(next(iter(queries.values()))))
+    weight, count = fused.new_zeros(rows), fused.new_zeros(rows)
+    for vectors, mask, temperature in zip(queries.values(), masks, taus, strict=True):
+        here = torch.ones(rows, dtype=torch.bool, device=fused.device) if mask is None else mask
+        fused = fused + torch.where(here[:, None], _wide(vectors), 0.0) / temperature
+        weight = weight + here / temperature
+        count = count + here
+    scale = (count * _rate(taus))[:, None]
+    return _product(fused / scale, candidates, None) + (1.0 - weight[:, None] / scale)
+
+
+def library_scores(
+    queries: Mapping[str, Float[Tensor, "q d"]],
+    candidates: Float[Tensor, "n d"],
+    spectra: Mapping[str, Float[Tensor, "n d"]],
+    *,
+    map: str = "gm-exp",
+    tau: Mapping[str, float] | None = None,
+    pair_tau: Mapping[tuple[str, str], float] | None = None,
+    present: Mapping[str, Bool[Tensor, " q"]] | None = None,
+    spectra_present: Mapping[str, Bool[Tensor, " n"]] | None = None,
+    same_modality: bool = False,
+) -> Float[Tensor, "q n"]:
+    """Return the ranking value of every candidate that may carry spectra of its own (library mode).
+
+    Pairs are (query modality, candidate) and, in both directions, (query modality i, candidate's spectrum j), i != j; a
+    pair that either side lacks is left out of the mean.
+
+    Args:
+        queries: Unit rows a modality.
+        candidates: Unit rows.
+        spectra: Unit rows of the candidates' own spectra, a modality.
+        map: One of `MAPS`.
+        tau: Temperature of each modality with the candidate; None means 1 for all.
+        pair_tau: Temperature of each pair of spectra, in either order; for a pair it lacks, the geometric mean of the
+            two modalities' `tau`.
+        present: Which queries have each modality.
+        spectra_present: Which candidates have each spectrum.
+        same_modality: Whether i == j counts too: right for measured data, wrong for computed data, where both are the
+            identical array.
+
+    Raises:
+        QueryError: As for `scores`.
+    """
+    _check(map, queries)
+    taus = dict(zip(queries, _temperatures(queries, tau), strict=True))
+    cosines, rates, masks = [], [], []
+
+    def add(name: str, vectors: Tensor, mask: Tensor | None, temperature: float) -> None:
+        row_mask = (present or {}).get(name)
+        cosines.append(_product(queries[name], vectors, row_mask))
+        rates.append(temperature)
+        masks.append(_outer(row_mask, mask))
+
+    for name in queries:
+        add(name, candidates, None, taus[name])
+        for other, vectors in spectra.items():
+            if same_modality or other != name:
+                temperature = _pair_temperature(name, other, tau, pair_tau)
+                add(name, vectors, (spectra_present or {}).get(other), temperature)
+    return combine(cosines, rates, map=map, present=masks)
+
+
+def combine(
+    cosines: Sequence[Float[Tensor, "q n"]],
+    tau: Sequence[float],
+    *,
+    map: str = "gm-exp",
+    present: Sequence[Bool[Tensor, "#q #n"] | None] | None = None,
+) -> Float[Tensor, "q n"]:
+    """Fuse the cosines of several pairs into one ranking value (the module's docstring gives the formulas).
+
+    Args:
+        cosines: One matrix a pair.
+        tau: One temperature a pair.
+        map: One of `MAPS`.
+        present: Where each pair exists; None means everywhere. Where no pair exists the value is NaN.
+
+    Example:
+        >>> both = [torch.tensor([[-0.9, 0.1]]), torch.tensor([[-0.9, 0.1]])]
+        >>> combine(both, [1.0, 1.0], map="gm-clamp")
+        tensor([[-1.9000,  0.1000]])
+    """
+    masks = [_wide_mask(mask, cos) for mask, cos in zip(present or [None] * len(cosines), cosines, strict=True)]
+    count = sum((mask.to(cosines[0].dtype) for mask in masks), start=cosines[0].new_zeros((1, 1)))
+    total = torch.zeros_like(cosines[0])
+    if map == "gm-exp":
+        for cos, mask, temperature in zip(cosines, masks, tau, strict=True):
+            total += torch.where(mask, (cos - 1.0) / temperature, 0.0)
+        return 1.0 + total / (count * _rate(tau))
+    product = torch.ones_like(cosines[0])
+    for cos, mask in zip(cosines, masks, strict=True):
+        factor = cos.clamp(min=0.0) if map == "gm-clamp" else ((1.0 + cos) / 2.0).clamp(min=0.0)
+        product *= torch.where(mask, factor, 1.0)
+        total += torch.where(mask, cos, 0.0)
+    mean = product.pow(1.0 / count).where(count > 0, torch.nan)
+    return mean if map == "gm-half" else mean.where(mean > 0, total / count - 1.0)
+
+
+def geometric_mean(value: float, *, map: str, tau: Sequence[float]) -> float:
+    """Return the geometric mean of the mapped similarities that a ranking value stands for.
+
+    Args:
+        value: A ranking value of `scores`, `library_scores` or `combine`.
+        map: The map it was made with.
+        tau: The temperatures of all pairs it was made with.
+
+    Example:
+        >>> geometric_mean(-1.9, map="gm-clamp", tau=[1.0, 1.0])
+        0.0
+    """
+    if map == "gm-exp":
+        return math.exp(min(0.0, (value - 1.0) * _rate(tau)))
+    return max(0.0, value) if map == "gm-clamp" else value
+
+
+def self_consistency(vectors: Mapping[str, Float[Tensor, "q d"]]) -> Float[Tensor, " q"]:
+    """Return the mean cosine between a query's own modalities, which is reported and never enters a ranking.
+
+    Shape:
+        (q,); NaN where there are fewer than two modalities.
+
+    Example:
+        >>> self_consistency({"ir": torch.eye(2), "raman": torch.eye(2).flip(0)})
+        tensor([0., 0.])
+    """
+    pairs = [(_wide(a) * _wide(b)).sum(dim=1) for a, b in combinations(vectors.values(), 2)]
+    if not pairs:
+        return torch.full((len(next(iter(vectors.values()))),), torch.nan)
+    return torch.stack(pairs).mean(dim=0)
+
+
+# --- several measurements, temperatures ------------------------------------------------------------------------------
+
+
+def pooled(vectors: Float[Tensor, "k d"]) -> Float[Tensor, " d"]:
+    """Pool several measurements of one modality: the renormalised mean of their unit vectors, one factor.
+
+    Example:
+        >>> pooled(torch.eye(2))
+        tensor([0.7071, 0.7071])
+    """
+    group = torch.zeros(len(vectors), dtype=torch.int64, device=vectors.device)
+    return pooled_by(vectors, group, 1)[0][0]
+
+
+def pooled_by(
+    vectors: Float[Tensor, "k d"], molecule: Int64[Tensor, " k"], count: int
+) -> tuple[Float[Tensor, "n d"], Bool[Tensor, " n"]]:
+    """Pool measurements by molecule; returns the vectors (zero rows where there are none) and who has any.
+
+    Vectors that cancel out leave a row of NaN: no direction is right, and non-finite scores rank last.
+    """
+    sums = _wide(vectors).new_zeros((count, vectors.shape[1]))
+    sums.index_add_(0, molecule, _wide(vectors))
+    present = torch.zeros(count, dtype=torch.bool, device=vectors.device)
+    present[molecule] = True
+    return torch.where(present[:, None], sums / sums.norm(dim=1, keepdim=True), 0.0), present
+
+
+def candidate_temperatures(temperatures: Mapping[tuple[str, str], float], candidate: str) -> dict[str, float]:
+    """Pick, from a loss's temperatures a pair, that of each modality with the candidate.
+
+    Example:
+        >>> candidate_temperatures({("mol", "a"): 0.1, ("b", "mol"): 0.2, ("a", "b"): 0.3}, "mol")
+        {'a': 0.1, 'b': 0.2}
+    """
+    found = {}
+    for (left, right), value in temperatures.items():
+        if candidate in (left, right):
+            found[right if left == candidate else left] = value
+    return found
+
+
+# --- exact search ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A slice of the candidates, as a search reads them.
+
+    Attributes:
+        index: (n,) int64 what the caller knows each candidate by.
+        vectors: (n, d) unit rows.
+        order: (n,) int64; of two equal values the lower order comes first (then the lower index); None: the index.
+        spectra: Unit rows of the candidates' own spectra a modality, each (n, d).
+        spectra_present: Which candidates have each spectrum, each (n,) bool.
+    """
+
+    index: Tensor
+    vectors: Tensor
+    order: Tensor | None = None
+    spectra: Mapping[str, Tensor] = field(default_factory=dict)
+    spectra_present: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def top_k(
+    score: Callable[[Block], Float[Tensor, "q n"]], blocks: Iterable[Block], k: int
+) -> tuple[Float[Tensor, "q found"], Int64[Tensor, "q found"]]:
+    """Return the k best values and their candidates' indices, best first, exactly and in the memory of one block.
+
+    Args:
+        score: Ranking value of a block, such as ``lambda block: scores(queries, block.vectors)``.
+        blocks: The candidates, at least one block.
+        k: How many to keep; fewer come back where there are fewer candidates.
+
+    Shape:
+        Two times (q, min(k, candidates)). A value that is not finite is -inf, last.
+
+    Raises:
+        QueryError: There is no candidate, or `k` is below 1.
+
+    Example:
+        >>> block = Block(index=torch.arange(3), vectors=torch.eye(3))
+        >>> top_k(lambda b: scores({"ir": torch.eye(3)[:1]}, b.vectors), [block], 2)
+        (tensor([[1., 0.]]), tensor([[0, 1]]))
+    """
+    best: TopK | None = None
+    for block in blocks:
+        best = TopK(k) if best is None else best
+        best.update(score(block), block.index, block.order)
+    if best is None or best.index.shape[1] == 0:
+        raise QueryError("search failed: no candidate is left; widen the mass or formula limit, or use another library")
+    return best.values, best.index
+
+
+@final
+class TopK:
+    """The k best candidates of each query seen so far.
+
+    Attributes:
+        values: (q, found) ranking values, best first.
+        index: (q, found) the candidates' indices.
+    """
+
+    values: Tensor
+    index: Tensor
+
+    def __init__(self, k: int) -> None:
+        if k < 1:
+            raise QueryError(f"search failed: `k` is {k!r}, but must be at least 1")
+        self._k = k
+        self._order: Tensor | None = None
+
+    def update(self, values: Tensor, index: Tensor, order: Tensor | None = None) -> None:
+        """Merge a block: values (q, n), index (n,) and tie order (n,)."""
+        order = index if order is None else order
+        values = values.where(values.isfinite(), -torch.inf)
+        first = _lexicographic(order, index)
+        chosen = _best_columns(values[:, first], self._k)
+        values = values[:, first].gather(1, chosen)
+        index, order = index[first][chosen], order[first][chosen]
+        if self._order is not None:
+            values = torch.cat([self.values, values], dim=1)
+            index = torch.cat([self.index, index], dim=1)
+            order = torch.cat([self._order, order], dim=1)
+        # Stable sorts from the least to the most significant key.
+        parts = [values, index, order]
+        for key, descending in ((1, False), (2, False), (0, True)):
+            place = parts[key].sort(dim=1, descending=descending, stable=True).indices
+            parts = [part.gather(1, place) for part in parts]
+        self.values, self.index, self._order = (part[:, : self._k] for part in parts)
+
+
+def _lexicographic(order: Tensor, index: Tensor) -> Tensor:
+    """Return the columns sorted by tie order, then by index."""
+    by_index = index.argsort(stable=True)
+    return by_index[order[by_index].argsort(stable=True)]
+
+
+def _best_columns(values: Tensor, k: int) -> Tensor:
+    """Return the k best columns of each row, in any order; of equal values the leftmost are taken."""
+    if values.shape[1] <= k:
+        return torch.arange(values.shape[1], device=values.device).expand(values.shape)
+    top = values.topk(k, dim=1)
+    # topk picks any of the columns that tie with the last value, so rows with too many of them are sorted in full.
+    crowded = (values >= top.values[:, -1:]).sum(dim=1) > k
+    chosen = top.indices
+    if bool(crowded.any()):
+        chosen[crowded] = values[crowded].sort(dim=1, descending=True, stable=True).indices[:, :k]
+    return chosen
+
+
+# --- helpers ---------------------------------------------------------------------------------------------------------
+
+
+def _check(map: str, queries: Mapping[str, Tensor]) -> None:
+    if map not in MAPS:
+        raise QueryError(f"search failed: unknown map {map!r}; {did_you_mean(map, MAPS)}")
+    if not queries:
+        raise QueryError("search failed: the query has no modality; give at least one spectrum")
+
+
+def _temperatures(names: Iterable[str], tau: Mapping[str, float] | None) -> list[float]:
+    if tau is None:
+        return [1.0 for _ in names]
+    for name in names:
+        if name not in tau:
+            raise QueryError(f"search failed: `tau` has no temperature for {name!r}; it has {sorted(tau)!r}")
+        _check_temperature(name, tau[name])
+    return [tau[name] for name in names]
+
+
+def _pair_temperature(
+    query: str, other: str, tau: Mapping[str, float] | None, pair_tau: Mapping[tuple[str, str], float] | None
+) -> float:
+    for pair in ((query, other), (other, query)):
+        if pair_tau is not None and pair in pair_tau:
+            _check_temperature(f"{query}-{other}", pair_tau[pair])
+            return pair_tau[pair]
+    left, right = _temperatures((query, other), tau)
+    return math.sqrt(left * right)
+
+
+def _check_temperature(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise QueryError(f"search failed: the temperature of {name!r} is {value!r}, but must be a positive number")
+
+
+def _rate(tau: Sequence[float]) -> float:
+    return sum(1.0 / temperature for temperature in tau) / len(tau)
+
+
+def _wide(vectors: Tensor) -> Tensor:
+    return vectors if vectors.dtype == torch.float64 else vectors.float()
+
+
+def _outer(rows: Tensor | None, columns: Tensor | None) -> Tensor | None:
+    if rows is None or columns is None:
+        return columns if rows is None else rows[:, None]
+    return rows[:, None] & columns
+
+
+def _wide_mask(mask: Tensor | None, like: Tensor) -> Tensor:
+    if mask is None:
+        return torch.ones((1, 1), dtype=torch.bool, device=like.device)
+    return mask if mask.ndim == 2 else mask[None, :]
+
+
+def _product(queries: Tensor, candidates: Tensor, present: Tensor | None) -> Tensor:
+    if queries.shape[1] != candidates.shape[1]:
+        raise QueryError(
+            f"search failed: the query has {queries.shape[1]} dimensions, but the candidates have "
+            f"{candidates.shape[1]}; embed both with one run"
+        )
+    if present is not None:
+        queries = torch.where(present[:, None], queries, 0.0)
+    queries, candidates = _wide(queries), _wide(candidates)
+    dtype = torch.promote_types(queries.dtype, candidates.dtype)
+    with _full_precision(queries.device):
+        return queries.to(dtype) @ candidates.to(dtype).T
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Multiply in full fp32: training may have allowed TF32, whose errors exceed the tie tolerance of 1e-6."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -1,0 +1,37 @@
+"""The conformance kit: what every plugin must do, as small named checks.
+
+A plain call gives a report, the pytest form one test a check:
+
+Example:
+    >>> from molchord.host import installed
+    >>> report = check_loss(installed().find("loss", "all_pairs").record)
+    >>> report.ok
+    True
+
+    ```python
+    # tests/test_contract.py of an outside package
+    from molchord.testing import checks
+    from molchord_nmr import NMR
+
+    @checks(NMR)
+    def test_contract(check):
+        check()
+    ```
+
+A check that is known to fail is listed as ``expected_failures={"check_name": "reason"}``; it then has to fail.
+"""
+
+from molchord.testing.report import Report, Result, check_encoder, check_loss, check_modality, check_record, checks
+from molchord.testing.samples import MOLECULES, molecules
+
+__all__ = [
+    "MOLECULES",
+    "Report",
+    "Result",
+    "check_encoder",
+    "check_loss",
+    "check_modality",
+    "check_record",
+    "checks",
+    "molecules",
+]

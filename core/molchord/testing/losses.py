@@ -1,0 +1,158 @@
+"""Checks on losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from molchord.api import Featurizes, LossBatch, LossOutput, LossRecord
+from molchord.testing.report import require
+from molchord.testing.samples import molecules
+
+NAMES = ("first", "second", "third")
+"""Modality names that the checks use; the first one is the candidate."""
+
+
+def _loss(record: LossRecord, names: tuple[str, ...] = NAMES) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module: nn.Module = record.build(record.config(), names, names[0])
+    return module
+
+
+def _features(loss: Any, rows: int) -> dict[str, Tensor]:
+    if not isinstance(loss, Featurizes):
+        return {}
+    per_molecule = [loss.features(molecule) for molecule in molecules(rows)]
+    return {name: torch.stack([torch.as_tensor(f[name]) for f in per_molecule]) for name in per_molecule[0]}
+
+
+def _batch(
+    loss: Any, raw: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None, molecule: Tensor | None = None,
+    rows: slice | None = None,
+) -> LossBatch:  # fmt: skip
+    count = len(next(iter(raw.values())))
+    there = present or {name: torch.ones(count, dtype=torch.bool) for name in raw}
+    kept = {name: r * there[name][:, None] for name, r in raw.items()}
+    return LossBatch(
+        embeddings={name: functional.normalize(r, dim=1) for name, r in kept.items()},
+        raw=kept,
+        present=there,
+        molecule=torch.arange(count) if molecule is None else molecule,
+        features=_features(loss, count),
+        rows=rows,
+    )
+
+
+def _raw(rows: int = 8, seed: int = 0, dtype: torch.dtype = torch.float32, aligned: float = 0.0) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    shared = torch.randn(rows, 16, generator=generator, dtype=dtype)
+    out = {}
+    for name in NAMES:
+        own = torch.randn(rows, 16, generator=generator, dtype=dtype)
+        out[name] = (aligned * shared + (1 - aligned) * own).requires_grad_()
+    return out
+
+
+def total_is_finite_and_differentiable(record: LossRecord) -> None:
+    """One scalar, finite, with a finite gradient to every modality."""
+    loss, raw = _loss(record), _raw()
+    output: LossOutput = loss(_batch(loss, raw))
+    require(output.total.ndim == 0, f"total has shape {tuple(output.total.shape)}")
+    require(bool(torch.isfinite(output.total)), "total is not finite")
+    output.total.backward()  # type: ignore[no-untyped-call]
+    grads = {name: r.grad for name, r in raw.items()}
+    require(all(g is None or bool(torch.isfinite(g).all()) for g in grads.values()), "a gradient is not finite")
+    require(any(g is not None and bool(g.abs().sum() > 0) for g in grads.values()), "no modality gets a gradient")
+
+
+def aligned_is_lower_than_shuffled(record: LossRecord) -> None:
+    """Embeddings that agree must cost less than the same ones dealt to other molecules."""
+    loss, raw = _loss(record), {k: v.detach() for k, v in _raw(aligned=0.9).items()}
+    order = torch.roll(torch.arange(8), 3)
+    shuffled = {name: (r if name == NAMES[0] else r[order]) for name, r in raw.items()}
+    shuffled[NAMES[2]] = raw[NAMES[2]][torch.roll(torch.arange(8), 5)]
+    good, bad = float(loss(_batch(loss, raw)).total), float(loss(_batch(loss, shuffled)).total)
+    require(good < bad, f"aligned embeddings cost {good:.4f}, shuffled ones {bad:.4f}")
+
+
+def absent_modality_gets_no_gradient(record: LossRecord) -> None:
+    """A modality that no molecule of the batch has must not be trained by it."""
+    loss, raw = _loss(record), _raw()
+    present = {name: torch.full((8,), name != NAMES[2]) for name in NAMES}
+    loss(_batch(loss, raw, present)).total.backward()
+    grad = raw[NAMES[2]].grad
+    require(grad is None or not bool(grad.abs().sum() > 0), "an absent modality gets a gradient")
+
+
+def empty_pairs_are_zero(record: LossRecord) -> None:
+    """A pair with fewer than two distinct molecules is 0, never NaN, and backward works."""
+    for count, molecule in ((0, []), (1, [0]), (3, [5, 5, 5])):
+        loss, raw = _loss(record), _raw(count)
+        output = loss(_batch(loss, raw, molecule=torch.tensor(molecule, dtype=torch.int64))) if count else loss(_nothing(raw))
+        require(float(output.total) == 0.0, f"{count} rows of one molecule cost {float(output.total)}")
+        output.total.backward()
+
+
+def _nothing(raw: Mapping[str, Tensor]) -> LossBatch:
+    none = torch.zeros(0, dtype=torch.bool)
+    features = {"fingerprint": torch.zeros((0, 256), dtype=torch.uint8)}
+    return LossBatch(
+        embeddings=dict(raw), raw=dict(raw), present=dict.fromkeys(raw, none), molecule=torch.zeros(0, dtype=torch.int64), features=features
+    )
+
+
+def partly_missing_is_finite(record: LossRecord) -> None:
+    """Missing measurements are the normal case."""
+    loss, raw = _loss(record), _raw()
+    present = {name: torch.tensor([(i + j) % 3 != 0 for i in range(8)]) for j, name in enumerate(NAMES)}
+    output = loss(_batch(loss, raw, present))
+    output.total.backward()
+    require(bool(torch.isfinite(output.total)), "total is not finite where measurements are missing")
+    for name, r in raw.items():
+        leaked = r.grad is not None and bool(r.grad[~present[name]].abs().sum() > 0)
+        require(not leaked, f"rows without {name!r} get a gradient")
+
+
+def order_of_modalities_is_irrelevant(record: LossRecord) -> None:
+    """A graph is a set of modalities."""
+    raw = {k: v.detach() for k, v in _raw().items()}
+    one, other = _loss(record), record.build(record.config(), (NAMES[0], NAMES[2], NAMES[1]), NAMES[0])
+    other_raw = {name: raw[name] for name in (NAMES[0], NAMES[2], NAMES[1])}
+    a, b = float(one(_batch(one, raw)).total), float(other(_batch(other, other_raw)).total)
+    require(abs(a - b) <= 1e-5 * max(1.0, abs(a)), f"total is {a} or {b}, by the order of modalities")
+
+
+def same_molecule_is_no_negative(record: LossRecord) -> None:
+    """Two rows of one molecule must not push each other away: their similarity must not enter each other's denominator."""
+    raw = {k: v.detach() for k, v in _raw(6, aligned=0.5).items()}
+    loss = _loss(record)
+    apart, together = torch.arange(6), torch.tensor([0, 0, 2, 3, 4, 5])
+    a = float(loss(_batch(loss, raw, molecule=apart)).total)
+    b = float(loss(_batch(loss, raw, molecule=together)).total)
+    require(b != a, "telling that two rows are one molecule changes nothing")
+
+
+def shares_add_up(record: LossRecord) -> None:
+    """With several processes each owns some rows; their shares must add up to the single-process loss."""
+    loss, raw = _loss(record), {k: v.detach() for k, v in _raw(8, dtype=torch.float64).items()}
+    present = {name: torch.tensor([(i + 2 * j) % 4 != 0 for i in range(8)]) for j, name in enumerate(NAMES)}
+    whole = float(loss(_batch(loss, raw, present)).total)
+    parts = sum(float(loss(_batch(loss, raw, present, rows=s)).total) for s in (slice(0, 3), slice(3, 4), slice(4, 8)))
+    require(abs(whole - parts) <= 1e-6 * max(1.0, abs(whole)), f"the whole is {whole}, the shares add up to {parts}")
+
+
+CHECKS = (
+    total_is_finite_and_differentiable,
+    aligned_is_lower_than_shuffled,
+    absent_modality_gets_no_gradient,
+    empty_pairs_are_zero,
+    partly_missing_is_finite,
+    order_of_modalities_is_irrelevant,
+    same_molecule_is_no_negative,
+    shares_add_up,
+)

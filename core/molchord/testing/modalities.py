@@ -1,0 +1,241 @@
+"""Checks on modalities."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from molchord.api import (
+    Compares,
+    Derives,
+    GraphBatch,
+    GraphSpec,
+    Measurement,
+    ModalityRecord,
+    PeaksBatch,
+    PeaksSpec,
+    Reading,
+    Real,
+    SampleError,
+    SpectrumBatch,
+    SpectrumSpec,
+    VectorBatch,
+    VectorSpec,
+)
+from molchord.data.store import DataSet
+from molchord.testing.report import require
+from molchord.testing.samples import MOLECULES, batch_of, built, default_config, examples, molecules, same
+
+
+def _kinds(record: ModalityRecord) -> Iterator[tuple[str, Any]]:
+    for kind in record.kinds:
+        yield kind, built(record, kind)
+
+
+def example_is_deterministic(record: ModalityRecord) -> None:
+    """Tests need synthetic data that is the same for the same seed, and one measurement a molecule."""
+    for _, modality in _kinds(record):
+        first, again = examples(modality), examples(modality)
+        require(len(first) == 4, f"`example` of 4 molecules returned {len(first)} measurements")
+        for a, b in zip(first, again, strict=True):
+            equal = a.arrays.keys() == b.arrays.keys() and all(np.array_equal(a.arrays[k], b.arrays[k]) for k in a.arrays)
+            require(equal and a.columns == b.columns, "`example` differs between two calls with one seed")
+
+
+def measurements_fit_declaration(record: ModalityRecord) -> None:
+    """The core writes a measurement by its declaration alone."""
+    for _, modality in _kinds(record):
+        for measurement in examples(modality):
+            _fits(record, measurement)
+
+
+def _fits(record: ModalityRecord, measurement: Measurement) -> None:
+    lengths: dict[str, int] = {}
+    for name, array in measurement.arrays.items():
+        declared = record.stores.arrays.get(name)
+        require(declared is not None, f"array {name!r} is not declared in `stores`")
+        if declared is None:
+            continue
+        shape = array.shape if declared.axis is None else array.shape[1:]
+        require(shape == declared.shape, f"array {name!r} has shape {array.shape}, declared are {declared!r}")
+        if declared.axis is not None:
+            length = lengths.setdefault(declared.axis, len(array))
+            require(length == len(array), f"arrays of axis {declared.axis!r} have lengths {length} and {len(array)}")
+    unknown = set(measurement.columns) - set(record.stores.columns) - {"origin"}
+    require(not unknown, f"columns {sorted(unknown)} are not declared in `stores`")
+    require(measurement.origin in ("measured", "computed"), f"`origin` is {measurement.origin!r}")
+
+
+def survives_the_data_set(record: ModalityRecord) -> None:
+    """A measurement written to a data set and read back gives the same sample."""
+    for kind, modality in _kinds(record):
+        before = examples(modality)
+        data = DataSet.from_measurements(MOLECULES[:4], {record.name: before}, stores={record.name: record.stores})
+        table = data.table(record.name)
+        for row, measurement in enumerate(before):
+            index = [i for i in range(len(table)) if data.smiles([int(table.molecule[i])]) == [molecules(4)[row].smiles]]
+            require(len(index) == 1, f"molecule {MOLECULES[row]!r} has {len(index)} measurements after a round trip")
+            back = batch_of(modality, [table.read(index[0])])
+            require(same(back, batch_of(modality, [measurement])), f"kind {kind!r}: a sample differs after a round trip")
+
+
+def transform_is_deterministic_without_rng(record: ModalityRecord) -> None:
+    """Evaluation passes no generator and must give the same embedding twice."""
+    for _, modality in _kinds(record):
+        measured = examples(modality)
+        require(same(batch_of(modality, measured), batch_of(modality, measured)), "two evaluations of one measurement differ")
+
+
+def randomness_comes_from_the_generators(record: ModalityRecord) -> None:
+    """Exact resume needs every draw to come from the generators handed in, none from global state."""
+    for _, modality in _kinds(record):
+        measured = examples(modality)
+
+        def once(modality: Any = modality, measured: Any = measured) -> Any:
+            samples = [modality.transform(m, np.random.default_rng(i)) for i, m in enumerate(measured)]
+            return modality.prepare(modality.collate(samples), torch.Generator().manual_seed(1))
+
+        states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # type: ignore[index]
+        first = once()
+        untouched = (
+            states[0] == random.getstate()
+            and np.array_equal(states[1], np.random.get_state()[1])  # type: ignore[index]
+            and torch.equal(states[2], torch.get_rng_state())
+        )
+        require(untouched, "`transform` or `prepare` draws from a global random state")
+        require(same(first, once()), "equal generators give different batches")
+
+
+def batch_matches_spec(record: ModalityRecord) -> None:
+    """An encoder is built from the spec alone, so the batch must have what the spec says."""
+    for kind, modality in _kinds(record):
+        spec = record.spec(default_config(record), kind)
+        batch = batch_of(modality, examples(modality, 3))
+        if isinstance(spec, SpectrumSpec):
+            require(isinstance(batch, SpectrumBatch), f"kind {kind!r} gives a {type(batch).__name__}")
+            require(batch.values.shape == (3, spec.channels, spec.points), f"values are {tuple(batch.values.shape)}")
+            require(batch.observed.shape == (3, spec.points), f"observed is {tuple(batch.observed.shape)}")
+            require(bool(torch.isfinite(batch.values).all()), "values are not finite")
+            _columns_match(batch.whole, spec.whole, "whole")
+        elif isinstance(spec, PeaksSpec):
+            require(isinstance(batch, PeaksBatch), f"kind {kind!r} gives a {type(batch).__name__}")
+            require(batch.mask.shape[0] == 3 and batch.mask.dtype == torch.bool, "mask must be (b, n) bool")
+            _columns_match(batch.peak, spec.peak, "peak")
+            _columns_match(batch.whole, spec.whole, "whole")
+        elif isinstance(spec, GraphSpec):
+            require(isinstance(batch, GraphBatch), f"kind {kind!r} gives a {type(batch).__name__}")
+            require(batch.size == 3, f"size is {batch.size} for 3 molecules")
+            require((batch.positions is not None) == spec.positions, "positions differ from the spec")
+            _columns_match(batch.atom, spec.atom, "atom")
+            _columns_match(batch.bond, spec.bond, "bond")
+        elif isinstance(spec, VectorSpec):
+            require(isinstance(batch, VectorBatch), f"kind {kind!r} gives a {type(batch).__name__}")
+            require(batch.values.shape == (3, spec.size), f"values are {tuple(batch.values.shape)}")
+
+
+def _columns_match(found: Any, declared: Any, where: str) -> None:
+    require(set(found) == set(declared), f"{where} columns are {sorted(found)}, the spec says {sorted(declared)}")
+    for name, column in declared.items():
+        values = found[name]
+        if isinstance(column, Real):
+            require(values.is_floating_point(), f"{where} column {name!r} must be float")
+            continue
+        require(values.dtype == torch.int64, f"{where} column {name!r} must be int64 codes")
+        top = len(column.values)
+        require(bool(((values >= 0) & (values <= top)).all()), f"{where} column {name!r} has codes outside 0..{top}")
+
+
+def collate_takes_none_and_one(record: ModalityRecord) -> None:
+    """A batch may have no molecule with this modality, or one."""
+    for _, modality in _kinds(record):
+        modality.prepare(modality.collate([]), None)
+        batch_of(modality, examples(modality, 1))
+
+
+def bad_sample_raises(record: ModalityRecord) -> None:
+    """A measurement without content raises `SampleError` (id, reason), so that it counts as absent and is listed."""
+    nothing = {
+        name: np.zeros((0, *a.shape) if a.axis is not None else a.shape, dtype=a.dtype)
+        for name, a in record.stores.arrays.items()
+    }
+    if all(array.axis is None for array in record.stores.arrays.values()):
+        nothing = {name: np.full_like(array, np.nan, dtype=np.float32) for name, array in nothing.items()}
+    for _, modality in _kinds(record):
+        try:
+            sample = modality.transform(Measurement(arrays=nothing, columns={"origin": "measured"}), None)
+        except SampleError as error:
+            require(bool(error.reason), "`SampleError` has no reason")
+            continue
+        raise AssertionError(f"`transform` of an empty measurement returned {type(sample).__name__}; raise `SampleError`")
+
+
+def pickles_for_workers(record: ModalityRecord) -> None:
+    """Loader workers get the modality by pickle."""
+    for _, modality in _kinds(record):
+        measured = examples(modality)
+        copy = pickle.loads(pickle.dumps(modality))
+        require(same(batch_of(modality, measured), batch_of(copy, measured)), "a pickled copy gives other samples")
+
+
+def reading_survives_damage(record: ModalityRecord) -> None:
+    """A damaged file is a sentence, never a crash: `can_read` answers, `read` raises or yields `SampleError`."""
+    damaged = {"empty.txt": b"", "noise.bin": np.random.default_rng(0).bytes(512), "text.csv": b"a,b\nx,y\n\x00", "cut.gz": b"\x1f\x8b\x08\x00"}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in damaged.items():
+            path = Path(folder) / name
+            path.write_bytes(content)
+            modality = built(record, record.kinds[0])
+            require(modality.can_read(path) in (True, False), "`can_read` must answer True or False")
+            try:
+                readings = list(modality.read(path))
+            except SampleError:
+                continue
+            good = [r for r in readings if isinstance(r, Reading)]
+            require(not good, f"`read` made {len(good)} measurements of a damaged file ({name})")
+
+
+def derives_as_declared(record: ModalityRecord) -> None:
+    """The record says whether the modality is made from the molecule; the built object must agree."""
+    for _, modality in _kinds(record):
+        can = isinstance(modality, Derives)
+        require(can == record.derives, f"record says derives={record.derives}, the built object {'has' if can else 'lacks'} `derive`")
+        if isinstance(modality, Derives):
+            target = molecules(1)[0]
+            first, again = modality.derive(target), modality.derive(target)
+            _fits(record, first)
+            require(same(batch_of(built(record, record.kinds[0]), [first]), batch_of(built(record, record.kinds[0]), [again])), "`derive` differs between two calls")
+
+
+def similarity_prefers_itself(record: ModalityRecord) -> None:
+    """A modality's own `similarity` gives one number a reference, and none above a measurement with itself."""
+    for _, modality in _kinds(record):
+        if not isinstance(modality, Compares):
+            continue
+        measured = examples(modality)
+        for i, query in enumerate(measured):
+            values = np.asarray(modality.similarity(query, measured))
+            require(values.shape == (len(measured),), f"similarity has shape {values.shape} for {len(measured)} references")
+            require(bool(values[i] >= values.max() - 1e-6), "a measurement is more similar to another one than to itself")
+
+
+CHECKS = (
+    example_is_deterministic,
+    measurements_fit_declaration,
+    survives_the_data_set,
+    transform_is_deterministic_without_rng,
+    randomness_comes_from_the_generators,
+    batch_matches_spec,
+    collate_takes_none_and_one,
+    bad_sample_raises,
+    pickles_for_workers,
+    reading_survives_damage,
+    derives_as_declared,
+    similarity_prefers_itself,
+)

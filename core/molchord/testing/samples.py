@@ -1,0 +1,76 @@
+"""Molecules and batches that the checks run on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from molchord.api import Measurement, Modality, ModalityRecord, Molecule
+from molchord.chemistry import molecule
+
+MOLECULES = (
+    "CCO", "CC(C)=O", "c1ccccc1", "CC#N", "OC(=O)c1ccccc1", "CCN(CC)CC", "C1CCCCC1", "NCC(=O)O",
+    "O=C(O)CCC(=O)O", "c1ccncc1", "CC(=O)Nc1ccc(O)cc1", "CSC", "FC(F)F", "C=CC=C", "OCC(O)CO", "Clc1ccccc1",
+)  # fmt: skip
+"""SMILES of the molecules that the kit makes examples of: rings, chains, heteroatoms, 3 to 11 heavy atoms."""
+
+
+def molecules(count: int = len(MOLECULES)) -> list[Molecule]:
+    """Return the first molecules of the kit.
+
+    Example:
+        >>> [m.formula for m in molecules(2)]
+        ['C2H6O', 'C3H6O']
+    """
+    return [molecule(smiles) for smiles in MOLECULES[:count]]
+
+
+def default_config(record: Any, needs: tuple[str, ...] = ()) -> Any:
+    """Return a record's default configuration, adapted to what an encoder needs."""
+    config = record.config()
+    adapt = getattr(record, "adapt", None)
+    return config if adapt is None else adapt(config, needs)
+
+
+def built(record: ModalityRecord, kind: str, needs: tuple[str, ...] = ()) -> Modality:
+    """Build a modality with its default configuration."""
+    return record.build(default_config(record, needs), kind)
+
+
+def examples(modality: Modality, count: int = 4, seed: int = 0) -> list[Measurement]:
+    """Return example measurements of the kit's first molecules."""
+    return list(modality.example(molecules(count), seed))
+
+
+def batch_of(modality: Modality, measurements: Sequence[Measurement]) -> Any:
+    """Transform, collate and prepare measurements, without randomness."""
+    return modality.prepare(modality.collate([modality.transform(m, None) for m in measurements]), None)
+
+
+def tensors(value: Any, path: str = "") -> dict[str, Tensor]:
+    """Return every tensor of a batch by its dotted path."""
+    if isinstance(value, Tensor):
+        return {path: value}
+    if isinstance(value, Mapping):
+        items = [(str(key), item) for key, item in value.items()]
+    elif dataclasses.is_dataclass(value):
+        items = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
+    else:
+        return {}
+    out: dict[str, Tensor] = {}
+    for name, item in items:
+        out |= tensors(item, f"{path}.{name}" if path else name)
+    return out
+
+
+def same(a: Any, b: Any) -> bool:
+    """Say whether two batches hold equal tensors (NaN equals NaN)."""
+    left, right = tensors(a), tensors(b)
+    return left.keys() == right.keys() and all(
+        left[k].shape == right[k].shape and torch.equal(torch.nan_to_num(left[k]), torch.nan_to_num(right[k]))
+        for k in left
+    )

@@ -1,0 +1,566 @@
+"""The training loop: any subset of modalities a molecule, exact resume, best weights by a validation figure."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from molchord.api import Featurizes, Fits, LossOutput, Tempered
+from molchord.checkpoint import initialise, load_into, read_weights, write_weights
+from molchord.data.derived import features
+from molchord.data.loader import Batch, Batches, Collate, Feed, feeds, random_state, to_device
+from molchord.data.store import DataSet
+from molchord.errors import DataError, RunError
+from molchord.evaluate import blind_mrr
+from molchord.graph import ModelGraph
+from molchord.model import Embeddings, Model, build_modalities
+from molchord.optimization import moving_average, parameter_groups, schedule_factor, set_trained, training_mode
+from molchord.settings import TrainConfig
+
+
+def choose_device(device: str | None = None) -> torch.device:
+    """Return the asked device, or a GPU where there is one.
+
+    Raises:
+        RunError: The device is not there.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise RunError(f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try 'cpu'") from error
+    return chosen
+
+
+def hide(batch: Batch, config: TrainConfig, candidate: str | None, rng: np.random.Generator) -> dict[str, Tensor]:
+    """Return presence masks with modality dropout: never the candidate, never a molecule's last other modality."""
+    names = [name for name in batch.present if name != candidate]
+    there = np.stack([batch.present[name].cpu().numpy() for name in names], axis=1)
+    kept = there & (rng.random(there.shape) >= config.modality_dropout)
+    emptied = there.any(axis=1) & ~kept.any(axis=1)
+    kept[emptied] = there[emptied]
+    hidden = {name: torch.from_numpy(kept[:, i]).to(batch.molecule.device) for i, name in enumerate(names)}
+    return {**batch.present, **hidden}
+
+
+def masked(embeddings: Embeddings, present: Mapping[str, Tensor]) -> Embeddings:
+    """Hide embeddings that are not `present`."""
+
+    def zeroed(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: r * present[name][:, None] for name, r in rows.items()}
+
+    return Embeddings(unit=zeroed(embeddings.unit), raw=zeroed(embeddings.raw), present=dict(present))
+
+
+def temperatures(model: Model, graph: ModelGraph) -> dict[str, float]:
+    """Return the loss's temperature of every spectrum against the candidate; 1 for all where it has none."""
+    if graph.candidate is None:
+        return {}
+    spectra = [name for name in graph.modalities if name != graph.candidate]
+    if not isinstance(model.loss, Tempered):
+        return dict.fromkeys(spectra, 1.0)
+    by_pair = {frozenset(pair): float(tau) for pair, tau in model.loss.temperatures().items()}
+    found = {name: by_pair.get(frozenset((graph.candidate, name))) for name in spectra}
+    known = {name: tau for name, tau in found.items() if tau is not None}
+    # A spectrum without a pair of its own (a centre other than the candidate) gets the others' mean.
+    fallback = sum(known.values()) / len(known) if known else 1.0
+    return {name: known.get(name, fallback) for name in spectra}
+
+
+@dataclass
+class Progress:
+    """Where a training stands; saved with every checkpoint."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    plateau: float = 1.0
+    since_cut: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    since_best: int = 0
+    lines: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    absent: list[list[str]] = field(default_factory=list)
+    done: bool = False
+
+
+class Trainer:
+    """Trains one model graph on one data set into one run folder.
+
+    Args:
+        graph: Resolved model graph.
+        dataset: Data set.
+        device: Where to train; None: a GPU where there is one.
+        fitted: Fitted states of modalities to take over instead of fitting anew.
+        progress: Show progress bars.
+
+    Raises:
+        DataError: The data set has no molecule to train on.
+    """
+
+    def __init__(
+        self,
+        graph: ModelGraph,
+        dataset: DataSet,
+        *,
+        device: str | None = None,
+        fitted: Mapping[str, Mapping[str, Any]] | None = None,
+        progress: bool = True,
+    ) -> None:
+        self.graph = graph
+        self.config = graph.train
+        self.dataset = dataset
+        self.device = choose_device(device)
+        self.show = progress
+        self.modalities = build_modalities(graph, fitted)
+        self.feeds = feeds(graph, self.modalities, dataset, workers=self.config.workers, progress=progress)
+        self.present = {name: feed.present(len(dataset)) for name, feed in self.feeds.items()}
+        self.rows = {split: self._usable(split) for split in ("train", "val")}
+        if len(self.rows["train"]) == 0:
+            raise DataError(
+                f"data set {str(dataset.path)!r} has no training molecule with two of the modalities "
+                f"{sorted(graph.modalities)}; import more measurements or change the split"
+            )
+        self.fitted = dict(fitted) if fitted is not None else self._fit()
+        self.model = Model(graph, self.modalities).to(self.device)
+        set_trained(self.model, self.config)
+        anchors = np.stack(
+            [dataset.numeric(name) for name in graph.anchors] or [np.zeros(len(dataset))], axis=1
+        )[:, : len(graph.anchors)].astype(np.float32)
+        self._standardise(anchors)
+        asked = (
+            features(dataset, graph.loss.use, self.model.loss, graph.loss.config, workers=self.config.workers)
+            if isinstance(self.model.loss, Featurizes)
+            else {}
+        )
+        self._collate = Collate(self.modalities, anchors, asked)
+        groups = parameter_groups(self.model, self.config.optimizer)
+        self.optimizer = torch.optim.AdamW(groups, betas=self.config.optimizer.betas)
+        self.ema = moving_average(self.model, self.config.ema) if self.config.ema is not None else None
+        self.state = Progress()
+        self._stop = False
+
+    # --- set-up
+
+    def _usable(self, split: str) -> NDArray[np.int64]:
+        rows = self.dataset.rows(split)
+        modalities = sum((mask[rows].astype(int) for mask in self.present.values()), np.zeros(len(rows), dtype=int))
+        return rows[modalities >= 2]
+
+    def _fit(self) -> dict[str, dict[str, Any]]:
+        states = {}
+        train = np.zeros(len(self.dataset), dtype=bool)
+        train[self.dataset.rows("train")] = True
+        for name, feed in self.feeds.items():
+            if isinstance(feed.modality, Fits):
+                indices = (i for i in feed.measurements() if train[feed.table.molecule[i]])
+                states[name] = dict(feed.modality.fit(feed.table.read(int(i)) for i in indices))
+                feed.modality.restore(states[name])
+        return states
+
+    def _standardise(self, anchors: NDArray[np.float32]) -> None:
+        if not self.graph.anchors:
+            return
+        known = anchors[self.rows["train"]]
+        mean, std = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
+        self.model.anchor_mean.copy_(torch.from_numpy(mean))
+        self.model.anchor_std.copy_(torch.from_numpy(np.where(std > 0, std, 1.0)))
+
+    def counts(self) -> dict[str, int]:
+        """Return how many training molecules have each modality and each pair."""
+        rows = self.rows["train"]
+        out = {"molecules": len(rows)}
+        out |= {name: int(mask[rows].sum()) for name, mask in self.present.items()}
+        for a, b in combinations(self.present, 2):
+            out[f"{a}+{b}"] = int((self.present[a] & self.present[b])[rows].sum())
+        return out
+
+    def batches(self, rows: NDArray[np.int64], *, shuffle: bool) -> Batches:
+        """Return the batches of some molecules, in training (shuffled, augmented) or in order."""
+        workers = _default_workers(self.device) if self.config.workers is None else self.config.workers
+        return Batches(
+            self.feeds,
+            self._collate,
+            rows,
+            batch_size=self.config.batch_size,
+            seed=self.graph.seed,
+            workers=workers if shuffle else 0,
+            shuffle=shuffle,
+        )
+
+    # --- one step
+
+    def loss_of(self, batch: Batch, number: int) -> LossOutput:
+        """Compute the loss of a training batch, with augmentation and dropout of modalities and anchors."""
+        seed = (self.graph.seed, self.state.epoch, number)
+        rng = np.random.default_rng(random_state(*seed, "dropout"))
+        batch = to_device(batch, self.device)
+        if self.graph.anchors:
+            hidden = torch.from_numpy(rng.random(len(batch.molecule)) < self.config.anchor_dropout).to(self.device)
+            batch.anchors[hidden] = math.nan
+        generators = {}
+        for name in self.graph.modalities:
+            generators[name] = torch.Generator(self.device)
+            generators[name].manual_seed(random_state(*seed, name))
+        with self._autocast():
+            embeddings = self.model(batch, generators)
+        if self.config.modality_dropout > 0:
+            embeddings = masked(embeddings, hide(batch, self.config, self.graph.candidate, rng))
+        return self.model.compute_loss(embeddings, batch)
+
+    @contextmanager
+    def _autocast(self) -> Iterator[None]:
+        precision = self.config.precision
+        enabled = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
+            yield
+
+    def _set_rates(self, batches: int) -> None:
+        # The rate that a step uses is that of its end, so that the first step of a warm-up is not lost at rate 0.
+        done = self.state.epoch + min(1.0, (self.state.batch + self.config.accumulate) / batches)
+        factor = schedule_factor(self.config, done) * self.state.plateau
+        for group in self.optimizer.param_groups:
+            group["lr"] = max(group["base_lr"] * factor, min(self.config.schedule.minimum, group["base_lr"]))
+
+    def _step(self) -> Tensor:
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        limit = self.config.clip_norm if self.config.clip_norm is not None else math.inf
+        norm = nn.utils.clip_grad_norm_(parameters, limit)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.ema is not None:
+            self.ema.update_parameters(self.model)
+        self.state.step += 1
+        return norm
+
+    # --- the loop
+
+    def run(self, folder: Path) -> bool:
+        """Train to the end, or to an interruption.
+
+        Returns:
+            Whether the training is complete; False after Ctrl-C, with the state saved.
+
+        Raises:
+            RunError: The loss is no longer finite.
+        """
+        batches = self.batches(self.rows["train"], shuffle=True)
+        bar = tqdm(
+            total=self.config.epochs * len(batches),
+            initial=self.state.epoch * len(batches) + self.state.batch,
+            disable=not self.show,
+            unit="batch",
+        )
+        with _deterministic(self.config.deterministic), self._interruptible(), bar:
+            while self.state.epoch < self.config.epochs and not self.state.done:
+                bar.set_description(f"epoch {self.state.epoch + 1}/{self.config.epochs}")
+                record = self._epoch(batches, bar)
+                if self._stop:
+                    self.save(folder)
+                    return False
+                self._finish_epoch(folder, record)
+                bar.set_postfix({"loss": f"{record['loss']:.3f}", **_shown(record.get("val", {}))})
+            self.state.done = True
+            self.save(folder)
+        return True
+
+    def _epoch(self, batches: Batches, bar: tqdm[Any]) -> dict[str, Any]:
+        training_mode(self.model, self.config)
+        start, began = self.state.batch, time.perf_counter()
+        sums: dict[str, Tensor] = {}
+        for number, batch in enumerate(batches.epoch(self.state.epoch, start), start):
+            self.state.absent += [list(failure) for failure in batch.failures if list(failure) not in self.state.absent]
+            output = self.loss_of(batch, number)
+            remaining = len(batches) - number // self.config.accumulate * self.config.accumulate
+            (output.total / min(self.config.accumulate, remaining)).backward()  # type: ignore[no-untyped-call]
+            _add(sums, {"loss": output.total, **{"-".join(pair): v for pair, v in output.per_pair.items()}})
+            if (number + 1) % self.config.accumulate == 0 or number + 1 == len(batches):
+                self._set_rates(len(batches))
+                _add(sums, {"grad_norm": self._step()})
+                self.state.batch = number + 1
+                if self._stop:
+                    break
+            bar.update()
+        for name, value in sums.items():
+            self.state.sums[name] = self.state.sums.get(name, 0.0) + float(value)
+        seconds = time.perf_counter() - began
+        totals, steps = self.state.sums, math.ceil(len(batches) / self.config.accumulate)
+        return {
+            "epoch": self.state.epoch + 1,
+            "step": self.state.step,
+            "loss": totals["loss"] / len(batches),
+            "pairs": {k: v / len(batches) for k, v in totals.items() if k not in ("loss", "grad_norm")},
+            "grad_norm": totals["grad_norm"] / steps,
+            "lr": max(group["lr"] for group in self.optimizer.param_groups),
+            "tau": temperatures(self.model, self.graph),
+            "absent": len(self.state.absent),
+            "seconds": round(seconds, 3),
+            "molecules_per_second": round(len(self.rows["train"]) * (1 - start / len(batches)) / seconds, 1),
+        }
+
+    def _finish_epoch(self, folder: Path, record: dict[str, Any]) -> None:
+        if not math.isfinite(record["loss"]):
+            raise RunError(
+                f"loss became {record['loss']} in epoch {record['epoch']}; lower `train.optimizer.lr` or set `train.clip_norm`"
+            )
+        state, config = self.state, self.config
+        state.epoch, state.batch, state.sums = state.epoch + 1, 0, {}
+        last = state.epoch == config.epochs
+        if len(self.rows["val"]) and (state.epoch % config.stopping.every == 0 or last):
+            record["val"] = self.validate()
+            self._judge(folder, record["val"][config.stopping.metric])
+        elif last and state.best is None:
+            self.write_best(folder)
+        _append_line(folder / "metrics.jsonl", record, state.lines)
+        state.lines += 1
+        self.save(folder)
+
+    def _judge(self, folder: Path, figure: float) -> None:
+        state, stopping, schedule = self.state, self.config.stopping, self.config.schedule
+        score = -figure if stopping.metric == "loss" else figure
+        if state.best is None or score > state.best:
+            state.best, state.best_epoch, state.since_best, state.since_cut = score, state.epoch, 0, 0
+            self.write_best(folder)
+            return
+        state.since_best += 1
+        state.since_cut += 1
+        if schedule.use == "plateau" and state.since_cut > schedule.patience:
+            state.plateau *= schedule.factor
+            state.since_cut = 0
+        if stopping.patience is not None and state.since_best >= stopping.patience:
+            state.done = True
+
+    # --- validation
+
+    @property
+    def best_model(self) -> Model:
+        """The model that is validated and saved: the moving average where there is one."""
+        return self.model if self.ema is None else self.ema.module  # type: ignore[return-value]
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Return the validation loss and the mean reciprocal rank of blind queries with all spectra a molecule has."""
+        model = self.best_model.eval()
+        queries = self.rows["val"]
+        unit, total, weight = {name: [] for name in self.graph.modalities}, 0.0, 0  # type: dict[str, list[Tensor]], float, int
+        present: dict[str, list[Tensor]] = {name: [] for name in self.graph.modalities}
+        for batch in self.batches(queries, shuffle=False).epoch():
+            moved = to_device(batch, self.device)
+            with self._autocast():
+                embeddings = model(moved)
+            total += float(model.compute_loss(embeddings, moved).total) * len(batch.molecule)
+            weight += len(batch.molecule)
+            for name in unit:
+                unit[name].append(embeddings.unit[name])
+                present[name].append(embeddings.present[name])
+        out = {"loss": total / weight}
+        if self.graph.candidate is not None:
+            vectors = {name: torch.cat(v) for name, v in unit.items()}
+            masks = {name: torch.cat(v) for name, v in present.items()}
+            out["blind_mrr"] = self._blind_mrr(model, vectors, masks, queries)
+        return out
+
+    def _blind_mrr(
+        self, model: Model, vectors: dict[str, Tensor], masks: dict[str, Tensor], queries: NDArray[np.int64]
+    ) -> float:
+        candidate = self.graph.candidate
+        if candidate is None:
+            raise RunError("`stopping.metric` 'blind_mrr' needs a candidate; name one in the graph or choose 'loss'")
+        pool = vectors.pop(candidate)
+        there = masks.pop(candidate)
+        truth = torch.arange(len(queries), device=pool.device)
+        if self.config.stopping.pool == "all":
+            others = np.setdiff1d(np.flatnonzero(self.present[candidate]), queries)
+            pool = torch.cat([pool, self.embed_candidates(model, others)])
+        asked = there & torch.stack(list(masks.values())).any(dim=0)
+        pool = torch.where(
+            torch.cat([there, there.new_ones(len(pool) - len(there))])[:, None], pool, pool.new_tensor(math.nan)
+        )
+        return blind_mrr(
+            {name: v[asked] for name, v in vectors.items()},
+            {name: m[asked] for name, m in masks.items()},
+            pool,
+            truth[asked],
+            temperatures(model, self.graph),
+        )
+
+    def embed_candidates(self, model: Model, rows: NDArray[np.int64]) -> Tensor:
+        """Return the unit candidate embeddings of molecules, NaN where there is none, (rows, d)."""
+        name = self.graph.candidate or ""
+        alone = Batches(
+            {name: self.feeds[name]},
+            Collate({name: self.modalities[name]}, self._collate.anchors),
+            rows,
+            batch_size=self.config.batch_size,
+            seed=self.graph.seed,
+            shuffle=False,
+        )
+        out = []
+        for batch in alone.epoch():
+            with self._autocast():
+                embeddings = model(to_device(batch, self.device))
+            there = embeddings.present[name][:, None]
+            out.append(torch.where(there, embeddings.unit[name], embeddings.unit[name].new_tensor(math.nan)))
+        return torch.cat(out) if out else torch.zeros(0, self.graph.embedding_dim, device=self.device)
+
+    # --- saving
+
+    def write_best(self, folder: Path) -> None:
+        """Write the weights that a user of the run will load."""
+        write_weights(folder / "model.safetensors", self.best_model.state_dict())
+
+    def save(self, folder: Path) -> None:
+        """Write all that an exact resume needs, as one file."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        if self.ema is not None:
+            tensors |= {f"ema.{k}": v for k, v in self.ema.state_dict().items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
+        tensors["rng.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
+        (folder / "checkpoints").mkdir(exist_ok=True)
+        write_weights(folder / "checkpoints" / "last.safetensors", tensors, {"progress": json.dumps(vars(self.state))})
+
+    def restore(self, folder: Path) -> None:
+        """Take up a training where it was saved.
+
+        Raises:
+            RunError: The run has no checkpoint, or it does not fit.
+        """
+        tensors, metadata = read_weights(folder / "checkpoints" / "last.safetensors")
+
+        def below(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        load_into(self.model, below("model."), f"checkpoint of {str(folder)!r}")
+        if self.ema is not None:
+            load_into(self.ema, below("ema."), f"checkpoint of {str(folder)!r}")
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in below("optimizer.").items():
+            index, _, slot = name.partition(".")
+            slots.setdefault(int(index), {})[slot] = value
+        self.optimizer.load_state_dict({"state": slots, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        torch.set_rng_state(tensors["rng.cpu"])
+        if "rng.cuda" in tensors and self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
+        self.state = Progress(**json.loads(metadata["progress"]))
+
+    def start_from(self, weights: Mapping[str, Tensor] | None) -> None:
+        """Start from whole weights of a run, then from the parts that `train.init` names."""
+        if weights is not None:
+            load_into(self.model, weights, "the run to start from")
+        initialise(self.model, self.config.init)
+        if self.ema is not None:
+            self.ema.module.load_state_dict(self.model.state_dict())
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Let Ctrl-C end the step in hand first; a second Ctrl-C ends at once."""
+
+        def on_interrupt(number: int, frame: FrameType | None) -> None:
+            if self._stop:
+                raise KeyboardInterrupt
+            self._stop = True
+
+        try:
+            previous = signal.signal(signal.SIGINT, on_interrupt)
+        except ValueError:  # not in the main thread: nobody presses Ctrl-C there
+            yield
+            return
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
+
+def dry_run(trainer: Trainer) -> dict[str, Any]:
+    """Run one batch and describe it: shapes, parameters, memory, and how many molecules each modality and pair has."""
+    training_mode(trainer.model, trainer.config)
+    batch = next(trainer.batches(trainer.rows["train"], shuffle=True).epoch())
+    if trainer.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(trainer.device)
+    output = trainer.loss_of(batch, 0)
+    output.total.backward()  # type: ignore[no-untyped-call]
+    parts = {f"modalities.{name}": tower for name, tower in trainer.model.modalities.items()}
+    return {
+        "device": str(trainer.device),
+        "molecules": trainer.counts(),
+        "batch": {name: int(mask.sum()) for name, mask in batch.present.items()},
+        "shapes": {name: _shapes(inputs) for name, inputs in batch.inputs.items()},
+        "parameters": {
+            **{part: sum(p.numel() for p in module.parameters()) for part, module in parts.items()},
+            "all": sum(p.numel() for p in trainer.model.parameters()),
+            "trained": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        },
+        "loss": float(output.total),
+        "memory_mb": _peak_memory(trainer.device),
+    }
+
+
+def _shapes(inputs: Any) -> dict[str, list[int]]:
+    out: dict[str, list[int]] = {}
+    for name, value in vars(inputs).items():
+        if isinstance(value, Tensor):
+            out[name] = list(value.shape)
+        elif isinstance(value, Mapping):
+            out |= {f"{name}.{key}": list(v.shape) for key, v in value.items() if isinstance(v, Tensor)}
+    return out
+
+
+def _peak_memory(device: torch.device) -> float:
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    import resource
+
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)
+
+
+def _default_workers(device: torch.device) -> int:
+    # On a CPU the model needs the cores more than the loader does: reading and transforming a batch takes milliseconds.
+    import os
+
+    return min(8, len(os.sched_getaffinity(0)) - 1) if device.type == "cuda" else 0
+
+
+def _add(sums: dict[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    for name, value in values.items():
+        sums[name] = sums[name] + value.detach() if name in sums else value.detach().clone()
+
+
+def _append_line(path: Path, record: Mapping[str, Any], keep: int) -> None:
+    # A resumed run may find lines written after its checkpoint: they are written again.
+    lines = path.read_text().splitlines()[:keep] if path.exists() else []
+    path.write_text("\n".join([*lines, json.dumps(record)]) + "\n")
+
+
+def _shown(figures: Mapping[str, float]) -> dict[str, str]:
+    return {f"val {name}": f"{value:.3f}" for name, value in figures.items()}
+
+
+@contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -1,0 +1,96 @@
+"""Make `datasets/demo` from the full sets: MassBank molecules with their measured MS/MS, and QM9-type molecules.
+
+Usage: python datasets/make_demo.py FOLDER [OUT]
+
+FOLDER holds ``qm9-xtb.npz``, ``massbank-xtb.npz`` and ``massbank/ms2.mgf.gz``. Takes every molecule of
+``massbank-xtb.npz`` that has MS/MS under CC0 or CC BY, with all those spectra, and the first molecules of
+``qm9-xtb.npz``, 2,000 together; the import itself is that of ``molchord data import``. Writes the attribution file.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from molchord.data.importer import import_files
+
+MOLECULES = 2000
+LICENCES = ("CC0", "CC BY")
+# Wavenumbers to 0.1 cm^-1 and half-precision intensities keep the set small; m/z stays at single precision.
+STORAGE = {
+    f"{modality}.{array}": how
+    for modality in ("ir", "raman")
+    for array, how in {
+        "stick_wavenumber": {"dtype": "uint16", "scale": 0.1, "offset": -50.0},
+        "stick_intensity": {"dtype": "float16"},
+    }.items()
+} | {"msms.intensity": {"dtype": "float16"}, "structure.positions": {"dtype": "float16"}}
+
+
+def entries(path: Path) -> Iterator[tuple[dict[str, str], str]]:
+    """Yield (fields, text) of every entry of a compressed MGF file."""
+    fields: dict[str, str] = {}
+    lines: list[str] = []
+    with gzip.open(path, "rt") as file:
+        for line in file:
+            lines.append(line)
+            if "=" in line:
+                name, _, value = line.strip().partition("=")
+                fields[name] = value
+            if line.startswith("END IONS"):
+                yield fields, "".join(lines)
+                fields, lines = {}, []
+
+
+def sliced(source: Path, chosen: np.ndarray, out: Path) -> None:
+    """Write the chosen molecules of a ``*-xtb.npz`` file, without the geometry, which the demo does not use."""
+    data = np.load(source)
+    modes = [np.arange(*data["modes"][i : i + 2]) for i in chosen]
+    joined = np.concatenate(modes)
+    np.savez(
+        out,
+        smiles=data["smiles"][chosen],
+        inchikey=data["inchikey"][chosen],
+        id=data["id"][chosen],
+        modes=np.concatenate([[0], np.cumsum([len(m) for m in modes])]),
+        freq=data["freq"][joined],
+        ir=data["ir"][joined],
+        raman=data["raman"][joined],
+    )
+
+
+def main(folder: Path, out: Path) -> None:
+    """Make the demo data set."""
+    computed = np.load(folder / "massbank-xtb.npz")
+    known = {str(key)[:14]: i for i, key in enumerate(computed["inchikey"])}
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        chosen: set[int] = set()
+        credits = []
+        with (work / "massbank.mgf").open("w") as mgf:
+            for fields, text in entries(folder / "massbank" / "ms2.mgf.gz"):
+                row = known.get(fields["INCHIKEY"][:14])
+                if row is None or fields.get("LICENSE") not in LICENCES:
+                    continue
+                chosen.add(row)
+                mgf.write(text)
+                credits.append((fields["TITLE"], fields["LICENSE"]))
+        sliced(folder / "massbank-xtb.npz", np.array(sorted(chosen)), work / "massbank-xtb.npz")
+        sliced(folder / "qm9-xtb.npz", np.arange(MOLECULES - len(chosen)), work / "qm9-xtb.npz")
+        sources = [work / "qm9-xtb.npz", work / "massbank-xtb.npz", work / "massbank.mgf"]
+        report = import_files(sources, out, storage=STORAGE, force=True)
+    with (out / "ATTRIBUTION.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["massbank_record", "licence"])
+        writer.writerows(sorted(credits))
+    print(report)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) > 2 else Path(__file__).parent / "demo"))

@@ -1,0 +1,123 @@
+"""Directed edges between atoms of one molecule within a cutoff, and the pairs of edges that meet at an atom.
+
+Shapes: `n` atoms, `e` directed edges, `k` slots for the edges that arrive at an atom, `i` slots for those that leave it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from molchord.api import SampleError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbors:
+    """All edges j -> i of a batch, and where each stands among those that meet it.
+
+    The triplets k -> j -> i of DimeNet are all pairs of an edge that arrives at j and one that leaves j. So instead of
+    a list of triplets, every atom has `arriving` slots and `leaving` slots, and sums over k are batched matrix
+    products over the atoms.
+
+    Attributes:
+        atoms: Number of atoms n.
+        source: (e,) atom j of each edge.
+        target: (e,) atom i of each edge, ascending.
+        arriving: Arriving slots an atom, the largest number of edges that end at one atom.
+        leaving: Leaving slots an atom, the largest number of edges that start at one atom.
+        arrival: (e,) place ``target * arriving + slot`` of each edge among those arriving at its target.
+        departure: (e,) place ``source * leaving + slot`` of each edge among those leaving its source.
+    """
+
+    atoms: int
+    source: Int[Tensor, " e"]
+    target: Int[Tensor, " e"]
+    arriving: int
+    leaving: int
+    arrival: Int[Tensor, " e"]
+    departure: Int[Tensor, " e"]
+
+    def at_target(self, values: Float[Tensor, "e *c"]) -> Float[Tensor, "n k *c"]:
+        """Lay edge values into the arriving slots of their targets; empty slots hold 0."""
+        laid = values.new_zeros((self.atoms * self.arriving, *values.shape[1:])).index_copy(0, self.arrival, values)
+        return laid.unflatten(0, (self.atoms, self.arriving))
+
+    def at_source(self, values: Float[Tensor, "e *c"]) -> Float[Tensor, "n i *c"]:
+        """Lay edge values into the leaving slots of their sources; empty slots hold 0."""
+        laid = values.new_zeros((self.atoms * self.leaving, *values.shape[1:])).index_copy(0, self.departure, values)
+        return laid.unflatten(0, (self.atoms, self.leaving))
+
+    def from_source(self, slots: Float[Tensor, "n i *c"]) -> Float[Tensor, "e *c"]:
+        """Take edge values back from the leaving slots of their sources."""
+        return slots.flatten(0, 1).index_select(0, self.departure)
+
+    def turns(self) -> Bool[Tensor, "n k i"]:
+        """Tell for each pair of an arriving edge k -> j and a leaving edge j -> i whether k and i differ."""
+        k = self.source.new_full((self.atoms * self.arriving,), -1).index_copy(0, self.arrival, self.source)
+        i = self.source.new_full((self.atoms * self.leaving,), -1).index_copy(0, self.departure, self.target)
+        return k.view(self.atoms, self.arriving, 1) != i.view(self.atoms, 1, self.leaving)
+
+
+def find_neighbors(
+    pos: Float[Tensor, "n 3"], batch: Int[Tensor, " n"], size: int, cutoff: float, most: int | None = None
+) -> Neighbors:
+    """Find for every atom the other atoms of its molecule nearer than the cutoff.
+
+    Looks at all pairs of atoms within each molecule in one pass, so memory goes with atoms times the largest molecule.
+    The device is waited for three times, whatever the number of molecules.
+
+    Args:
+        pos: Positions in angstrom.
+        batch: Molecule of each atom, ascending.
+        size: Number of molecules.
+        cutoff: Distance in angstrom that an edge stays below.
+        most: Keep at most this many edges that end at one atom: those from the nearest atoms, of equally near ones
+            those that come first. None keeps all.
+
+    Raises:
+        SampleError: Two atoms of a molecule coincide, or a position is not finite.
+
+    Example:
+        >>> edges = find_neighbors(torch.tensor([[0.0, 0, 0], [1, 0, 0], [9, 0, 0]]), torch.tensor([0, 0, 0]), 1, 5.0)
+        >>> edges.source.tolist(), edges.target.tolist()
+        ([1, 0], [0, 1])
+    """
+    pos = pos.detach()
+    count = torch.zeros(size, dtype=torch.int64, device=pos.device).index_add(0, batch, torch.ones_like(batch))
+    widest = int(count.max()) if size else 0
+    first = (count.cumsum(0) - count)[batch]
+    atom = torch.arange(len(pos), device=pos.device)
+    local = atom - first
+    # Row j, column a: is atom `first[j] + a` there, and how far from atom j.
+    column = torch.arange(widest, device=pos.device)
+    other = (first[:, None] + column).clamp(max=max(len(pos) - 1, 0))
+    pair = (column < count[batch][:, None]) & (other != atom[:, None])
+    dist = (pos[:, None] - pos[other]).square().sum(-1).sqrt()
+    near = pair & (dist < cutoff)
+    if most is not None:
+        order = dist.masked_fill(~near, torch.inf).argsort(dim=1, stable=True)
+        near &= order.argsort(dim=1) < most
+    # An edge leaves atom j for a where one arrives at a from j; the same table unless `most` cut it.
+    leave = pair & near[other, local[:, None]]
+    wrong = pair & ~((dist > 0) & (dist < torch.inf))
+    figures = [near.sum(), wrong.sum(), *(t.sum(1).max() if t.numel() else t.sum() for t in (near, leave))]
+    edges, bad, arriving, leaving = torch.stack(figures).tolist()
+    if bad:
+        molecule = int(batch[wrong.any(dim=1)][0])
+        raise SampleError(
+            f"molecule {molecule} of the batch", "two atoms coincide or a position is not finite; leave it out"
+        )
+    target, a = torch.nonzero_static(near, size=edges).unbind(1)
+    source = other[target, a]
+    return Neighbors(
+        atoms=len(pos),
+        source=source,
+        target=target,
+        arriving=arriving,
+        leaving=leaving,
+        arrival=target * arriving + near.cumsum(1)[target, a] - 1,
+        departure=source * leaving + leave.cumsum(1)[source, local[target]] - 1,
+    )

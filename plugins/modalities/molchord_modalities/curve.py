@@ -1,0 +1,226 @@
+"""Measured curves: units, order, baseline and resampling to a grid, in numpy."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from molchord.api import SampleError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.float64]
+
+__all__ = [
+    "LOWEST_TRANSMITTANCE",
+    "MIN_POINTS",
+    "absorbance",
+    "clean",
+    "resample",
+    "rolling_minimum",
+    "rubberband",
+    "wavenumber",
+]
+
+MIN_POINTS = 8
+"""A curve of fewer points says nothing about a molecule."""
+
+LOWEST_TRANSMITTANCE = 1e-3
+"""Transmittance below this (zero and negative values included) is read as this, an absorbance of 3."""
+
+_PER_CM = {"cm": 1.0, "um": 1e4, "nm": 1e7}
+
+
+def wavenumber(id: str, x: Numbers, unit: str) -> Numbers:
+    """Turn an abscissa into wavenumbers in cm^-1.
+
+    Args:
+        id: Names the measurement in errors.
+        x: Abscissa in `unit`.
+        unit: As files write it: ``1/CM``, ``cm^-1``, ``MICROMETERS``, ``nm``, ``Raman shift`` and the like.
+
+    Raises:
+        SampleError: The unit is unknown, or a wavelength is not above 0.
+
+    Example:
+        >>> wavenumber("a.csv", np.array([2.5, 25.0]), "MICROMETERS")
+        array([4000.,  400.])
+    """
+    kind = length_unit(unit)
+    if kind is None:
+        raise SampleError(id, f"the unit {unit!r} of the abscissa is not known; use 'cm-1', 'micrometers' or 'nm'")
+    if kind == "cm":
+        return x
+    if not np.nanmin(x, initial=np.inf) > 0:
+        raise SampleError(id, f"a wavelength must be above 0, got {float(np.nanmin(x)):g}; check the abscissa")
+    return _PER_CM[kind] / x
+
+
+def length_unit(text: str) -> str | None:
+    """Return "cm" for wavenumbers in cm^-1, "um" or "nm" for wavelengths, None where the text says none of them.
+
+    Example:
+        >>> [length_unit(t) for t in ("1/CM", "cm^-1", "MICRONS", "Wavelength (nm)", "Kelvin")]
+        ['cm', 'cm', 'um', 'nm', None]
+    """
+    low = text.lower().replace(" ", "")
+    if any(word in low for word in ("1/cm", "cm-1", "cm^-1", "cm^{-1}", "cm⁻¹", "cm**-1", "wavenumber", "ramanshift")):
+        return "cm"
+    if any(word in low for word in ("micromet", "micron", "(um)", "µm", "μm", "[um]")) or low in ("um", "x_um"):
+        return "um"
+    if any(word in low for word in ("nanomet", "(nm)", "[nm]")) or low in ("nm", "x_nm"):
+        return "nm"
+    return None
+
+
+def absorbance(id: str, y: Numbers, unit: str) -> Numbers:
+    """Turn the ordinate of an infrared spectrum into (something proportional to) decadic absorbance.
+
+    Transmittance and reflectance become -log10, floored at `LOWEST_TRANSMITTANCE`; they count as per cent where the
+    unit says so or a value passes 2. Absorbance, Kubelka-Munk and absorption coefficients are kept.
+
+    Args:
+        id: Names the measurement in errors.
+        y: Ordinate in `unit`.
+        unit: As files write it.
+
+    Raises:
+        SampleError: The unit says neither.
+
+    Example:
+        >>> absorbance("a.csv", np.array([100.0, 10.0, -0.1]), "%T").tolist()
+        [-0.0, 1.0, 3.0]
+    """
+    kind = ordinate_kind(unit)
+    if kind is None:
+        allowed = "'absorbance', 'transmittance' or '%T'"
+        raise SampleError(id, f"the unit {unit!r} of the ordinate is not known; use {allowed}")
+    if kind == "absorbance":
+        return y
+    percent = "%" in unit or "percent" in unit.lower() or np.nanmax(y, initial=-np.inf) > 2
+    return np.asarray(-np.log10(np.maximum(y / 100 if percent else y, LOWEST_TRANSMITTANCE)))
+
+
+def ordinate_kind(text: str) -> str | None:
+    """Return "transmittance", "absorbance" or, where the text says neither, None.
+
+    Example:
+        >>> [ordinate_kind(t) for t in ("%T", "REFLECTANCE", "(micromol/mol)-1m-1 (base 10)", "counts")]
+        ['transmittance', 'transmittance', 'absorbance', None]
+    """
+    low = text.lower().replace(" ", "")
+    if any(word in low for word in ("transm", "reflect", "%t")):
+        return "transmittance"
+    if any(word in low for word in ("absorb", "absorption", "kubelka", "mol/mol", "extinction", "epsilon")):
+        return "absorbance"
+    return None
+
+
+def clean(id: str, x: NDArray[np.floating], y: NDArray[np.floating]) -> tuple[Numbers, Numbers]:
+    """Put a curve in ascending order, without points that are not finite; equal abscissae become their mean.
+
+    Args:
+        id: Names the measurement in errors.
+        x: Abscissa.
+        y: Ordinate.
+
+    Raises:
+        SampleError: Fewer than `MIN_POINTS` points are left, or the two differ in length.
+
+    Example:
+        >>> x, y = clean("a", np.array([9.0, 8, 7, 6, 5, 4, 3, 2, 2]), np.array([0.0, 1, 2, 3, 4, 5, 6, 7, 9]))
+        >>> x[:2].tolist(), y[:2].tolist()
+        ([2.0, 3.0], [8.0, 6.0])
+    """
+    if x.shape != y.shape or x.ndim != 1:
+        raise SampleError(id, f"abscissa of shape {x.shape} and ordinate of shape {y.shape} must be two equal columns")
+    finite = np.isfinite(x) & np.isfinite(y)
+    places, where, counts = np.unique(x[finite].astype(np.float64), return_inverse=True, return_counts=True)
+    if len(places) < MIN_POINTS:
+        raise SampleError(id, f"{len(places)} of {len(x)} points are usable; a curve needs {MIN_POINTS} or more")
+    return places, np.bincount(where, weights=y[finite], minlength=len(places)) / counts
+
+
+def resample(x: Numbers, y: Numbers, grid: Numbers, max_gap: float) -> tuple[Numbers, NDArray[np.bool_]]:
+    """Average the curve, taken as straight between its points, over the cell of each grid point.
+
+    This is linear interpolation where the grid is finer than the curve and the area-conserving mean where it is
+    coarser. Cells are cut off at the ends of the curve.
+
+    Args:
+        x: Ascending abscissa.
+        y: Ordinate.
+        grid: Evenly spaced ascending positions.
+        max_gap: Neighbouring points further apart than this leave a hole.
+
+    Returns:
+        Values, 0 where not measured, and which grid points were measured.
+
+    Example:
+        >>> resample(np.arange(9.0), np.arange(9.0), np.array([2.0, 5.0, 11.0]), 2.0)
+        (array([2., 5., 0.]), array([ True,  True, False]))
+    """
+    observed = (grid >= x[0]) & (grid <= x[-1])
+    left = np.clip(np.searchsorted(x, grid, side="right") - 1, 0, len(x) - 2)
+    observed &= (np.diff(x)[left] <= max_gap) | (grid == x[left]) | (grid == x[left + 1])
+    half = (grid[1] - grid[0]) / 2
+    low, high = np.clip(grid - half, x[0], x[-1]), np.clip(grid + half, x[0], x[-1])
+    area = _integral(x, y, high) - _integral(x, y, low)
+    return np.where(observed, area / np.where(observed, high - low, 1.0), 0.0), observed
+
+
+def rubberband(x: Numbers, y: Numbers) -> Numbers:
+    """Return the lower convex hull of a curve at its points (Andrew's monotone chain).
+
+    Example:
+        >>> rubberband(np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 5.0, 2.0, 3.0])).tolist()
+        [0.0, 1.0, 2.0, 3.0]
+    """
+    hull: list[int] = []
+    xs, ys = x.tolist(), y.tolist()
+    for i in range(len(xs)):
+        while len(hull) > 1:
+            a, b = hull[-2], hull[-1]
+            if (ys[b] - ys[a]) * (xs[i] - xs[a]) < (ys[i] - ys[a]) * (xs[b] - xs[a]):
+                break
+            hull.pop()
+        hull.append(i)
+    return np.interp(x, x[hull], y[hull])
+
+
+def rolling_minimum(y: Numbers, points: int) -> Numbers:
+    """Return the minimum over a window of points around each one, smoothed by the mean over the same window.
+
+    Example:
+        >>> rolling_minimum(np.array([1.0, 1.0, 9.0, 1.0, 1.0]), 3).tolist()
+        [1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    reach = min(points, len(y)) // 2
+
+    def windows(values: Numbers) -> Numbers:
+        return np.lib.stride_tricks.sliding_window_view(np.pad(values, reach, mode="edge"), 2 * reach + 1)
+
+    lowest = windows(y).min(axis=1)
+    return np.asarray(windows(lowest).mean(axis=1))
+
+
+def _integral(x: Numbers, y: Numbers, ends: Numbers) -> Numbers:
+    """Integrate the piecewise straight curve from its first point to each end."""
+    steps = np.diff(x)
+    total = np.concatenate(([0.0], np.cumsum(steps * (y[1:] + y[:-1]) / 2)))
+    left = np.clip(np.searchsorted(x, ends, side="right") - 1, 0, len(x) - 2)
+    inside = ends - x[left]
+    return np.asarray(total[left] + inside * (y[left] + inside * (np.diff(y) / steps)[left] / 2))
+
+
+def cells(width: float, step: float) -> int:
+    """Return the odd number of grid points nearest to a width, 3 at least.
+
+    Example:
+        >>> cells(400.0, 2.0)
+        201
+    """
+    return max(3, 2 * math.floor(width / step / 2) + 1)

@@ -1,0 +1,128 @@
+"""What the modality `msms` declares: configuration, storage, columns, record; nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from molchord.api import Array, Category, Column, Config, ModalityRecord, PeaksSpec, Real, SpectrumSpec, Stores
+
+ADDUCTS = (
+    "[M+H]+",
+    "[M-H]-",
+    "[M]+",
+    "[M+Na]+",
+    "[M+CH3COO]-",
+    "[M+NH4]+",
+    "[M+HCOO]-",
+    "[M+H-H2O]+",
+    "[M+H-NH3]+",
+    "[M-2H]2-",
+    "[M+Cl]-",
+    "[M]-",
+    "[M-CH3]-",
+    "[M+K]+",
+    "[M+2H]2+",
+)
+"""Adducts that an encoder tells apart, the commonest of MassBank first; any other is stored and has code 0."""
+
+PEAK_COLUMNS: dict[str, Column] = {"mz": Real("m/z"), "intensity": Real("1")}
+WHOLE_COLUMNS: dict[str, Column] = {
+    "adduct": Category(ADDUCTS),
+    "ion_mode": Category(("positive", "negative")),
+    "collision_energy": Real("eV"),
+    "normalised_energy": Real("%"),
+}
+PRECURSOR_COLUMN: dict[str, Column] = {"precursor_mz": Real("m/z")}
+
+
+class Bins(Config):
+    """Grid of the binned form; both ends included, a peak goes to the nearest position."""
+
+    start: Annotated[float, Field(ge=0)] = Field(default=10.0, description="First position, m/z.")
+    stop: Annotated[float, Field(gt=0)] = Field(default=1000.0, description="Last position, m/z.")
+    points: Annotated[int, Field(ge=2)] = Field(default=1981, description="Positions.")
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Bins:
+        if self.stop <= self.start:
+            raise ValueError(f"`stop` must be above `start`, got start {self.start!r} and stop {self.stop!r}")
+        return self
+
+
+class Jitter(Config):
+    """Augmentation of a training sample, drawn anew each time; never in evaluation."""
+
+    drop: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.1, description="Probability that a peak is left out; the base peak always stays."
+    )
+    intensity: Annotated[float, Field(ge=0)] = Field(
+        default=0.1, description="Standard deviation of the logarithm of each intensity."
+    )
+    ppm: Annotated[float, Field(ge=0)] = Field(
+        default=3.0, description="Standard deviation of each m/z in parts per million."
+    )
+
+
+class MsmsConfig(Config):
+    """What of a tandem mass spectrum an encoder sees."""
+
+    precursor: bool = Field(
+        default=False,
+        description="Hand the precursor m/z to the encoder as a column; makes every figure 'with mass'.",
+    )
+    remove_precursor: bool = Field(
+        default=True,
+        description="Leave out peaks from 0.5 below the precursor m/z upwards, so that peaks do not tell the mass.",
+    )
+    min_intensity: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.001, description="Peaks below this share of the base peak are left out."
+    )
+    max_peaks: Annotated[int, Field(ge=1)] = Field(default=64, description="Most intense peaks kept.")
+    bins: Bins = Field(default_factory=Bins, description="Grid of kind `spectrum1d`.")
+    jitter: Jitter | None = Field(default_factory=Jitter, description="Training augmentation; null switches it off.")
+    tolerance: Annotated[float, Field(gt=0)] = Field(
+        default=0.02, description="Da within which two peaks match in the spectral entropy similarity."
+    )
+
+
+def _spec(config: MsmsConfig, kind: str) -> PeaksSpec | SpectrumSpec:
+    whole = WHOLE_COLUMNS | (PRECURSOR_COLUMN if config.precursor else {})
+    if kind == "peaks":
+        return PeaksSpec(unit="m/z", peak=PEAK_COLUMNS, whole=whole)
+    return SpectrumSpec(unit="m/z", points=config.bins.points, whole=whole)
+
+
+def _build(config: MsmsConfig, kind: str) -> Any:
+    from molchord_modalities.msms import Msms
+
+    return Msms(config, kind)
+
+
+MSMS = ModalityRecord(
+    name="msms",
+    summary="Tandem mass spectrum as a peak list or binned, with adduct, ion mode and collision energy",
+    api=1,
+    kinds=("peaks", "spectrum1d"),
+    stores=Stores(
+        arrays={
+            "mz": Array(unit="m/z", axis="peak"),
+            "intensity": Array(unit="1", axis="peak"),
+        },
+        columns={
+            "adduct": Category(),
+            "ion_mode": Category(("positive", "negative")),
+            "collision_energy": Real("eV"),
+            "normalised_energy": Real("%"),
+            "energy_text": Category(),
+            "precursor_mz": Real("m/z"),
+            "instrument_type": Category(),
+            "license": Category(),
+            "title": Category(),
+        },
+    ),
+    config=MsmsConfig,
+    spec=_spec,
+    build=_build,
+)

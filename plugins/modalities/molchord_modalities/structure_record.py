@@ -1,0 +1,106 @@
+"""What the modality `structure` declares: configuration, storage, columns of the graph, record; nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from molchord.api import Array, Category, Config, GraphSpec, ModalityRecord, Stores
+
+_NO_YES = Category(("no", "yes"))
+
+ATOM_COLUMNS: dict[str, Category] = {
+    "degree": Category(("0", "1", "2", "3", "4", "5", "6")),
+    "hydrogens": Category(("0", "1", "2", "3", "4")),
+    "charge": Category(("-2", "-1", "0", "1", "2")),
+    "radicals": Category(("0", "1", "2")),
+    "aromatic": _NO_YES,
+    "ring": _NO_YES,
+    "ring3": _NO_YES,
+    "ring4": _NO_YES,
+    "ring5": _NO_YES,
+    "ring6": _NO_YES,
+}
+"""Atom columns: neighbours, hydrogens on it, formal charge in e, radical electrons, aromaticity, ring membership."""
+
+BOND_COLUMNS: dict[str, Category] = {
+    "order": Category(("single", "double", "triple", "aromatic")),
+    "ring": _NO_YES,
+    "conjugated": _NO_YES,
+}
+"""Bond columns; an order that is not listed (dative, quadruple) has code 0."""
+
+
+class StructureConfig(Config):
+    """How a molecule becomes a graph; everything in it follows from the stereo-free canonical SMILES alone.
+
+    The one exception says so in its name: `geometry: source` takes the positions that came with a source.
+    """
+
+    geometry: Literal["none", "etkdg", "source"] | None = Field(
+        default=None,
+        description="Positions: none, made by ETKDGv3, or the source's own (part of a figure's name); "
+        "left out: etkdg where the encoder needs positions, else none.",
+    )
+    conformers: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=1, description="ETKDG conformers a molecule, each from a seed of its own."
+    )
+    optimise: bool = Field(default=False, description="Relax every ETKDG conformer with MMFF94.")
+    hydrogens: Literal["explicit", "implicit"] = Field(
+        default="explicit", description="Hydrogens as atoms of the graph, or only counted on their neighbour."
+    )
+
+    @model_validator(mode="after")
+    def _conformers_are_made(self) -> StructureConfig:
+        if self.geometry in ("none", "source") and (self.conformers != 1 or self.optimise):
+            raise ValueError(
+                f"`conformers` and `optimise` belong to geometry 'etkdg', got geometry {self.geometry!r} with "
+                f"conformers {self.conformers!r} and optimise {self.optimise!r}; "
+                "set geometry 'etkdg' or leave them out"
+            )
+        return self
+
+
+def _adapt(config: StructureConfig, needs: tuple[str, ...]) -> StructureConfig:
+    if config.geometry is not None:
+        return config
+    geometry = "etkdg" if "positions" in needs else "none"
+    return StructureConfig.model_validate({**config.model_dump(), "geometry": geometry})
+
+
+def _spec(config: StructureConfig, kind: str) -> GraphSpec:
+    return GraphSpec(
+        positions=config.geometry in ("etkdg", "source"),
+        conformers=config.conformers,
+        atom=ATOM_COLUMNS,
+        bond=BOND_COLUMNS,
+    )
+
+
+def _build(config: StructureConfig, kind: str) -> Any:
+    from molchord_modalities.structure import Structure
+
+    return Structure(config)
+
+
+STRUCTURE = ModalityRecord(
+    name="structure",
+    summary="Molecular graph from SMILES, with ETKDG positions where the encoder needs them",
+    api=1,
+    kinds=("graph",),
+    stores=Stores(
+        arrays={
+            "elements": Array(unit="1", axis="atom", dtype="uint8"),
+            "atom": Array(unit="1", axis="atom", shape=(len(ATOM_COLUMNS),), dtype="uint8"),
+            "bonds": Array(unit="1", axis="bond", shape=(2,), dtype="int32"),
+            "bond": Array(unit="1", axis="bond", shape=(len(BOND_COLUMNS),), dtype="uint8"),
+            "positions": Array(unit="angstrom", axis="position", shape=(3,)),
+        }
+    ),
+    config=StructureConfig,
+    spec=_spec,
+    build=_build,
+    derives=True,
+    adapt=_adapt,
+)

@@ -1,0 +1,352 @@
+"""Infrared and Raman spectra: files to measurements to samples; the batch is finished in `vibrational_batch`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from molchord.api import Measurement, Molecule, Reading, SampleError
+from molchord_modalities import curve, jcamp, spectrum_text, xtb
+from molchord_modalities.vibrational_record import Technique, VibrationalConfig
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from molchord.api import SpectrumBatch
+    from molchord_modalities.vibrational_batch import VibrationalBatch
+
+__all__ = ["Curve", "Sticks", "Vibrational"]
+
+
+@dataclass(frozen=True)
+class Sticks:
+    """A computed spectrum: positions in cm^-1 and intensities, each (k,)."""
+
+    position: NDArray[np.float32]
+    intensity: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A measured spectrum on the grid, 0 where it was not observed, each (p,)."""
+
+    values: NDArray[np.float32]
+    observed: NDArray[np.bool_]
+
+
+class Vibrational:
+    """The modality `ir` or `raman`; also a `molchord.api.Compares`.
+
+    Args:
+        technique: Which of the two.
+        config: Its configuration.
+
+    Example:
+        >>> from molchord_modalities.vibrational_record import IR, VibrationalConfig
+        >>> ir = IR.build(VibrationalConfig(), "spectrum1d")
+        >>> water = {"stick_wavenumber": np.array([1539.0, 3643, 3651]), "stick_intensity": np.array([90.0, 9, 30])}
+        >>> batch = ir.prepare(ir.collate([ir.transform(Measurement(arrays=water), None)]), None)
+        >>> batch.values.shape, round(float(batch.values.max()), 3)
+        (torch.Size([1, 2, 1750]), 1.0)
+    """
+
+    def __init__(self, technique: Technique, config: VibrationalConfig) -> None:
+        self.technique = technique
+        self.config = config
+        self.name = technique.name
+        self._rendered: _Rendered | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Vibrational, (self.technique, self.config)
+
+    # --- files ---
+
+    def can_read(self, path: Path) -> bool:
+        """Say whether a file names itself as this technique.
+
+        It does by the arrays of an ``.npz`` file, by the ``DATA TYPE`` of JCAMP-DX, or by a header above two columns
+        that says "Raman", or absorbance or transmittance over anything but nanometres.
+        """
+        if path.suffix == ".npz":
+            return {"smiles", "modes", "freq", self.name} <= xtb.names(path)
+        try:
+            start = spectrum_text.decode(path, limit=1 << 16)
+            if _is_jcamp(start):
+                types = [
+                    block.labels.get("DATATYPE", "") for block in _good(jcamp.parse(spectrum_text.decode(path), ""))
+                ]
+                return any(self.technique.data_type in text.upper() for text in types)
+        except SampleError:
+            return False
+        return self._names_itself(spectrum_text.headings(start))
+
+    def read(self, path: Path) -> Iterator[Reading | SampleError]:
+        """Yield every spectrum of a file: ``.npz`` sticks, JCAMP-DX, or two columns of text (each also ``.gz``).
+
+        Wavelengths become wavenumbers and transmittance becomes absorbance here. Two columns without a header are
+        taken as cm^-1 and absorbance (or Raman intensity) unless the numbers speak against it.
+
+        Raises:
+            SampleError: The file as a whole cannot be read.
+        """
+        if path.suffix == ".npz":
+            for location, smiles, position, intensity in xtb.read(path, self.name):
+                yield Reading(
+                    measurement=self._sticks(position, intensity, "computed"), smiles=smiles, location=location
+                )
+            return
+        text = spectrum_text.decode(path)
+        if _is_jcamp(text):
+            yield from self._read_jcamp(text, str(path))
+        else:
+            yield self._read_columns(text, str(path))
+
+    def _names_itself(self, header: str) -> bool:
+        raman = "raman" in header
+        if self.technique.curve != "absorbance":
+            return raman
+        ordinate = any(curve.ordinate_kind(line) is not None for line in header.splitlines())
+        lengths = {curve.length_unit(field) for line in header.splitlines() for field in _fields(line)}
+        return ordinate and not raman and "nm" not in lengths
+
+    def _read_jcamp(self, text: str, name: str) -> Iterator[Reading | SampleError]:
+        others = set()
+        found = False
+        for block in jcamp.parse(text, name):
+            if isinstance(block, SampleError):
+                found = True
+                yield block
+                continue
+            data_type = block.labels.get("DATATYPE", "")
+            if data_type and self.technique.data_type not in data_type.upper():
+                others.add(data_type)
+                continue
+            found = True
+            where = f"{name}:{block.line}"
+            try:
+                measurement = self._jcamp_measurement(block, where)
+            except SampleError as error:
+                yield error
+                continue
+            smiles = block.labels.get("$SMILES") or block.labels.get("SMILES")
+            yield Reading(measurement=measurement, smiles=smiles or None, location=where)
+        if not found:
+            got = ", ".join(repr(text) for text in sorted(others)) or "no spectrum"
+            raise SampleError(name, f"`DATA TYPE` says {got}; {self.technique.data_type.lower()} was expected")
+
+    def _jcamp_measurement(self, block: jcamp.Block, where: str) -> Measurement:
+        labels = block.labels
+        columns = {
+            "state": labels.get("STATE"),
+            "source": labels.get("$NISTSOURCE") or labels.get("ORIGIN"),
+            "instrument": labels.get("SPECTROMETERDATASYSTEM"),
+        }
+        x, y = self._in_units(where, block.x, block.y, labels.get("XUNITS", ""), labels.get("YUNITS", ""))
+        if block.sticks:
+            return self._sticks(x, y, "measured", ordinate=labels.get("YUNITS"), **columns)
+        return self._curve(where, x, y, ordinate=labels.get("YUNITS"), **columns)
+
+    def _read_columns(self, text: str, name: str) -> Reading:
+        columns = spectrum_text.parse(text, name)
+        x_unit, y_unit = columns.x_unit, columns.y_unit
+        if x_unit is None:
+            if not np.nanmax(columns.x, initial=-np.inf) > 100:
+                raise SampleError(
+                    name, "the abscissa stays below 100 and has no unit; put it in a header, as 'micrometers'"
+                )
+            x_unit = "cm^-1"
+        if y_unit is None and self.technique.curve == "absorbance":
+            if _hangs(columns.y):
+                raise SampleError(name, "the curve looks like transmittance; put 'transmittance' or '%T' in a header")
+            y_unit = "absorbance"
+        x, y = self._in_units(name, columns.x, columns.y, x_unit, y_unit or "")
+        return Reading(
+            measurement=self._curve(name, x, y, ordinate=columns.y_unit), smiles=columns.smiles, location=name
+        )
+
+    def _in_units(
+        self, where: str, x: NDArray[np.float64], y: NDArray[np.float64], x_unit: str, y_unit: str
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if self.technique.curve == "absorbance":
+            return curve.wavenumber(where, x, x_unit), curve.absorbance(where, y, y_unit)
+        if curve.length_unit(x_unit) != "cm":
+            raise SampleError(where, f"the abscissa is in {x_unit!r}; Raman shifts in 'cm-1' were expected")
+        return x, y
+
+    def _sticks(
+        self, position: NDArray[Any], intensity: NDArray[Any], origin: str, **columns: str | None
+    ) -> Measurement:
+        arrays = {"stick_wavenumber": position.astype(np.float32), "stick_intensity": intensity.astype(np.float32)}
+        return Measurement(arrays=arrays, columns={"origin": origin, **columns})
+
+    def _curve(self, where: str, x: NDArray[Any], y: NDArray[Any], **columns: str | None) -> Measurement:
+        x, y = curve.clean(where, x, y)
+        arrays = {"wavenumber": x.astype(np.float32), self.technique.curve: y.astype(np.float32)}
+        return Measurement(arrays=arrays, columns={"origin": "measured", **columns})
+
+    # --- samples and batches ---
+
+    def transform(self, measurement: Measurement, rng: np.random.Generator | None) -> Sticks | Curve:
+        """Keep the positive modes of sticks, or put a curve on the grid; chance comes in `prepare` only.
+
+        Raises:
+            SampleError: Nothing usable lies on the grid, or the measurement has both forms or none.
+        """
+        arrays = measurement.arrays
+        position, intensity = (np.asarray(arrays.get(key, ())) for key in ("stick_wavenumber", "stick_intensity"))
+        x, y = (np.asarray(arrays.get(key, ())) for key in ("wavenumber", self.technique.curve))
+        if (len(position) > 0) == (len(x) > 0):
+            got = "both" if len(x) else "none"
+            raise SampleError(self.name, f"the measurement has {got} of sticks and curve; one is expected")
+        if len(position):
+            return self._transform_sticks(position, intensity)
+        return self._transform_curve(x, y)
+
+    def _transform_sticks(self, position: NDArray[Any], intensity: NDArray[Any]) -> Sticks:
+        if position.shape != intensity.shape or position.ndim != 1:
+            shapes = f"{position.shape} and {intensity.shape}"
+            raise SampleError(
+                self.name, f"positions and intensities of sticks have shapes {shapes}; one length is expected"
+            )
+        if not (np.isfinite(position).all() and np.isfinite(intensity).all()):
+            raise SampleError(self.name, "a stick's position or intensity is not a finite number")
+        keep = (position > 0) & (intensity > 0)
+        position, intensity = position[keep].astype(np.float32), intensity[keep].astype(np.float32)
+        grid = self.config.grid
+        places = position * self.config.scale + self.config.shift
+        if not np.any((places >= grid.start) & (places <= grid.stop)):
+            limits = f"{grid.start:g}-{grid.stop:g} cm^-1"
+            raise SampleError(self.name, f"no stick of positive intensity lies on the grid of {limits}")
+        return Sticks(position, intensity)
+
+    def _transform_curve(self, x: NDArray[Any], y: NDArray[Any]) -> Curve:
+        config = self.config
+        grid = np.linspace(config.grid.start, config.grid.stop, config.grid.points)
+        x, y = curve.clean(self.name, x, y)
+        values, observed = curve.resample(x, y, grid, config.max_gap)
+        if observed.mean() < config.min_observed:
+            limits = f"{x[0]:g}-{x[-1]:g} cm^-1 covers {observed.mean():.0%} of the grid"
+            raise SampleError(self.name, f"the curve of {limits}; `min_observed` asks for {config.min_observed:.0%}")
+        seen = values[observed]
+        if config.baseline.method == "rubberband":
+            seen = seen - curve.rubberband(grid[observed], seen)
+        elif config.baseline.window is not None:
+            seen = seen - curve.rolling_minimum(seen, curve.cells(config.baseline.window, config.grid.step))
+        if not np.ptp(seen) > 0:
+            raise SampleError(self.name, "the curve is constant on the grid")
+        values[observed] = seen
+        return Curve(values.astype(np.float32), observed)
+
+    def collate(self, samples: Sequence[Sticks | Curve]) -> VibrationalBatch:
+        """Pad sticks and stack curves; works for no samples too."""
+        from molchord_modalities import vibrational_batch
+
+        return vibrational_batch.collate(samples, self.config.grid.points)
+
+    def prepare(self, batch: VibrationalBatch, generator: torch.Generator | None) -> SpectrumBatch:
+        """Broaden, jitter where there is a generator, normalise, and make the channels."""
+        from molchord_modalities import vibrational_batch
+
+        return vibrational_batch.prepare(batch, self.config, generator)
+
+    # --- comparing and examples ---
+
+    def similarity(self, query: Measurement, references: Sequence[Measurement]) -> NDArray[np.floating[Any]]:
+        """Return the cosine of the square roots of the min-max scaled spectra, over what both observed.
+
+        A reference that cannot be used gets -1, below every other one. The references last rendered are kept, so a
+        second query against the same ones costs a product only.
+
+        Raises:
+            SampleError: The query cannot be used.
+        """
+        kept = self._keep(references)
+        root, mask = self._roots([self.transform(query, None)])
+        norms = np.sqrt((kept.squares @ mask[0]) * (kept.observed @ root[0] ** 2))
+        cosine = kept.roots @ root[0] / np.maximum(norms, np.finfo(np.float32).tiny)
+        return np.where(kept.observed.any(axis=1), cosine, np.float32(-1.0))
+
+    def _keep(self, references: Sequence[Measurement]) -> _Rendered:
+        """Return the rendered references, anew unless they are the very ones of the last call."""
+        kept = self._rendered
+        if kept is None or list(map(id, kept.references)) != list(map(id, references)):
+            roots, observed = self._render(references)
+            kept = self._rendered = _Rendered(tuple(references), roots, roots**2, observed)
+        return kept
+
+    def _plain(self) -> Vibrational:
+        changed = {"channels": ("plain",), "normalise": "minmax"}
+        return Vibrational(self.technique, self.config.model_copy(update=changed))
+
+    def _roots(self, samples: Sequence[Sticks | Curve]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        plain = self._plain()
+        batch = plain.prepare(plain.collate(samples), None)
+        return np.sqrt(batch.values[:, 0].numpy()), batch.observed.numpy().astype(np.float32)
+
+    def _render(self, references: Sequence[Measurement]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return square roots and observed masks, each (references, points); rows of zeros where unusable."""
+        points = self.config.grid.points
+        roots = np.zeros((len(references), points), dtype=np.float32)
+        observed = np.zeros_like(roots)
+        samples, rows = [], []
+        for row, reference in enumerate(references):
+            try:
+                samples.append(self.transform(reference, None))
+            except SampleError:
+                continue
+            rows.append(row)
+        if rows:
+            roots[rows], observed[rows] = self._roots(samples)
+        return roots, observed
+
+    def example(self, molecules: Sequence[Molecule], seed: int) -> list[Measurement]:
+        """Make sticks from the pieces of each SMILES: every piece of one to three characters has a line of its own.
+
+        Infrared and Raman share the positions, as real ones do; the intensities differ. The seed moves each stick a
+        little.
+        """
+        return [self._example(molecule, seed) for molecule in molecules]
+
+    def _example(self, molecule: Molecule, seed: int) -> Measurement:
+        text = molecule.smiles
+        pieces = sorted({text[i : i + n] for n in (1, 2, 3) for i in range(len(text) - n + 1)})
+        digits = [hashlib.sha256(f"{self.name}:{piece}".encode()).digest() for piece in pieces]
+        places = [hashlib.sha256(piece.encode()).digest() for piece in pieces]
+        fractions = np.array([int.from_bytes(d[:4], "big") for d in places]) / 2**32
+        loudness = np.array([int.from_bytes(d[:4], "big") for d in digits]) / 2**32
+        rng = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(molecule.key14.encode()).digest()[:4], "big")])
+        position = 600 + 3200 * fractions + rng.normal(0, 2, len(pieces))
+        counts = np.array([text.count(piece) for piece in pieces])
+        return self._sticks(position, counts * 10 ** (2 * loudness), "computed")
+
+
+@dataclass(frozen=True)
+class _Rendered:
+    references: tuple[Measurement, ...]
+    roots: NDArray[np.float32]
+    squares: NDArray[np.float32]
+    observed: NDArray[np.float32]
+
+
+def _is_jcamp(text: str) -> bool:
+    return text.lstrip().startswith("##")
+
+
+def _good(blocks: Iterator[jcamp.Block | SampleError]) -> Iterator[jcamp.Block]:
+    return (block for block in blocks if not isinstance(block, SampleError))
+
+
+def _fields(line: str) -> list[str]:
+    return line.replace(";", ",").replace("\t", ",").split(",")
+
+
+def _hangs(y: NDArray[np.float64]) -> bool:
+    """Say whether a curve hangs from its top, as transmittance does, and does not stand on its bottom."""
+    finite = y[np.isfinite(y)]
+    return len(finite) > 0 and bool(np.median(finite) > (finite.min() + finite.max()) / 2)

@@ -1,0 +1,75 @@
+"""Computed sticks in ``.npz`` files: molecules laid end to end, their modes by offsets."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from molchord.api import SampleError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["names", "read"]
+
+_DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+
+
+def names(path: Path) -> frozenset[str]:
+    """Return the names of a file's arrays; none where it is no readable archive."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return frozenset(archive.files)
+    except (*_DAMAGED, AttributeError):
+        return frozenset()
+
+
+def read(path: Path, intensity: str) -> Iterator[tuple[str, str, NDArray[np.float32], NDArray[np.float32]]]:
+    """Yield (location, SMILES, wavenumbers in cm^-1, intensities) of every molecule.
+
+    The file holds ``smiles`` (n), offsets ``modes`` (n + 1), ``freq`` and an intensity array, both (modes[-1]).
+
+    Args:
+        path: The file.
+        intensity: Name of the intensity array.
+
+    Raises:
+        SampleError: An array is missing, damaged, of objects, or does not fit the others.
+    """
+    wanted = ("smiles", "modes", "freq", intensity)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [name for name in wanted if name not in archive.files]
+            if missing:
+                got = ", ".join(repr(name) for name in archive.files)
+                raise SampleError(str(path), f"the archive lacks the array {missing[0]!r}; it has {got or 'none'}")
+            smiles, modes, freq, strength = (archive[name] for name in wanted)
+    except (*_DAMAGED, AttributeError) as error:
+        raise SampleError(str(path), f"the archive cannot be read ({error}); fetch or write it again") from None
+    _check(path, smiles, modes, freq, strength)
+    for i, text in enumerate(smiles.tolist()):
+        part = slice(int(modes[i]), int(modes[i + 1]))
+        yield f"{path}[{i}]", str(text), freq[part].astype(np.float32), strength[part].astype(np.float32)
+
+
+def _check(path: Path, smiles: NDArray, modes: NDArray, freq: NDArray, strength: NDArray) -> None:  # type: ignore[type-arg]
+    if modes.shape != (len(smiles) + 1,) or modes.dtype.kind not in "iu":
+        raise SampleError(
+            str(path), f"`modes` has shape {modes.shape}, {len(smiles)} molecules need {len(smiles) + 1} offsets"
+        )
+    if np.any(np.diff(modes.astype(np.int64)) < 0) or modes[0] != 0:
+        raise SampleError(str(path), "`modes` must be offsets that start at 0 and never fall")
+    if freq.shape != (int(modes[-1]),) or freq.shape != strength.shape:
+        raise SampleError(
+            str(path),
+            f"`freq` has shape {freq.shape} and the intensities {strength.shape}; `modes` ends at {modes[-1]}",
+        )
+    if freq.dtype.kind not in "fiu" or strength.dtype.kind not in "fiu":
+        raise SampleError(
+            str(path), f"`freq` of type {freq.dtype} and intensities of type {strength.dtype} must be numbers"
+        )

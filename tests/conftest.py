@@ -1,0 +1,43 @@
+"""Fixtures that several tests share."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_configuration(tmp_path_factory):
+    """Keep the user's own registry.toml out of the tests."""
+    os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Tests run in parallel processes; more threads than cores make them slower."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real spectra beside the project; the test is skipped where it is not there."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no data folder beside the project")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nmr_site(tmp_path_factory) -> Path:
+    """A folder into which the outside package molchord-nmr is installed as its own distribution."""
+    site = tmp_path_factory.mktemp("nmr-site")
+    source = ROOT / "tests" / "fixtures" / "molchord-nmr"
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*command, "--target", str(site), str(source)], check=True, capture_output=True)
+    return site
