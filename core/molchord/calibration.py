@@ -1,13 +1,13 @@
 """Temperatures and confidences fitted on validation queries.
 
-The confidence of a candidate g is softmax over the pool of beta_M * sum_m cos_m / tau_m. Spectra of one molecule are not
-independent, so the scale beta is fitted for each number M of spectra (temperature scaling, Guo et al. 2017, section 4.2).
+The confidence of a candidate is the softmax over the pool of beta_M * sum_m cos_m / tau_m. Spectra of one molecule are
+not independent, so beta is fitted for each number M of spectra (temperature scaling, Guo et al. 2017, section 4.2).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -15,14 +15,55 @@ from jaxtyping import Bool, Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from molchord.embedded import Embedded, Queries, queries_of, subsets
 from molchord.errors import DataError
 from molchord.metrics import Pool, Scorer
+from molchord.pools import make_pool
 
-__all__ = ["confidences", "fit_beta", "fit_tau", "logits"]
+__all__ = ["calibrate", "confidences", "fit_beta", "fit_tau", "logits"]
 
 _MOST_ENTRIES = 2**25
 _TAU_RANGE = (1e-3, 10.0)
 _BETA_RANGE = (1e-3, 1e3)
+
+
+def calibrate(
+    embedded: Embedded, *, split: str = "val", pool: str = "all", refit_tau: bool = False, seed: int = 0
+) -> tuple[dict[str, float], dict[int, float]]:
+    """Fit temperatures and confidence scales on validation queries; returns tau a modality, beta a number of spectra.
+
+    Args:
+        embedded: The embedded data set; its `tau` is kept unless `refit_tau` is true or it has none.
+        split: The split whose queries are fitted on.
+        pool: The pool they are ranked in; ``test`` means the structures of `split`.
+        refit_tau: Whether to fit the temperatures anew.
+        seed: Of the draw of queries, where there are more than fit in memory.
+
+    Raises:
+        DataError: No molecule of the split has a spectrum, or the pool is not one of fixed members.
+    """
+    by_subset = [queries_of(embedded, subset, split) for subset in subsets(list(embedded.spectra))]
+    by_subset = [queries for queries in by_subset if len(queries) > 0]
+    if not by_subset:
+        raise DataError(f"calibration failed: no molecule of split {split!r} has a spectrum; choose another split")
+    members = _fixed_members(embedded, pool, split, seed)
+    place = np.full(len(embedded), -1)
+    place[members] = np.arange(len(members))
+    candidates = embedded.candidates[torch.from_numpy(members)].cpu()
+    tau = dict(embedded.tau or {})
+    if refit_tau or not tau:
+        tau = {name: 1.0 for name in embedded.spectra}
+        for queries in (q for q in by_subset if len(q.subset) == 1):
+            vectors, truth = _reachable(embedded, queries, place, _MOST_ENTRIES // len(members), seed)
+            tau |= fit_tau(vectors, candidates, truth, seed=seed)
+    beta = {}
+    for size in sorted({len(queries.subset) for queries in by_subset}):
+        same = [queries for queries in by_subset if len(queries.subset) == size]
+        most = max(1, _MOST_ENTRIES // len(members) // len(same))
+        parts = [_reachable(embedded, queries, place, most, seed) for queries in same]
+        values = torch.cat([logits(vectors, candidates, tau) for vectors, _ in parts])
+        beta[size] = fit_beta(values, torch.cat([truth for _, truth in parts]))
+    return tau, beta
 
 
 def logits(
@@ -138,25 +179,22 @@ def confidences(
     probability, correct = [np.zeros(0)], [np.zeros(0, dtype=np.bool_)]
     for start in range(0, len(truth), queries_at_once):
         rows = slice(start, min(start + queries_at_once, len(truth)))
-        top, place, total = _streamed(lambda columns, rows=rows: _masked(scorer, pool, rows, columns), candidates)
+        top, place, total = _streamed(scorer, pool, rows, candidates)
         probability.append((top - total).exp().double().cpu().nan_to_num(0.0).numpy())
-        correct.append((place.cpu() == truth[rows]).numpy())
+        correct.append(((place.cpu() == truth[rows]) & top.isfinite().cpu()).numpy())
     return np.concatenate(probability), np.concatenate(correct)
 
 
-def _masked(scorer: Scorer, pool: Pool, rows: slice, columns: slice) -> Tensor:
-    values = scorer(rows, columns)
-    usable = pool.mask(rows, columns).to(values.device) & values.isfinite()
-    return values.where(usable, -torch.inf)
-
-
 def _streamed(
-    block: Callable[[slice], Tensor], candidates: int, candidates_at_once: int = 8192
+    scorer: Scorer, pool: Pool, rows: slice, candidates: int, candidates_at_once: int = 8192
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the highest value, its column and the log-sum-exp of each row over all blocks."""
+    """Return the highest value in the pool, its column and the log-sum-exp of each row over all blocks."""
     tops, places, totals = [], [], []
     for start in range(0, candidates, candidates_at_once):
-        values = block(slice(start, min(start + candidates_at_once, candidates)))
+        columns = slice(start, min(start + candidates_at_once, candidates))
+        values = scorer(rows, columns)
+        usable = pool.mask(rows, columns).to(values.device) & values.isfinite()
+        values = values.where(usable, -torch.inf)
         top, place = values.max(dim=1)
         tops.append(top)
         places.append(place + start)
@@ -172,3 +210,31 @@ def _drawn(queries: int, candidates: int, seed: int) -> Tensor:
     most = max(1, _MOST_ENTRIES // max(1, candidates))
     chosen = np.random.default_rng(seed).permutation(queries)[:most]
     return torch.from_numpy(np.sort(chosen))
+
+
+def _fixed_members(embedded: Embedded, pool: str, split: str, seed: int) -> NDArray[np.int64]:
+    made = make_pool(
+        pool,
+        molecule=np.zeros(0, dtype=np.int64),
+        present=embedded.present,
+        queried=embedded.in_split(split),
+        trained=embedded.trained,
+        formula=embedded.formula,
+        mass=embedded.exact_mass,
+        measured=embedded.exact_mass,
+        seed=seed,
+    )
+    if made.isomers or made.with_mass:
+        raise DataError(f"calibration failed: pool {pool!r} differs by query; allowed: 'all', 'test', 'unseen:N'")
+    return np.flatnonzero(made.members.numpy())
+
+
+def _reachable(
+    embedded: Embedded, queries: Queries, place: NDArray[np.int64], most: int, seed: int
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the vectors of at most so many queries whose molecule is in the pool, and where it stands there."""
+    inside = np.flatnonzero(place[queries.molecule] >= 0)
+    chosen = np.sort(np.random.default_rng(seed).permutation(inside)[: max(1, most)])
+    rows = torch.from_numpy(chosen)
+    vectors = {name: part[rows].cpu() for name, part in queries.vectors(embedded).items()}
+    return vectors, torch.from_numpy(place[queries.molecule[chosen]])

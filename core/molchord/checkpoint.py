@@ -33,6 +33,7 @@ class PluginStamp(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     type: str
+    name: str
     version: str
     config_version: int
 
@@ -44,8 +45,9 @@ class RunManifest(BaseModel):
         format: Version of the folder's format.
         molchord: Version that trained it.
         commit: Commit of the working tree that trained it, where there was one.
-        plugins: Stamp of every plugin by ``dist:name``.
+        plugins: Stamp of every plugin, named ``dist:name``.
         specs: Kind and spec of every modality, as the encoder got them.
+        candidate: The modality that is retrieved.
         data: Folder of the training data and the sha256 of its manifest.
         fitted: State of the modalities that were fitted on the training set.
         molecules: Training molecules, and how many have each modality and pair.
@@ -59,8 +61,9 @@ class RunManifest(BaseModel):
     molchord: str
     commit: str | None = None
     device: str
-    plugins: dict[str, PluginStamp]
+    plugins: list[PluginStamp]
     specs: dict[str, dict[str, Any]]
+    candidate: str
     data: dict[str, str]
     fitted: dict[str, dict[str, Any]] = {}
     molecules: dict[str, int] = {}
@@ -108,9 +111,9 @@ def check_output(path: Path, *, force: bool) -> None:
     """Refuse an output folder that is there already, unless `force`.
 
     Raises:
-        OutputExistsError: `path` exists and `force` is not set, or it is a file.
+        OutputExistsError: `path` exists and `force` is not set.
     """
-    if path.is_file() or (path.exists() and not force):
+    if path.exists() and not force:
         raise OutputExistsError(path)
 
 
@@ -135,7 +138,9 @@ def read_manifest(run: Path) -> RunManifest:
             raise RunError(f"run {str(run)!r} has format {version!r}, this molchord reads {FORMAT}; train it again")
         return RunManifest.model_validate(found)
     except (ValueError, AttributeError, ValidationError) as error:
-        raise RunError(f"run {str(run)!r} has a damaged manifest.json ({_first_line(error)}); train it again") from error
+        raise RunError(
+            f"run {str(run)!r} has a damaged manifest.json ({_first_line(error)}); train it again"
+        ) from error
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -157,7 +162,9 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise RunError(f"weights {str(path)!r} cannot be read ({_first_line(error)}); train or copy the run again") from error
+        raise RunError(
+            f"weights {str(path)!r} cannot be read ({_first_line(error)}); train or copy the run again"
+        ) from error
 
 
 def load_into(model: torch.nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
@@ -192,10 +199,14 @@ def initialise(model: torch.nn.Module, sources: Mapping[str, str]) -> None:
         if not taken:
             raise RunError(f"`train.init` of {part!r}: run {folder!r} has no part {other!r}; see its graph.yaml")
         wrong = sorted(
-            name for name in wanted | set(taken) if name not in own or name not in taken or own[name].shape != taken[name].shape
+            name
+            for name in wanted | set(taken)
+            if name not in own or name not in taken or own[name].shape != taken[name].shape
         )
         if wrong:
-            raise RunError(f"`train.init` of {part!r}: {source!r} differs in {wrong[0]!r}; give both parts the same configuration")
+            raise RunError(
+                f"`train.init` of {part!r}: {source!r} differs in {wrong[0]!r}; give both parts the same configuration"
+            )
         own.update(taken)
     model.load_state_dict(own)
 

@@ -151,3 +151,20 @@ def _parse(smiles: str) -> Chem.Mol:
     if any(atom.GetIsotope() for atom in parsed.GetAtoms()):
         raise SampleError(smiles, f"the SMILES {smiles!r} carries isotope labels; give the unlabelled molecule")
     return parsed
+
+
+def drawing(smiles: str, width: int = 220, height: int = 160) -> str:
+    """Draw a molecule as SVG text on a transparent ground.
+
+    Example:
+        >>> drawing("CCO").startswith("<svg")
+        True
+    """
+    from rdkit.Chem.Draw import rdMolDraw2D
+
+    canvas = rdMolDraw2D.MolDraw2DSVG(width, height)
+    canvas.drawOptions().clearBackground = False  # type: ignore[assignment]  # RDKit's stub is wrong
+    rdMolDraw2D.PrepareAndDrawMolecule(canvas, _parse(smiles))
+    canvas.FinishDrawing()
+    text: str = canvas.GetDrawingText()
+    return text[text.index("<svg") :]

@@ -97,16 +97,21 @@ def _sentences(
 ) -> Iterator[Complaint]:
     """Yield one complaint a place; of a union's branches the one that went deepest into the data speaks."""
     found: dict[DocumentPath, list[str]] = {}
+    types: dict[DocumentPath, set[str]] = {}
     branches: dict[DocumentPath, DocumentPath] = {}
     for item in error.errors(include_url=False):
         path, union = _place(item, data)
         allowed = _fields(model, path[:-1]) + (list(siblings) if len(path) == 1 else [])
         found.setdefault(path, []).append(_sentence(item, path, allowed, owner))
+        types.setdefault(path, set()).add(item["type"])
         if union is not None:
             branches[path] = union
     deep = {union for path, union in branches.items() if len(path) > len(union)}
     for path, messages in found.items():
-        if branches.get(path) != path or path not in deep:
+        # A list that lost a faulty item is not too short as well.
+        echo = types[path] == {"too_short"}
+        inside = any(len(other) > len(path) and other[: len(path)] == path for other in found)
+        if not (echo and inside) and (branches.get(path) != path or path not in deep):
             yield path, _joined(messages)
 
 
@@ -145,6 +150,9 @@ def _sentence(item: ErrorDetails, path: DocumentPath, allowed: list[str], owner:
         names = re.findall(r"'([^']*)'", expected)
         tail = did_you_mean(got, names) if names and isinstance(got, str) else f"allowed: {expected}"
         return f"got {_shown(got)}; {tail}"
+    if kind in ("too_short", "too_long"):
+        limit = context.get("min_length", context.get("max_length"))
+        return f"got {_shown(got)}; expected a list of at {'least' if kind == 'too_short' else 'most'} {limit}"
     message = item["msg"]
     if kind in ("value_error", "assertion_error"):
         return message.partition(", ")[2]

@@ -69,21 +69,32 @@ class Stores:
 
 @dataclass(frozen=True, kw_only=True)
 class SpectrumSpec:
-    """Kind ``spectrum1d``: `channels` curves on one grid of `points` positions in `unit`."""
+    """Kind ``spectrum1d``: `channels` curves on one grid of `points` positions from `start` to `stop` in `unit`.
+
+    `whole` are columns of the whole spectrum; `tells_mass` says that the molecule's mass can be read off the sample, so
+    that every figure made with it is one "with mass".
+    """
 
     unit: str
     points: int
     channels: int = 1
     whole: Mapping[str, Column] = field(default_factory=dict)
+    start: float = 0.0
+    stop: float = 1.0
+    tells_mass: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class PeaksSpec:
-    """Kind ``peaks``: a set of peaks at positions in `unit`, with columns a peak and columns of the whole spectrum."""
+    """Kind ``peaks``: a set of peaks at positions in `unit`, with columns a peak and columns of the whole spectrum.
+
+    `tells_mass` as in `SpectrumSpec`.
+    """
 
     unit: str
     peak: Mapping[str, Column]
     whole: Mapping[str, Column] = field(default_factory=dict)
+    tells_mass: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +109,11 @@ class GraphSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class VectorSpec:
-    """Kind ``vector``: `size` numbers in `unit`."""
+    """Kind ``vector``: `size` numbers in `unit`; `tells_mass` as in `SpectrumSpec`."""
 
     size: int
     unit: str
+    tells_mass: bool = False
 
 
 Spec: TypeAlias = Any

@@ -14,10 +14,11 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 from annotated_types import Ge, MinLen
 from pydantic import BaseModel, Field
 
-from molchord.api import Category, Config, EncoderRecord, LossRecord, ModalityRecord, Real, Spec, Stores
+from molchord.api import Config, EncoderRecord, LossRecord, ModalityRecord, Spec
 from molchord.complaints import Complaint, plain, validate
 from molchord.errors import GraphError, PluginError, did_you_mean
-from molchord.host import NAME, RESERVED_KEYS, RESERVED_NAMES, Host, Plugin, installed
+from molchord.graph_checks import check_anchors, check_sampling, check_train, check_where, mapping_at, parts_of
+from molchord.host import NAME, PLUGIN_TYPES, RESERVED_KEYS, RESERVED_NAMES, Host, Plugin, installed
 from molchord.settings import HeadConfig, TrainConfig
 from molchord.strict_yaml import DocumentPath, dotted, dump, read
 
@@ -25,7 +26,7 @@ __all__ = ["EncoderNode", "LossNode", "ModalityNode", "ModelGraph", "Use", "Wher
 
 SCHEMA = 1
 
-Value: TypeAlias = str | int | float
+Value: TypeAlias = str | float
 Where: TypeAlias = Mapping[str, Value | Annotated[tuple[Value, ...], MinLen(1)]]
 """Metadata columns with the value, or the values, that a measurement must have to be used."""
 
@@ -216,7 +217,7 @@ class ModelGraph:
 
         They are prefixes of the model's state-dict keys.
         """
-        return _parts({name: node.head for name, node in self.modalities.items()})
+        return parts_of({name: node.head for name, node in self.modalities.items()})
 
     def plugins(self) -> tuple[Plugin, ...]:
         """Return the plugins in use, each once, in the order of the graph."""
@@ -267,19 +268,7 @@ def from_dict(mapping: Mapping[str, Any], host: Host | None = None, versions: Ve
     return graph
 
 
-# --- parts and plain data --------------------------------------------------------------------------------------------
-
-
-def _parts(heads: Mapping[str, HeadConfig | None]) -> tuple[str, ...]:
-    parts = ["modalities"]
-    for name, head in heads.items():
-        tower = f"modalities.{name}"
-        parts += [tower, f"{tower}.encoder", f"{tower}.head", f"{tower}.head.out"]
-        if head is None or head.layers > 1:
-            parts.append(f"{tower}.head.projection")
-        if head is None or head.layer_norm:
-            parts.append(f"{tower}.head.norm")
-    return (*parts, "loss")
+# --- plain data ------------------------------------------------------------------------------------------------------
 
 
 def _config_dict(config: BaseModel) -> dict[str, Any]:
@@ -320,7 +309,7 @@ class _Tower(Config):
     head: HeadConfig = HeadConfig()
     anchors: tuple[str, ...] | None = None
     data: str | None = None
-    where: Where = {}
+    where: Where = Field({}, description="columns and the values they must have")
 
 
 class _EncoderUse(Config):
@@ -343,20 +332,24 @@ class _Resolver:
         self._data = data
         self._host = host
         self._versions = versions
+        self._records: dict[str, ModalityRecord] = {}  # of the modalities whose plugin was found
 
     def graph(self) -> ModelGraph | None:
         if not isinstance(self._data, dict):
             self._complain((), "a model graph is a mapping with `schema`, `embedding_dim`, `modalities` and `loss`")
             return None
         frame = self._valid(_Frame, self._data, "the model graph", ())
-        towers = _mapping(self._data, "modalities")
+        towers = mapping_at(self._data, "modalities")
         nodes = {name: self._modality(name, tower) for name, tower in towers.items() if isinstance(tower, dict)}
         if "modalities" in self._data and isinstance(self._data["modalities"], dict) and len(towers) < 2:
             self._complain(("modalities",), f"got {len(towers)}; a model graph needs two modalities or more")
         loss = self._loss(tuple(towers))
-        candidate = self._candidate(nodes)
-        self._check_train({name: node.head if node is not None else None for name, node in nodes.items()})
-        self._check_sampling(nodes)
+        candidate = self._candidate(list(towers))
+        train = mapping_at(self._data, "train")
+        heads = {name: None if node is None else node.head for name, node in nodes.items()}
+        self.complaints += check_train(train, parts_of(heads))
+        stores = {name: self._records[name].stores if name in self._records else None for name in towers}
+        self.complaints += check_sampling(mapping_at(train, "sampling"), stores)
         if self.complaints or frame is None or loss is None or candidate is None:
             return None
         return ModelGraph(
@@ -379,22 +372,24 @@ class _Resolver:
         self.complaints += [((*at, *path), message) for path, message in complaints]
         return value
 
-    def _find(self, type: str, name: object, at: DocumentPath) -> Plugin | None:
+    def _used(
+        self, type: str, raw: Mapping[str, Any], at: DocumentPath, modalities: tuple[str, ...] | None = None
+    ) -> tuple[Plugin | None, Any | None]:
+        """Return the plugin that a mapping names, and its configuration; None for what is wrong."""
+        name = raw.get("use")
         if not isinstance(name, str):
-            return None  # already complained of
+            return None, None  # complained of with the engine's keys
         try:
-            return self._host.find(type, name)
+            plugin = self._host.find(type, name)
         except PluginError as error:
             self._complain((*at, "use"), str(error))
-            return None
+            return None, None
+        ours = PLUGIN_TYPES[type].reserved
+        theirs = {key: value for key, value in raw.items() if key not in ours}
+        return plugin, self._config(plugin, theirs, at, modalities)
 
     def _config(
-        self,
-        plugin: Plugin,
-        raw: Mapping[str, Any],
-        at: DocumentPath,
-        modalities: tuple[str, ...] | None = None,
-        siblings: frozenset[str] = frozenset({"use"}),
+        self, plugin: Plugin, raw: Mapping[str, Any], at: DocumentPath, modalities: tuple[str, ...] | None
     ) -> Any | None:
         record, owner = plugin.record, f"{plugin.type} {plugin.name!r}"
         saved = self._versions.get(plugin.type, {}).get(plugin.qualified, record.config_version)
@@ -412,7 +407,8 @@ class _Resolver:
                 return None
         context = {"modalities": modalities} if modalities is not None else None
         before = len(self.complaints)
-        config = self._valid(record.config, raw, owner, at, context=context, siblings=siblings)
+        ours = PLUGIN_TYPES[plugin.type].reserved
+        config = self._valid(record.config, raw, owner, at, context=context, siblings=ours)
         if saved != record.config_version:
             self.complaints[before:] = [(path, f"{text} ({differs})") for path, text in self.complaints[before:]]
         return config
@@ -421,8 +417,10 @@ class _Resolver:
         try:
             return function(*arguments)
         except Exception as error:  # plugin code; a ValueError speaks of the configuration
-            text = str(error) if isinstance(error, ValueError) else f"failed with {type(error).__name__}: {error}"
-            self._complain(at, f"{owner}: {text}")
+            text = " ".join(str(error).split())
+            self._complain(
+                at, f"{owner}: {text if isinstance(error, ValueError) else f'{type(error).__name__}: {text}'}"
+            )
             return None
 
     def _modality(self, name: str, raw: dict[str, Any]) -> ModalityNode | None:
@@ -432,40 +430,28 @@ class _Resolver:
             self._complain(at, f"got name {name!r}; take lower-case letters, digits and '_', a letter first")
         elif name in RESERVED_NAMES:
             self._complain(at, f"name {name!r} is reserved for the command line; take another one")
-        ours = {key: value for key, value in raw.items() if key in RESERVED_KEYS}
-        tower = self._valid(_Tower, ours, owner, at)
-        plugin = self._find("modality", raw.get("use"), at)
-        encoder_raw = raw.get("encoder")
-        encoder = self._encoder(encoder_raw, at) if isinstance(encoder_raw, dict) else None
+        tower = self._valid(_Tower, {key: value for key, value in raw.items() if key in RESERVED_KEYS}, owner, at)
+        self.complaints += check_anchors(raw.get("anchors"), self._anchors(), (*at, "anchors"))
+        plugin, config = self._used("modality", raw, at)
+        encoder_raw = mapping_at(raw, "encoder")
+        if isinstance(raw.get("encoder"), dict):
+            ours = {key: encoder_raw[key] for key in ("use", "kind") if key in encoder_raw}
+            self._valid(_EncoderUse, ours, f"the encoder of {owner}", (*at, "encoder"))
+        encoder_plugin, encoder_config = self._used("encoder", encoder_raw, (*at, "encoder"))
         if plugin is None:
             return None
-        record = cast(ModalityRecord, plugin.record)
-        theirs = {key: value for key, value in raw.items() if key not in RESERVED_KEYS}
-        config = self._config(plugin, theirs, at, siblings=RESERVED_KEYS)
-        self._check_where(_mapping(raw, "where"), record.stores, (*at, "where"), owner)
-        self._check_anchors(raw.get("anchors"), at)
-        if tower is not None:
-            self._check_data(tower.data, plugin, at)
-        if encoder is None or config is None:
+        record = self._records[name] = cast(ModalityRecord, plugin.record)
+        self.complaints += check_where(mapping_at(raw, "where"), record.stores, owner, (*at, "where"))
+        self._check_data(raw.get("data"), plugin, at)
+        if encoder_plugin is None:
             return None
-        kind = self._kind(name, record, encoder, at)
-        if kind is None:
+        encoder = cast(EncoderRecord, encoder_plugin.record)
+        kind = self._kind(name, record, encoder, encoder_raw.get("kind"), (*at, "encoder"))
+        if config is None or kind is None:
             return None
-        if record.adapt is not None:
-            config = self._called(owner, at, record.adapt, config, encoder.record.needs)
-            if config is None:
-                return None
-        spec = self._called(owner, at, record.spec, config, kind)
-        if spec is None or tower is None:
+        config, spec = self._spec(name, record, config, kind, encoder)
+        if tower is None or encoder_config is None or spec is None:
             return None
-        for need in encoder.record.needs:
-            if not getattr(spec, need, False):
-                self._complain(
-                    (*at, "encoder", "use"),
-                    f"encoder {encoder.record.name!r} needs {need!r}, which {owner} as configured does not give; "
-                    f"configure {plugin.name!r} to give it, or take another encoder",
-                )
-        anchors = tower.anchors if tower.anchors is not None else self._graph_anchors()
         return ModalityNode(
             plugin=plugin,
             kind=kind,
@@ -473,86 +459,80 @@ class _Resolver:
             spec=spec,
             data=tower.data or plugin.name,
             where=tower.where,
-            anchors=tuple(anchors),
+            anchors=tower.anchors if tower.anchors is not None else tuple(self._anchors()),
             head=tower.head,
-            encoder=encoder,
+            encoder=EncoderNode(plugin=encoder_plugin, config=encoder_config),
         )
 
-    def _encoder(self, raw: dict[str, Any], tower: DocumentPath) -> EncoderNode | None:
-        at = (*tower, "encoder")
-        ours = {key: value for key, value in raw.items() if key in ("use", "kind")}
-        used = self._valid(_EncoderUse, ours, "encoder", at)
-        plugin = self._find("encoder", raw.get("use"), at)
-        if used is None or plugin is None:
-            return None
-        theirs = {key: value for key, value in raw.items() if key not in ours}
-        config = self._config(plugin, theirs, at, siblings=frozenset({"use", "kind"}))
-        return None if config is None else EncoderNode(plugin=plugin, config=config)
-
-    def _kind(self, name: str, record: ModalityRecord, encoder: EncoderNode, at: DocumentPath) -> str | None:
-        accepts = encoder.record.accepts
-        wanted = self._data["modalities"][name]["encoder"].get("kind")
-        common = [kind for kind in record.kinds if kind in accepts]
+    def _kind(
+        self, name: str, modality: ModalityRecord, encoder: EncoderRecord, wanted: object, at: DocumentPath
+    ) -> str | None:
+        common = [kind for kind in modality.kinds if kind in encoder.accepts]
         if not common:
             self._complain(
-                (*at, "encoder", "use"),
-                f"encoder {encoder.record.name!r} accepts kind {_listed(accepts)}, "
-                f"but modality {name!r} offers {_listed(record.kinds)}",
+                (*at, "use"),
+                f"encoder {encoder.name!r} accepts kind {_listed(encoder.accepts)}, "
+                f"but modality {name!r} offers {_listed(modality.kinds)}",
             )
-        elif wanted is not None and wanted not in common:
-            self._complain((*at, "encoder", "kind"), f"got {wanted!r}; {did_you_mean(wanted, common)}")
+        elif isinstance(wanted, str) and wanted not in common:
+            self._complain((*at, "kind"), f"got {wanted!r}; {did_you_mean(wanted, common)}")
         else:
-            return cast(str, wanted or common[0])
+            return wanted if isinstance(wanted, str) else common[0]
         return None
+
+    def _spec(
+        self, name: str, modality: ModalityRecord, config: Any, kind: str, encoder: EncoderRecord
+    ) -> tuple[Any, Spec | None]:
+        """Return the configuration adapted to the encoder's needs, and what the encoder then gets."""
+        at: DocumentPath = ("modalities", name)
+        owner = f"modality {name!r}"
+        if modality.adapt is not None:
+            config = self._called(owner, at, modality.adapt, config, encoder.needs)
+            if config is None:
+                return None, None
+        spec = self._called(owner, at, modality.spec, config, kind)
+        for need in encoder.needs if spec is not None else ():
+            if not getattr(spec, need, False):
+                self._complain(
+                    (*at, "encoder", "use"),
+                    f"encoder {encoder.name!r} needs {need!r}, which {owner} as configured does not give; "
+                    f"change the configuration of {name!r} or take another encoder",
+                )
+        return config, spec
 
     def _loss(self, modalities: tuple[str, ...]) -> LossNode | None:
         raw = self._data.get("loss")
         if not isinstance(raw, dict):
             return None
-        used = self._valid(_LossUse, {key: raw[key] for key in raw if key == "use"}, "loss", ("loss",))
-        plugin = self._find("loss", raw.get("use"), ("loss",))
-        if used is None or plugin is None:
-            return None
-        theirs = {key: value for key, value in raw.items() if key != "use"}
-        config = self._config(plugin, theirs, ("loss",), modalities)
-        return None if config is None else LossNode(plugin=plugin, config=config)
+        self._valid(_LossUse, {key: raw[key] for key in raw if key == "use"}, "loss", ("loss",))
+        plugin, config = self._used("loss", raw, ("loss",), modalities)
+        return None if plugin is None or config is None else LossNode(plugin=plugin, config=config)
 
-    def _candidate(self, nodes: Mapping[str, ModalityNode | None]) -> str | None:
+    def _candidate(self, names: Sequence[str]) -> str | None:
         asked = self._data.get("candidate")
-        deriving = [name for name, node in nodes.items() if node is not None and node.record.derives]
-        unresolved = [name for name, node in nodes.items() if node is None]
+        deriving = [name for name, record in self._records.items() if record.derives]
+        all_found = all(name in self._records for name in names)
         if isinstance(asked, str):
-            if asked in deriving or asked in unresolved:
-                return asked
-            if asked in nodes:
-                why = f"modality {asked!r} cannot be made from a molecule"
-                self._complain(("candidate",), f"{why}; {did_you_mean(asked, deriving)}")
+            if asked not in names:
+                fault = f"unknown modality {asked!r} in this graph"
+            elif asked not in deriving and asked in self._records:
+                fault = f"modality {asked!r} cannot be made from a molecule"
             else:
-                self._complain(
-                    ("candidate",), f"unknown modality {asked!r} in this graph; {did_you_mean(asked, nodes)}"
-                )
-        elif asked is None and len(deriving) > 1:
-            self._complain((), f"`candidate` is missing and {_listed(deriving)} could be it; name one")
-        elif asked is None and not deriving and not unresolved and nodes:
-            self._complain(("modalities",), "none can be made from a molecule; add one that can, to be the candidate")
-        elif asked is None and deriving and not unresolved:
+                return asked
+            self._complain(("candidate",), f"{fault}; {did_you_mean(asked, deriving)}")
+        elif len(deriving) > 1:
+            self._complain((), f"`candidate` is missing and could be {_listed(deriving)}; name one")
+        elif deriving:
             return deriving[0]
+        elif all_found and names:
+            self._complain(("modalities",), "none can be made from a molecule; add one that can, to be the candidate")
         return None
 
-    # --- names that must exist elsewhere in the graph ----------------------------------------------------------------
-
-    def _graph_anchors(self) -> list[str]:
+    def _anchors(self) -> list[str]:
         anchors = self._data.get("anchors")
-        return [a for a in anchors if isinstance(a, str)] if isinstance(anchors, list) else []
+        return [anchor for anchor in anchors if isinstance(anchor, str)] if isinstance(anchors, list) else []
 
-    def _check_anchors(self, anchors: object, at: DocumentPath) -> None:
-        declared = self._graph_anchors()
-        for i, anchor in enumerate(anchors if isinstance(anchors, list) else []):
-            if isinstance(anchor, str) and anchor not in declared:
-                tail = did_you_mean(anchor, declared) if declared else "declare it in the graph's `anchors`"
-                self._complain((*at, "anchors", i), f"unknown anchor {anchor!r}; {tail}")
-
-    def _check_data(self, data: str | None, plugin: Plugin, at: DocumentPath) -> None:
+    def _check_data(self, data: object, plugin: Plugin, at: DocumentPath) -> None:
         stores = cast(ModalityRecord, plugin.record).stores
         providers = [p for p in self._host.plugins if p.type == "modality" and p.name == data]
         if providers and all(cast(ModalityRecord, p.record).stores != stores for p in providers):
@@ -561,65 +541,6 @@ class _Resolver:
                 f"modality {plugin.name!r} cannot read what {data!r} stores; "
                 f"remove it or use {data!r} as the modality's plugin",
             )
-
-    def _check_where(self, where: Mapping[str, Any], stores: Stores, at: DocumentPath, owner: str) -> None:
-        for column, wanted in where.items():
-            values = wanted if isinstance(wanted, list) else [wanted]
-            for value in values:
-                fault = _fault_of_column(column, value, stores, owner)
-                if fault is not None:
-                    self._complain((*at, column), fault)
-                    break
-
-    def _check_train(self, heads: Mapping[str, HeadConfig | None]) -> None:
-        train = _mapping(self._data, "train")
-        parts = _parts(heads)
-        named: list[tuple[DocumentPath, object]] = []
-        for rates in ("lr", "weight_decay"):
-            groups = _mapping(_mapping(train, "optimizer"), rates)
-            named += [(("optimizer", rates, key), key) for key in groups if key != "default"]
-        named += [(("init", key), key) for key in _mapping(train, "init")]
-        freeze = train.get("freeze")
-        named += [(("freeze", i), part) for i, part in enumerate(freeze if isinstance(freeze, list) else [])]
-        for path, part in named:
-            if isinstance(part, str) and part not in parts:
-                self._complain(("train", *path), f"unknown part {part!r}; {did_you_mean(part, parts)}")
-        for part, source in _mapping(train, "init").items():
-            run, _, theirs = source.partition("#") if isinstance(source, str) else ("?", "#", "?")
-            if not run or not theirs:
-                self._complain(("train", "init", part), f"got {source!r}; write RUN#PART, such as 'runs/a#{part}'")
-
-    def _check_sampling(self, nodes: Mapping[str, ModalityNode | None]) -> None:
-        sampling = _mapping(_mapping(self._data, "train"), "sampling")
-        for name, columns in sampling.items():
-            at: DocumentPath = ("train", "sampling", name)
-            node = nodes.get(name)
-            if name not in nodes:
-                self._complain(at, f"unknown modality {name!r} in this graph; {did_you_mean(name, nodes)}")
-            elif node is not None and isinstance(columns, dict):
-                for column, weights in columns.items():
-                    values = list(weights) if isinstance(weights, dict) else []
-                    self._check_where({column: values}, node.record.stores, at, f"modality {name!r}")
-
-
-def _fault_of_column(column: str, value: object, stores: Stores, owner: str) -> str | None:
-    columns = {"origin": Category(("measured", "computed")), **stores.columns}
-    declared = columns.get(column)
-    if declared is None:
-        return f"unknown column {column!r} of {owner}; {did_you_mean(column, columns)}"
-    if isinstance(declared, Real):
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return None if number else f"got {value!r}; column {column!r} holds numbers in {declared.unit!r}"
-    if not isinstance(value, str):
-        return f"got {value!r}; column {column!r} holds text"
-    if declared.values and value not in declared.values:
-        return f"got {value!r}; {did_you_mean(value, declared.values)}"
-    return None
-
-
-def _mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = data.get(key)
-    return value if isinstance(value, dict) else {}
 
 
 def _listed(names: Sequence[str]) -> str:

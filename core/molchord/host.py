@@ -192,18 +192,22 @@ class Host:
 
     def _missing(self, type: str, dist: str, name: str) -> str:
         provider = dist or self.registry.distribution_of(type, name)
-        failures = [p for p in self.problems if p.plugin == name and dist in ("", p.dist)]
+        failures = [p for p in (*self.problems, *self.blocked) if p.plugin == name and dist in ("", p.dist)]
         unread = [p for p in self.problems if p.stage in ("metadata", "import", "hook")] + list(self.blocked)
         failures += [p for p in unread if p.dist == provider]
         asked = f"{dist}:{name}" if dist else name
         if failures:
             return f"{type} {asked!r} is not there: {failures[0]}"
         if provider is not None and all(p.dist != provider for p in self.plugins):
-            hint = f"provided by {provider}, run 'pip install {provider}'"
-            return f"unknown {type} {asked!r}: {hint}" if not dist else f"{type} {asked!r} is not installed: {hint}"
+            if dist:
+                lack = f"needs distribution {dist!r}, which is not installed"
+                return f"{type} {asked!r} {lack}; run 'pip install {dist}' if you trust it"
+            return f"unknown {type} {asked!r}: provided by {provider}, run 'pip install {provider}'"
         known = self.names(type) if not dist else [p.qualified for p in self.plugins if p.type == type]
-        sentence = f"unknown {type} {asked!r}; {did_you_mean(asked, known)}"
-        return sentence + "".join(f"; not loaded: {p}" for p in unread)
+        advice = did_you_mean(asked, known)
+        if not advice.startswith("did you mean"):
+            advice += "".join(f"; not loaded: {p}" for p in unread)
+        return f"unknown {type} {asked!r}; {advice}"
 
 
 def installed() -> Host:

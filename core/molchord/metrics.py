@@ -25,17 +25,17 @@ __all__ = [
     "METRICS",
     "Counts",
     "Interval",
+    "Members",
     "Pool",
     "Scorer",
-    "Whole",
     "blind_mrr",
     "bootstrap",
     "calibration_error",
-    "expected_figures",
-    "figures",
+    "expected_metrics",
     "mean_by_molecule",
     "paired_difference",
     "paired_tanimoto",
+    "query_metrics",
     "tally",
 ]
 
@@ -56,14 +56,14 @@ class Pool(Protocol):
 
 
 @dataclass(frozen=True)
-class Whole:
-    """The pool of all candidates, `size` of them."""
+class Members:
+    """A pool of fixed members, the same for every query; `member` is (n,) bool."""
 
-    size: int
+    member: Tensor
 
     def mask(self, queries: slice, candidates: slice | Tensor) -> Tensor:
-        """Return a row of true."""
-        return torch.ones(self.size, dtype=torch.bool)[candidates][None, :]
+        """Return one row of membership."""
+        return self.member[candidates][None, :]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,8 @@ def tally(
     Example:
         >>> values = torch.tensor([[0.1, 0.9, 0.9], [0.3, 0.2, 0.1]])
         >>> block = lambda rows, columns: values[rows][:, columns]
-        >>> tally(block, torch.tensor([1, 0]), [Whole(3)], 3)[0].rank.tolist()
+        >>> everyone = Members(torch.ones(3, dtype=torch.bool))
+        >>> tally(block, torch.tensor([1, 0]), [everyone], 3)[0].rank.tolist()
         [2.0, 1.0]
     """
     if candidates == 0:
@@ -182,10 +183,10 @@ def _joined(parts: Sequence[tuple[Tensor, ...]]) -> Counts:
     return Counts(above=above, level=level, size=size, found=column(3, torch.bool).astype(np.bool_), rival=rival)
 
 
-# --- figures a query -------------------------------------------------------------------------------------------------
+# --- metrics a query -------------------------------------------------------------------------------------------------
 
 
-def figures(counts: Counts, tanimoto: NDArray[np.float64]) -> NDArray[np.float64]:
+def query_metrics(counts: Counts, tanimoto: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the metrics of each query, ties against the model.
 
     Args:
@@ -201,7 +202,7 @@ def figures(counts: Counts, tanimoto: NDArray[np.float64]) -> NDArray[np.float64
     return np.column_stack([*tops, 1.0 / rank, np.where(rank == 1, 1.0, tanimoto)]).astype(np.float64)
 
 
-def expected_figures(counts: Counts) -> NDArray[np.float64]:
+def expected_metrics(counts: Counts) -> NDArray[np.float64]:
     """Return the expected metrics of each query when ties are broken at random; the Tanimoto column is NaN.
 
     With g candidates above and t level (the truth included), the rank is uniform on g + 1 ... g + t.
@@ -209,7 +210,7 @@ def expected_figures(counts: Counts) -> NDArray[np.float64]:
     Example:
         >>> one, zero = np.ones(1, np.int64), np.zeros(1, np.int64)
         >>> two_tied = Counts(above=zero, level=one, size=one + 1, found=one > 0, rival=zero)
-        >>> expected_figures(two_tied)[0, [0, 1, 4]].tolist()
+        >>> expected_metrics(two_tied)[0, [0, 1, 4]].tolist()
         [0.5, 1.0, 0.75]
     """
     tied = 1 + counts.level
@@ -337,8 +338,8 @@ def blind_mrr(
     Args:
         queries: Unit rows a modality.
         present: Which queries have each modality; a query without any is left out.
-        candidates: Unit rows of the pool.
-        truth: Index of each query's true candidate; -1 where it is not in the pool, which is a miss.
+        candidates: Unit rows of the pool; a row with a number that is not finite is no member of it.
+        truth: Index of each query's true candidate; -1, or a row that is no member, is a miss.
         tau: Temperature a modality; None means 1.
 
     Raises:
@@ -367,5 +368,6 @@ def blind_mrr(
             present={name: mask[rows] for name, mask in masks.items()},
         )
 
-    counts = tally(scorer, truth[kept].cpu(), [Whole(len(candidates))], len(candidates))[0]
+    pool = Members(candidates.isfinite().all(dim=1).cpu())
+    counts = tally(scorer, truth[kept].cpu(), [pool], len(candidates))[0]
     return float(np.mean(1.0 / counts.rank))

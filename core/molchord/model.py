@@ -52,10 +52,12 @@ class Tower(nn.Module):
         encoder: Module from the kind's batch to (b, width).
         head: Head from width + 2 numbers an anchor to the embedding.
         anchors: Columns of the batch's anchors that join this tower.
+        sees: Whether the head gets what the encoder made; without, every input gives the same embedding.
     """
 
-    def __init__(self, encoder: nn.Module, head: Head, anchors: tuple[int, ...] = ()) -> None:
+    def __init__(self, encoder: nn.Module, head: Head, anchors: tuple[int, ...] = (), *, sees: bool = True) -> None:
         super().__init__()
+        self._sees = sees
         self.encoder = encoder
         self.head = head
         self._anchors = anchors
@@ -63,6 +65,8 @@ class Tower(nn.Module):
     def forward(self, inputs: Any, anchors: Float[Tensor, "b a"]) -> Float[Tensor, "b d"]:
         """Embed a prepared batch; `anchors` are standardised, NaN where unknown."""
         x = self.encoder(inputs)
+        if not self._sees:
+            x = x * 0.0
         if self._anchors:
             known = anchors[:, list(self._anchors)]
             there = ~torch.isnan(known)
@@ -104,7 +108,8 @@ class Model(nn.Module):
                 encoder = node.encoder.record.build(node.encoder.config, node.spec)
                 columns = tuple(graph.anchors.index(anchor) for anchor in node.anchors)
                 head = Head(encoder.width + 2 * len(columns), graph.embedding_dim, node.head)
-            towers[name] = Tower(encoder, head, columns)
+            sees = name == graph.candidate or not graph.train.candidates_only
+            towers[name] = Tower(encoder, head, columns, sees=sees)
         self.modalities = nn.ModuleDict(towers)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_state(graph.seed, "weights", "loss"))
@@ -123,9 +128,7 @@ class Model(nn.Module):
         raw: Tensor = self.modalities[name](prepared, standard)
         return raw.float()
 
-    def forward(
-        self, batch: Batch, generators: Mapping[str, torch.Generator | None] | None = None
-    ) -> Embeddings:
+    def forward(self, batch: Batch, generators: Mapping[str, torch.Generator | None] | None = None) -> Embeddings:
         """Embed what is present of every modality in the batch; 0 and 1 rows work, and keep the graph connected."""
         unit, raw = {}, {}
         for name in batch.inputs:

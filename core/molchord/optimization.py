@@ -64,7 +64,9 @@ def set_trained(model: nn.Module, config: TrainConfig) -> None:
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(_is_trained(name, config))
     if not any(p.requires_grad for p in model.parameters()):
-        raise RunError(f"`train.freeze` {list(config.freeze)} and `train.free` {list(config.free)} leave no parameter to train")
+        raise RunError(
+            f"`train.freeze` {list(config.freeze)} and `train.free` {list(config.free)} leave no parameter to train"
+        )
 
 
 def training_mode(model: nn.Module, config: TrainConfig) -> None:

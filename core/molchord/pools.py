@@ -33,7 +33,6 @@ class CandidatePool:
         mass: (n,) exact masses in Da; None: not narrowed by it.
         measured: (n,) measured masses in Da, read at the query's molecule.
         ppm: Half width of the mass window, in ppm of the measured mass.
-        with_mass: Whether this pool uses the query's mass.
     """
 
     name: str

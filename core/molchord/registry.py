@@ -167,22 +167,23 @@ def _tables(path: Path) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in tables.items()}
 
 
-def _validated(model: type[_T], tables: Mapping[str, Any], path: Path) -> _T:
+def _validated(model: type[_T], tables: Mapping[str, Any], path: Path, table: str = "") -> _T:
     try:
         return model.model_validate(tables)
     except ValidationError as error:
-        raise PluginError("; ".join(_sentences(model, error, path))) from None
+        raise PluginError("; ".join(_sentences(model, error, path, table))) from None
 
 
-def _sentences(model: type[_Table], error: ValidationError, path: Path) -> Iterator[str]:
+def _sentences(model: type[_Table], error: ValidationError, path: Path, table: str) -> Iterator[str]:
     for item in error.errors(include_url=False):
-        where = f"{path}: {'.'.join(str(step) for step in item['loc']) or 'policy'}: "
+        where = f"{path}: {'.'.join((table, *map(str, item['loc']))).strip('.')}: "
         if item["type"] == "extra_forbidden":
             yield where + f"unknown key; {did_you_mean(str(item['loc'][-1]), model.model_fields)}"
         elif item["type"] == "literal_error":
             yield where + f"got {item['input']!r}; {did_you_mean(str(item['input']), _STRICTNESS)}"
         else:
-            yield where + item["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+            message = item["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+            yield where + message.replace("a valid frozenset", "a list of names")
 
 
 def _policy(path: Path, whole_catalogue: bool = False) -> Policy:
@@ -191,7 +192,10 @@ def _policy(path: Path, whole_catalogue: bool = False) -> Policy:
     for key in tables:
         if key not in allowed:
             raise PluginError(f"{path}: unknown table {key!r}; {did_you_mean(key, sorted(allowed))}")
-    return _validated(Policy, tables.get("policy", {}), path)
+    policy = tables.get("policy", {})
+    if not isinstance(policy, dict):
+        raise PluginError(f"{path}: policy: got {policy!r}; expected a table, write '[policy]' above its keys")
+    return _validated(Policy, policy, path, "policy")
 
 
 def _merged(earlier: Policy, later: Policy) -> Policy:

@@ -33,10 +33,10 @@ __all__ = [
     "MODES",
     "Block",
     "TopK",
-    "candidate_temperatures",
     "combine",
     "geometric_mean",
     "library_scores",
+    "pair_temperatures",
     "pooled",
     "pooled_by",
     "scores",
@@ -95,7 +95,7 @@ def scores(
     for vectors, mask, temperature in zip(queries.values(), masks, taus, strict=True):
         here = torch.ones(rows, dtype=torch.bool, device=fused.device) if mask is None else mask
         fused = fused + torch.where(here[:, None], _wide(vectors), 0.0) / temperature
-        weight = weight + here / temperature
+        weight = weight + here.to(fused.dtype) / temperature
         count = count + here
     scale = (count * _rate(taus))[:, None]
     return _product(fused / scale, candidates, None) + (1.0 - weight[:, None] / scale)
@@ -135,22 +135,47 @@ def library_scores(
         QueryError: As for `scores`.
     """
     _check(map, queries)
-    taus = dict(zip(queries, _temperatures(queries, tau), strict=True))
-    cosines, rates, masks = [], [], []
+    pairs = pair_temperatures(queries, tau, spectra=spectra, pair_tau=pair_tau, same_modality=same_modality)
+    cosines, masks = [], []
+    for name, other in pairs:
+        rows = (present or {}).get(name)
+        cosines.append(_product(queries[name], candidates if other is None else spectra[other], rows))
+        masks.append(_outer(rows, None if other is None else (spectra_present or {}).get(other)))
+    return combine(cosines, list(pairs.values()), map=map, present=masks)
 
-    def add(name: str, vectors: Tensor, mask: Tensor | None, temperature: float) -> None:
-        row_mask = (present or {}).get(name)
-        cosines.append(_product(queries[name], vectors, row_mask))
-        rates.append(temperature)
-        masks.append(_outer(row_mask, mask))
 
-    for name in queries:
-        add(name, candidates, None, taus[name])
-        for other, vectors in spectra.items():
+def pair_temperatures(
+    query: Iterable[str],
+    tau: Mapping[str, float] | None,
+    *,
+    spectra: Iterable[str] = (),
+    pair_tau: Mapping[tuple[str, str], float] | None = None,
+    same_modality: bool = False,
+) -> dict[tuple[str, str | None], float]:
+    """Return the pairs that enter a ranking value, each with its temperature; None stands for the candidate.
+
+    Args:
+        query: The query's modalities.
+        tau: Temperature of each modality with the candidate; None means 1 for all.
+        spectra: The spectra that candidates carry; none in blind mode.
+        pair_tau: As for `library_scores`.
+        same_modality: As for `library_scores`.
+
+    Raises:
+        QueryError: A temperature is missing or not positive.
+
+    Example:
+        >>> pair_temperatures(["ir"], {"ir": 0.1, "raman": 0.4}, spectra=["ir", "raman"])
+        {('ir', None): 0.1, ('ir', 'raman'): 0.2}
+    """
+    names, others = list(query), list(spectra)
+    pairs: dict[tuple[str, str | None], float] = {}
+    for name, temperature in zip(names, _temperatures(names, tau), strict=True):
+        pairs[name, None] = temperature
+        for other in others:
             if same_modality or other != name:
-                temperature = _pair_temperature(name, other, tau, pair_tau)
-                add(name, vectors, (spectra_present or {}).get(other), temperature)
-    return combine(cosines, rates, map=map, present=masks)
+                pairs[name, other] = _pair_temperature(name, other, tau, pair_tau)
+    return pairs
 
 
 def combine(
@@ -190,7 +215,7 @@ def combine(
 
 
 def geometric_mean(value: float, *, map: str, tau: Sequence[float]) -> float:
-    """Return the geometric mean of the mapped similarities that a ranking value stands for.
+    """Return the geometric mean of the mapped similarities that a ranking value stands for; NaN if it is not finite.
 
     Args:
         value: A ranking value of `scores`, `library_scores` or `combine`.
@@ -201,6 +226,8 @@ def geometric_mean(value: float, *, map: str, tau: Sequence[float]) -> float:
         >>> geometric_mean(-1.9, map="gm-clamp", tau=[1.0, 1.0])
         0.0
     """
+    if not math.isfinite(value):
+        return math.nan
     if map == "gm-exp":
         return math.exp(min(0.0, (value - 1.0) * _rate(tau)))
     return max(0.0, value) if map == "gm-clamp" else value
@@ -222,7 +249,7 @@ def self_consistency(vectors: Mapping[str, Float[Tensor, "q d"]]) -> Float[Tenso
     return torch.stack(pairs).mean(dim=0)
 
 
-# --- several measurements, temperatures ------------------------------------------------------------------------------
+# --- several measurements of one modality ----------------------------------------------------------------------------
 
 
 def pooled(vectors: Float[Tensor, "k d"]) -> Float[Tensor, " d"]:
@@ -250,20 +277,6 @@ def pooled_by(
     return torch.where(present[:, None], sums / sums.norm(dim=1, keepdim=True), 0.0), present
 
 
-def candidate_temperatures(temperatures: Mapping[tuple[str, str], float], candidate: str) -> dict[str, float]:
-    """Pick, from a loss's temperatures a pair, that of each modality with the candidate.
-
-    Example:
-        >>> candidate_temperatures({("mol", "a"): 0.1, ("b", "mol"): 0.2, ("a", "b"): 0.3}, "mol")
-        {'a': 0.1, 'b': 0.2}
-    """
-    found = {}
-    for (left, right), value in temperatures.items():
-        if candidate in (left, right):
-            found[right if left == candidate else left] = value
-    return found
-
-
 # --- exact search ----------------------------------------------------------------------------------------------------
 
 
@@ -284,6 +297,16 @@ class Block:
     order: Tensor | None = None
     spectra: Mapping[str, Tensor] = field(default_factory=dict)
     spectra_present: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def to(self, device: str | torch.device) -> Block:
+        """Return the block on a device."""
+        return Block(
+            index=self.index.to(device),
+            vectors=self.vectors.to(device),
+            order=None if self.order is None else self.order.to(device),
+            spectra={name: part.to(device) for name, part in self.spectra.items()},
+            spectra_present={name: part.to(device) for name, part in self.spectra_present.items()},
+        )
 
 
 def top_k(
@@ -430,11 +453,6 @@ def _wide_mask(mask: Tensor | None, like: Tensor) -> Tensor:
 
 
 def _product(queries: Tensor, candidates: Tensor, present: Tensor | None) -> Tensor:
-    if queries.shape[1] != candidates.shape[1]:
-        raise QueryError(
-            f"search failed: the query has {queries.shape[1]} dimensions, but the candidates have "
-            f"{candidates.shape[1]}; embed both with one run"
-        )
     if present is not None:
         queries = torch.where(present[:, None], queries, 0.0)
     queries, candidates = _wide(queries), _wide(candidates)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import gzip
 import hashlib
 import shutil
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from molchord import graph as graphs
 from molchord.api import Derives, Measurement, Modality, Molecule, Reading, SampleError
+from molchord.calibration import calibrate
 from molchord.checkpoint import (
     PluginStamp,
     RunManifest,
@@ -31,11 +32,17 @@ from molchord.checkpoint import (
     write_manifest,
 )
 from molchord.data.loader import to_device
+from molchord.data.spreadsheet import SMILES, read_rows
 from molchord.data.store import DataSet
-from molchord.errors import MolchordError, QueryError, RunError, TrainingStopped, did_you_mean
+from molchord.errors import DataError, MolchordError, QueryError, RunError, TrainingStopped, did_you_mean
+from molchord.evaluate import evaluate
 from molchord.graph import ModelGraph
 from molchord.host import installed
+from molchord.inference import baselines_of, embed_dataset, library_entries, molecules_of, spectral_entries
+from molchord.library import Hit, Library
 from molchord.model import Model, build_modalities
+from molchord.results import Evaluation, code_version
+from molchord.retrieval import MAPS, MODES, pooled
 from molchord.train import Trainer, choose_device, temperatures
 
 Given: TypeAlias = "str | Path | Measurement | Sequence[str | Path | Measurement]"
@@ -85,9 +92,7 @@ class Run:
         """
         path = Path(path)
         manifest = read_manifest(path)
-        versions = {name: stamp.config_version for name, stamp in manifest.plugins.items()}
-        _check_plugins(path, manifest)
-        graph = graphs.load(path / "graph.yaml", versions=versions)
+        graph = _saved_graph(path, manifest)
         modalities = build_modalities(graph, manifest.fitted)
         model = Model(graph, modalities)
         if not (path / "model.safetensors").is_file():
@@ -147,8 +152,7 @@ class Run:
         """
         path = Path(path)
         manifest = read_manifest(path)
-        _check_plugins(path, manifest)
-        graph = graphs.load(path / "graph.yaml")
+        graph = _saved_graph(path, manifest)
         dataset = _training_data(path, manifest)
         trainer = Trainer(graph, dataset, device=device, fitted=manifest.fitted, progress=progress)
         trainer.restore(path)
@@ -164,12 +168,14 @@ class Run:
             figure = -state.best if trainer.config.stopping.metric == "loss" else state.best
             manifest.best = {"epoch": state.best_epoch, trainer.config.stopping.metric: figure}
         if state.absent:
-            lines = ["modality,id,reason", *(",".join(f'"{cell}"' for cell in row) for row in state.absent)]
-            (path / "absent.csv").write_text("\n".join(lines) + "\n")
+            write_rows(path / "absent.csv", ("modality", "id", "reason"), state.absent)
         trainer.model.load_state_dict(read_weights(path / "model.safetensors")[0])
         manifest.tau = temperatures(trainer.model, trainer.graph)
+        run = cls(path, trainer.graph, trainer.model.eval(), trainer.modalities, manifest, trainer.device)
+        if len(trainer.rows["val"]):
+            manifest.beta = calibrate(embed_dataset(run, trainer.dataset)[0])[1]
         write_manifest(path, manifest)
-        return cls(path, trainer.graph, trainer.model.eval(), trainer.modalities, manifest, trainer.device)
+        return run
 
     def realign(
         self,
@@ -193,7 +199,7 @@ class Run:
         """
         parts = tuple(free) if free is not None else tuple(f"modalities.{m}.head.out" for m in self.graph.modalities)
         train = self.graph.train.model_copy(update={"free": parts, "freeze": (), "init": {}, "epochs": epochs})
-        graph = self.graph.with_train(train)
+        graph = dataclasses.replace(self.graph, train=train)
         return Run.train(graph, data, out, device=str(self.device), force=force, progress=progress, start=self)
 
     # --- what it knows
@@ -201,8 +207,6 @@ class Run:
     @property
     def candidate(self) -> str:
         """Name of the modality that is retrieved."""
-        if self.graph.candidate is None:
-            raise RunError(f"run {str(self.path)!r} has no candidate modality, so nothing can be retrieved with it")
         return self.graph.candidate
 
     @property
@@ -273,7 +277,9 @@ class Run:
             else:
                 out += _read(plugin, Path(item), modality)
         if not out:
-            raise QueryError(f"no measurement of {modality!r} was given; give a file, a `Measurement` or a list of them")
+            raise QueryError(
+                f"no measurement of {modality!r} was given; give a file, a `Measurement` or a list of them"
+            )
         return out
 
     @torch.no_grad()
@@ -290,9 +296,212 @@ class Run:
             samples = [plugin.transform(measurement, None) for measurement in measurements]
         except SampleError as error:
             raise QueryError(f"a measurement of {modality!r} cannot be used ({error}); give another one") from error
-        batch = to_device(plugin.collate(samples), self.device)
+        return self.embed_samples(modality, samples, anchors)
+
+    @torch.no_grad()
+    def embed_samples(
+        self, modality: str, samples: Sequence[Any], anchors: NDArray[np.float32]
+    ) -> Float[Tensor, "n d"]:
+        """Embed transformed measurements of one modality; otherwise as `embed_measurements`."""
+        batch = to_device(self.modalities[modality].collate(samples), self.device)
         raw = self.model.embed(modality, batch, torch.from_numpy(anchors).to(self.device))
         return functional.normalize(raw, dim=1)
+
+    # --- finding molecules
+
+    def library(
+        self,
+        source: str | Path | DataSet | Iterable[str],
+        out: str | Path | None = None,
+        *,
+        spectra: bool = False,
+        workers: int | None = None,
+        force: bool = False,
+    ) -> Library:
+        """Embed candidate structures as a library.
+
+        Args:
+            source: SMILES, a text or CSV file of them (column ``smiles``), or a data set whose molecules to take.
+            out: Folder to make; None: a temporary one.
+            spectra: Embed the data set's own spectra too, which permits library mode.
+            workers: Processes that make conformers and graphs.
+            force: Replace an existing folder.
+
+        Returns:
+            The library; its folder lists molecules that could not be embedded in ``failures.csv``.
+
+        Raises:
+            DataError: The file cannot be read, or no molecule could be embedded.
+        """
+        failures: list[SampleError] = []
+        if spectra:
+            if not isinstance(source, DataSet) and not (isinstance(source, (str, Path)) and Path(source).is_dir()):
+                raise DataError("`spectra` needs a data set as the source; SMILES alone carry no spectra")
+            entries = spectral_entries(self, source if isinstance(source, DataSet) else DataSet(Path(source)))
+        else:
+            molecules = _molecules(source, failures)
+            entries = library_entries(self, molecules, workers=workers, failures=failures)
+        library = Library.create(
+            out,
+            entries,
+            run=self.id,
+            candidate=self.candidate,
+            embedding_dim=self.graph.embedding_dim,
+            spectra=self.spectra if spectra else (),
+            force=force,
+        )
+        if failures:
+            write_rows(library.path / "failures.csv", ("molecule", "reason"), ((f.id, f.reason) for f in failures))
+        return library
+
+    def search(
+        self,
+        library: Library,
+        *,
+        k: int = 25,
+        map: str = "gm-exp",
+        mode: str = "blind",
+        mass: float | None = None,
+        ppm: float | None = None,
+        da: float | None = None,
+        formula: str | None = None,
+        **spectra: Given,
+    ) -> list[Hit]:
+        """Rank a library's candidates by the geometric mean of their similarities to the given spectra.
+
+        Args:
+            library: Candidates embedded by this run.
+            k: How many hits.
+            map: ``gm-exp``, ``gm-half`` or ``gm-clamp``.
+            mode: ``blind``, or ``library`` where the library holds spectra.
+            mass: Exact mass in Da; a filter with `ppm` or `da`, and what towers with a mass anchor take.
+            ppm: Half width of the mass window in ppm.
+            da: Half width of the mass window in Da.
+            formula: Sum formula that candidates must have.
+            spectra: Files or measurements by modality; several of one modality count as one factor.
+
+        Raises:
+            QueryError: No spectrum was given, one cannot be used, or no candidate passes the filters.
+
+        Example:
+            ```python
+            run = mc.load("runs/demo")
+            hits = run.search(mc.Library("runs/demo-library"), ir="a.jdx", raman="b.csv", k=5)
+            ```
+        """
+        if not spectra:
+            raise QueryError(f"no spectrum was given; give one or more of {', '.join(_quoted(self.spectra))}")
+        library.expect_run(self.id)
+        anchors = {} if mass is None else {"exact_mass": mass}
+        query = {}
+        for name, given in spectra.items():
+            if name == self.candidate:
+                raise QueryError(
+                    f"modality {name!r} is what is retrieved; give one or more of {', '.join(_quoted(self.spectra))}"
+                )
+            query[name] = pooled(torch.from_numpy(self.embed(name, given, anchors=anchors)))
+        window = mass if ppm is not None or da is not None or not self.graph.anchors else None
+        return library.search(
+            query, k=k, map=map, mode=mode, tau=self.manifest.tau, mass=window, ppm=ppm, da=da, formula=formula,
+            calibration=self.manifest.beta or None, device=str(self.device),
+        )  # fmt: skip
+
+    def evaluate(
+        self,
+        data: DataSet | str | Path | None = None,
+        *,
+        pools: Sequence[str] = ("test", "all"),
+        modes: Sequence[str] = MODES,
+        maps: Sequence[str] = MAPS,
+        split: str = "test",
+        candidates_only: Run | None = None,
+        seed: int = 0,
+        out: Path | None = None,
+        force: bool = False,
+        progress: bool = False,
+    ) -> Evaluation:
+        """Measure the run on held-out molecules, beside the baselines that need no further training.
+
+        Args:
+            data: A data set; None: the one it was trained on.
+            pools: ``test``, ``all``, ``isomers``, ``unseen:N``, ``mass:Xppm``.
+            modes: ``blind`` and ``library``, never mixed.
+            maps: Maps of the geometric mean.
+            split: The split whose molecules are queries.
+            candidates_only: A run of the same graph trained with ``train.candidates_only``.
+            seed: Of the bootstrap and of the drawn mass errors.
+            out: Folder for ``evaluation.json``, ``evaluation.csv`` and ``report.html``; None: nothing is written.
+            force: Replace these files.
+            progress: Show progress bars.
+        """
+        if out is not None:
+            for name in ("evaluation.json", "evaluation.csv", "report.html"):
+                check_output(out / name, force=force)
+        dataset = self.data() if data is None else data if isinstance(data, DataSet) else DataSet(Path(data))
+        embedded, indices = embed_dataset(self, dataset, progress=progress)
+        baselines = baselines_of(self, dataset, embedded, indices, split=split, candidates_only=candidates_only)
+        node = self.graph.modalities[self.candidate]
+        settings = {
+            "run": self.id[:12],
+            "graph": hashlib.sha256(self.graph.to_yaml().encode()).hexdigest()[:12],
+            "data": dataset.sha256[:12],
+            "candidates": self.candidate,
+            **{key: value for key, value in node.config.model_dump().items() if isinstance(value, (str, int))},
+        }
+        evaluation = evaluate(
+            embedded,
+            pools=pools,
+            modes=modes,
+            maps=maps,
+            split=split,
+            seed=seed,
+            baselines=baselines,
+            calibration=self.manifest.beta or None,
+            settings=settings,
+        )
+        if out is not None:
+            evaluation.save(out, force=force)
+            from molchord.report import write_report  # matplotlib is imported only where a report is written
+
+            write_report(self, dataset, embedded, indices, evaluation, out / "report.html", split=split)
+        return evaluation
+
+
+def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a small CSV file."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _quoted(names: Iterable[str]) -> list[str]:
+    return [repr(name) for name in names]
+
+
+def _molecules(source: str | Path | DataSet | Iterable[str], failures: list[SampleError]) -> Iterator[Molecule]:
+    if isinstance(source, (str, Path)) and Path(source).is_dir():
+        source = DataSet(Path(source))
+    if isinstance(source, DataSet):
+        return source.molecules()
+    if isinstance(source, (str, Path)):
+        return molecules_of(smiles_of(Path(source)), failures)
+    return molecules_of(source, failures)
+
+
+def smiles_of(path: Path) -> Iterator[str]:
+    """Read SMILES from a text file (first word of each line) or a CSV or TSV file with a column ``smiles``.
+
+    Raises:
+        DataError: The file does not exist, or a table lacks the column.
+    """
+    if not path.is_file():
+        raise DataError(f"file {str(path)!r} does not exist; give a file of SMILES or a data set")
+    if path.name.removesuffix(".gz").endswith((".csv", ".tsv")):
+        yield from (row[SMILES] for _, row in read_rows(path, ()) if row is not None)
+        return
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
+        yield from (line.split()[0] for line in lines if line.strip())
 
 
 def _derived(plugin: Derives, smiles: str) -> Measurement:
@@ -310,52 +519,51 @@ def _read(plugin: Modality, path: Path, modality: str) -> list[Measurement]:
     try:
         entries = list(plugin.read(path))
     except SampleError as error:
-        raise QueryError(f"file {str(path)!r} cannot be read as {modality!r} ({error.reason}); see `molchord plugins list`") from error
+        raise QueryError(
+            f"file {str(path)!r} cannot be read as {modality!r} ({error.reason}); see `molchord plugins list`"
+        ) from error
     good = [entry.measurement for entry in entries if isinstance(entry, Reading)]
     if not good:
         reasons = "; ".join(entry.reason for entry in islice((e for e in entries if isinstance(e, SampleError)), 3))
-        raise QueryError(f"file {str(path)!r} holds no usable {modality!r} measurement ({reasons or 'it is empty'}); give another file")
+        raise QueryError(
+            f"file {str(path)!r} holds no usable {modality!r} measurement ({reasons or 'it is empty'}); give another file"
+        )
     return good
 
 
-def _check_plugins(path: Path, manifest: RunManifest) -> None:
-    """Say which package a run lacks before anything is loaded."""
+def _saved_graph(path: Path, manifest: RunManifest) -> ModelGraph:
+    """Load a run's graph, saying first which package it lacks."""
     host = installed()
-    for name, stamp in manifest.plugins.items():
-        distribution = name.partition(":")[0]
-        if any(plugin.qualified == name and plugin.type == stamp.type for plugin in host.plugins):
+    for stamp in manifest.plugins:
+        if any(plugin.qualified == stamp.name and plugin.type == stamp.type for plugin in host.plugins):
             continue
+        distribution, _, name = stamp.name.partition(":")
         failed = [str(problem) for problem in host.problems if problem.dist == distribution]
         if failed:
             raise RunError(f"run {str(path)!r} needs {stamp.type} {name!r}, but {failed[0]}")
         raise RunError(
-            f"run {str(path)!r} needs {stamp.type} {name.partition(':')[2]!r} of {distribution} {stamp.version}, which is "
+            f"run {str(path)!r} needs {stamp.type} {name!r} of {distribution} {stamp.version}, which is "
             f"not installed; run 'pip install {distribution}'"
         )
+    versions: dict[str, dict[str, int]] = {}
+    for stamp in manifest.plugins:
+        versions.setdefault(stamp.type, {})[stamp.name] = stamp.config_version
+    return graphs.load(path / "graph.yaml", versions=versions)
 
 
 def _manifest(trainer: Trainer) -> RunManifest:
-    graph = trainer.graph
-    used: dict[str, PluginStamp] = {}
-    host = installed()
-
-    def stamp(kind: str, name: str) -> None:
-        plugin = host.find(kind, name)
-        used[plugin.qualified] = PluginStamp(
-            type=kind, version=plugin.version, config_version=plugin.record.config_version
-        )
-
-    for node in graph.modalities.values():
-        stamp("modality", node.use)
-        stamp("encoder", node.encoder.use)
-    stamp("loss", graph.loss.use)
+    graph, code = trainer.graph, code_version()
     return RunManifest(
-        molchord=version("molchord"),
-        commit=commit(),
+        molchord=code["version"] or "",
+        commit=code["commit"],
         device=str(trainer.device),
-        plugins=used,
+        plugins=[
+            PluginStamp(type=p.type, name=p.qualified, version=p.version, config_version=p.record.config_version)
+            for p in graph.plugins()
+        ],
         specs={name: {"kind": n.kind, "spec": dataclasses.asdict(n.spec)} for name, n in graph.modalities.items()},
-        data={"path": str(trainer.dataset.path.resolve()), "sha256": _digest(trainer.dataset.path)},
+        candidate=graph.candidate,
+        data={"path": str(trainer.dataset.path.resolve()), "sha256": trainer.dataset.sha256},
         fitted=trainer.fitted,
         molecules=trainer.counts(),
     )
@@ -367,23 +575,8 @@ def _training_data(path: Path, manifest: RunManifest) -> DataSet:
         dataset = DataSet(folder)
     except MolchordError as error:
         raise RunError(f"run {str(path)!r} was trained on a data set that cannot be opened: {error}") from error
-    if _digest(folder) != manifest.data["sha256"]:
-        raise RunError(f"data set {str(folder)!r} has changed since run {str(path)!r} was trained; pass the data set explicitly")
+    if dataset.sha256 != manifest.data["sha256"]:
+        raise RunError(
+            f"data set {str(folder)!r} has changed since run {str(path)!r} was trained; pass the data set explicitly"
+        )
     return dataset
-
-
-def _digest(dataset: Path) -> str:
-    return hashlib.sha256((dataset / "manifest.json").read_bytes()).hexdigest()
-
-
-def commit() -> str | None:
-    """Return the commit of the working tree this package lies in, with ``+`` where it has changes; None outside one."""
-    here = Path(__file__).resolve().parent
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
-            capture_output=True, text=True, check=True, timeout=10,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None

@@ -84,5 +84,8 @@ class TrainConfig(Config):
     freeze: tuple[str, ...] = Field((), description="parts that are not trained")
     free: tuple[str, ...] = Field((), description="if given, only these parts are trained")
     init: Mapping[str, str] = Field({}, description="parts taken from another run, {PART: RUN#PART}")
+    candidates_only: bool = Field(
+        False, description="train the candidates-only baseline: every encoder but the candidate's sees nothing"
+    )
     workers: Annotated[int, Ge(0)] | None = Field(None, description="loader processes; none: chosen by the machine")
     deterministic: bool = Field(False, description="ask torch for deterministic algorithms")

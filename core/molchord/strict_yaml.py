@@ -28,6 +28,7 @@ from ruamel.yaml.events import (
     StreamEndEvent,
     StreamStartEvent,
 )
+from ruamel.yaml.representer import SafeRepresenter
 
 from molchord.errors import GraphError
 
@@ -35,6 +36,7 @@ __all__ = ["Document", "DocumentPath", "dump", "parse", "read"]
 
 MAX_DEPTH = 40
 MAX_VALUES = 20_000
+MAX_FLOW = 90
 
 DocumentPath: TypeAlias = tuple[str | int, ...]
 """Keys and list positions that lead to a value."""
@@ -133,13 +135,29 @@ def dump(data: Any) -> str:
           a: {b: null}
     """
     yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
     yaml.default_flow_style = None  # collections of scalars on one line
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.width = 100
-    yaml.representer.ignore_aliases = lambda _: True
+    yaml.width = 4096  # a wrapped line ends in a blank
     stream = io.StringIO()
     yaml.dump(data, stream)
     return stream.getvalue()
+
+
+class _Representer(SafeRepresenter):
+    """Writes every value out, and puts each key of a long mapping on its own line."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_short(self, data: dict[str, Any]) -> Any:
+        node = self.represent_dict(data)
+        if len(str(data)) > MAX_FLOW:
+            node.flow_style = False
+        return node
+
+
+_Representer.add_representer(dict, _Representer.represent_short)
 
 
 # --- scalars ---------------------------------------------------------------------------------------------------------

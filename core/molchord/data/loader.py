@@ -149,7 +149,16 @@ def feeds(
     for name, node in graph.modalities.items():
         modality = modalities[name]
         if isinstance(modality, Derives):
-            table = derive(dataset, node.use, modality, node.config, workers=workers, progress=progress)
+            table = derive(
+                dataset,
+                node.use,
+                modality,
+                node.config,
+                stores=node.record.stores,
+                version=node.plugin.version,
+                workers=workers,
+                progress=progress,
+            )
             out[name] = Feed(name, modality, table)
             continue
         table = dataset.table(node.data, node.record.stores, modality)
@@ -163,9 +172,7 @@ def feeds(
     return out
 
 
-def _weights(
-    table: MeasurementTable, sampling: Mapping[str, Mapping[str, float]] | None
-) -> NDArray[np.float64] | None:
+def _weights(table: MeasurementTable, sampling: Mapping[str, Mapping[str, float]] | None) -> NDArray[np.float64] | None:
     if not sampling:
         return None
     weights = np.ones(len(table))

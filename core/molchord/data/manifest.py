@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,6 @@ from molchord.errors import DataError, did_you_mean
 SCHEMA_VERSION = 1
 FORMAT = "molchord-data"
 MANIFEST = "manifest.json"
-RESERVED_COLUMNS = ("molecule", "origin", "source", "location")
 DTYPES = (
     *("float16", "float32", "float64", "bool"),
     *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -148,8 +147,8 @@ def declare(
         if array not in stores.arrays:
             raise DataError(f"storage option `{name}.{array}`: no such array; {did_you_mean(array, stores.arrays)}")
     for column in stores.columns:
-        if column in RESERVED_COLUMNS:
-            raise DataError(f"modality {name!r} declares the column `{column}`, which the data set itself uses")
+        if column == "origin" or column.startswith("_"):  # the names of the data set's own columns
+            raise DataError(f"modality {name!r} declares the column `{column}`, which the data set keeps for itself")
     arrays = {}
     for key, a in stores.arrays.items():
         if a.dtype not in DTYPES:
@@ -253,6 +252,6 @@ def file_entries(folder: Path) -> dict[str, FileEntry]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old content or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

@@ -163,11 +163,24 @@ class Shard:
             raise DataError(f"shard {str(self._path)!r} is damaged: {error}; import the data again") from error
 
     def read(self, index: int) -> dict[str, NDArray[Any]]:
-        """Read the arrays of one measurement in their declared types."""
+        """Read the arrays of one measurement in their declared types.
+
+        Raises:
+            DataError: Offsets and arrays do not fit together.
+        """
+        try:
+            return self._read(index)
+        except SafetensorError as error:
+            raise DataError(f"shard {str(self._path)!r} is damaged: {error}; import the data again") from error
+
+    def _read(self, index: int) -> dict[str, NDArray[Any]]:
         bounds = {axis: tuple(offsets[index : index + 2].tolist()) for axis, offsets in self._offsets.items()}
         out = {}
         for name, entry in self._arrays.items():
             start, end = (index, index + 1) if entry.axis is None else bounds[entry.axis]
+            if start == end:  # safetensors refuses an empty slice at the end
+                out[name] = np.zeros((0, *entry.shape), dtype=entry.dtype)
+                continue
             stored = self._values[name][start:end]
             out[name] = _widened(stored if entry.axis is not None else stored[0], entry)
         return out

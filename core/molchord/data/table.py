@@ -89,9 +89,10 @@ class MeasurementTable:
         self._known(name)
         parts = [self._column(i, name) for i in range(self._reader.num_record_batches)]
         if isinstance(self._stored.columns.get(name), Real):
-            return np.concatenate([p.to_numpy(zero_copy_only=False) for p in parts]).astype(np.float64)
+            return np.concatenate([np.zeros(0), *(p.to_numpy(zero_copy_only=False) for p in parts)])
         # Through a dictionary, so that equal texts are one object.
-        return np.concatenate([p.dictionary_encode().to_numpy(zero_copy_only=False) for p in parts]).astype(object)
+        texts = (p.dictionary_encode().to_numpy(zero_copy_only=False) for p in parts)
+        return np.concatenate([np.zeros(0, dtype=object), *texts])
 
     def select(self, where: Mapping[str, Any]) -> NDArray[np.bool_]:
         """Say which measurements have the given values; a value or a list of values a column, None is missing.
@@ -103,10 +104,10 @@ class MeasurementTable:
         for name, wanted in where.items():
             self._known(name)
             values = accepted(self.name, name, self._stored, wanted)
-            parts = (self._column(i, name) for i in range(self._reader.num_record_batches))
-            chosen &= np.concatenate(
-                [pc.is_in(p, value_set=pa.array(values, type=p.type)).to_numpy(zero_copy_only=False) for p in parts]
-            )
+            for number in range(self._reader.num_record_batches):
+                part = self._column(number, name)
+                found = pc.is_in(part, value_set=pa.array(values, type=part.type))
+                chosen[number * BATCH : number * BATCH + len(part)] &= found.to_numpy(zero_copy_only=False)
         return chosen
 
     def read(self, index: int) -> Measurement:
@@ -129,6 +130,10 @@ class MeasurementTable:
             return self._modality.migrate(measurement, self._stored)
         return measurement
 
+    def location(self, index: int) -> str:
+        """Return where in its source file a measurement stood."""
+        return str(self._column(index // BATCH, "_location")[index % BATCH].as_py())
+
     def check(self, stores: Stores, modality: object = None) -> MeasurementTable:
         """Return this table for a plugin's declaration: itself, or one whose measurements `modality` migrates.
 
@@ -146,7 +151,7 @@ class MeasurementTable:
         )
 
     def _known(self, name: str) -> None:
-        allowed = ("origin", "location", *self._stored.columns)
+        allowed = ("origin", *self._stored.columns)
         if name not in allowed:
             raise DataError(f"measurements {self.name!r} have no column `{name}`; {did_you_mean(name, allowed)}")
 

@@ -115,7 +115,7 @@ class RowWriter:
     def __init__(self, path: Path, stores: Stores) -> None:
         self._path = path
         kinds = {name: pa.float64() if isinstance(c, Real) else pa.utf8() for name, c in stores.columns.items()}
-        own = {"molecule": pa.int64(), "source": pa.int32(), "location": pa.utf8(), "origin": pa.utf8()}
+        own = {"_molecule": pa.int64(), "_source": pa.int32(), "_location": pa.utf8(), "origin": pa.utf8()}
         self._schema = pa.schema(own | kinds)
         self._file = pa.OSFile(str(path / MEASUREMENTS), "wb")
         self._writer = pa.ipc.new_file(self._file, self._schema)
@@ -123,7 +123,7 @@ class RowWriter:
 
     def add(self, row: int, columns: Mapping[str, float | str | None], source: int, location: str) -> None:
         """Append one row."""
-        self._rows.append({"molecule": row, "source": source, "location": location, **columns})
+        self._rows.append({"_molecule": row, "_source": source, "_location": location, **columns})
         if len(self._rows) == BATCH:
             self._flush()
 
@@ -133,7 +133,7 @@ class RowWriter:
             self._flush()
         self.close()
         reader = pa.ipc.open_file(pa.memory_map(str(self._path / MEASUREMENTS)))
-        parts = [reader.get_batch(i).column("molecule").to_numpy() for i in range(reader.num_record_batches)]
+        parts = [reader.get_batch(i).column("_molecule").to_numpy() for i in range(reader.num_record_batches)]
         molecule = np.concatenate([np.zeros(0, dtype=np.int64), *parts])
         counts = np.bincount(molecule, minlength=molecules)
         np.save(self._path / "molecule.npy", molecule, allow_pickle=False)

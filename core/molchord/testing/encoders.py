@@ -59,7 +59,11 @@ def gradient_reaches_every_parameter(record: EncoderRecord) -> None:
         weights = torch.randn(16, encoder.width, generator=torch.Generator().manual_seed(0))
         (encoder(batch) * weights).sum().backward()
         dead = [name for name, p in encoder.named_parameters() if p.grad is None or not bool(p.grad.abs().sum() > 0)]
-        broken = [name for name, p in encoder.named_parameters() if p.grad is not None and not bool(torch.isfinite(p.grad).all())]
+        broken = [
+            name
+            for name, p in encoder.named_parameters()
+            if p.grad is not None and not bool(torch.isfinite(p.grad).all())
+        ]
         require(not dead, f"{label}: no gradient reaches {dead}")
         require(not broken, f"{label}: the gradient of {broken} is not finite")
 
@@ -131,7 +135,9 @@ def uses_every_column(record: EncoderRecord) -> None:
                 old = columns[name]
                 if old.numel() == 0 or (not isinstance(column, Real) and not column.values):
                     continue
-                columns[name] = torch.nan_to_num(old) + 1.5 if isinstance(column, Real) else (old + 1) % (len(column.values) + 1)
+                columns[name] = (
+                    torch.nan_to_num(old) + 1.5 if isinstance(column, Real) else (old + 1) % (len(column.values) + 1)
+                )
                 after = encoder(dataclasses.replace(batch, **{group: columns}))
                 require(not torch.equal(before, after), f"{label}: {group} column {name!r} changes nothing")
 
@@ -148,7 +154,9 @@ def batch_is_left_alone(record: EncoderRecord) -> None:
         batch = batch_of(modality, examples(modality))
         before: dict[str, Tensor] = {k: v.clone() for k, v in tensors(batch).items()}
         _encoder(record, spec).eval()(batch)
-        changed = [k for k, v in tensors(batch).items() if not torch.equal(torch.nan_to_num(v), torch.nan_to_num(before[k]))]
+        changed = [
+            k for k, v in tensors(batch).items() if not torch.equal(torch.nan_to_num(v), torch.nan_to_num(before[k]))
+        ]
         require(not changed, f"{label}: the encoder writes into {changed}")
 
 

@@ -93,7 +93,11 @@ def empty_pairs_are_zero(record: LossRecord) -> None:
     """A pair with fewer than two distinct molecules is 0, never NaN, and backward works."""
     for count, molecule in ((0, []), (1, [0]), (3, [5, 5, 5])):
         loss, raw = _loss(record), _raw(count)
-        output = loss(_batch(loss, raw, molecule=torch.tensor(molecule, dtype=torch.int64))) if count else loss(_nothing(raw))
+        output = (
+            loss(_batch(loss, raw, molecule=torch.tensor(molecule, dtype=torch.int64)))
+            if count
+            else loss(_nothing(raw))
+        )
         require(float(output.total) == 0.0, f"{count} rows of one molecule cost {float(output.total)}")
         output.total.backward()
 
@@ -102,7 +106,11 @@ def _nothing(raw: Mapping[str, Tensor]) -> LossBatch:
     none = torch.zeros(0, dtype=torch.bool)
     features = {"fingerprint": torch.zeros((0, 256), dtype=torch.uint8)}
     return LossBatch(
-        embeddings=dict(raw), raw=dict(raw), present=dict.fromkeys(raw, none), molecule=torch.zeros(0, dtype=torch.int64), features=features
+        embeddings=dict(raw),
+        raw=dict(raw),
+        present=dict.fromkeys(raw, none),
+        molecule=torch.zeros(0, dtype=torch.int64),
+        features=features,
     )
 
 

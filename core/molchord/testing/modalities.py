@@ -45,7 +45,9 @@ def example_is_deterministic(record: ModalityRecord) -> None:
         first, again = examples(modality), examples(modality)
         require(len(first) == 4, f"`example` of 4 molecules returned {len(first)} measurements")
         for a, b in zip(first, again, strict=True):
-            equal = a.arrays.keys() == b.arrays.keys() and all(np.array_equal(a.arrays[k], b.arrays[k]) for k in a.arrays)
+            equal = a.arrays.keys() == b.arrays.keys() and all(
+                np.array_equal(a.arrays[k], b.arrays[k]) for k in a.arrays
+            )
             require(equal and a.columns == b.columns, "`example` differs between two calls with one seed")
 
 
@@ -80,17 +82,24 @@ def survives_the_data_set(record: ModalityRecord) -> None:
         data = DataSet.from_measurements(MOLECULES[:4], {record.name: before}, stores={record.name: record.stores})
         table = data.table(record.name)
         for row, measurement in enumerate(before):
-            index = [i for i in range(len(table)) if data.smiles([int(table.molecule[i])]) == [molecules(4)[row].smiles]]
+            index = [
+                i for i in range(len(table)) if data.smiles([int(table.molecule[i])]) == [molecules(4)[row].smiles]
+            ]
             require(len(index) == 1, f"molecule {MOLECULES[row]!r} has {len(index)} measurements after a round trip")
             back = batch_of(modality, [table.read(index[0])])
-            require(same(back, batch_of(modality, [measurement])), f"kind {kind!r}: a sample differs after a round trip")
+            require(
+                same(back, batch_of(modality, [measurement])), f"kind {kind!r}: a sample differs after a round trip"
+            )
 
 
 def transform_is_deterministic_without_rng(record: ModalityRecord) -> None:
     """Evaluation passes no generator and must give the same embedding twice."""
     for _, modality in _kinds(record):
         measured = examples(modality)
-        require(same(batch_of(modality, measured), batch_of(modality, measured)), "two evaluations of one measurement differ")
+        require(
+            same(batch_of(modality, measured), batch_of(modality, measured)),
+            "two evaluations of one measurement differ",
+        )
 
 
 def randomness_comes_from_the_generators(record: ModalityRecord) -> None:
@@ -173,7 +182,9 @@ def bad_sample_raises(record: ModalityRecord) -> None:
         except SampleError as error:
             require(bool(error.reason), "`SampleError` has no reason")
             continue
-        raise AssertionError(f"`transform` of an empty measurement returned {type(sample).__name__}; raise `SampleError`")
+        raise AssertionError(
+            f"`transform` of an empty measurement returned {type(sample).__name__}; raise `SampleError`"
+        )
 
 
 def pickles_for_workers(record: ModalityRecord) -> None:
@@ -186,7 +197,12 @@ def pickles_for_workers(record: ModalityRecord) -> None:
 
 def reading_survives_damage(record: ModalityRecord) -> None:
     """A damaged file is a sentence, never a crash: `can_read` answers, `read` raises or yields `SampleError`."""
-    damaged = {"empty.txt": b"", "noise.bin": np.random.default_rng(0).bytes(512), "text.csv": b"a,b\nx,y\n\x00", "cut.gz": b"\x1f\x8b\x08\x00"}
+    damaged = {
+        "empty.txt": b"",
+        "noise.bin": np.random.default_rng(0).bytes(512),
+        "text.csv": b"a,b\nx,y\n\x00",
+        "cut.gz": b"\x1f\x8b\x08\x00",
+    }
     with tempfile.TemporaryDirectory() as folder:
         for name, content in damaged.items():
             path = Path(folder) / name
@@ -205,12 +221,20 @@ def derives_as_declared(record: ModalityRecord) -> None:
     """The record says whether the modality is made from the molecule; the built object must agree."""
     for _, modality in _kinds(record):
         can = isinstance(modality, Derives)
-        require(can == record.derives, f"record says derives={record.derives}, the built object {'has' if can else 'lacks'} `derive`")
+        require(
+            can == record.derives,
+            f"record says derives={record.derives}, the built object {'has' if can else 'lacks'} `derive`",
+        )
         if isinstance(modality, Derives):
             target = molecules(1)[0]
             first, again = modality.derive(target), modality.derive(target)
             _fits(record, first)
-            require(same(batch_of(built(record, record.kinds[0]), [first]), batch_of(built(record, record.kinds[0]), [again])), "`derive` differs between two calls")
+            require(
+                same(
+                    batch_of(built(record, record.kinds[0]), [first]), batch_of(built(record, record.kinds[0]), [again])
+                ),
+                "`derive` differs between two calls",
+            )
 
 
 def similarity_prefers_itself(record: ModalityRecord) -> None:
@@ -221,8 +245,12 @@ def similarity_prefers_itself(record: ModalityRecord) -> None:
         measured = examples(modality)
         for i, query in enumerate(measured):
             values = np.asarray(modality.similarity(query, measured))
-            require(values.shape == (len(measured),), f"similarity has shape {values.shape} for {len(measured)} references")
-            require(bool(values[i] >= values.max() - 1e-6), "a measurement is more similar to another one than to itself")
+            require(
+                values.shape == (len(measured),), f"similarity has shape {values.shape} for {len(measured)} references"
+            )
+            require(
+                bool(values[i] >= values.max() - 1e-6), "a measurement is more similar to another one than to itself"
+            )
 
 
 CHECKS = (

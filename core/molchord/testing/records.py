@@ -16,7 +16,9 @@ from molchord.testing.samples import default_config
 
 def name_is_valid(record: Any) -> None:
     """Names reach YAML, the command line and state dicts: ``[a-z][a-z0-9_]*``."""
-    require(re.fullmatch(r"[a-z][a-z0-9_]*", record.name) is not None, f"name {record.name!r} must match [a-z][a-z0-9_]*")
+    require(
+        re.fullmatch(r"[a-z][a-z0-9_]*", record.name) is not None, f"name {record.name!r} must match [a-z][a-z0-9_]*"
+    )
 
 
 def summary_is_one_line(record: Any) -> None:
@@ -36,7 +38,9 @@ def import_is_light(record: Any) -> None:
     code = f"import sys, {package}; print([m for m in ('torch', 'numpy', 'rdkit') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     require(done.returncode == 0, f"importing {package!r} failed: {done.stderr.strip().splitlines()[-1:]}")
-    require(done.stdout.strip() == "[]", f"importing {package!r} imports {done.stdout.strip()}; import them inside `build`")
+    require(
+        done.stdout.strip() == "[]", f"importing {package!r} imports {done.stdout.strip()}; import them inside `build`"
+    )
 
 
 def config_is_strict(record: Any) -> None:

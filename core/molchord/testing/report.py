@@ -56,7 +56,9 @@ def check_record(record: Record, *, expected_failures: Mapping[str, str] | None 
     found = _checks_of(record)
     unknown = sorted(set(expected) - {check.__name__ for check in found})
     if unknown:
-        raise ValueError(f"`expected_failures` names unknown checks {unknown!r}; there are {sorted(c.__name__ for c in found)}")
+        raise ValueError(
+            f"`expected_failures` names unknown checks {unknown!r}; there are {sorted(c.__name__ for c in found)}"
+        )
     results = [_run(check, record, expected.get(check.__name__, "")) for check in found]
     return Report(subject=f"{type(record).__name__} {record.name!r}", results=tuple(results))
 

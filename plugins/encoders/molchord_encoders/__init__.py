@@ -118,7 +118,7 @@ class Flatten(Config):
 
 
 class Patches(Config):
-    """Patches of neighbouring positions, with learned positions, gathered by attention: fewer weights on long grids."""
+    """Patches of neighbouring positions, with learned positions, that see each other: fewer weights on long grids."""
 
     use: Literal["patches"] = Field(default="patches", description="Attention over patches with learned positions.")
     size: PositiveInt = Field(default=5, description="Positions a patch.")

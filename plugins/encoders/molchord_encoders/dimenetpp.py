@@ -23,7 +23,7 @@ from torch.nn.functional import linear, silu
 
 from molchord.api import GraphBatch, GraphSpec
 from molchord_encoders.dimenetpp_basis import BesselBasisLayer, SphericalBasisLayer
-from molchord_encoders.dimenetpp_neighbors import Neighbors, find_neighbors
+from molchord_encoders.dimenetpp_neighbors import Neighbors, filtered_sum, find_neighbors
 
 if TYPE_CHECKING:
     from molchord_encoders import DimeNetPlusPlusConfig
@@ -334,15 +334,13 @@ class InteractionPPBlock(nn.Module):
 
         With s indexing the narrow space between both matrices, the sum is
         sum_(k, s) [sum_l (sum_r W_sbf1[s, lr] radial_kj[lr]) angular_kji[l]] [W_sbf2[:, s] * x_kj]:
-        the first bracket a number a triplet and s, the second a vector an edge and s, and the sum over (k, s) one matrix
-        product an atom j.
+        the first bracket, `filters`, holds one number a triplet and s, and `filtered_sum` does the rest.
         """
-        narrow, orders = self.lin_sbf1.out_features, angular.shape[2]
-        weight = self.lin_sbf1.weight.view(narrow, orders, -1)
+        orders = angular.shape[2]
+        weight = self.lin_sbf1.weight.unflatten(1, (orders, -1))
         per_edge = torch.einsum("elr,slr->esl", radial.unflatten(1, (orders, -1)), weight)
-        filters = (edges.at_target(per_edge) @ angular).flatten(1, 2)  # (n, k * s, i)
-        spread = edges.at_target(x.unsqueeze(1) * self.lin_sbf2.weight.t()).flatten(1, 2)  # (n, k * s, c)
-        return edges.from_source(filters.transpose(1, 2) @ spread)
+        filters = (edges.at_target(per_edge) @ angular).flatten(1, 2)
+        return edges.from_source(filtered_sum(filters, edges.at_target(x), self.lin_sbf2.weight))
 
 
 class OutputPPBlock(nn.Module):

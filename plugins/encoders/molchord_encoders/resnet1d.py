@@ -16,6 +16,7 @@ from molchord_encoders.columns import ColumnEmbedding
 __all__ = ["Resnet1d", "build"]
 
 _WHOLE_WIDTH = 16  # numbers a column of the whole spectrum (adduct, collision energy, ...)
+_PATCH_WIDTH = 16  # numbers that the readout keeps of each patch
 
 
 class Resnet1d(nn.Module):
@@ -113,7 +114,7 @@ class _FlattenReadout(nn.Module):
 
 
 class _PatchReadout(nn.Module):
-    """Patches of positions as tokens with learned positions, gathered by attention, beside the whole columns."""
+    """Patches as tokens with learned positions that see each other, then a few numbers of each, in their order."""
 
     def __init__(self, config: Patches, channels: int, points: int, extra: int, width: int) -> None:
         super().__init__()
@@ -121,7 +122,7 @@ class _PatchReadout(nn.Module):
         patches = -(-points // config.size)
         self.missing = patches * config.size - points  # the last patch is filled up with zeros
         self.patch = nn.Linear(channels * config.size, config.hidden)
-        self.position = nn.Parameter(torch.randn(patches, config.hidden) * 0.02)
+        self.position = nn.Parameter(torch.randn(patches, config.hidden) * 0.5)
         self.attention = SetAttention(
             config.hidden,
             layers=config.layers,
@@ -129,11 +130,12 @@ class _PatchReadout(nn.Module):
             feedforward=2 * config.hidden,
             dropout=config.dropout,
         )
-        self.out = nn.Linear(config.hidden + extra, width)
+        self.narrow = nn.Linear(config.hidden, _PATCH_WIDTH)
+        self.out = nn.Linear(config.hidden + patches * _PATCH_WIDTH + extra, width)
 
     def forward(self, curves: Float[Tensor, "b c p"], whole: Float[Tensor, "b k"]) -> Float[Tensor, "b width"]:
         patches = functional.pad(curves, (0, self.missing)).unfold(2, self.size, self.size)  # (b, c, t, size)
         tokens = self.patch(patches.transpose(1, 2).flatten(2)) + self.position
         states = self.attention(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
-        encoded: Tensor = self.out(torch.cat([states[:, 0], whole], dim=1))
+        encoded: Tensor = self.out(torch.cat([states[:, 0], self.narrow(states[:, 1:]).flatten(1), whole], dim=1))
         return encoded

@@ -18,7 +18,7 @@ from molchord.api import SampleError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Block", "parse"]
+__all__ = ["Block", "data_types", "parse"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +71,17 @@ def parse(text: str, name: str) -> Iterator[Block | SampleError]:
             yield block
     if not found:
         raise SampleError(name, "no `##TITLE=` was found; a JCAMP-DX file starts with one")
+
+
+def data_types(text: str) -> list[str]:
+    r"""Return what each block says it is, in capitals, whether or not its table can be read.
+
+    Example:
+        >>> data_types("##TITLE=a\n##DATA TYPE=Infrared Spectrum\n##XYDATA=broken\n")
+        ['INFRARED SPECTRUM']
+    """
+    records = (record for records, _ in _blocks(text) for record in records)
+    return [record.value.upper() for record in records if record.label == "DATATYPE"]
 
 
 # --- labels ----------------------------------------------------------------------------------------------------------
@@ -206,7 +217,7 @@ def _check(labels: Mapping[str, str], x: NDArray[np.float64], y: NDArray[np.floa
 
 _PLAIN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|\?")
 _NOT_PLAIN = re.compile(r"[^0-9eE+\-.,; \t?]")
-_PACKED = re.compile(r"([@A-Ia-i%J-Rj-r+\-]?)(\d+\.?\d*|\.\d+|(?<=[@A-Ia-i%J-Rj-r]))|([S-Zs])(\d*)|(\?)|[ \t,]+")
+_PACKED = re.compile(r"([@A-Ia-i%J-Rj-r]|[+\-]?(?=\.?\d))(\d*\.?\d*)|([S-Zs])(\d*)|(\?)|[ \t,]+")
 _PSEUDO_DIGITS = re.compile(r"[@A-DF-Ia-df-i%J-Zj-s]|(?<![0-9.])[Ee]")
 
 _SQUEEZED = {letter: str(i) for i, letter in enumerate("@ABCDEFGHI")} | {
@@ -215,6 +226,8 @@ _SQUEEZED = {letter: str(i) for i, letter in enumerate("@ABCDEFGHI")} | {
 _DIFFERENCE = {letter: str(i) for i, letter in enumerate("%JKLMNOPQR")} | {
     letter: f"-{i}" for i, letter in enumerate("jklmnopqr", start=1)
 }
+_MOST_REPEATS = 1_000_000
+"""More can only be damage, and would fill the memory."""
 _REPEATS = {letter: str(i) for i, letter in enumerate("STUVWXYZs", start=1)}
 
 
@@ -275,7 +288,10 @@ def _unpack(line: str, where: str) -> tuple[list[float], bool]:
         elif repeat:
             if len(values) < 2:
                 raise SampleError(where, f"the repeat {match.group()!r} has no ordinate before it")
-            for _ in range(int(_REPEATS[repeat] + more) - 1):
+            count = int(_REPEATS[repeat] + more)
+            if count > _MOST_REPEATS:
+                raise SampleError(where, f"the repeat {match.group()!r} is longer than {_MOST_REPEATS} points")
+            for _ in range(count - 1):
                 values.append(values[-1] + (step or 0.0))
         elif digits is not None:
             if lead and lead in _DIFFERENCE:

@@ -15,6 +15,7 @@ from typing import Any, final
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 
 from molchord.api import (
     Measurement,
@@ -39,7 +40,7 @@ _PROTON = 1.007276  # Da
 _HYDROGEN = 1.007825  # Da
 _LOSSES = (2.015650, 15.023475, 18.010565)  # Da: H2, CH3, H2O
 
-Peaks = tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]
+Peaks = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
 
 
 @final
@@ -195,7 +196,7 @@ def entropy_similarity(
     Example:
         >>> spectrum = (np.array([41.0, 43.0]), np.array([1.0, 3.0]))
         >>> entropy_similarity(spectrum, [spectrum, (np.array([41.0, 57.0]), np.array([1.0, 3.0]))]).round(3).tolist()
-        [1.0, 0.354]
+        [1.0, 0.394]
     """
     mz_q, weight_q, _ = _weighted([query], tolerance, noise)
     mz, weight, owner = _weighted(references, tolerance, noise)

@@ -90,8 +90,11 @@ class MsmsConfig(Config):
 def _spec(config: MsmsConfig, kind: str) -> PeaksSpec | SpectrumSpec:
     whole = WHOLE_COLUMNS | (PRECURSOR_COLUMN if config.precursor else {})
     if kind == "peaks":
-        return PeaksSpec(unit="m/z", peak=PEAK_COLUMNS, whole=whole)
-    return SpectrumSpec(unit="m/z", points=config.bins.points, whole=whole)
+        return PeaksSpec(unit="m/z", peak=PEAK_COLUMNS, whole=whole, tells_mass=config.precursor)
+    bins = config.bins
+    return SpectrumSpec(
+        unit="m/z", points=bins.points, whole=whole, start=bins.start, stop=bins.stop, tells_mass=config.precursor
+    )
 
 
 def _build(config: MsmsConfig, kind: str) -> Any:

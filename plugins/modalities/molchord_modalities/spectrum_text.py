@@ -70,18 +70,22 @@ def decode(path: Path, limit: int = -1) -> str:
 
 
 def headings(text: str) -> str:
-    r"""Return what stands above the first row of numbers, in lower case; empty where no such row comes.
+    r"""Return what stands above a table of numbers, in lower case; empty if the text is anything but such a table.
+
+    A last line without its end may be cut off.
 
     Example:
         >>> headings("# from the bench\ncm-1,Absorbance\n400,0.1\n")
         '# from the bench\ncm-1,absorbance'
+        >>> headings("BEGIN IONS\n100.1 20\nEND IONS\n\n")
+        ''
     """
-    above: list[str] = []
-    for line in text.splitlines():
-        if _is_data(line):
-            return "\n".join(above).lower()
-        above.append(line)
-    return ""
+    lines = [line for line in text.splitlines() if line.strip()]
+    first = next((i for i, line in enumerate(lines) if _is_data(line)), len(lines))
+    whole = lines if text.endswith("\n") else lines[:-1]
+    if first == len(lines) or not all(_is_data(line) or _COMMENT.match(line) for line in whole[first:]):
+        return ""
+    return "\n".join(lines[:first]).lower()
 
 
 def parse(text: str, name: str) -> Columns:

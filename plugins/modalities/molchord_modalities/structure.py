@@ -45,7 +45,8 @@ _ORDERS = {
     Chem.BondType.TRIPLE: "triple",
     Chem.BondType.AROMATIC: "aromatic",
 }
-_DAMAGES = (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
+# what numpy, zipfile and zlib raise at a damaged archive; AttributeError: a bare .npy file
+_DAMAGES = (OSError, ValueError, KeyError, EOFError, RuntimeError, AttributeError, zipfile.BadZipFile, zlib.error)
 _SOURCE_ARRAYS = frozenset({"smiles", "z", "pos", "atoms"})
 
 
@@ -114,11 +115,11 @@ class Structure:
 
     def can_read(self, path: Path) -> bool:
         """Say whether this is a numpy archive of molecules with geometry."""
-        archive = _archive(path)
-        if archive is None:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return {name.removesuffix(".npy") for name in archive.namelist()} >= _SOURCE_ARRAYS
+        except _DAMAGES:
             return False
-        with archive:
-            return set(archive.files) >= _SOURCE_ARRAYS
 
     def read(self, path: Path) -> Iterator[Reading | SampleError]:
         """Yield the source geometry of each molecule of a numpy archive, with its own atom order and connectivity.
@@ -126,11 +127,7 @@ class Structure:
         Raises:
             SampleError: The archive cannot be read or lacks arrays.
         """
-        archive = _archive(path)
-        if archive is None:
-            raise SampleError(path.name, "cannot be read as a numpy archive (.npz)")
-        with archive:
-            smiles, elements, positions, offsets = _source_arrays(archive, path.name)
+        smiles, elements, positions, offsets = _source_arrays(path)
         for i, text in enumerate(smiles):
             location = f"{path.name}: entry {i + 1}"
             part = slice(offsets[i], offsets[i + 1])
@@ -279,24 +276,18 @@ def _relax(molecule: Chem.Mol, key14: str) -> None:
 # --- geometry of a source --------------------------------------------------------------------------------------------
 
 
-def _archive(path: Path) -> Any:
-    """Open a numpy archive without unpickling anything; None where it is none."""
-    if not zipfile.is_zipfile(path):
-        return None
+def _source_arrays(path: Path) -> tuple[list[str], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Read the arrays of an archive, unpickling nothing, and check that they fit together."""
+    name = path.name
     try:
-        return np.load(path, allow_pickle=False)
-    except _DAMAGES:
-        return None
-
-
-def _source_arrays(archive: Any, name: str) -> tuple[list[str], NDArray[Any], NDArray[Any], NDArray[Any]]:
-    missing = sorted(_SOURCE_ARRAYS - set(archive.files))
-    if missing:
-        raise SampleError(name, f"lacks the arrays {', '.join(map(repr, missing))}")
-    try:
-        smiles, elements, positions, offsets = (archive[key] for key in ("smiles", "z", "pos", "atoms"))
+        with path.open("rb") as file:  # numpy leaves a file that it opened itself open where the archive is damaged
+            archive = np.load(file, allow_pickle=False)
+            missing = sorted(_SOURCE_ARRAYS - set(archive.files))
+            if missing:
+                raise SampleError(name, f"lacks the arrays {', '.join(map(repr, missing))}")
+            smiles, elements, positions, offsets = (archive[key] for key in ("smiles", "z", "pos", "atoms"))
     except _DAMAGES as error:
-        raise SampleError(name, f"has a damaged array: {error}") from error
+        raise SampleError(name, f"cannot be read as a numpy archive: {error}") from error
     texts = [str(text) for text in smiles]
     whole = (
         offsets.shape == (len(texts) + 1,)

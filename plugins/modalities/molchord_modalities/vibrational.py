@@ -78,10 +78,8 @@ class Vibrational:
         try:
             start = spectrum_text.decode(path, limit=1 << 16)
             if _is_jcamp(start):
-                types = [
-                    block.labels.get("DATATYPE", "") for block in _good(jcamp.parse(spectrum_text.decode(path), ""))
-                ]
-                return any(self.technique.data_type in text.upper() for text in types)
+                types = jcamp.data_types(spectrum_text.decode(path))
+                return any(self.technique.data_type in text for text in types)
         except SampleError:
             return False
         return self._names_itself(spectrum_text.headings(start))
@@ -201,10 +199,10 @@ class Vibrational:
         arrays = measurement.arrays
         position, intensity = (np.asarray(arrays.get(key, ())) for key in ("stick_wavenumber", "stick_intensity"))
         x, y = (np.asarray(arrays.get(key, ())) for key in ("wavenumber", self.technique.curve))
-        if (len(position) > 0) == (len(x) > 0):
-            got = "both" if len(x) else "none"
+        if (position.size > 0) == (x.size > 0):
+            got = "both" if x.size else "none"
             raise SampleError(self.name, f"the measurement has {got} of sticks and curve; one is expected")
-        if len(position):
+        if position.size:
             return self._transform_sticks(position, intensity)
         return self._transform_curve(x, y)
 
@@ -268,42 +266,47 @@ class Vibrational:
         """
         kept = self._keep(references)
         root, mask = self._roots([self.transform(query, None)])
-        norms = np.sqrt((kept.squares @ mask[0]) * (kept.observed @ root[0] ** 2))
-        cosine = kept.roots @ root[0] / np.maximum(norms, np.finfo(np.float32).tiny)
-        return np.where(kept.observed.any(axis=1), cosine, np.float32(-1.0))
+        power = root[0] ** 2
+        of_references = kept.power if mask.all() else kept.roots**2 @ mask[0].astype(np.float32)
+        of_query = power.sum() if kept.observed is None else kept.observed @ power
+        cosine = kept.roots @ root[0] / np.sqrt(np.maximum(of_references * of_query, np.finfo(np.float32).tiny))
+        return np.where(kept.usable, cosine, np.float32(-1.0))
 
     def _keep(self, references: Sequence[Measurement]) -> _Rendered:
         """Return the rendered references, anew unless they are the very ones of the last call."""
         kept = self._rendered
         if kept is None or list(map(id, kept.references)) != list(map(id, references)):
-            roots, observed = self._render(references)
-            kept = self._rendered = _Rendered(tuple(references), roots, roots**2, observed)
+            kept = self._rendered = self._render(references)
         return kept
 
     def _plain(self) -> Vibrational:
         changed = {"channels": ("plain",), "normalise": "minmax"}
         return Vibrational(self.technique, self.config.model_copy(update=changed))
 
-    def _roots(self, samples: Sequence[Sticks | Curve]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _roots(self, samples: Sequence[Sticks | Curve]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         plain = self._plain()
         batch = plain.prepare(plain.collate(samples), None)
-        return np.sqrt(batch.values[:, 0].numpy()), batch.observed.numpy().astype(np.float32)
+        return np.sqrt(batch.values[:, 0].numpy()), batch.observed.numpy()
 
-    def _render(self, references: Sequence[Measurement]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return square roots and observed masks, each (references, points); rows of zeros where unusable."""
-        points = self.config.grid.points
-        roots = np.zeros((len(references), points), dtype=np.float32)
-        observed = np.zeros_like(roots)
-        samples, rows = [], []
+    def _render(self, references: Sequence[Measurement]) -> _Rendered:
+        samples: list[Sticks | Curve] = []
+        usable = np.zeros(len(references), dtype=bool)
         for row, reference in enumerate(references):
             try:
                 samples.append(self.transform(reference, None))
             except SampleError:
                 continue
-            rows.append(row)
-        if rows:
-            roots[rows], observed[rows] = self._roots(samples)
-        return roots, observed
+            usable[row] = True
+        roots = np.zeros((len(references), self.config.grid.points), dtype=np.float32)
+        observed = np.ones(roots.shape, dtype=bool)
+        roots[usable], observed[usable] = self._roots(samples)
+        return _Rendered(
+            references=tuple(references),
+            usable=usable,
+            roots=roots,
+            power=(roots**2).sum(axis=1),
+            observed=None if observed.all() else observed.astype(np.float32),
+        )
 
     def example(self, molecules: Sequence[Molecule], seed: int) -> list[Measurement]:
         """Make sticks from the pieces of each SMILES: every piece of one to three characters has a line of its own.
@@ -326,20 +329,27 @@ class Vibrational:
         return self._sticks(position, counts * 10 ** (2 * loudness), "computed")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Rendered:
+    """Spectra of r references for `similarity`.
+
+    Attributes:
+        references: The measurements, kept so that their identity means something.
+        usable: (r,) false where `transform` refused.
+        roots: (r, p) square roots, 0 where not observed or not usable.
+        power: (r,) sums of their squares.
+        observed: (r, p) as 0 and 1, None where everything was.
+    """
+
     references: tuple[Measurement, ...]
+    usable: NDArray[np.bool_]
     roots: NDArray[np.float32]
-    squares: NDArray[np.float32]
-    observed: NDArray[np.float32]
+    power: NDArray[np.float32]
+    observed: NDArray[np.float32] | None
 
 
 def _is_jcamp(text: str) -> bool:
     return text.lstrip().startswith("##")
-
-
-def _good(blocks: Iterator[jcamp.Block | SampleError]) -> Iterator[jcamp.Block]:
-    return (block for block in blocks if not isinstance(block, SampleError))
 
 
 def _fields(line: str) -> list[str]:

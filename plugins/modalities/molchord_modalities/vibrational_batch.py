@@ -16,8 +16,9 @@ from molchord_modalities.vibrational_record import Line, VibrationalConfig
 
 __all__ = ["VibrationalBatch", "broaden", "collate", "normalise", "prepare", "warp"]
 
-_TILE = 1 << 20
-"""Numbers of a line-shape table formed at once: it bounds memory and stays in the processor's cache."""
+_TILE = {"cpu": 1 << 20}
+"""Numbers of a line-shape table formed at once, to bound memory; on a processor it also stays near the cache."""
+_LARGE_TILE = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +94,9 @@ def prepare(batch: VibrationalBatch, config: VibrationalConfig, generator: torch
             values[batch.curve_row], observed[batch.curve_row] = curve, seen
         values = normalise(values, observed, config.normalise)
         if generator is not None:
-            noise = _normal(values.shape, generator, device) * draws.noise[:, None]
-            values = (values + noise * values.amax(dim=1, keepdim=True)) * draws.intensity[:, None]
-        values = values.masked_fill(~observed, 0.0)
+            level = draws.noise[:, None] * values.amax(dim=1, keepdim=True)
+            values = (values + level * _normal(values.shape, generator, device)) * draws.intensity[:, None]
+            values = values.masked_fill(~observed, 0.0)
         channels = {"plain": lambda: values, "sqrt": lambda: values.clamp(min=0).sqrt()}
         stacked = torch.stack([channels[name]() for name in config.channels], dim=1)
     return SpectrumBatch(values=stacked, observed=observed)
@@ -127,15 +128,14 @@ def broaden(
     """
     lorentz, half_width = _mixture(line)
     out = position.new_zeros(len(position), len(grid))
-    rows = max(1, _TILE // max(1, position.shape[1] * len(grid)))
+    tile = _TILE.get(position.device.type, _LARGE_TILE)
+    rows = max(1, tile // max(1, position.shape[1] * len(grid)))
     for start in range(0, len(position), rows):
         part = slice(start, start + rows)
         width = (half_width * factor[part])[:, None]
         square = (grid - position[part, :, None]).square_()
         if lorentz > 0:
-            table = (
-                square + width[..., None] ** 2 if lorentz < 1 else square.add_(width[..., None] ** 2)
-            ).reciprocal_()
+            table = (square + width[..., None] ** 2).reciprocal_()
             out[part] += torch.bmm((intensity[part] * width * (lorentz / math.pi))[:, None], table)[:, 0]
         if lorentz < 1:
             # Below -80 exp yields subnormal numbers, which processors handle ten times more slowly.
@@ -173,7 +173,7 @@ def warp(
 
 
 def normalise(values: Float[Tensor, "b p"], observed: Bool[Tensor, "b p"], how: str) -> Float[Tensor, "b p"]:
-    """Scale each spectrum by its observed points.
+    """Scale each spectrum by its observed points, and set the others to 0.
 
     Args:
         values: Spectra.
@@ -185,16 +185,17 @@ def normalise(values: Float[Tensor, "b p"], observed: Bool[Tensor, "b p"], how: 
         [[0.0, 1.0, 0.5]]
     """
     smallest = torch.finfo(values.dtype).tiny
-    if how == "none":
-        return values
-    if how == "area":
-        mean = values.masked_fill(~observed, 0.0).sum(dim=1) / observed.sum(dim=1).clamp(min=1)
-        return values / mean.clamp(min=smallest)[:, None]
-    high = values.masked_fill(~observed, -math.inf).amax(dim=1, keepdim=True)
-    if how == "max":
-        return values / high.clamp(min=smallest)
     low = values.masked_fill(~observed, math.inf).amin(dim=1, keepdim=True)
-    return (values - low) / (high - low).clamp(min=smallest)
+    high = values.masked_fill(~observed, -math.inf).amax(dim=1, keepdim=True)
+    values = values.masked_fill(~observed, 0.0)
+    if how == "minmax":
+        values = (values - low) / (high - low).clamp(min=smallest)
+    elif how == "max":
+        values = values / high.clamp(min=smallest)
+    elif how == "area":
+        mean = values.sum(dim=1, keepdim=True) / observed.sum(dim=1, keepdim=True).clamp(min=1)
+        values = values / mean.clamp(min=smallest)
+    return values.masked_fill(~observed, 0.0)
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -38,7 +38,7 @@ class Grid(Config):
     points: int = Field(default=1750, ge=2)
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _ordered(self) -> Grid:
         if self.start >= self.stop:
             raise ValueError(f"`start` {self.start!r} must be below `stop` {self.stop!r}")
         return self
@@ -68,7 +68,7 @@ class Line(Config):
     gaussian: Positive | None = None
 
     @model_validator(mode="after")
-    def _widths(self) -> Self:
+    def _widths(self) -> Line:
         if (self.shape == "voigt") != (self.gaussian is not None):
             raise ValueError(
                 f"`gaussian` is the second width of shape 'voigt'; got {self.gaussian!r} with shape {self.shape!r}"
@@ -111,7 +111,7 @@ class Baseline(Config):
     window: Positive | None = None
 
     @model_validator(mode="after")
-    def _window(self) -> Self:
+    def _window(self) -> Baseline:
         if (self.method == "rolling") != (self.window is not None):
             raise ValueError(f"`window` belongs to method 'rolling'; got {self.window!r} with method {self.method!r}")
         return self
@@ -146,7 +146,7 @@ class VibrationalConfig(Config):
     max_gap: Positive = 50.0
 
     @model_validator(mode="after")
-    def _each_once(self) -> Self:
+    def _each_once(self) -> VibrationalConfig:
         if len(set(self.channels)) < len(self.channels):
             raise ValueError(f"`channels` {list(self.channels)} names one twice; name each once")
         return self
@@ -189,7 +189,10 @@ class Technique:
 
 
 def _spec(config: VibrationalConfig, kind: str) -> SpectrumSpec:
-    return SpectrumSpec(unit="cm^-1", points=config.grid.points, channels=len(config.channels))
+    grid = config.grid
+    return SpectrumSpec(
+        unit="cm^-1", points=grid.points, channels=len(config.channels), start=grid.start, stop=grid.stop
+    )
 
 
 def _record(technique: Technique, summary: str) -> ModalityRecord:

@@ -17,15 +17,27 @@ if TYPE_CHECKING:
 
 __all__ = ["names", "read"]
 
-_DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+# What numpy and zipfile raise on files that are damaged, encrypted by a flipped bit, or no archive at all.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    TypeError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def names(path: Path) -> frozenset[str]:
     """Return the names of a file's arrays; none where it is no readable archive."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return frozenset(archive.files)
-    except (*_DAMAGED, AttributeError):
+    except _DAMAGED:
         return frozenset()
 
 
@@ -43,13 +55,13 @@ def read(path: Path, intensity: str) -> Iterator[tuple[str, str, NDArray[np.floa
     """
     wanted = ("smiles", "modes", "freq", intensity)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             missing = [name for name in wanted if name not in archive.files]
             if missing:
                 got = ", ".join(repr(name) for name in archive.files)
                 raise SampleError(str(path), f"the archive lacks the array {missing[0]!r}; it has {got or 'none'}")
             smiles, modes, freq, strength = (archive[name] for name in wanted)
-    except (*_DAMAGED, AttributeError) as error:
+    except _DAMAGED as error:
         raise SampleError(str(path), f"the archive cannot be read ({error}); fetch or write it again") from None
     _check(path, smiles, modes, freq, strength)
     for i, text in enumerate(smiles.tolist()):

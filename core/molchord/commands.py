@@ -1,0 +1,305 @@
+"""What each command of the command line does: reads arguments, calls the Python API, prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from molchord.errors import DataError, MolchordError
+
+
+def say(arguments: argparse.Namespace, data: Any, text: str) -> None:
+    """Print JSON where it was asked for, else text."""
+    print(json.dumps(data, indent=2) if arguments.json else text)
+
+
+def warn(sentences: Sequence[str]) -> None:
+    """Print warnings to standard error."""
+    for sentence in sentences:
+        print(f"molchord: warning: {sentence}", file=sys.stderr)
+
+
+# --- plugins and graphs ----------------------------------------------------------------------------------------------
+
+
+def plugins_list(arguments: argparse.Namespace) -> int:
+    """List the usable plugins."""
+    from molchord.host import installed
+    from molchord.plugin_report import plugin_row, plugin_table
+
+    host = installed()
+    warn(host.warnings)
+    say(arguments, [plugin_row(plugin) for plugin in host.plugins], plugin_table(host))
+    if host.problems:
+        warn([f"{len(host.problems)} not loaded; run 'molchord plugins check'"])
+    return 0
+
+
+def plugins_check(arguments: argparse.Namespace) -> int:
+    """Name every plugin that cannot be used; exit 1 if there is one."""
+    from molchord.host import installed
+    from molchord.plugin_report import heavy_imports
+
+    host = installed()
+    warn([*host.warnings, *map(str, host.blocked)])
+    problems = [*host.problems, *heavy_imports(host)]
+    text = "\n".join(map(str, problems)) or f"{len(host.plugins)} plugins, no problem"
+    say(arguments, [{**vars(problem), "text": str(problem)} for problem in problems], text)
+    return 1 if problems else 0
+
+
+def graph_check(arguments: argparse.Namespace) -> int:
+    """Show every error of a model graph; exit 2 if there is one."""
+    from molchord.graph import load
+
+    graph = load(arguments.graph)
+    names = ", ".join(graph.modalities)
+    text = graph.to_yaml().rstrip() if arguments.explain else f"{arguments.graph}: good ({names}; {graph.loss.use})"
+    say(arguments, graph.to_dict(), text)
+    return 0
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+def data_import(arguments: argparse.Namespace) -> int:
+    """Make a data set of files, merged by molecule."""
+    from molchord.data.importer import import_files
+    from molchord.host import installed
+
+    report = import_files(
+        [Path(p) for p in arguments.files],
+        Path(arguments.out),
+        host=installed(),
+        as_=[(name, Path(path)) for name, path in arguments.as_],
+        table=None if arguments.table is None else Path(arguments.table),
+        columns=[pair(text, "--column", "MODALITY=COLUMN") for text in arguments.column],
+        numeric=arguments.numeric,
+        limit=arguments.limit,
+        split=arguments.split,
+        where=_where(arguments.where),
+        force=arguments.force,
+        progress=_progress(arguments),
+    )
+    say(
+        arguments,
+        {**vars(report), "path": str(report.path), "measurements": dict(report.measurements)},
+        report.summary(),
+    )
+    return 0
+
+
+def data_info(arguments: argparse.Namespace) -> int:
+    """Count what a data set holds."""
+    from molchord.data.info import data_info as counted
+    from molchord.data.store import DataSet
+
+    dataset = DataSet(arguments.data)
+    if arguments.verify:
+        dataset.verify()
+    info = counted(dataset)
+    lines = [f"{info['path']}: {info['molecules']} molecules, split by {info['split_rule']} {info['splits']}"]
+    for name, entry in info["modalities"].items():
+        origin = ", ".join(f"{count} {kind}" for kind, count in entry["origin"].items())
+        lines.append(f"  {name}: {entry['molecules']} molecules, {origin}; {entry['by_split']}")
+    lines += [f"  {pair}: {count} molecules" for pair, count in info["pairs"].items()]
+    lines += ["  all checksums agree"] if arguments.verify else []
+    say(arguments, info, "\n".join(lines))
+    return 0
+
+
+def data_split(arguments: argparse.Namespace) -> int:
+    """Give the molecules of a data set new splits."""
+    from molchord.data.info import data_info as counted
+    from molchord.data.info import resplit
+
+    table = None if arguments.table is None else Path(arguments.table)
+    info = counted(resplit(Path(arguments.data), arguments.by, table))
+    say(arguments, info, f"{info['path']}: split by {info['split_rule']} {info['splits']}")
+    return 0
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train a model graph on a data set, or go on with a training."""
+    from molchord.run import Run
+
+    show = _progress(arguments)
+    if arguments.resume is not None:
+        if arguments.graph or arguments.data or arguments.out or arguments.dry_run:
+            raise MolchordError("`--resume RUN` takes graph and data from the run; leave the other options out")
+        return _trained(arguments, Run.resume(arguments.resume, device=arguments.device, progress=show))
+    if arguments.graph is None or arguments.data is None:
+        raise MolchordError("`molchord train` needs GRAPH and `--data DATASET`, or `--resume RUN`")
+    if arguments.dry_run:
+        return _dry_run(arguments)
+    if arguments.out is None:
+        raise MolchordError("`molchord train` needs `--out RUN`, the folder to write")
+    run = Run.train(
+        arguments.graph, arguments.data, arguments.out, device=arguments.device, force=arguments.force, progress=show
+    )
+    return _trained(arguments, run)
+
+
+def _trained(arguments: argparse.Namespace, run: Any) -> int:
+    best = ", ".join(f"{name} {value:.4g}" for name, value in run.manifest.best.items())
+    say(arguments, {"run": str(run.path), **run.manifest.model_dump()}, f"{run.path}: trained; best {best}")
+    return 0
+
+
+def _dry_run(arguments: argparse.Namespace) -> int:
+    from molchord.data.store import DataSet
+    from molchord.graph import load
+    from molchord.train import Trainer, dry_run
+
+    found = dry_run(Trainer(load(arguments.graph), DataSet(arguments.data), device=arguments.device, progress=False))
+    lines = [f"one batch on {found['device']}: loss {found['loss']:.4f}, peak memory {found['memory_mb']} MB"]
+    for part in ("molecules", "batch", "parameters"):
+        lines += [part, *(f"  {name}: {count}" for name, count in found[part].items())]
+    for name, shapes in found["shapes"].items():
+        lines += [f"shapes of {name}", *(f"  {field}: {shape}" for field, shape in shapes.items())]
+    say(arguments, found, "\n".join(lines))
+    return 0
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Measure a run on held-out molecules, and write the report."""
+    from molchord.run import Run
+
+    run = Run.load(arguments.run_folder, device=arguments.device)
+    prior = None if arguments.candidates_only is None else Run.load(arguments.candidates_only, device=arguments.device)
+    evaluation = run.evaluate(
+        arguments.data,
+        pools=arguments.pool or ("test", "all"),
+        modes=arguments.mode or ("blind", "library"),
+        maps=arguments.map or ("gm-exp", "gm-half", "gm-clamp"),
+        split=arguments.split,
+        candidates_only=prior,
+        seed=arguments.seed,
+        out=Path(arguments.out) if arguments.out is not None else run.path,
+        force=arguments.force,
+        progress=_progress(arguments),
+    )
+    say(arguments, evaluation.as_dict(), evaluation.text())
+    return 0
+
+
+def realign(arguments: argparse.Namespace) -> int:
+    """Adapt a run to other data by training the last layers only."""
+    from molchord.run import Run
+
+    run = Run.load(arguments.run_folder, device=arguments.device)
+    free = arguments.free or None
+    done = run.realign(
+        arguments.data, arguments.out, free=free, epochs=arguments.epochs, force=arguments.force,
+        progress=_progress(arguments),
+    )  # fmt: skip
+    return _trained(arguments, done)
+
+
+def embed(arguments: argparse.Namespace) -> int:
+    """Embed candidate structures as a library."""
+    from molchord.run import Run
+
+    run = Run.load(arguments.run_folder, device=arguments.device)
+    library = run.library(
+        arguments.source, arguments.out, spectra=arguments.spectra, workers=arguments.workers, force=arguments.force
+    )
+    failed = library.path / "failures.csv"
+    lost = max(0, len(failed.read_text().splitlines()) - 1) if failed.exists() else 0
+    text = f"{library.path}: {len(library)} candidates" + (f", {lost} left out (see failures.csv)" if lost else "")
+    say(arguments, {"library": str(library.path), "candidates": len(library), "failures": lost}, text)
+    return 0
+
+
+def search(arguments: argparse.Namespace) -> int:
+    """Rank the candidates of a library by their similarity to spectra."""
+    from molchord.library import Library
+    from molchord.run import Run
+
+    run = Run.load(arguments.run_folder, device=arguments.device)
+    spectra = {name: files for name in run.spectra if (files := getattr(arguments, name, None))}
+    hits = run.search(
+        Library(arguments.library), k=arguments.k, map=arguments.map, mode=arguments.mode, mass=arguments.mass,
+        ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, **spectra,
+    )  # fmt: skip
+    say(arguments, [vars_of(hit) for hit in hits], hit_table(hits))
+    return 0
+
+
+def add_spectra(parser: argparse.ArgumentParser, run: str) -> None:
+    """Give `search` one option for each modality of the run at hand."""
+    from molchord.checkpoint import read_manifest
+
+    manifest = read_manifest(Path(run))
+    for name in manifest.specs:
+        if name != manifest.candidate:
+            kind = manifest.specs[name]["kind"]
+            parser.add_argument(f"--{name}", nargs="+", metavar="FILE", help=f"measurement of {name!r} ({kind})")
+
+
+def hit_table(hits: Sequence[Any]) -> str:
+    """Return hits as an aligned table."""
+    names = list(hits[0].cosines)
+    sure = hits[0].probability is not None
+    header = [
+        "rank",
+        "score",
+        *(["probability"] if sure else []),
+        *(f"cos {n}" for n in names),
+        "formula",
+        "mass",
+        "SMILES",
+    ]
+    lines = [header]
+    for hit in hits:
+        chance = [f"{100 * hit.probability:.1f} %"] if sure else []
+        cosines = [f"{hit.cosines[name]:.3f}" for name in names]
+        lines.append(
+            [str(hit.rank), f"{hit.score:.4f}", *chance, *cosines, hit.formula, f"{hit.exact_mass:.4f}", hit.smiles]
+        )
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def vars_of(hit: Any) -> dict[str, Any]:
+    """Return a hit as JSON values."""
+    import dataclasses
+
+    return {**dataclasses.asdict(hit), "cosines": dict(hit.cosines)}
+
+
+# --- arguments -------------------------------------------------------------------------------------------------------
+
+
+def pair(text: str, option: str, form: str) -> tuple[str, str]:
+    """Split ``name=value``.
+
+    Raises:
+        DataError: There is no ``=``.
+    """
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise DataError(f"`{option}` got {text!r}; write {form}")
+    return name, value
+
+
+def _where(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    out: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        left, value = pair(text, "--where", "MODALITY.COLUMN=VALUE[,VALUE]")
+        name, _, column = left.partition(".")
+        if not column:
+            raise DataError(f"`--where` got {text!r}; write MODALITY.COLUMN=VALUE[,VALUE]")
+        out.setdefault(name, {})[column] = value.split(",")
+    return out
+
+
+def _progress(arguments: argparse.Namespace) -> bool:
+    return not arguments.json and sys.stderr.isatty()

@@ -1,0 +1,371 @@
+"""Import: files of spectra and tables of SMILES become a data set; what cannot be used goes to a report."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, final
+
+from pydantic import ValidationError
+from tqdm import tqdm
+
+from molchord.api import Modality, ModalityRecord, Reading, SampleError
+from molchord.chemistry import molecule
+from molchord.data.manifest import Manifest, Storage, sha256_file
+from molchord.data.splits import check_rule, named_split
+from molchord.data.spreadsheet import SMILES, read_rows
+from molchord.data.table import accepted
+from molchord.data.writer import DataSetWriter, molecules_schema, new_folder
+from molchord.errors import DataError, did_you_mean
+from molchord.host import Host
+
+REJECTED = "rejected.csv"
+SOURCES = "sources.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportReport:
+    """What became of an import.
+
+    Attributes:
+        path: The data set.
+        molecules: Number of molecules.
+        measurements: Number of measurements by modality.
+        rejected: Rows of ``rejected.csv``: entries and files that could not be used, with reasons.
+        undecided: Files that no modality recognised (among the rejected).
+        filtered: Measurements left out by `where`.
+        beyond: Measurements left out because their molecule came after the limit.
+    """
+
+    path: Path
+    molecules: int
+    measurements: Mapping[str, int]
+    rejected: int
+    undecided: tuple[str, ...]
+    filtered: int
+    beyond: int
+
+    def summary(self) -> str:
+        """Return the report as one line."""
+        parts = [f"{self.molecules} molecules"]
+        parts += [f"{count} {name}" for name, count in self.measurements.items()]
+        parts += [f"{self.filtered} left out by `where`"] if self.filtered else []
+        parts += [f"{self.beyond} beyond the limit"] if self.beyond else []
+        parts += [f"{self.rejected} rejected (see {REJECTED})"] if self.rejected else []
+        return f"{self.path}: " + ", ".join(parts)
+
+
+def import_files(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    host: Host,
+    as_: Sequence[tuple[str, Path]] = (),
+    table: Path | None = None,
+    columns: Sequence[tuple[str, str]] = (),
+    numeric: Sequence[str] = (),
+    limit: int | None = None,
+    split: str = "hash",
+    where: Mapping[str, Mapping[str, Any]] | None = None,
+    storage: Mapping[str, Storage | Mapping[str, Any]] | None = None,
+    force: bool = False,
+    progress: bool = False,
+) -> ImportReport:
+    """Make a data set of files, which are merged by molecule.
+
+    Files are taken in the order given: `paths`, then `as_`, then the table. A folder stands for all files in it.
+
+    Args:
+        paths: Files and folders, each file offered to every modality.
+        out: Folder of the data set.
+        host: Installed plugins.
+        as_: Files and folders with the modality that reads them, for files that do not name their own kind.
+        table: Table with a column `smiles`; a row without spectra is a molecule without measurements.
+        columns: (modality, column): the column names a spectrum file, relative to the table's folder.
+        numeric: Columns of the table that become numeric columns of the molecules; the first value of each is kept.
+        limit: Number of molecules at which no more are added (further measurements of those there still are).
+        split: "hash", "scaffold" or "column:NAME" of the table, whose blank cells mean no split.
+        where: Values that measurements must have, by modality and column.
+        storage: Narrower types on disk by "modality.array", see `Storage`.
+        force: Replace a data set at `out`.
+        progress: Show progress bars.
+
+    Raises:
+        DataError: Nothing was imported, or an argument is wrong.
+        OutputExistsError: There is something at `out` and `force` is not given.
+        PluginError: A modality is unknown, or cannot be chosen by its bare name.
+    """
+    column = check_rule(split)
+    if table is None and (columns or numeric or column is not None):
+        raise DataError("columns of a table are asked for without a table; give `--table FILE`")
+    if limit is not None and limit < 1:
+        raise DataError(f"limit is {limit}; give 1 or more")
+    for name in numeric:
+        if name in molecules_schema([]).names:
+            raise DataError(f"numeric column `{name}` would hide the data set's own; rename it in the table")
+    needed = [*(c for _, c in columns), *numeric, *([] if column is None else [column])]
+    if table is not None:
+        next(read_rows(table, needed), None)  # so that a wrong table shows before any work
+    readers = _readers(host, [name for name, _ in (*as_, *columns)])
+    forced = [(file, label, [readers[_bare(name)]]) for name, path in as_ for file, label in _files(path)]
+    taken = {file.resolve() for file, _, _ in forced}
+    offered = [(file, label, None) for path in paths for file, label in _files(path) if file.resolve() not in taken]
+    _refuse_repeats([file for file, _, _ in (*offered, *forced)])
+    options = {"limit": limit, "where": dict(where or {}), "as": sorted({name for name, _ in as_})}
+    with new_folder(out, force=force) as folder, ExitStack() as stack:
+        work = _Import(folder, readers, numeric, limit, where or {}, _storage(storage or {}, readers), progress, stack)
+        for file, label, only in (*offered, *forced):
+            work.file(file, label, only)
+        if table is not None:
+            work.table(table, columns, numeric, column)
+        manifest = work.finish(split, options)
+    return work.report(out, manifest)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """A modality that reads files."""
+
+    name: str
+    record: ModalityRecord
+    plugin: tuple[str, str]
+    modality: Modality
+
+
+def _readers(host: Host, asked: Sequence[str]) -> dict[str, _Reader]:
+    """Build every modality with its default configuration; a "dist:name" asked for stands for its bare name."""
+    chosen: dict[str, str] = {}
+    for name in asked:
+        if chosen.setdefault(_bare(name), name) != name:
+            raise DataError(f"modalities {chosen[_bare(name)]!r} and {name!r} share a name; import them apart")
+    out: dict[str, _Reader] = {}
+    for bare in [*chosen, *(name for name in host.names("modality") if name not in chosen)]:
+        found = host.find("modality", chosen.get(bare, bare))
+        record = cast(ModalityRecord, found.record)
+        modality = record.build(record.config(), record.kinds[0])
+        out[bare] = _Reader(bare, record, (found.qualified, found.version), modality)
+    return dict(sorted(out.items()))
+
+
+def _bare(name: str) -> str:
+    return name.rpartition(":")[2]
+
+
+def _files(path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield files with the names under which they are reported, which do not tell where on the machine they lie."""
+    if path.is_file():
+        yield path, path.name
+    elif path.is_dir():
+        for file in sorted(path.rglob("*")):
+            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts):
+                yield file, file.relative_to(path.parent).as_posix()
+    else:
+        raise DataError(f"file {str(path)!r} does not exist; nothing was imported")
+
+
+def _refuse_repeats(files: Sequence[Path]) -> None:
+    for file, count in Counter(file.resolve() for file in files).items():
+        if count > 1:
+            raise DataError(f"file {str(file)!r} is given {count} times; its spectra would be imported as often")
+
+
+def _storage(
+    options: Mapping[str, Storage | Mapping[str, Any]], readers: Mapping[str, _Reader]
+) -> dict[str, dict[str, Storage]]:
+    out: dict[str, dict[str, Storage]] = {}
+    for key, value in options.items():
+        name, _, array = key.rpartition(".")
+        if name not in readers:
+            raise DataError(f"storage option `{key}` names no modality; {did_you_mean(name, readers)}")
+        try:
+            out.setdefault(name, {})[array] = Storage.model_validate(value)
+        except ValidationError as error:
+            raise DataError(f"storage option `{key}`: {error.errors()[0]['msg']}") from error
+    return out
+
+
+@final
+class _Import:
+    """One import under way."""
+
+    def __init__(
+        self,
+        folder: Path,
+        readers: Mapping[str, _Reader],
+        numeric: Sequence[str],
+        limit: int | None,
+        where: Mapping[str, Mapping[str, Any]],
+        storage: Mapping[str, Mapping[str, Storage]],
+        progress: bool,
+        stack: ExitStack,
+    ) -> None:
+        self._readers, self._limit, self._storage, self._progress = readers, limit, storage, progress
+        self._where = {name: self._accepted(name, wanted) for name, wanted in where.items()}
+        self._writer = DataSetWriter(folder, numeric)
+        stack.callback(self._writer.close)
+        self._rejected_file = stack.enter_context((folder / REJECTED).open("w", newline="", encoding="utf-8"))
+        self._sources_file = stack.enter_context((folder / SOURCES).open("w", newline="", encoding="utf-8"))
+        self._rejected = csv.writer(self._rejected_file)
+        self._rejected.writerow(["file", "location", "modality", "reason"])
+        self._sources = csv.writer(self._sources_file)
+        self._sources.writerow(["source", "file", "bytes", "sha256"])
+        self._numbers = Counter[str]()
+        self._undecided: list[str] = []
+        self._reasons: list[str] = []
+
+    def file(self, path: Path, label: str, only: Sequence[_Reader] | None) -> None:
+        """Import a file with the readers given, or with those that recognise it."""
+        readers = self._recognise(path, label) if only is None else only
+        if not readers:
+            self._undecided.append(label)
+            self._reject(label, "", "", "no modality recognises this file; name one with `--as MODALITY PATH`")
+            return
+        source = self._source(path, label)
+        for reader in readers:
+            self._read(path, label, reader, source, None)
+
+    def table(self, path: Path, columns: Sequence[tuple[str, str]], numeric: Sequence[str], split: str | None) -> None:
+        """Import a table of SMILES with the spectrum files that it names."""
+        self._source(path, path.name)
+        for line, cells in read_rows(path, []):
+            place = f"line {line}"
+            try:
+                if cells is None:
+                    raise SampleError(place, "the row has more or fewer cells than the header")
+                numbers = {name: _number(name, cells[name]) for name in numeric if cells[name]}
+                side = None if split is None else named_split(cells[split])
+                named = [(_bare(name), column) for name, column in columns if cells[column]]
+                added = sum([self._cell(path, place, name, cells[column], cells) for name, column in named])
+                if named and not added:
+                    continue
+                row = self._writer.row(cells[SMILES], self._limit)
+                if row is not None:
+                    self._writer.describe(row, numbers, side)
+            except SampleError as error:
+                self._reject(path.name, place, "", error.reason)
+            except DataError as error:
+                raise DataError(f"table {str(path)!r}, {place}: {error}") from error
+
+    def finish(self, split: str, options: Mapping[str, Any]) -> Manifest:
+        """Complete the data set."""
+        self._rejected_file.close()
+        self._sources_file.close()
+        if self._writer.count == 0:
+            raise DataError(
+                f"nothing was imported: {self._numbers['rejected']} entries rejected and "
+                f"{self._numbers['filtered']} left out by `where`; "
+                + ("; ".join(self._reasons) or "no entry was found")
+            )
+        storage = {f"{m}.{a}": s.model_dump() for m, arrays in self._storage.items() for a, s in arrays.items()}
+        return self._writer.finish(split, {**options, "storage": storage}, self._numbers["rejected"])
+
+    def report(self, out: Path, manifest: Manifest) -> ImportReport:
+        """Say what became of it."""
+        return ImportReport(
+            path=out,
+            molecules=manifest.molecules,
+            measurements={name: entry.measurements for name, entry in manifest.tables.items()},
+            rejected=manifest.rejected,
+            undecided=tuple(self._undecided),
+            filtered=self._numbers["filtered"],
+            beyond=self._numbers["beyond"],
+        )
+
+    def _recognise(self, path: Path, label: str) -> list[_Reader]:
+        found = []
+        for reader in self._readers.values():
+            try:
+                if reader.modality.can_read(path):
+                    found.append(reader)
+            except Exception as error:  # one plugin's fault is not the end of the import
+                self._reject(label, "", reader.name, f"the plugin failed: {type(error).__name__}: {error}")
+        return found
+
+    def _cell(self, table: Path, place: str, name: str, cell: str, cells: Mapping[str, str]) -> int:
+        """Import the spectrum file that a table's cell names, and return the number of measurements added."""
+        path = table.parent / cell
+        if not path.is_file():
+            self._reject(table.name, place, name, f"spectrum file {cell!r} does not exist")
+            return 0
+        return self._read(path, cell, self._readers[name], self._source(path, cell), cells[SMILES])
+
+    def _read(self, path: Path, label: str, reader: _Reader, source: int, smiles: str | None) -> int:
+        added = 0
+        entries = _entries(reader.modality, path)
+        title = f"{label} as {reader.name}"
+        for entry in tqdm(entries, desc=title, unit=" entries", disable=not self._progress):
+            if isinstance(entry, SampleError):
+                self._reject(label, _relative(entry.id, path, label), reader.name, entry.reason)
+                continue
+            location = _relative(entry.location, path, label)
+            try:
+                added += self._add(entry, reader, source, location, smiles)
+            except SampleError as error:
+                self._reject(label, location, reader.name, error.reason)
+        return added
+
+    def _add(self, entry: Reading, reader: _Reader, source: int, location: str, smiles: str | None) -> int:
+        table = self._writer.table(reader.name, reader.record.stores, self._storage.get(reader.name, {}), reader.plugin)
+        encoded = table.encode(entry.measurement)
+        for column, values in self._where.get(reader.name, {}).items():
+            if encoded.columns[column] not in values:
+                self._numbers["filtered"] += 1
+                return 0
+        text = entry.smiles if smiles is None else smiles
+        if text is None:
+            raise SampleError(location, "the entry names no SMILES; give one in a table, with `--table` and `--column`")
+        if None not in (smiles, entry.smiles) and molecule(text).key14 != molecule(str(entry.smiles)).key14:
+            raise SampleError(location, f"the table says {smiles!r}, but the file says {entry.smiles!r}")
+        row = self._writer.row(text, self._limit)
+        if row is None:
+            self._numbers["beyond"] += 1
+            return 0
+        table.add(row, encoded, source, location)
+        return 1
+
+    def _accepted(self, name: str, wanted: Mapping[str, Any]) -> dict[str, list[float | str | None]]:
+        if name not in self._readers:
+            raise DataError(f"`where` names no modality: {name!r}; {did_you_mean(name, self._readers)}")
+        stores = self._readers[name].record.stores
+        for column in wanted:
+            allowed = ("origin", *stores.columns)
+            if column not in allowed:
+                raise DataError(f"`where {name}.{column}`: no such column; {did_you_mean(column, allowed)}")
+        return {column: accepted(name, column, stores, value) for column, value in wanted.items()}
+
+    def _source(self, path: Path, label: str) -> int:
+        number = self._numbers["sources"]
+        self._numbers["sources"] += 1
+        self._sources.writerow([number, label, path.stat().st_size, sha256_file(path)])
+        return number
+
+    def _reject(self, file: str, location: str, modality: str, reason: str) -> None:
+        self._numbers["rejected"] += 1
+        self._rejected.writerow([file, location, modality, reason])
+        if len(self._reasons) < 3:
+            self._reasons.append(" ".join(part for part in (file, location) if part) + f": {reason}")
+
+
+def _entries(modality: Modality, path: Path) -> Iterator[Reading | SampleError]:
+    """Read a file to its end or to its first failure, which is the last entry then."""
+    try:
+        yield from modality.read(path)
+    except SampleError as error:
+        yield error
+    except Exception as error:  # one plugin's fault is not the end of the import
+        yield SampleError(path.name, f"the plugin failed: {type(error).__name__}: {error}")
+
+
+def _relative(text: str, path: Path, label: str) -> str:
+    return text.replace(str(path), label)
+
+
+def _number(name: str, cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        raise SampleError(name, f"column `{name}` holds {cell!r}, which is no number") from None

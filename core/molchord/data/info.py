@@ -1,0 +1,122 @@
+"""What a data set holds, and new splits for one that is there."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from molchord.chemistry import molecule
+from molchord.data.manifest import MANIFEST, FileEntry, sha256_file, write_text
+from molchord.data.splits import NO_SPLIT, SPLITS, assign, check_rule, named_split
+from molchord.data.spreadsheet import SMILES, read_rows
+from molchord.data.store import GROUP, MOLECULES, DataSet
+from molchord.errors import DataError, SampleError
+
+
+def data_info(dataset: DataSet) -> dict[str, Any]:
+    """Count what a data set holds, as JSON values: molecules by split, by modality and by pair, units, provenance.
+
+    Example:
+        >>> data_info(DataSet.from_measurements(["CCO"], {}, stores={}))["molecules"]
+        1
+    """
+    manifest = dataset.manifest
+    tables = {name: dataset.table(name) for name in dataset.stored}
+    present = {name: table.present() for name, table in tables.items()}
+    names = {**dict(enumerate(SPLITS)), NO_SPLIT: "none"}
+    return {
+        "path": str(dataset.path),
+        "molecules": len(dataset),
+        "splits": {names[int(code)]: count for code, count in sorted(Counter(dataset.split.tolist()).items())},
+        "split_rule": manifest.split,
+        "modalities": {
+            name: {
+                "plugin": table.entry.plugin,
+                "version": table.entry.version,
+                "measurements": len(table),
+                "molecules": table.entry.molecules,
+                "origin": dict(sorted(Counter(table.column("origin").tolist()).items())),
+                "by_split": {s: int(present[name][dataset.rows(s)].sum()) for s in SPLITS},
+                "arrays": {key: array.model_dump() for key, array in table.entry.arrays.items()},
+                "columns": {key: c.unit if c.unit is not None else "text" for key, c in table.entry.columns.items()},
+            }
+            for name, table in tables.items()
+        },
+        "pairs": {f"{a} + {b}": int((present[a] & present[b]).sum()) for a, b in combinations(tables, 2)},
+        "numeric": manifest.numeric,
+        "further_smiles": manifest.further_smiles,
+        "rejected": manifest.rejected,
+        "bytes": sum(entry.bytes for entry in manifest.files.values()),
+        "written_by": manifest.written_by,
+        "options": manifest.options,
+        "sha256": dataset.sha256,
+    }
+
+
+def resplit(path: Path, rule: str, table: Path | None = None) -> DataSet:
+    """Give the molecules of a data set new splits, and return it opened anew.
+
+    Args:
+        path: The data set.
+        rule: "hash", "scaffold" or "column:NAME".
+        table: For a column: the table with a column `smiles`; molecules that it lacks, or where its cell is blank,
+            are in no split.
+
+    Raises:
+        DataError: Unknown rule, or a table that does not fit.
+    """
+    dataset = DataSet(path)
+    column = check_rule(rule)
+    if (column is None) != (table is None):
+        raise DataError(
+            f"split rule {rule!r} {'needs a' if table is None else 'takes no'} table; see `data split --help`"
+        )
+    named = {} if column is None or table is None else _named(table, column)
+    if column is not None and named.keys().isdisjoint(dataset.keys()):
+        raise DataError(f"table {str(table)!r} names a split for no molecule of data set {str(path)!r}")
+    temporary = dataset.path / f".{MOLECULES}.{uuid.uuid4().hex[:8]}"
+    try:
+        _rewrite(dataset, rule, named, temporary)
+        entry = FileEntry(bytes=temporary.stat().st_size, sha256=sha256_file(temporary))
+        files = {**dataset.manifest.files, MOLECULES: entry}
+        manifest = dataset.manifest.model_copy(update={"split": rule, "files": files})
+        os.replace(temporary, dataset.path / MOLECULES)
+    finally:
+        temporary.unlink(missing_ok=True)
+    write_text(dataset.path / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+    return DataSet(path)
+
+
+def _named(table: Path, column: str) -> dict[str, str]:
+    out: dict[str, str] = {}
+    for line, cells in read_rows(table, [column]):
+        try:
+            split = None if cells is None else named_split(cells[column])
+            if cells is None or split is None:
+                continue
+            key = molecule(cells[SMILES]).key14
+        except (DataError, SampleError) as error:
+            raise DataError(f"table {str(table)!r}, line {line}: {error}") from error
+        if out.setdefault(key, split) != split:
+            raise DataError(f"table {str(table)!r}, line {line}: molecule {key} is in split {out[key]!r} already")
+    return out
+
+
+def _rewrite(dataset: DataSet, rule: str, named: Mapping[str, str], target: Path) -> None:
+    source = pq.ParquetFile(dataset.path / MOLECULES, memory_map=True)
+    with pq.ParquetWriter(target, source.schema_arrow, compression="zstd") as writer:
+        for number in range(source.num_row_groups):
+            group = source.read_row_group(number, use_threads=False)
+            keys, smiles = group.column("key14").to_pylist(), group.column("smiles").to_pylist()
+            splits = [assign(rule, key, text, named.get(key)) for key, text in zip(keys, smiles, strict=True)]
+            place = group.schema.get_field_index("split")
+            group = group.set_column(place, group.schema.field(place), pa.array(splits, type=pa.utf8()))
+            writer.write_table(group, row_group_size=GROUP)

@@ -1,0 +1,79 @@
+"""Apply a job to a stream of items in processes, with the results in order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from molchord.errors import DataError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+PATIENCE = 3.0  # seconds of work in this process before others are started, which takes about as long
+_job: Callable[[Any], Any]
+
+
+def ordered(job: Callable[[T], R], items: Iterable[T], workers: int | None = None) -> Iterator[R]:
+    """Yield ``job(item)`` for each item in order; few items are ahead at any time.
+
+    Args:
+        job: Picklable where there are workers; sent to each of them once.
+        items: Items, taken as they are needed.
+        workers: Processes; 1: this one; None: this one at first, and all cores once it takes long.
+
+    Raises:
+        DataError: A worker died.
+
+    Example:
+        >>> list(ordered(str, range(3), workers=1))
+        ['0', '1', '2']
+    """
+    stream = iter(items)
+    number = len(os.sched_getaffinity(0)) if workers is None else workers
+    deadline = time.monotonic() + PATIENCE
+    while number <= 1 or (workers is None and time.monotonic() < deadline):
+        for item in stream:
+            yield job(item)
+            break
+        else:
+            return
+    yield from _in_processes(job, stream, number)
+
+
+def _in_processes(job: Callable[[T], R], stream: Iterator[T], workers: int) -> Iterator[R]:
+    # Not forked from this process: its threads (torch, arrow) would be cut off in the middle of what they do.
+    context = multiprocessing.get_context("forkserver")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(job,))
+    pending: deque[Future[R]] = deque()
+    try:
+        for item in stream:
+            pending.append(pool.submit(_run, item))
+            if len(pending) >= 2 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a worker process died: out of memory, or a script that starts workers without "
+            "`if __name__ == '__main__':`; try again with fewer workers, or with `workers=1`"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start(job: Callable[[Any], Any]) -> None:
+    global _job
+    _job = job
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
+
+
+def _run(item: Any) -> Any:
+    return _job(item)

@@ -1,0 +1,339 @@
+"""Measure a model: every subset of its spectra against every pool, beside the baselines that need no training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from molchord.api import Compares, Measurement
+from molchord.audit import audit_split, nearest_training, top1_by_nearest
+from molchord.baselines import fixed_ranking, mass_alone, neighbours_of, own_similarity, random_counts
+from molchord.calibration import confidences, logits
+from molchord.embedded import Embedded, Queries, Spectra, model_scorer, queries_of, subsets
+from molchord.errors import DataError, did_you_mean
+from molchord.metrics import (
+    METRICS,
+    Counts,
+    Scorer,
+    blind_mrr,
+    bootstrap,
+    calibration_error,
+    expected_metrics,
+    mean_by_molecule,
+    paired_tanimoto,
+    query_metrics,
+    tally,
+)
+from molchord.pools import CandidatePool, make_pool, measured_masses
+from molchord.results import Evaluation, Row, SplitAudit, code_version
+from molchord.retrieval import MAPS, MODES, self_consistency
+
+__all__ = ["Baselines", "Embedded", "OwnSimilarity", "Spectra", "blind_mrr", "evaluate"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class OwnSimilarity:
+    """A modality's own similarity and where its measurements are.
+
+    Attributes:
+        modality: Offers `similarity`.
+        read: Reads a measurement by its index in `Embedded.spectra`.
+    """
+
+    modality: Compares
+    read: Callable[[int], Measurement]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Baselines:
+    """What the baselines need beyond the embedded data set; the random and the mass baseline need nothing.
+
+    Attributes:
+        neighbours: Per modality, the molecule of the training spectrum nearest to each measurement (-1: none).
+        own: Per modality, its own similarity, printed in library mode.
+        candidates_only: (n,) score of each candidate by a model trained alike that sees no spectrum; NaN where it has
+            none.
+        most_queries: Most queries that a modality's own similarity is measured on, since it may be slow.
+    """
+
+    neighbours: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    own: Mapping[str, OwnSimilarity] = field(default_factory=dict)
+    candidates_only: NDArray[np.float64] | None = None
+    most_queries: int = 1000
+
+
+def evaluate(
+    embedded: Embedded,
+    *,
+    pools: Sequence[str] = ("test", "all", "isomers", "mass:10ppm"),
+    modes: Sequence[str] = MODES,
+    maps: Sequence[str] = MAPS,
+    split: str = "test",
+    seed: int = 0,
+    resamples: int = 1000,
+    most_spectra: int = 32,
+    baselines: Baselines | None = None,
+    calibration: Mapping[int, float] | None = None,
+    fingerprints: NDArray[np.uint8] | None = None,
+    audit: bool = True,
+    tautomers: int | None = 2000,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+) -> Evaluation:
+    """Measure every non-empty subset of the spectra, each over the molecules of a split that have all of the subset.
+
+    A molecule with several spectra of a modality has several queries: the r-th takes measurement r modulo their number
+    of each modality; figures average by molecule first. A query whose true molecule is not in the pool is a miss.
+
+    Args:
+        embedded: The embedded data set.
+        pools: ``test``, ``all``, ``isomers``, ``unseen:N``, ``mass:Xppm``.
+        modes: ``blind`` and ``library``, kept apart.
+        maps: Maps of the geometric mean.
+        split: The split whose molecules are the queries (and the pool ``test``); ``val`` for choosing anything.
+        seed: Of the bootstrap, the mass errors and the draw of unseen structures.
+        resamples: Bootstrap resamples over molecules.
+        most_spectra: Most queries a molecule.
+        baselines: What further baselines need; None prints the random and the mass baseline only.
+        calibration: Number of spectra to beta, for the expected calibration error of blind ``gm-exp`` rows.
+        fingerprints: (n, bytes) packed Morgan fingerprints; None computes them.
+        audit: Whether to audit the split.
+        tautomers: Most canonical tautomers to compute for the audit; None skips them.
+        settings: What else belongs beside the figures, such as the graph's hash and the candidates' geometry.
+        device: Where scores are computed.
+
+    Raises:
+        DataError: Unknown pool, mode, map or split, no candidate, or no query at all.
+    """
+    _check(embedded, modes, maps)
+    run = _Run(
+        embedded=embedded,
+        pools=tuple(pools),
+        split=split,
+        seed=seed,
+        resamples=resamples,
+        measured=measured_masses(embedded.exact_mass, seed),
+        fingerprints=_morgan(embedded.smiles) if fingerprints is None else fingerprints,
+        device=device,
+    )
+    rows: list[Row] = []
+    notes, consistency = [], {}
+    if "library" in modes and len(embedded.spectra) < 2:
+        modes = [mode for mode in modes if mode != "library"]
+        notes.append("library mode needs two modalities with spectra; it is left out")
+    for subset in subsets(list(embedded.spectra)):
+        name = " + ".join(subset)
+        queries = queries_of(embedded, subset, split, most=most_spectra)
+        if len(queries) == 0:
+            notes.append(f"{name}: no molecule of split {split!r} has all of these spectra")
+            continue
+        if len(subset) > 1:
+            consistency[name] = float(self_consistency(queries.vectors(embedded)).nanmean())
+        for mode in modes:
+            for map in maps:
+                beta = (calibration or {}).get(len(subset)) if (mode, map) == ("blind", "gm-exp") else None
+                rows += _model_rows(run, queries, mode, map, beta)
+        rows += _baseline_rows(run, queries, baselines or Baselines(), modes)
+    if not rows:
+        raise DataError(f"evaluation failed: no molecule of split {split!r} has a spectrum; choose another split")
+    found = _audit(run, rows, maps[0], tautomers) if audit else None
+    described = {"seed": seed, "split": split, "resamples": resamples, **code_version(), **(settings or {})}
+    return Evaluation(
+        rows=tuple(rows), settings=described, self_consistency=consistency, notes=tuple(notes), audit=found
+    )
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What every row of one evaluation shares."""
+
+    embedded: Embedded
+    pools: tuple[str, ...]
+    split: str
+    seed: int
+    resamples: int
+    measured: NDArray[np.float64]
+    fingerprints: NDArray[np.uint8]
+    device: str
+
+    def make_pools(self, queries: Queries) -> list[CandidatePool]:
+        return [
+            make_pool(
+                text,
+                molecule=queries.molecule,
+                present=self.embedded.present,
+                queried=self.embedded.in_split(self.split),
+                trained=self.embedded.trained,
+                formula=self.embedded.formula,
+                mass=self.embedded.exact_mass,
+                measured=self.measured,
+                seed=self.seed,
+            )
+            for text in self.pools
+        ]
+
+    def count(self, scorer: Scorer, queries: Queries) -> Iterator[tuple[CandidatePool, Counts]]:
+        pools = self.make_pools(queries)
+        counts = tally(scorer, queries.truth(self.embedded), pools, len(self.embedded))
+        return zip(pools, counts, strict=True)
+
+    def row(
+        self,
+        queries: Queries,
+        pool: CandidatePool,
+        counts: Counts,
+        metrics: NDArray[np.float64],
+        *,
+        system: str,
+        mode: str = "",
+        map: str = "",
+        with_mass: bool = False,
+        left_out: int = 0,
+        error: float | None = None,
+    ) -> Row:
+        """Make a row of per-query metrics; an isomer pool of one member is no test, so its queries leave."""
+        kept = counts.size > 1 if pool.isomers else np.ones(len(queries), dtype=np.bool_)
+        means = mean_by_molecule(metrics[kept], queries.molecule[kept])
+        intervals = bootstrap(means[1], resamples=self.resamples, seed=self.seed)
+        return Row(
+            system=system,
+            subset=queries.subset,
+            mode=mode,
+            map=map,
+            pool=pool.name,
+            pool_size=float(np.median(counts.size[kept])) if kept.any() else 0.0,
+            queries=int(kept.sum()),
+            molecules=len(means[0]),
+            left_out=int((~kept).sum()) + left_out,
+            unreachable=int((~counts.found[kept]).sum()),
+            with_mass=with_mass or pool.with_mass,
+            figures=dict(zip(METRICS, intervals, strict=True)),
+            calibration_error=error,
+            by_molecule=means,
+        )
+
+    def metrics(self, queries: Queries, counts: Counts) -> NDArray[np.float64]:
+        """Return the metrics of each query, ties against the system."""
+        rival = paired_tanimoto(self.fingerprints[queries.molecule], self.fingerprints[counts.rival])
+        return query_metrics(counts, np.where(counts.rival >= 0, rival, 0.0))
+
+
+def _model_rows(run: _Run, queries: Queries, mode: str, map: str, beta: float | None) -> Iterator[Row]:
+    aware = not run.embedded.with_mass.isdisjoint(queries.subset)
+    if mode == "library":
+        aware = aware or bool(run.embedded.with_mass)
+    scorer = model_scorer(run.embedded, queries, map=map, mode=mode, device=run.device)
+    for pool, counts in run.count(scorer, queries):
+        error = None if beta is None else _error(run, queries, pool, beta)
+        metrics = run.metrics(queries, counts)
+        yield run.row(queries, pool, counts, metrics, system="model", mode=mode, map=map, with_mass=aware, error=error)
+
+
+def _baseline_rows(run: _Run, queries: Queries, baselines: Baselines, modes: Sequence[str]) -> Iterator[Row]:
+    mass = mass_alone(run.embedded.exact_mass, run.measured[queries.molecule])
+    for pool, counts in run.count(mass, queries):
+        chance = random_counts(counts)
+        yield run.row(queries, pool, chance, expected_metrics(chance), system="random (expected)")
+        yield run.row(queries, pool, counts, run.metrics(queries, counts), system="mass alone", with_mass=True)
+        expected = expected_metrics(counts)
+        yield run.row(queries, pool, counts, expected, system="mass alone (expected)", with_mass=True)
+    if baselines.candidates_only is not None:
+        fixed = fixed_ranking(baselines.candidates_only, len(queries))
+        for pool, counts in run.count(fixed, queries):
+            yield run.row(queries, pool, counts, run.metrics(queries, counts), system="candidates only")
+    neighbours = [baselines.neighbours[m][queries.measurement[m]] for m in queries.subset if m in baselines.neighbours]
+    if len(neighbours) == len(queries.subset):
+        for pool, counts in run.count(neighbours_of(run.fingerprints, neighbours), queries):
+            yield run.row(queries, pool, counts, run.metrics(queries, counts), system="nearest training spectrum")
+    if "library" in modes and len(queries.subset) == 1 and queries.subset[0] in baselines.own:
+        yield from _own_rows(run, queries, baselines)
+
+
+def _own_rows(run: _Run, queries: Queries, baselines: Baselines) -> Iterator[Row]:
+    """Yield the rows of a modality's own similarity, over the queries whose molecule has another reference spectrum."""
+    name = queries.subset[0]
+    molecule = run.embedded.spectra[name].molecule
+    usable = np.flatnonzero(np.bincount(molecule, minlength=len(run.embedded))[queries.molecule] > 1)
+    chosen = np.sort(np.random.default_rng(run.seed).permutation(usable)[: baselines.most_queries])
+    if len(chosen) == 0:
+        return
+    fewer = Queries(
+        subset=queries.subset,
+        molecule=queries.molecule[chosen],
+        measurement={name: queries.measurement[name][chosen]},
+    )
+    own = baselines.own[name]
+    scorer = own_similarity(
+        own.modality,
+        own.read,
+        queries=fewer.measurement[name],
+        references=np.flatnonzero(run.embedded.present[molecule]),
+        molecule=molecule,
+        candidates=len(run.embedded),
+    )
+    gone = len(queries) - len(fewer)
+    for pool, counts in run.count(scorer, fewer):
+        metrics = run.metrics(fewer, counts)
+        yield run.row(fewer, pool, counts, metrics, system="own similarity", mode="library", left_out=gone)
+
+
+def _error(run: _Run, queries: Queries, pool: CandidatePool, beta: float) -> float:
+    """Return the expected calibration error of the first hit's probability in a pool."""
+    embedded, vectors = run.embedded, queries.vectors(run.embedded)
+    tau = embedded.tau or {name: 1.0 for name in queries.subset}
+
+    def scorer(rows: slice, columns: slice | Tensor) -> Tensor:
+        query = {name: part[rows].to(run.device) for name, part in vectors.items()}
+        return beta * logits(query, embedded.candidates[columns].to(run.device), tau)
+
+    return calibration_error(*confidences(scorer, queries.truth(embedded), pool, len(embedded)))
+
+
+def _audit(run: _Run, rows: Sequence[Row], map: str, tautomers: int | None) -> SplitAudit:
+    embedded, tested = run.embedded, run.embedded.in_split(run.split)
+    nearest = nearest_training(run.fingerprints, tested, embedded.trained)
+    blind = [r for r in rows if (r.system, r.mode, r.map, r.pool) == ("model", "blind", map, run.pools[0])]
+    top1 = {
+        " + ".join(r.subset): top1_by_nearest(r.by_molecule[0], r.by_molecule[1][:, 0], tested, nearest) for r in blind
+    }
+    return audit_split(
+        smiles=embedded.smiles,
+        formula=embedded.formula,
+        tested=tested,
+        trained=embedded.trained,
+        nearest=nearest,
+        top1=top1,
+        tautomers=tautomers,
+    )
+
+
+# --- helpers ---------------------------------------------------------------------------------------------------------
+
+
+def _check(embedded: Embedded, modes: Sequence[str], maps: Sequence[str]) -> None:
+    for name, allowed, given in (("mode", MODES, modes), ("map", MAPS, maps)):
+        for value in given:
+            if value not in allowed:
+                raise DataError(f"evaluation failed: unknown {name} {value!r}; {did_you_mean(value, allowed)}")
+        if not given:
+            raise DataError(f"evaluation failed: no {name} was given; allowed: {', '.join(map(repr, allowed))}")
+    if not embedded.spectra:
+        raise DataError(
+            "evaluation failed: there are no spectra; evaluate a run that has one modality beside the candidate"
+        )
+
+
+def _morgan(smiles: Sequence[str]) -> NDArray[np.uint8]:
+    from molchord.chemistry import morgan
+
+    return morgan(smiles)

@@ -1,0 +1,61 @@
+"""What narrows the candidates of a search: a mass window and a sum formula."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from molchord.errors import QueryError
+
+__all__ = ["hill", "mass_window"]
+
+
+def mass_window(mass: float | None, ppm: float | None, da: float | None) -> tuple[float, float] | None:
+    """Return the ends of a mass window in Da, both included; None where nothing is asked.
+
+    Args:
+        mass: Exact mass in Da.
+        ppm: Half width in millionths of `mass`.
+        da: Half width in Da.
+
+    Raises:
+        QueryError: A mass without a width, a width without a mass, two widths, or a number that makes no sense.
+
+    Example:
+        >>> mass_window(100.0, 10.0, None)
+        (99.999, 100.001)
+    """
+    if mass is None and ppm is None and da is None:
+        return None
+    for name, value in (("mass", mass), ("ppm", ppm), ("da", da)):
+        least = 0.0 if name != "mass" else math.ulp(0.0)
+        if value is not None and not (math.isfinite(value) and value >= least):
+            raise QueryError(f"search failed: `{name}` is {value!r}, but must be a positive number")
+    if mass is None or (ppm is None) == (da is None):
+        raise QueryError(
+            f"search failed: a mass filter needs `mass` and one of `ppm` and `da`, got mass={mass!r}, ppm={ppm!r}, "
+            f"da={da!r}"
+        )
+    half = da if da is not None else mass * (ppm or 0.0) * 1e-6
+    return mass - half, mass + half
+
+
+def hill(formula: str) -> str:
+    """Return a sum formula in Hill order, with its charge sign behind it as RDKit writes it.
+
+    Raises:
+        QueryError: The formula cannot be read.
+
+    Example:
+        >>> hill("OH6C2"), hill("H4N+"), hill("C1H4")
+        ('C2H6O', 'H4N+', 'CH4')
+    """
+    match = re.fullmatch(r"((?:[A-Z][a-z]?\d*)+)([+-]\d*)?", formula.strip())
+    if match is None:
+        raise QueryError(f"search failed: formula {formula!r} cannot be read; write it such as 'C9H8O4'")
+    counts: dict[str, int] = {}
+    for element, number in re.findall(r"([A-Z][a-z]?)(\d*)", match[1]):
+        counts[element] = counts.get(element, 0) + int(number or 1)
+    first = [element for element in ("C", "H") if "C" in counts and element in counts]
+    ordered = [*first, *sorted(set(counts) - set(first))]
+    return "".join(e + (str(counts[e]) if counts[e] > 1 else "") for e in ordered) + (match[2] or "")

@@ -1,0 +1,228 @@
+"""A whole data set through a run: embeddings for evaluation, the baselines' raw spectra, and libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from molchord.api import Compares, Measurement, Molecule, SampleError, SpectrumBatch, Tempered
+from molchord.baselines import nearest_by_cosine, nearest_by_similarity
+from molchord.chemistry import molecule
+from molchord.data.derived import derive_molecules
+from molchord.data.loader import Feed, feeds
+from molchord.data.store import DataSet
+from molchord.embedded import Embedded, Spectra
+from molchord.errors import DataError, RunError
+from molchord.evaluate import Baselines, OwnSimilarity
+from molchord.library_files import Entry
+from molchord.retrieval import pooled_by
+
+if TYPE_CHECKING:
+    from molchord.run import Run
+
+CHUNK = 256
+
+
+def embed_dataset(
+    run: Run, dataset: DataSet, *, progress: bool = False
+) -> tuple[Embedded, dict[str, NDArray[np.int64]]]:
+    """Embed every molecule and every measurement of a data set.
+
+    Returns:
+        The embedded data set, and for each modality the index in its table of every row of `Spectra.vectors`.
+
+    Raises:
+        DataError: The data set lacks what the run's modalities need.
+    """
+    opened = feeds(run.graph, run.modalities, dataset, progress=progress)
+    molecules = len(dataset)
+    anchors = _anchors(run, dataset)
+    vectors, rows, _ = _embed_feed(run, opened[run.candidate], anchors, progress)
+    candidates, present = pooled_by(vectors, torch.from_numpy(rows), molecules)
+    spectra, indices = {}, {}
+    for name in run.spectra:
+        vectors, rows, indices[name] = _embed_feed(run, opened[name], anchors, progress)
+        spectra[name] = Spectra(molecule=rows, vectors=vectors)
+    trained = np.zeros(molecules, dtype=bool)
+    trained[dataset.rows("train")] = True
+    embedded = Embedded(
+        key14=dataset.keys(),
+        smiles=dataset.smiles(),
+        formula=dataset.formulas(),
+        exact_mass=dataset.numeric("exact_mass"),
+        split=dataset.split,
+        trained=trained,
+        candidates=candidates.float(),
+        present=present.numpy(),
+        spectra=spectra,
+        tau=run.manifest.tau,
+        pair_tau=run.model.loss.temperatures() if isinstance(run.model.loss, Tempered) else None,
+        with_mass=with_mass(run),
+    )
+    return embedded, indices
+
+
+def with_mass(run: Run) -> frozenset[str]:
+    """Name the spectra whose embedding knows the mass: by an anchor, or by a column of the whole measurement."""
+    return frozenset(
+        name
+        for name in run.spectra
+        if run.graph.modalities[name].anchors or getattr(run.graph.modalities[name].spec, "tells_mass", False)
+    )
+
+
+def baselines_of(
+    run: Run,
+    dataset: DataSet,
+    embedded: Embedded,
+    indices: Mapping[str, NDArray[np.int64]],
+    *,
+    split: str = "test",
+    candidates_only: Run | None = None,
+) -> Baselines:
+    """Prepare the baselines that need raw spectra: nearest training spectrum, and a modality's own similarity."""
+    opened = feeds(run.graph, run.modalities, dataset)
+    asked = embedded.in_split(split)
+    neighbours, own = {}, {}
+    for name, part in embedded.spectra.items():
+        feed, modality = opened[name], run.modalities[name]
+        reader = _reader(feed, indices[name])
+        queried = np.flatnonzero(asked[part.molecule])
+        training = np.flatnonzero(embedded.trained[part.molecule])
+        if len(queried) and len(training):
+            nearest = _nearest(feed, reader, queried, training)
+            neighbours[name] = np.full(len(part.molecule), -1, dtype=np.int64)
+            neighbours[name][queried] = np.where(nearest >= 0, part.molecule[nearest], -1)
+        if isinstance(modality, Compares):
+            own[name] = OwnSimilarity(modality=modality, read=reader)
+    fixed = None if candidates_only is None else _prior(candidates_only, dataset)
+    return Baselines(neighbours=neighbours, own=own, candidates_only=fixed)
+
+
+def _prior(run: Run, dataset: DataSet) -> NDArray[np.float64]:
+    """Score every candidate by a run that sees no spectrum: all its queries are the same."""
+    if not run.graph.train.candidates_only:
+        raise RunError(
+            f"run {str(run.path)!r} is no candidates-only model: it has seen spectra; "
+            f"train the same graph with `train.candidates_only: true`"
+        )
+    embedded, _ = embed_dataset(run, dataset)
+    total = torch.zeros(embedded.candidates.shape[1])
+    for name, part in embedded.spectra.items():
+        mask = torch.from_numpy(embedded.trained[part.molecule])
+        total += part.vectors[mask].mean(dim=0) / (embedded.tau or {}).get(name, 1.0)
+    values = (embedded.candidates @ total).double().numpy()
+    return np.where(embedded.present, values, np.nan)
+
+
+def library_entries(
+    run: Run, molecules: Iterable[Molecule], *, workers: int | None = None, failures: list[SampleError] | None = None
+) -> Iterator[Entry]:
+    """Embed a stream of molecules as candidates, in bounded memory; those that cannot be made go to `failures`."""
+    plugin = run.modalities[run.candidate]
+    stream = iter(molecules)
+    for chunk in iter(lambda: list(islice(stream, 16 * CHUNK)), []):
+        made = list(derive_molecules(plugin, chunk, workers))  # type: ignore[arg-type]
+        if failures is not None:
+            failures += [m for m in made if isinstance(m, SampleError)]
+        good = [(m, made_) for m, made_ in zip(chunk, made, strict=True) if isinstance(made_, Measurement)]
+        for start in range(0, len(good), CHUNK):
+            part = good[start : start + CHUNK]
+            unknown = np.full((len(part), len(run.graph.anchors)), np.nan, dtype=np.float32)
+            for column, anchor in enumerate(run.graph.anchors):
+                unknown[:, column] = [getattr(m, anchor, np.nan) for m, _ in part]
+            vectors = run.embed_measurements(run.candidate, [made_ for _, made_ in part], unknown).cpu().numpy()
+            yield from (Entry(molecule=m, vector=v) for (m, _), v in zip(part, vectors, strict=True))
+
+
+def spectral_entries(run: Run, dataset: DataSet) -> Iterator[Entry]:
+    """Embed a data set's molecules with their own spectra, several of a modality pooled."""
+    embedded, _ = embed_dataset(run, dataset)
+    pooled = {
+        name: pooled_by(part.vectors, torch.from_numpy(part.molecule), len(dataset))
+        for name, part in embedded.spectra.items()
+    }
+    for row, item in enumerate(dataset.molecules()):
+        if embedded.present[row]:
+            spectra = {name: vectors[row].numpy() for name, (vectors, has) in pooled.items() if has[row]}
+            yield Entry(molecule=item, vector=embedded.candidates[row].numpy(), spectra=spectra)
+
+
+def molecules_of(lines: Iterable[str], failures: list[SampleError]) -> Iterator[Molecule]:
+    """Turn SMILES into molecules; those that are refused go to `failures`."""
+    for smiles in lines:
+        try:
+            yield molecule(smiles)
+        except SampleError as error:
+            failures.append(error)
+
+
+# --- helpers ---------------------------------------------------------------------------------------------------------
+
+
+def _anchors(run: Run, dataset: DataSet) -> NDArray[np.float32]:
+    columns = [dataset.numeric(name) for name in run.graph.anchors]
+    return np.stack(columns, axis=1).astype(np.float32) if columns else np.zeros((len(dataset), 0), dtype=np.float32)
+
+
+def _embed_feed(
+    run: Run, feed: Feed, anchors: NDArray[np.float32], progress: bool
+) -> tuple[Tensor, NDArray[np.int64], NDArray[np.int64]]:
+    """Embed all admitted measurements; returns vectors, their molecules and their indices in the table."""
+    all_indices = feed.measurements()
+    vectors, kept = [torch.zeros(0, run.graph.embedding_dim)], []
+    starts = range(0, len(all_indices), CHUNK)
+    for start in tqdm(starts, desc=f"embed {feed.name}", disable=not progress, leave=False):
+        usable, samples = [], []
+        for index in all_indices[start : start + CHUNK].tolist():
+            try:
+                samples.append(feed.sample(index, None))
+            except SampleError:
+                continue
+            usable.append(index)
+        if usable:
+            rows = feed.table.molecule[usable]
+            vectors.append(run.embed_samples(feed.name, samples, anchors[rows]).cpu())
+            kept += usable
+    indices = np.array(kept, dtype=np.int64)
+    return torch.cat(vectors), np.asarray(feed.table.molecule[indices], dtype=np.int64), indices
+
+
+def _reader(feed: Feed, indices: NDArray[np.int64]) -> Callable[[int], Measurement]:
+    return lambda i: feed.table.read(int(indices[i]))
+
+
+def _nearest(
+    feed: Feed, read: Callable[[int], Measurement], queried: NDArray[np.int64], training: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the training measurement nearest to each queried one: by the modality's own similarity, else by cosine."""
+    first = _flat(feed, read, queried[:1])
+    if first is not None:
+        blocks = [_flat(feed, read, training[i : i + CHUNK]) for i in range(0, len(training), CHUNK)]
+        asked = [_flat(feed, read, queried[i : i + CHUNK]) for i in range(0, len(queried), CHUNK)]
+        found = nearest_by_cosine(_joined(asked), _joined(blocks))
+        return training[found]
+    if isinstance(feed.modality, Compares):
+        return nearest_by_similarity(feed.modality, [read(int(i)) for i in queried], read, training.tolist())
+    return np.full(len(queried), -1, dtype=np.int64)
+
+
+def _flat(feed: Feed, read: Callable[[int], Measurement], chosen: Sequence[int] | NDArray[np.int64]) -> Tensor | None:
+    """Return measurements as rows on their grid, or None where their kind has none."""
+    samples = [feed.modality.transform(read(int(i)), None) for i in chosen]
+    batch = feed.modality.prepare(feed.modality.collate(samples), None)
+    return batch.values.flatten(1) if isinstance(batch, SpectrumBatch) else None
+
+
+def _joined(blocks: Iterable[Tensor | None]) -> Tensor:
+    found = [block for block in blocks if block is not None]
+    if not found:
+        raise DataError("baseline 'nearest training spectrum' has no spectra to compare; choose another split")
+    return torch.cat(found)

@@ -1,0 +1,360 @@
+"""The files of a library: manifest, shards, removed rows, and the writer that makes them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save_file
+
+from molchord.api import Molecule
+from molchord.errors import OutputExistsError, QueryError
+from molchord.retrieval import Block
+
+__all__ = [
+    "Entry",
+    "Manifest",
+    "Shard",
+    "ShardEntry",
+    "Writer",
+    "read_manifest",
+    "read_removed",
+    "write_removed",
+]
+
+_GROUP = 1024  # molecules of a parquet row group: what is read for one hit
+_MANIFEST, _REMOVED = "manifest.json", "removed.safetensors"
+_LETTERS = 26 ** np.arange(12, -1, -1, dtype=np.int64)
+
+
+@final
+@dataclass(frozen=True)
+class Entry:
+    """One candidate of a library: the molecule, its unit vector, and unit vectors of its own spectra a modality."""
+
+    molecule: Molecule
+    vector: NDArray[np.floating]
+    spectra: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
+
+
+class ShardEntry(BaseModel):
+    """A shard in the manifest: the stem of its two files, its rows, and the range of its masses in Da."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    rows: int
+    lightest: float
+    heaviest: float
+
+
+class Manifest(BaseModel):
+    """What a library says of itself.
+
+    Attributes:
+        kind: Tells a library from other folders.
+        format: Version of the layout.
+        run: What names the run that embedded it.
+        candidate: The modality that the vectors are of.
+        embedding_dim: Size of the vectors.
+        spectra: Modalities whose vectors candidates may carry.
+        shards: In the order they were written.
+        duplicates: Entries left out since their key14 was there.
+        unusable: Entries left out since a vector was not finite.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["molchord library"] = "molchord library"
+    format: Literal[1] = 1
+    run: str
+    candidate: str
+    embedding_dim: int
+    spectra: tuple[str, ...] = ()
+    shards: tuple[ShardEntry, ...] = ()
+    duplicates: int = 0
+    unusable: int = 0
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a library's manifest.
+
+    Raises:
+        QueryError: The folder is no library, damaged, or of another format.
+    """
+    file = path / _MANIFEST
+    if not file.is_file():
+        raise QueryError(f"library {str(path)!r} does not exist or has no {_MANIFEST}; make one with `molchord embed`")
+    try:
+        return Manifest.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise QueryError(
+            f"library {str(path)!r} cannot be read: `{'.'.join(map(str, wrong['loc']))}` is {wrong['input']!r} "
+            f"({wrong['msg']}); this version reads format 1, so make it again with `molchord embed`"
+        ) from error
+
+
+def read_removed(path: Path) -> NDArray[np.int64]:
+    """Return the removed rows of a library, ascending."""
+    file = path / _REMOVED
+    return load_file(file)["rows"] if file.is_file() else np.zeros(0, dtype=np.int64)
+
+
+def write_removed(path: Path, rows: NDArray[np.int64]) -> None:
+    """Replace the list of removed rows in one step."""
+    save_file({"rows": rows}, path / f"{_REMOVED}.new")
+    os.replace(path / f"{_REMOVED}.new", path / _REMOVED)
+
+
+@final
+class Shard:
+    """One shard, opened for reading; slices are copied out of the mapped file.
+
+    Args:
+        folder: The library's folder.
+        name: Stem of the shard's files.
+
+    Raises:
+        QueryError: A file is missing or damaged.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._arrays, self._table = folder / f"{name}.safetensors", folder / f"{name}.parquet"
+        try:
+            self._file = safe_open(self._arrays, framework="pt")
+        except (OSError, SafetensorError) as error:
+            raise QueryError(
+                f"shard {str(self._arrays)!r} is damaged: {error}; make the library again with `molchord embed`"
+            ) from error
+
+    def keys(self) -> NDArray[np.bytes_]:
+        """Return the key14 of every row as bytes."""
+        return np.ascontiguousarray(self._read("key14").numpy()).view("S14")[:, 0]
+
+    def masses(self) -> NDArray[np.float64]:
+        """Return the exact masses in Da, ascending."""
+        return self._read("mass").numpy()
+
+    def formulas(self, start: int, stop: int) -> NDArray[np.object_]:
+        """Return the formulas of some rows."""
+        with self._parquet() as file:
+            first, last = start // _GROUP, (stop - 1) // _GROUP
+            column = file.read_row_groups(range(first, last + 1), columns=["formula"])["formula"]
+        return np.asarray(column.to_numpy()[start - first * _GROUP : stop - first * _GROUP])
+
+    def molecules(self, rows: Iterable[int]) -> dict[int, Molecule]:
+        """Return the molecules of some rows of this shard."""
+        found = {}
+        with self._parquet() as file:
+            for group in sorted({row // _GROUP for row in rows}):
+                table = file.read_row_group(group)
+                for row in (row for row in rows if row // _GROUP == group):
+                    found[row] = Molecule(**table.slice(row - group * _GROUP, 1).to_pylist()[0])
+        return found
+
+    def vectors(self, rows: Iterable[int]) -> dict[int, torch.Tensor]:
+        """Return the vectors of some rows of this shard."""
+        part = self._file.get_slice("vectors")  # type: ignore[no-untyped-call]
+        return {row: part[row : row + 1][0] for row in rows}
+
+    def blocks(
+        self, rows: NDArray[np.int64] | range, offset: int, spectra: Iterable[str], at_once: int
+    ) -> Iterator[Block]:
+        """Yield some rows in blocks; `rows` counts from 0, the index of a block from `offset`."""
+        for start in range(int(rows[0]), int(rows[-1]) + 1, at_once):
+            stop = min(start + at_once, int(rows[-1]) + 1)
+            kept = None
+            if isinstance(rows, np.ndarray):
+                low, high = np.searchsorted(rows, [start, stop])
+                if low == high:
+                    continue
+                kept = torch.from_numpy(rows[low:high] - start)
+            index = torch.arange(start, stop)
+            yield Block(
+                index=offset + (index if kept is None else index[kept]),
+                vectors=self._slice("vectors", start, stop, kept),
+                order=self._slice("order", start, stop, kept),
+                spectra={name: self._slice(f"spectrum.{name}", start, stop, kept) for name in spectra},
+                spectra_present={name: self._slice(f"present.{name}", start, stop, kept) for name in spectra},
+            )
+
+    def _slice(self, name: str, start: int, stop: int, kept: torch.Tensor | None) -> torch.Tensor:
+        part: torch.Tensor = self._file.get_slice(name)[start:stop]  # type: ignore[no-untyped-call]
+        return part if kept is None else part[kept]
+
+    def _read(self, name: str) -> torch.Tensor:
+        tensor: torch.Tensor = self._file.get_tensor(name)  # type: ignore[no-untyped-call]
+        return tensor
+
+    def _parquet(self) -> pq.ParquetFile:
+        try:
+            return pq.ParquetFile(self._table, memory_map=True)
+        except (OSError, pa.ArrowException) as error:
+            raise QueryError(
+                f"table {str(self._table)!r} is damaged: {error}; make the library again with `molchord embed`"
+            ) from error
+
+
+@final
+class Writer:
+    """Writes entries shard by shard; on leaving, a new library takes its place, or more shards join an old one.
+
+    A failure on the way leaves what was there untouched.
+    """
+
+    def __init__(self, folder: Path, target: Path, manifest: Manifest, shard_rows: int) -> None:
+        self._folder, self._target, self._manifest, self._shard_rows = folder, target, manifest, shard_rows
+        self._seen: list[NDArray[np.bytes_]] = []
+
+    @classmethod
+    def new(cls, target: Path, manifest: Manifest, shard_rows: int, *, force: bool) -> Self:
+        """Start a new library beside its place.
+
+        Raises:
+            OutputExistsError: The place is taken and `force` is false.
+            QueryError: `force` would replace something that is no library.
+        """
+        if target.exists():
+            if not force:
+                raise OutputExistsError(target)
+            if not target.is_dir() or (any(target.iterdir()) and not (target / _MANIFEST).is_file()):
+                raise QueryError(f"output {str(target)!r} exists and is no library; choose another folder")
+            if (target / _MANIFEST).is_file():
+                read_manifest(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}"
+        folder.mkdir()
+        return cls(folder, target, manifest, shard_rows)
+
+    @classmethod
+    def more(cls, target: Path, manifest: Manifest, removed: NDArray[np.int64], shard_rows: int) -> Self:
+        """Start adding shards to a library; keys of removed rows count as absent."""
+        writer = cls(target, target, manifest, shard_rows)
+        start = 0
+        for shard in manifest.shards:
+            gone = removed[(removed >= start) & (removed < start + shard.rows)] - start
+            writer._seen.append(np.sort(np.delete(Shard(target, shard.name).keys(), gone)))
+            start += shard.rows
+        return writer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        fresh = self._folder != self._target
+        if kind is not None:
+            if fresh:
+                shutil.rmtree(self._folder)
+            return
+        new = self._folder / f"{_MANIFEST}.new"
+        new.write_text(self._manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        os.replace(new, self._folder / _MANIFEST)
+        if fresh:
+            if self._target.exists():
+                shutil.rmtree(self._target)
+            os.replace(self._folder, self._target)
+
+    def write(self, entries: Iterable[Entry]) -> None:
+        """Write entries, the first one of each key14.
+
+        Raises:
+            QueryError: The library would be empty, or an entry has the wrong size or an unknown spectrum.
+        """
+        buffer: dict[str, Entry] = {}
+        duplicates = unusable = 0
+        for entry in entries:
+            self._check(entry)
+            key = entry.molecule.key14
+            if not all(np.isfinite(vector).all() for vector in (entry.vector, *entry.spectra.values())):
+                unusable += 1
+            elif key in buffer:
+                duplicates += 1
+            else:
+                buffer[key] = entry
+            if len(buffer) == self._shard_rows:
+                duplicates += self._flush(buffer)
+                buffer = {}
+        duplicates += self._flush(buffer)
+        counts = {
+            "duplicates": self._manifest.duplicates + duplicates,
+            "unusable": self._manifest.unusable + unusable,
+        }
+        self._manifest = self._manifest.model_copy(update=counts)
+        if not self._manifest.shards:
+            raise QueryError(
+                f"library {str(self._target)!r} would be empty ({unusable} entries had vectors that are not finite); "
+                "check the molecules to embed"
+            )
+
+    def _check(self, entry: Entry) -> None:
+        for name, vector in (("candidate", entry.vector), *entry.spectra.items()):
+            if vector.shape != (self._manifest.embedding_dim,):
+                raise QueryError(
+                    f"entry {entry.molecule.key14!r}: vector of {name!r} has shape {vector.shape!r}, but the library "
+                    f"holds {(self._manifest.embedding_dim,)!r}; embed all with one run"
+                )
+            if abs(np.linalg.norm(vector) - 1.0) > 1e-3:
+                raise QueryError(
+                    f"entry {entry.molecule.key14!r}: vector of {name!r} has length {np.linalg.norm(vector):.4g}, but "
+                    "similarities are cosines; divide it by its length"
+                )
+        for name in entry.spectra:
+            if name not in self._manifest.spectra:
+                raise QueryError(
+                    f"entry {entry.molecule.key14!r} has a spectrum {name!r}, but the library was made for "
+                    f"{self._manifest.spectra!r}; name it when the library is made"
+                )
+
+    def _flush(self, buffer: Mapping[str, Entry]) -> int:
+        """Write the entries that no shard holds yet as one shard; returns how many were held."""
+        keys = np.array([key.encode() for key in buffer], dtype="S14")
+        held = np.zeros(len(keys), dtype=np.bool_)
+        for seen in self._seen:
+            held |= np.isin(keys, seen)
+        fresh = [entry for entry, there in zip(buffer.values(), held, strict=True) if not there]
+        if fresh:
+            fresh.sort(key=lambda entry: (entry.molecule.exact_mass, entry.molecule.key14))
+            name = f"shard-{len(self._manifest.shards):05d}"
+            self._write_shard(name, fresh)
+            self._seen.append(np.sort(keys[~held]))
+            mass = [entry.molecule.exact_mass for entry in fresh]
+            shard = ShardEntry(name=name, rows=len(fresh), lightest=mass[0], heaviest=mass[-1])
+            self._manifest = self._manifest.model_copy(update={"shards": (*self._manifest.shards, shard)})
+        return int(held.sum())
+
+    def _write_shard(self, name: str, entries: list[Entry]) -> None:
+        keys = np.array([e.molecule.key14.encode() for e in entries], dtype="S14")
+        letters = keys.view(np.uint8).reshape(-1, 14)
+        nothing = np.zeros(self._manifest.embedding_dim, dtype=np.float32)
+        arrays: dict[str, NDArray[Any]] = {
+            "vectors": np.stack([e.vector for e in entries]).astype(np.float32),
+            "mass": np.array([e.molecule.exact_mass for e in entries], dtype=np.float64),
+            "key14": letters,
+            # 13 letters fill 62 bits; that orders ties by key, up to keys that differ in the last letter only.
+            "order": (letters[:, :13].astype(np.int64) - ord("A")) @ _LETTERS,
+        }
+        for modality in self._manifest.spectra:
+            arrays[f"spectrum.{modality}"] = np.stack([e.spectra.get(modality, nothing) for e in entries]).astype(
+                np.float32
+            )
+            arrays[f"present.{modality}"] = np.array([modality in e.spectra for e in entries])
+        save_file(arrays, self._folder / f"{name}.safetensors")
+        table = {
+            field: [getattr(e.molecule, field) for e in entries]
+            for field in ("key14", "smiles", "formula", "exact_mass")
+        }
+        pq.write_table(pa.table(table), self._folder / f"{name}.parquet", row_group_size=_GROUP)

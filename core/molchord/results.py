@@ -1,0 +1,243 @@
+"""What an evaluation found: rows of figures, printed as a table and saved as JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from molchord.errors import DataError, OutputExistsError
+from molchord.metrics import METRICS, Interval, paired_difference
+
+__all__ = ["Evaluation", "Row", "SplitAudit", "code_version"]
+
+_TITLES = {"top1": "Top-1", "top5": "Top-5", "top10": "Top-10", "top25": "Top-25", "mrr": "MRR", "tanimoto": "Tanimoto"}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        system: ``model`` or the name of a baseline.
+        subset: The query's modalities.
+        mode: ``blind`` or ``library``; empty for a baseline that is neither.
+        map: The geometric mean's map; empty for baselines.
+        pool: Name of the pool.
+        pool_size: Median number of candidates a query.
+        queries: Number of queries.
+        molecules: Number of molecules they are of.
+        left_out: Queries left out: a pool of isomers with one member, or no reference for a similarity.
+        unreachable: Queries counted as misses because the true molecule is not in the pool.
+        with_mass: Whether anything of the row used the query's mass.
+        figures: Every metric of `METRICS` with its interval, as fractions.
+        calibration_error: Expected calibration error of the first hit's probability, where a calibration was given.
+        by_molecule: Molecules and their mean metrics, for paired comparisons; not saved.
+    """
+
+    system: str
+    subset: tuple[str, ...]
+    mode: str
+    map: str
+    pool: str
+    pool_size: float
+    queries: int
+    molecules: int
+    left_out: int
+    unreachable: int
+    with_mass: bool
+    figures: Mapping[str, Interval]
+    calibration_error: float | None = None
+    by_molecule: tuple[NDArray[np.int64], NDArray[np.float64]] = field(repr=False, compare=False)
+
+    def minus(self, other: Row, *, resamples: int = 1000, seed: int = 0) -> dict[str, Interval]:
+        """Return this row minus another one for every metric, with a paired bootstrap over molecules.
+
+        Raises:
+            DataError: The rows are of different molecules.
+        """
+        found = paired_difference(self.by_molecule, other.by_molecule, resamples=resamples, seed=seed)
+        return dict(zip(METRICS, found, strict=True))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SplitAudit:
+    """How far apart the trained and the tested molecules are.
+
+    Attributes:
+        overlap: Molecules of the tested split that were trained on; must be 0.
+        tautomers: Tested molecules whose canonical tautomer was trained on under another key; None if not looked for.
+        tautomers_unchecked: Tested molecules left unchecked by the limit on the search.
+        histogram: Tested molecules by nearest training Tanimoto, in bins of 0.1 from 0 to 1.
+        top1_by_nearest: Per subset (names joined by " + "): nearest Tanimoto bin to (molecules, Top-1).
+    """
+
+    overlap: int
+    tautomers: int | None
+    tautomers_unchecked: int
+    histogram: Sequence[int]
+    top1_by_nearest: Mapping[str, Mapping[str, tuple[int, float]]]
+
+    def text(self) -> str:
+        """Return the audit as lines of text."""
+        taut = (
+            "not looked for" if self.tautomers is None else f"{self.tautomers} ({self.tautomers_unchecked} unchecked)"
+        )
+        bars = "  ".join(f"{i / 10:.1f}: {count}" for i, count in enumerate(self.histogram))
+        lines = [
+            f"molecules on both sides of the split: {self.overlap}",
+            f"tested molecules with an equal canonical tautomer in training: {taut}",
+            f"nearest training Tanimoto, bins of 0.1 from: {bars}",
+        ]
+        for subset, bins in self.top1_by_nearest.items():
+            parts = ", ".join(f"{name}: {100 * top1:.1f} % of {count}" for name, (count, top1) in bins.items())
+            lines.append(f"Top-1 by nearest training Tanimoto, {subset}: {parts}")
+        return "\n".join(lines)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """All rows of an evaluation and what is needed to read them.
+
+    Attributes:
+        rows: The rows, grouped by subset.
+        settings: Seed, split, number of resamples, version, commit and what the caller added (graph, geometry).
+        self_consistency: Per subset of two or more spectra, mean cosine between the spectra of one query; reported and
+            never multiplied into a score.
+        notes: What was left out, and why.
+        audit: The split audit, if it was asked for.
+    """
+
+    rows: tuple[Row, ...]
+    settings: Mapping[str, Any]
+    self_consistency: Mapping[str, float]
+    notes: tuple[str, ...]
+    audit: SplitAudit | None = None
+
+    def find(self, *subset: str, **where: str) -> Row:
+        """Return the one row of a subset with these values of system, mode, map or pool.
+
+        Raises:
+            DataError: No row, or several.
+        """
+        found = [r for r in self.rows if r.subset == subset and all(getattr(r, k) == v for k, v in where.items())]
+        if len(found) != 1:
+            raise DataError(f"evaluation holds {len(found)} rows of {subset!r} with {where!r}; name exactly one")
+        return found[0]
+
+    def table(self, *, markdown: bool = False) -> str:
+        """Return the rows as an aligned text table, or as Markdown; percent except for MRR and Tanimoto."""
+        header = ["query", "system", "mode", "map", "pool", "size", "queries", "with mass"]
+        lines = [[*header, *(_TITLES[name] for name in METRICS)]]
+        for row in self.rows:
+            size = f"{row.pool_size:g}" if row.pool != "isomers" else f"median {row.pool_size:g}"
+            queries = f"{row.queries}" if row.queries == row.molecules else f"{row.queries} of {row.molecules}"
+            start = [" + ".join(row.subset), row.system, row.mode or "-", row.map or "-", row.pool, size, queries]
+            cells = [_cell(row.figures[name], 100 if name.startswith("top") else 1) for name in METRICS]
+            lines.append([*start, "yes" if row.with_mass else "no", *cells])
+        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+        padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+        if markdown:
+            rule = ["-" * width for width in widths]
+            return "\n".join("| " + " | ".join(line) + " |" for line in [padded[0], rule, *padded[1:]])
+        return "\n".join("  ".join(line).rstrip() for line in padded)
+
+    def text(self) -> str:
+        """Return the table with everything that goes with it."""
+        lines = [self.table(), ""]
+        lines += [f"mean cosine between the spectra of a query, {k}: {v:.3f}" for k, v in self.self_consistency.items()]
+        lines += [] if self.audit is None else [self.audit.text()]
+        lines += [f"note: {note}" for note in self.notes]
+        lines.append("; ".join(f"{name} {value}" for name, value in self.settings.items()))
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values; a figure that is not defined is None."""
+        audit = None
+        if self.audit is not None:
+            audit = {f.name: getattr(self.audit, f.name) for f in fields(self.audit)}
+            audit["top1_by_nearest"] = {
+                subset: {name: {"molecules": count, "top1": _number(top1)} for name, (count, top1) in bins.items()}
+                for subset, bins in self.audit.top1_by_nearest.items()
+            }
+        return {
+            "settings": dict(self.settings),
+            "rows": [_plain(row) for row in self.rows],
+            "self_consistency": {name: _number(value) for name, value in self.self_consistency.items()},
+            "audit": audit,
+            "notes": list(self.notes),
+        }
+
+    def save(self, folder: Path | str, *, force: bool = False) -> None:
+        """Write ``evaluation.json`` and ``evaluation.csv`` into a folder.
+
+        Raises:
+            OutputExistsError: One of them is there and `force` is false.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("evaluation.json", "evaluation.csv"):
+            if (folder / name).exists() and not force:
+                raise OutputExistsError(folder / name)
+        content = self.as_dict()
+        text = json.dumps(content, indent=1, allow_nan=False, default=str)
+        (folder / "evaluation.json").write_text(text + "\n", encoding="utf-8")
+        flat = [_flat(row) for row in content["rows"]]
+        with (folder / "evaluation.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(flat[0]) if flat else [])
+            writer.writeheader()
+            writer.writerows(flat)
+
+
+def code_version() -> dict[str, str | None]:
+    """Return the installed version, and the git commit where the package is used from its own checkout."""
+    here, git = Path(__file__).resolve(), shutil.which("git")
+    commit = None
+    if git is not None:
+        tracked = [git, "-C", str(here.parent), "ls-files", "--error-unmatch", here.name]
+        if subprocess.run(tracked, capture_output=True, check=False).returncode == 0:
+            head = [git, "-C", str(here.parent), "rev-parse", "HEAD"]
+            commit = subprocess.run(head, capture_output=True, check=False, text=True).stdout.strip() or None
+    return {"version": version("molchord"), "commit": commit}
+
+
+def _cell(interval: Interval, factor: float) -> str:
+    if math.isnan(interval.value):
+        return "-"
+    digits = 1 if factor == 100 else 3
+    value, low, high = (f"{factor * x:.{digits}f}" for x in (interval.value, interval.low, interval.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    plain = {f.name: getattr(row, f.name) for f in fields(row) if f.name not in ("figures", "by_molecule")}
+    plain["figures"] = {
+        name: {"value": _number(i.value), "low": _number(i.low), "high": _number(i.high)}
+        for name, i in row.figures.items()
+    }
+    return plain
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {name: value for name, value in row.items() if name != "figures"}
+    flat["subset"] = "+".join(row["subset"])
+    for name, interval in row["figures"].items():
+        flat |= {name: interval["value"], f"{name}_low": interval["low"], f"{name}_high": interval["high"]}
+    return flat

@@ -1,0 +1,141 @@
+"""Which entries of a batch count for a pair of modalities, and how their values become one figure.
+
+Shapes: `n` entries of the batch, `r` entries that this process owns, `t` entries of a tile, `d` embedding size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from molchord.api import LossBatch, LossOutput
+
+__all__ = ["Entries", "Pair", "full_precision", "log_partition", "mean_over_pairs"]
+
+Pair: TypeAlias = tuple[str, str]
+"""Names of two modalities, in the order of the graph."""
+
+TILE_ELEMENTS = 2**24
+"""Largest number of similarities held at a time: 64 MiB of float32 a matrix."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entries:
+    """The entries of a batch, as one pair of modalities sees them.
+
+    Attributes:
+        paired: (n,) entries that have both modalities.
+        molecule: (n,) which molecule an entry belongs to.
+        owned: Entries whose share of the loss is asked for.
+
+    Example:
+        >>> there = torch.tensor([True, True, True, False])
+        >>> entries = Entries(paired=there, molecule=torch.tensor([4, 4, 7, 8]), owned=range(4))
+        >>> entries.told_apart(0, 2).int().tolist()
+        [[1, 0, 1, 0], [0, 1, 1, 0]]
+    """
+
+    paired: Bool[Tensor, " n"]
+    molecule: Int64[Tensor, " n"]
+    owned: range
+
+    @staticmethod
+    def of(batch: LossBatch, pair: Pair) -> Entries:
+        """Return the entries of a batch for a pair.
+
+        Raises:
+            ValueError: `rows` of the batch is not a contiguous slice.
+        """
+        owned = range(len(batch.molecule)) if batch.rows is None else range(*batch.rows.indices(len(batch.molecule)))
+        if owned.step != 1:
+            raise ValueError(f"`rows` of a loss batch must be contiguous, got {batch.rows!r}; give a slice of step 1")
+        first, second = pair
+        return Entries(paired=batch.present[first] & batch.present[second], molecule=batch.molecule, owned=owned)
+
+    def told_apart(self, start: int, stop: int) -> Bool[Tensor, "t n"]:
+        """Say for entries `start` to `stop` which entries they are told apart from, and which they are themselves.
+
+        The diagonal is always there, so that no row is empty; `mean` leaves the rows of absent entries out.
+        """
+        index = torch.arange(len(self.molecule), device=self.molecule.device)
+        others = self.paired & (self.molecule[start:stop, None] != self.molecule)
+        return others | (index[start:stop, None] == index)
+
+    def tiled(self, function: Callable[[int, int], Float[Tensor, " t"]], rows: range) -> Float[Tensor, " r"]:
+        """Join what `function` returns for tiles of `rows`, each computed again in the backward pass.
+
+        Never more than one tile's n x t matrices are in memory, and the gradient is exact.
+        """
+        step = max(1, TILE_ELEMENTS // max(1, len(self.molecule)))
+        if len(rows) <= step:
+            return function(rows.start, rows.stop)
+        tiles = [
+            checkpoint(function, start, min(start + step, rows.stop), use_reentrant=False, preserve_rng_state=False)
+            for start in range(rows.start, rows.stop, step)
+        ]
+        return torch.cat(tiles)
+
+    def mean(self, values: Float[Tensor, " r"]) -> Float[Tensor, ""]:
+        """Return the owned entries' share of the mean over all paired entries; 0 for one molecule or none."""
+        kept = torch.where(self.paired[self.owned.start : self.owned.stop], values, 0.0)
+        return kept.sum() / self.paired.sum().clamp(min=1) * self.contrasted()
+
+    def contrasted(self) -> Bool[Tensor, ""]:
+        """Say whether the paired entries belong to two molecules or more."""
+        if len(self.molecule) == 0:
+            return torch.zeros((), dtype=torch.bool, device=self.molecule.device)
+        bounds = torch.iinfo(self.molecule.dtype)
+        lowest = torch.where(self.paired, self.molecule, bounds.max).min()
+        highest = torch.where(self.paired, self.molecule, bounds.min).max()
+        return lowest < highest
+
+
+def log_partition(
+    anchors: Float[Tensor, "n d"], others: Float[Tensor, "n d"], entries: Entries, rows: range
+) -> Float[Tensor, " r"]:
+    """Compute log sum_j exp(anchors_i . others_j) for entries i in `rows`, over what they are told apart from.
+
+    Example:
+        >>> entries = Entries(paired=torch.tensor([True, True]), molecule=torch.tensor([0, 1]), owned=range(2))
+        >>> log_partition(torch.zeros(2, 3), torch.zeros(2, 3), entries, range(2))  # log 2
+        tensor([0.6931, 0.6931])
+    """
+
+    def tile(start: int, stop: int) -> Float[Tensor, " t"]:
+        logits = anchors[start:stop] @ others.T
+        return logits.masked_fill(~entries.told_apart(start, stop), -torch.inf).logsumexp(dim=1)
+
+    return entries.tiled(tile, rows)
+
+
+def mean_over_pairs(
+    batch: LossBatch, shares: Mapping[Pair, Float[Tensor, ""]], weights: Mapping[Pair, int] | None = None
+) -> LossOutput:
+    """Return the weighted mean over the pairs that have two molecules or more; 0 where none has.
+
+    Args:
+        batch: What the shares were computed of.
+        shares: Value of each pair.
+        weights: Weight of each pair; None weights all alike.
+    """
+    total = torch.stack(list(shares.values())).new_zeros(())
+    weight = total
+    for pair, share in shares.items():
+        counts = Entries.of(batch, pair).contrasted() * (1 if weights is None else weights[pair])
+        total = total + counts * share
+        weight = weight + counts
+    return LossOutput(total=total / weight.clamp(min=1), per_pair=dict(shares))
+
+
+def full_precision(batch: LossBatch) -> torch.autocast:
+    """Return the context in which a loss is computed: in the type of the embeddings, whatever autocast says.
+
+    Cosines divided by a small temperature need more digits than bf16 has.
+    """
+    return torch.autocast(device_type=batch.molecule.device.type, enabled=False)

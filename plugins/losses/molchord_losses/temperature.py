@@ -1,0 +1,60 @@
+"""Temperatures of pairs of modalities, fixed or learned within bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from molchord_losses import Learnable
+from molchord_losses.entries import Pair
+
+__all__ = ["Temperatures"]
+
+
+class Temperatures(nn.Module):
+    """One temperature for each pair of modalities.
+
+    A learned one is the parameter ``log_scale.<name>-<name>``, names sorted, so that a saved state fits whatever the
+    order of the modalities.
+
+    Args:
+        settings: A fixed temperature, or the start and bounds of a learned one, by pair.
+
+    Example:
+        >>> settings = {("structure", "ir"): Learnable(initial=1.0), ("structure", "raman"): 0.5}
+        >>> Temperatures(settings).values()
+        {('structure', 'ir'): 1.0, ('structure', 'raman'): 0.5}
+    """
+
+    def __init__(self, settings: Mapping[Pair, Learnable | float]) -> None:
+        super().__init__()
+        self._settings = dict(settings)
+        learned = {_key(pair): value for pair, value in settings.items() if isinstance(value, Learnable)}
+        self.log_scale = nn.ParameterDict(
+            {key: nn.Parameter(torch.tensor(-math.log(value.initial))) for key, value in learned.items()}
+        )
+
+    def scale(self, pair: Pair, dtype: torch.dtype) -> Float[Tensor, ""] | float:
+        """Return 1 / temperature of a pair, within its bounds."""
+        setting = self._settings[pair]
+        if not isinstance(setting, Learnable):
+            return 1 / setting
+        parameter: Tensor = self.log_scale[_key(pair)]
+        # The parameter itself is put back, as CLIP does after each step: a clamp in the graph would have no gradient
+        # beyond its bounds, and a temperature that once left them could not come back.
+        with torch.no_grad():
+            parameter.clamp_(-math.log(setting.highest), -math.log(setting.lowest))
+        return parameter.to(dtype).exp()
+
+    def values(self) -> dict[Pair, float]:
+        """Return the temperature of every pair."""
+        with torch.no_grad():
+            return {pair: float(1 / self.scale(pair, torch.float64)) for pair in self._settings}
+
+
+def _key(pair: Pair) -> str:
+    return "-".join(sorted(pair))
