@@ -1,10 +1,11 @@
 """Make `datasets/demo` from the full sets: MassBank molecules with their measured MS/MS, and QM9-type molecules.
 
-Usage: python datasets/make_demo.py FOLDER [OUT]
+Usage: python datasets/make_demo.py FOLDER
 
 FOLDER holds ``qm9-xtb.npz``, ``massbank-xtb.npz`` and ``massbank/ms2.mgf.gz``. Takes every molecule of
 ``massbank-xtb.npz`` that has MS/MS under CC0 or CC BY, with all those spectra, and the first molecules of
-``qm9-xtb.npz``, 2,000 together; the import itself is that of ``molchord data import``. Writes the attribution file.
+``qm9-xtb.npz``, 2,000 together; the import itself is that of ``molchord data import``. Writes the attribution file, and
+``examples/unknown``: the spectra of one held-out molecule as the files that a chemist would have.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from molchord.data.importer import import_files
+from molchord.host import installed
 
 MOLECULES = 2000
 LICENCES = ("CC0", "CC BY")
+UNKNOWN = "ZYGHJZDHTFUPRJ"
+"""Coumarin, of the test split."""
 # Wavenumbers to 0.1 cm^-1 and half-precision intensities keep the set small; m/z stays at single precision.
 STORAGE = {
     f"{modality}.{array}": how
@@ -65,6 +69,29 @@ def sliced(source: Path, chosen: np.ndarray, out: Path) -> None:
     )
 
 
+def unknown(folder: Path, out: Path) -> None:
+    """Write the spectra of a molecule of the test split as files: noisy broadened curves, and one MS/MS spectrum."""
+    data = np.load(folder / "massbank-xtb.npz")
+    row = [str(key)[:14] for key in data["inchikey"]].index(UNKNOWN)
+    modes = slice(*data["modes"][row : row + 2])
+    grid, rng = np.arange(400.0, 4001.0, 2.0), np.random.default_rng(0)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, heading in (("ir", "wavenumber_cm-1,absorbance"), ("raman", "raman_shift_cm-1,intensity")):
+        lines = 8.0 / ((grid[:, None] - data["freq"][modes][None]) ** 2 + 8.0**2)
+        curve = lines @ data[name][modes].astype(np.float64)
+        curve = curve / curve.max() + rng.normal(0, 0.01, len(grid))
+        rows = [f"{x:.0f},{y:.4f}" for x, y in zip(grid, curve, strict=True)]
+        (out / f"{name}.csv").write_text("\n".join([heading, *rows]) + "\n")
+    texts = [text for fields, text in entries(folder / "massbank" / "ms2.mgf.gz") if _is_unknown(fields)]
+    private = ("SMILES=", "INCHIKEY=", "TITLE=")
+    lines_kept = [line for line in texts[0].splitlines() if not line.startswith(private)]
+    (out / "msms.mgf").write_text("\n".join(lines_kept) + "\n")
+
+
+def _is_unknown(fields: dict[str, str]) -> bool:
+    return fields["INCHIKEY"].startswith(UNKNOWN) and fields.get("LICENSE") == "CC0"
+
+
 def main(folder: Path, out: Path) -> None:
     """Make the demo data set."""
     computed = np.load(folder / "massbank-xtb.npz")
@@ -84,13 +111,15 @@ def main(folder: Path, out: Path) -> None:
         sliced(folder / "massbank-xtb.npz", np.array(sorted(chosen)), work / "massbank-xtb.npz")
         sliced(folder / "qm9-xtb.npz", np.arange(MOLECULES - len(chosen)), work / "qm9-xtb.npz")
         sources = [work / "qm9-xtb.npz", work / "massbank-xtb.npz", work / "massbank.mgf"]
-        report = import_files(sources, out, storage=STORAGE, force=True)
+        report = import_files(sources, out, host=installed(), storage=STORAGE, force=True)
     with (out / "ATTRIBUTION.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["massbank_record", "licence"])
         writer.writerows(sorted(credits))
-    print(report)
+    print(report.summary())
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) > 2 else Path(__file__).parent / "demo"))
+    here = Path(__file__).parent
+    main(Path(sys.argv[1]), here / "demo")
+    unknown(Path(sys.argv[1]), here.parent / "examples" / "unknown")

@@ -2,25 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from molchord.api import Measurement as Measurement
     from molchord.data.store import DataSet as DataSet
     from molchord.errors import MolchordError as MolchordError
     from molchord.graph import ModelGraph as ModelGraph
     from molchord.graph import Use as Use
+    from molchord.library import Hit as Hit
+    from molchord.library import Library as Library
+    from molchord.run import Run as Run
 
     __version__: str
 
 # Names are imported when first asked for, so that `import molchord` stays light.
 _EXPORTS = {
     "DataSet": "molchord.data.store",
+    "Hit": "molchord.library",
+    "Library": "molchord.library",
+    "Measurement": "molchord.api",
     "ModelGraph": "molchord.graph",
     "MolchordError": "molchord.errors",
+    "Run": "molchord.run",
     "Use": "molchord.graph",
 }
 
-__all__ = ["DataSet", "ModelGraph", "MolchordError", "Use", "__version__"]
+__all__ = [
+    "DataSet",
+    "Hit",
+    "Library",
+    "Measurement",
+    "ModelGraph",
+    "MolchordError",
+    "Run",
+    "Use",
+    "__version__",
+    "import_files",
+    "load",
+]
+
+
+def load(path: str | Path, *, device: str | None = None) -> Run:
+    """Load a trained run.
+
+    Example:
+        ```python
+        import molchord as mc
+
+        run = mc.load("runs/demo")
+        hits = run.search(mc.Library("runs/demo-library"), ir="a.jdx", k=5)
+        ```
+    """
+    from molchord.run import Run
+
+    return Run.load(path, device=device)
+
+
+def import_files(files: Sequence[str | Path], out: str | Path, **options: Any) -> DataSet:
+    """Make a data set of spectrum files; options as `molchord.data.importer.import_files` takes them.
+
+    Example:
+        ```python
+        data = mc.import_files(["spectra.mgf", "computed.npz"], "data/mine")
+        ```
+    """
+    from molchord.data.importer import import_files as run_import
+    from molchord.data.store import DataSet
+    from molchord.host import installed
+
+    run_import([Path(file) for file in files], Path(out), **{"host": installed(), **options})
+    return DataSet(out)
 
 
 def __getattr__(name: str) -> Any:

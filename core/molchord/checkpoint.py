@@ -22,7 +22,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from molchord.errors import OutputExistsError, RunError
+from molchord import graph as graphs
+from molchord.data.store import DataSet
+from molchord.errors import MolchordError, OutputExistsError, RunError
+from molchord.graph import ModelGraph
+from molchord.host import installed
 
 FORMAT = 1
 """Version of the run folder's format."""
@@ -209,6 +213,44 @@ def initialise(model: torch.nn.Module, sources: Mapping[str, str]) -> None:
             )
         own.update(taken)
     model.load_state_dict(own)
+
+
+def saved_graph(path: Path, manifest: RunManifest) -> ModelGraph:
+    """Load a run's graph, saying first which package it lacks."""
+    host = installed()
+    for stamp in manifest.plugins:
+        if any(plugin.qualified == stamp.name and plugin.type == stamp.type for plugin in host.plugins):
+            continue
+        distribution, _, name = stamp.name.partition(":")
+        failed = [str(problem) for problem in host.problems if problem.dist == distribution]
+        if failed:
+            raise RunError(f"run {str(path)!r} needs {stamp.type} {name!r}, but {failed[0]}")
+        raise RunError(
+            f"run {str(path)!r} needs {stamp.type} {name!r} of {distribution} {stamp.version}, which is "
+            f"not installed; run 'pip install {distribution}'"
+        )
+    versions: dict[str, dict[str, int]] = {}
+    for stamp in manifest.plugins:
+        versions.setdefault(stamp.type, {})[stamp.name] = stamp.config_version
+    return graphs.load(path / "graph.yaml", versions=versions)
+
+
+def training_data(path: Path, manifest: RunManifest) -> DataSet:
+    """Open the data set that a run was trained on.
+
+    Raises:
+        RunError: It is no longer there, or it has changed.
+    """
+    folder = Path(manifest.data["path"])
+    try:
+        dataset = DataSet(folder)
+    except MolchordError as error:
+        raise RunError(f"run {str(path)!r} was trained on a data set that cannot be opened: {error}") from error
+    if dataset.sha256 != manifest.data["sha256"]:
+        raise RunError(
+            f"data set {str(folder)!r} has changed since run {str(path)!r} was trained; pass the data set explicitly"
+        )
+    return dataset
 
 
 def _replace(path: Path, content: bytes) -> None:

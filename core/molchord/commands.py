@@ -155,8 +155,9 @@ def _trained(arguments: argparse.Namespace, run: Any) -> int:
 
 def _dry_run(arguments: argparse.Namespace) -> int:
     from molchord.data.store import DataSet
+    from molchord.dry_run import dry_run
     from molchord.graph import load
-    from molchord.train import Trainer, dry_run
+    from molchord.train import Trainer
 
     found = dry_run(Trainer(load(arguments.graph), DataSet(arguments.data), device=arguments.device, progress=False))
     lines = [f"one batch on {found['device']}: loss {found['loss']:.4f}, peak memory {found['memory_mb']} MB"]

@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from molchord.api import Compares, Measurement, Molecule, SampleError, SpectrumBatch, Tempered
 from molchord.baselines import nearest_by_cosine, nearest_by_similarity
-from molchord.chemistry import molecule
 from molchord.data.derived import derive_molecules
 from molchord.data.loader import Feed, feeds
 from molchord.data.store import DataSet
@@ -153,15 +152,6 @@ def spectral_entries(run: Run, dataset: DataSet) -> Iterator[Entry]:
         if embedded.present[row]:
             spectra = {name: vectors[row].numpy() for name, (vectors, has) in pooled.items() if has[row]}
             yield Entry(molecule=item, vector=embedded.candidates[row].numpy(), spectra=spectra)
-
-
-def molecules_of(lines: Iterable[str], failures: list[SampleError]) -> Iterator[Molecule]:
-    """Turn SMILES into molecules; those that are refused go to `failures`."""
-    for smiles in lines:
-        try:
-            yield molecule(smiles)
-        except SampleError as error:
-            failures.append(error)
 
 
 # --- helpers ---------------------------------------------------------------------------------------------------------

@@ -361,8 +361,6 @@ class Library:
     def _hits(
         self, query: Mapping[str, Tensor], rows: list[int], found: list[float], logit: Tensor | None, total: float
     ) -> list[Hit]:
-        if not rows:
-            return []
         vectors = self.vectors(rows).double()
         entries = zip(found, self.molecules(rows), vectors, strict=True)
         return [

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import gzip
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from molchord import graph as graphs
-from molchord.api import Derives, Measurement, Modality, Molecule, Reading, SampleError
+from molchord.api import Measurement, Modality, SampleError
 from molchord.calibration import calibrate
 from molchord.checkpoint import (
     PluginStamp,
@@ -32,12 +29,10 @@ from molchord.checkpoint import (
     write_manifest,
 )
 from molchord.data.loader import to_device
-from molchord.data.spreadsheet import SMILES, read_rows
 from molchord.data.store import DataSet
-from molchord.errors import DataError, MolchordError, QueryError, RunError, TrainingStopped, did_you_mean
+from molchord.errors import DataError, QueryError, RunError, TrainingStopped, did_you_mean
 from molchord.evaluate import evaluate
 from molchord.graph import ModelGraph
-from molchord.host import installed
 from molchord.inference import baselines_of, embed_dataset, library_entries, molecules_of, spectral_entries
 from molchord.library import Hit, Library
 from molchord.model import Model, build_modalities
@@ -92,7 +87,7 @@ class Run:
         """
         path = Path(path)
         manifest = read_manifest(path)
-        graph = _saved_graph(path, manifest)
+        graph = saved_graph(path, manifest)
         modalities = build_modalities(graph, manifest.fitted)
         model = Model(graph, modalities)
         if not (path / "model.safetensors").is_file():
@@ -152,8 +147,8 @@ class Run:
         """
         path = Path(path)
         manifest = read_manifest(path)
-        graph = _saved_graph(path, manifest)
-        dataset = _training_data(path, manifest)
+        graph = saved_graph(path, manifest)
+        dataset = training_data(path, manifest)
         trainer = Trainer(graph, dataset, device=device, fitted=manifest.fitted, progress=progress)
         trainer.restore(path)
         return cls._finish(trainer, path)
@@ -228,7 +223,7 @@ class Run:
         Raises:
             RunError: It is no longer there, or it has changed.
         """
-        return _training_data(self.path, self.manifest)
+        return training_data(self.path, self.manifest)
 
     # --- embedding
 
@@ -266,21 +261,7 @@ class Run:
             raise QueryError(
                 f"run {str(self.path)!r} has no modality {modality!r}; {did_you_mean(modality, self.graph.modalities)}"
             )
-        plugin = self.modalities[modality]
-        items = [given] if isinstance(given, (str, Path, Measurement)) else list(given)
-        out: list[Measurement] = []
-        for item in items:
-            if isinstance(item, Measurement):
-                out.append(item)
-            elif isinstance(plugin, Derives) and not Path(item).is_file():
-                out.append(_derived(plugin, str(item)))
-            else:
-                out += _read(plugin, Path(item), modality)
-        if not out:
-            raise QueryError(
-                f"no measurement of {modality!r} was given; give a file, a `Measurement` or a list of them"
-            )
-        return out
+        return measurements_of(self.modalities[modality], given, modality)
 
     @torch.no_grad()
     def embed_measurements(
@@ -339,7 +320,7 @@ class Run:
                 raise DataError("`spectra` needs a data set as the source; SMILES alone carry no spectra")
             entries = spectral_entries(self, source if isinstance(source, DataSet) else DataSet(Path(source)))
         else:
-            molecules = _molecules(source, failures)
+            molecules = molecules_of(source, failures)
             entries = library_entries(self, molecules, workers=workers, failures=failures)
         library = Library.create(
             out,
@@ -467,88 +448,8 @@ class Run:
         return evaluation
 
 
-def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write a small CSV file."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-
-
 def _quoted(names: Iterable[str]) -> list[str]:
     return [repr(name) for name in names]
-
-
-def _molecules(source: str | Path | DataSet | Iterable[str], failures: list[SampleError]) -> Iterator[Molecule]:
-    if isinstance(source, (str, Path)) and Path(source).is_dir():
-        source = DataSet(Path(source))
-    if isinstance(source, DataSet):
-        return source.molecules()
-    if isinstance(source, (str, Path)):
-        return molecules_of(smiles_of(Path(source)), failures)
-    return molecules_of(source, failures)
-
-
-def smiles_of(path: Path) -> Iterator[str]:
-    """Read SMILES from a text file (first word of each line) or a CSV or TSV file with a column ``smiles``.
-
-    Raises:
-        DataError: The file does not exist, or a table lacks the column.
-    """
-    if not path.is_file():
-        raise DataError(f"file {str(path)!r} does not exist; give a file of SMILES or a data set")
-    if path.name.removesuffix(".gz").endswith((".csv", ".tsv")):
-        yield from (row[SMILES] for _, row in read_rows(path, ()) if row is not None)
-        return
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
-        yield from (line.split()[0] for line in lines if line.strip())
-
-
-def _derived(plugin: Derives, smiles: str) -> Measurement:
-    from molchord.chemistry import molecule
-
-    try:
-        return plugin.derive(molecule(smiles))
-    except SampleError as error:
-        raise QueryError(f"molecule {smiles!r} cannot be embedded ({error.reason}); check the SMILES") from error
-
-
-def _read(plugin: Modality, path: Path, modality: str) -> list[Measurement]:
-    if not path.is_file():
-        raise QueryError(f"file {str(path)!r} for {modality!r} does not exist; give the path of a spectrum file")
-    try:
-        entries = list(plugin.read(path))
-    except SampleError as error:
-        raise QueryError(
-            f"file {str(path)!r} cannot be read as {modality!r} ({error.reason}); see `molchord plugins list`"
-        ) from error
-    good = [entry.measurement for entry in entries if isinstance(entry, Reading)]
-    if not good:
-        reasons = "; ".join(entry.reason for entry in islice((e for e in entries if isinstance(e, SampleError)), 3))
-        raise QueryError(
-            f"file {str(path)!r} holds no usable {modality!r} measurement ({reasons or 'it is empty'}); give another file"
-        )
-    return good
-
-
-def _saved_graph(path: Path, manifest: RunManifest) -> ModelGraph:
-    """Load a run's graph, saying first which package it lacks."""
-    host = installed()
-    for stamp in manifest.plugins:
-        if any(plugin.qualified == stamp.name and plugin.type == stamp.type for plugin in host.plugins):
-            continue
-        distribution, _, name = stamp.name.partition(":")
-        failed = [str(problem) for problem in host.problems if problem.dist == distribution]
-        if failed:
-            raise RunError(f"run {str(path)!r} needs {stamp.type} {name!r}, but {failed[0]}")
-        raise RunError(
-            f"run {str(path)!r} needs {stamp.type} {name!r} of {distribution} {stamp.version}, which is "
-            f"not installed; run 'pip install {distribution}'"
-        )
-    versions: dict[str, dict[str, int]] = {}
-    for stamp in manifest.plugins:
-        versions.setdefault(stamp.type, {})[stamp.name] = stamp.config_version
-    return graphs.load(path / "graph.yaml", versions=versions)
 
 
 def _manifest(trainer: Trainer) -> RunManifest:
@@ -567,16 +468,3 @@ def _manifest(trainer: Trainer) -> RunManifest:
         fitted=trainer.fitted,
         molecules=trainer.counts(),
     )
-
-
-def _training_data(path: Path, manifest: RunManifest) -> DataSet:
-    folder = Path(manifest.data["path"])
-    try:
-        dataset = DataSet(folder)
-    except MolchordError as error:
-        raise RunError(f"run {str(path)!r} was trained on a data set that cannot be opened: {error}") from error
-    if dataset.sha256 != manifest.data["sha256"]:
-        raise RunError(
-            f"data set {str(folder)!r} has changed since run {str(path)!r} was trained; pass the data set explicitly"
-        )
-    return dataset

@@ -319,7 +319,8 @@ class Trainer:
     def _finish_epoch(self, folder: Path, record: dict[str, Any]) -> None:
         if not math.isfinite(record["loss"]):
             raise RunError(
-                f"loss became {record['loss']} in epoch {record['epoch']}; lower `train.optimizer.lr` or set `train.clip_norm`"
+                f"loss became {record['loss']} in epoch {record['epoch']}; lower `train.optimizer.lr` or set "
+                "`train.clip_norm`"
             )
         state, config = self.state, self.config
         state.epoch, state.batch, state.sums = state.epoch + 1, 0, {}
@@ -490,48 +491,6 @@ class Trainer:
             yield
         finally:
             signal.signal(signal.SIGINT, previous)
-
-
-def dry_run(trainer: Trainer) -> dict[str, Any]:
-    """Run one batch and describe it: shapes, parameters, memory, and how many molecules each modality and pair has."""
-    training_mode(trainer.model, trainer.config)
-    batch = next(trainer.batches(trainer.rows["train"], shuffle=True).epoch())
-    if trainer.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(trainer.device)
-    output = trainer.loss_of(batch, 0)
-    output.total.backward()  # type: ignore[no-untyped-call]
-    parts = {f"modalities.{name}": tower for name, tower in trainer.model.modalities.items()}
-    return {
-        "device": str(trainer.device),
-        "molecules": trainer.counts(),
-        "batch": {name: int(mask.sum()) for name, mask in batch.present.items()},
-        "shapes": {name: _shapes(inputs) for name, inputs in batch.inputs.items()},
-        "parameters": {
-            **{part: sum(p.numel() for p in module.parameters()) for part, module in parts.items()},
-            "all": sum(p.numel() for p in trainer.model.parameters()),
-            "trained": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-        },
-        "loss": float(output.total),
-        "memory_mb": _peak_memory(trainer.device),
-    }
-
-
-def _shapes(inputs: Any) -> dict[str, list[int]]:
-    out: dict[str, list[int]] = {}
-    for name, value in vars(inputs).items():
-        if isinstance(value, Tensor):
-            out[name] = list(value.shape)
-        elif isinstance(value, Mapping):
-            out |= {f"{name}.{key}": list(v.shape) for key, v in value.items() if isinstance(v, Tensor)}
-    return out
-
-
-def _peak_memory(device: torch.device) -> float:
-    if device.type == "cuda":
-        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-    import resource
-
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)
 
 
 def _default_workers(device: torch.device) -> int:

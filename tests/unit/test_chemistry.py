@@ -1,6 +1,7 @@
 """Identity, mass, fingerprints, tautomers and scaffolds against RDKit and published values."""
 
 import random
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from rdkit import Chem, DataStructs
 from rdkit.Chem import AllChem, rdFingerprintGenerator
 
 from molchord.api import SampleError
-from molchord.chemistry import molecule, morgan, scaffold, tanimoto, tautomer_key
+from molchord.chemistry import drawing, molecule, morgan, scaffold, tanimoto, tautomer_key
 
 SMILES = ["CCO", "c1ccccc1C(=O)O", "CC(N)C(=O)O", "O=C1CCCCC1", "C#N", "FC(F)(F)c1ccncc1", "CCCCCCCC", "O"]
 
@@ -111,3 +112,12 @@ def test_exact_mass_is_the_sum_of_lightest_isotopes():
         table = Chem.GetPeriodicTable()
         mass = sum(table.GetMostCommonIsotopeMass(atom.GetAtomicNum()) for atom in full.GetAtoms())
         assert molecule(smiles).exact_mass == pytest.approx(mass, abs=1e-6)
+
+
+def test_drawing_has_every_bond_and_refuses_what_is_no_molecule():
+    picture = ElementTree.fromstring(drawing("c1ccccc1", width=100, height=50))
+    assert picture.attrib["width"] == "100px"
+    bonds = {e.attrib["class"].split()[0] for e in picture.iter() if "bond-" in e.attrib.get("class", "")}
+    assert len(bonds) == 6
+    with pytest.raises(SampleError):
+        drawing("xyz")

@@ -13,6 +13,7 @@ from torch import nn
 
 from molchord.api import Measurement
 from molchord.data.store import DataSet
+from molchord.dry_run import dry_run
 from molchord.errors import DataError, OutputExistsError, RunError, TrainingStopped
 from molchord.graph import ModelGraph, Use
 from molchord.host import installed
@@ -20,7 +21,7 @@ from molchord.optimization import moving_average, parameter_groups, rate_of, sch
 from molchord.run import Run
 from molchord.settings import OptimizerConfig, ScheduleConfig, TrainConfig
 from molchord.testing import molecules
-from molchord.train import Trainer, choose_device, dry_run
+from molchord.train import Trainer, choose_device
 
 SPECTRA = ("ir", "raman", "msms")
 

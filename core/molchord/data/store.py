@@ -8,7 +8,8 @@ import tempfile
 import weakref
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
+from contextlib import contextmanager
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -52,11 +53,9 @@ class DataSet:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.manifest: Manifest = read_manifest(self.path)
-        try:
+        with _sound(self.path):
             self._molecules = pq.ParquetFile(self.path / MOLECULES, memory_map=True)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise DataError(f"data set {str(self.path)!r}: {MOLECULES!r} is damaged: {error}") from error
-        self._groups = lru_cache(maxsize=8)(_Groups(self._molecules))
+        self._groups = lru_cache(maxsize=8)(partial(_group, self.path, self._molecules))
         self._tables: dict[str, MeasurementTable] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -232,20 +231,25 @@ class DataSet:
         return out
 
     def _column(self, name: str) -> NDArray[Any]:
-        table = self._molecules.read(columns=[name], use_threads=False)
-        return np.asarray(table.column(name).to_numpy())
+        with _sound(self.path):
+            table = self._molecules.read(columns=[name], use_threads=False)
+            return np.asarray(table.column(name).to_numpy())
 
 
-class _Groups:
+def _group(path: Path, file: pq.ParquetFile, number: int) -> dict[str, list[Any]]:
     """Decode one row group of the molecules."""
-
-    def __init__(self, file: pq.ParquetFile) -> None:
-        self._file = file
-
-    def __call__(self, number: int) -> dict[str, list[Any]]:
-        columns = ["key14", "smiles", "formula", "exact_mass"]
-        table = self._file.read_row_group(number, columns=columns, use_threads=False)
+    columns = ["key14", "smiles", "formula", "exact_mass"]
+    with _sound(path):
+        table = file.read_row_group(number, columns=columns, use_threads=False)
         return {name: table.column(name).to_pylist() for name in columns}
+
+
+@contextmanager
+def _sound(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, KeyError, UnicodeDecodeError, pa.ArrowException) as error:
+        raise DataError(f"data set {str(path)!r}: {MOLECULES!r} is damaged: {error}; import it again") from error
 
 
 def _remove(folder: Path, owner: int) -> None:

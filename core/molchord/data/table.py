@@ -53,13 +53,13 @@ class MeasurementTable:
         self._ends = list(accumulate(entry.shards))
         try:
             self._reader = pa.ipc.open_file(pa.memory_map(str(path / MEASUREMENTS)))
-            self.molecule: NDArray[np.int64] = np.load(path / "molecule.npy", mmap_mode="r", allow_pickle=False)
-            self._order: NDArray[np.int64] = np.load(path / "order.npy", mmap_mode="r", allow_pickle=False)
-            self._start: NDArray[np.int64] = np.load(path / "start.npy", mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, pa.ArrowInvalid) as error:
+            self.molecule = _mapped(path / "molecule.npy", len(self))
+            self._order = _mapped(path / "order.npy", len(self))
+            self._start = _mapped(path / "start.npy", None)
+            # Mapped, not copied: only headers are held.
+            self._batch = lru_cache(maxsize=256)(partial(_batch, self._reader, path))
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise DataError(f"measurement table {str(path)!r} is damaged: {error}; import it again") from error
-        # Mapped, not copied: only headers are held.
-        self._batch = lru_cache(maxsize=256)(self._reader.get_batch)
         self._shard = lru_cache(maxsize=256)(partial(Shard, path, entry.arrays))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -157,6 +157,22 @@ class MeasurementTable:
 
     def _column(self, batch: int, name: str) -> pa.Array:
         return self._batch(batch).column(name)
+
+
+def _mapped(path: Path, length: int | None) -> NDArray[np.int64]:
+    array: NDArray[np.int64] = np.load(path, mmap_mode="r", allow_pickle=False)
+    if array.dtype != np.int64 or array.ndim != 1 or length not in (None, len(array)):
+        raise ValueError(f"{path.name!r} holds {array.shape} {array.dtype}")
+    return array
+
+
+def _batch(reader: pa.RecordBatchFileReader, path: Path, number: int) -> pa.RecordBatch:
+    try:
+        batch = reader.get_batch(number)
+        batch.validate(full=True)  # Arrow trusts offsets in a file, which crashes where they are wrong
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"measurement table {str(path)!r} is damaged: {error}; import it again") from error
+    return batch
 
 
 def accepted(table: str, name: str, stores: Stores, wanted: object) -> list[float | str | None]:

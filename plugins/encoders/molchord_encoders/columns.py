@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from molchord.api import Column, Real
 from molchord_encoders import UNIT_WAVELENGTHS, WAVELENGTHS
 
-__all__ = ["ColumnEmbedding", "RealEmbedding", "angular_frequencies"]
+__all__ = ["EMBEDDING_STD", "ColumnEmbedding", "RealEmbedding", "angular_frequencies"]
+
+EMBEDDING_STD = 0.3
+"""Standard deviation of a category's first embedding: about that of a number's; several are added up."""
 
 
 def angular_frequencies(shortest: float, longest: float, count: int) -> Float[Tensor, " f"]:
@@ -83,6 +86,7 @@ class CategoryEmbedding(nn.Module):
     def __init__(self, width: int, values: int) -> None:
         super().__init__()
         self.table = nn.Embedding(values + 1, width)
+        nn.init.normal_(self.table.weight, std=EMBEDDING_STD)
 
     def forward(self, codes: Int[Tensor, "*size"]) -> Float[Tensor, "*size d"]:
         """Embed each code."""

@@ -69,8 +69,8 @@ class GraphEncoder(nn.Module):
         pos = batch.positions.transpose(0, 1).flatten(0, 1).to(self.net.rbf.freq.dtype)
         copies = torch.arange(conformers, device=pos.device)[:, None] * batch.size
         graph = (copies + batch.graph).flatten()
-        out = self.net(batch.elements.repeat(conformers), pos, graph, size=conformers * batch.size)
-        return out.unflatten(0, (conformers, batch.size)).mean(dim=0)
+        out: Tensor = self.net(batch.elements.repeat(conformers), pos, graph, size=conformers * batch.size)
+        return out.view(conformers, batch.size, self.width).mean(dim=0)
 
 
 class DimeNetPlusPlus(nn.Module):
@@ -265,8 +265,9 @@ class ResidualLayer(nn.Module):
 class InteractionPPBlock(nn.Module):
     """Update of the messages from those that arrive at their source (DimeNet++, section 4, fig. 2).
 
-    m'_ji = f(act(W_ji m_ji) + act(W_up sum_k (W_sbf2 W_sbf1 sbf_kji) * act(W_down (act(W_kj m_kj) * W_rbf2 W_rbf1 rbf_kj))))
-    where sbf_kji = radial(d_kj) x angular(angle) and f is a stack of residual layers with one skip connection.
+    m'_ji = f(act(W_ji m_ji) + act(W_up sum_k (W_sbf2 W_sbf1 sbf_kji) * x_kj)), where
+    x_kj = act(W_down (act(W_kj m_kj) * W_rbf2 W_rbf1 rbf_kj)), sbf_kji = radial(d_kj) x angular(angle), and f is a stack
+    of residual layers with one skip connection around the first of them.
     """
 
     def __init__(
@@ -337,8 +338,9 @@ class InteractionPPBlock(nn.Module):
         the first bracket, `filters`, holds one number a triplet and s, and `filtered_sum` does the rest.
         """
         orders = angular.shape[2]
-        weight = self.lin_sbf1.weight.unflatten(1, (orders, -1))
-        per_edge = torch.einsum("elr,slr->esl", radial.unflatten(1, (orders, -1)), weight)
+        radials = radial.shape[1] // orders
+        weight = self.lin_sbf1.weight.view(-1, orders, radials)
+        per_edge = torch.einsum("elr,slr->esl", radial.view(-1, orders, radials), weight)
         filters = (edges.at_target(per_edge) @ angular).flatten(1, 2)
         return edges.from_source(filtered_sum(filters, edges.at_target(x), self.lin_sbf2.weight))
 
@@ -358,9 +360,7 @@ class OutputPPBlock(nn.Module):
     ) -> None:
         super().__init__()
         if output_initializer not in ("zeros", "glorot_orthogonal"):
-            raise ValueError(
-                f"`output_initializer` got {output_initializer!r}; allowed: 'zeros', 'glorot_orthogonal'"
-            )
+            raise ValueError(f"`output_initializer` got {output_initializer!r}; allowed: 'zeros', 'glorot_orthogonal'")
         self.act = act
         self.output_initializer = output_initializer
         self.lin_rbf = nn.Linear(num_radial, hidden_channels, bias=False)
@@ -382,12 +382,11 @@ class OutputPPBlock(nn.Module):
         atoms = self.lin_up(_sum_rows(self.lin_rbf(rbf) * x, edges.target, edges.atoms))
         for lin in self.lins:
             atoms = self.act(lin(atoms))
-        return self.lin(atoms)
+        out: Tensor = self.lin(atoms)
+        return out
 
 
-def _sum_rows(
-    values: Float[Tensor, "rows c"], index: Int[Tensor, " rows"], size: int
-) -> Float[Tensor, "size c"]:
+def _sum_rows(values: Float[Tensor, "rows c"], index: Int[Tensor, " rows"], size: int) -> Float[Tensor, "size c"]:
     """Sum rows of equal index, in fp32 at least."""
     values = values.to(torch.promote_types(values.dtype, torch.float32))
     return values.new_zeros(size, values.shape[1]).index_add(0, index, values)

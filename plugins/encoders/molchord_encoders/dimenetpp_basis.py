@@ -31,7 +31,7 @@ class Envelope(nn.Module):
 
     Example:
         >>> Envelope(5)(torch.tensor([0.5, 1.0, 1.5])).tolist()
-        [1.7109375, 0.0, 0.0]
+        [1.7109375, 0.0, -0.0]
     """
 
     def __init__(self, exponent: int) -> None:
@@ -72,7 +72,8 @@ class BesselBasisLayer(nn.Module):
     def forward(self, dist: Float[Tensor, " e"]) -> Float[Tensor, "e r"]:
         """Evaluate the basis at distances in angstrom."""
         x = dist.unsqueeze(-1) / self.cutoff
-        return self.envelope(x) * (self.freq * x).sin()
+        basis: Tensor = self.envelope(x) * (self.freq * x).sin()
+        return basis
 
 
 class SphericalBasisLayer(nn.Module):
@@ -108,7 +109,8 @@ class SphericalBasisLayer(nn.Module):
         x = dist.unsqueeze(-1) / self.cutoff
         series = self.series.view(torch.float64).to(dist.dtype)
         # Beyond the cutoff the envelope is 0, but the polynomials would overflow.
-        return self.envelope(x) * (chebyshev_polynomials(2 * x.clamp(max=1) - 1, len(series)) @ series)
+        basis: Tensor = self.envelope(x) * (chebyshev_polynomials(2 * x.clamp(max=1) - 1, len(series)) @ series)
+        return basis
 
     def angular(self, cosine: Float[Tensor, "n k i"]) -> Float[Tensor, "n k l i"]:
         """Evaluate Y_l0 = sqrt((2 l + 1) / 4 pi) P_l(cosine), with the orders l on the third axis.
@@ -147,25 +149,25 @@ def radial_series(num_spherical: int, num_radial: int) -> NDArray[np.float64]:
         >>> radial_series(7, 6).shape
         (53, 42)
     """
-    zeros = bessel_zeros(num_spherical, num_radial).astype(np.float32)
-    # 1 / sqrt(j_(l + 1)(z_ln)^2 / 2), each operation rounded to fp32 in the order of the original code, from the
-    # cylindrical J of order l + 3/2.
-    exact = np.stack([spherical_bessel(z.astype(np.float64), l + 2)[:, -1] for l, z in enumerate(zeros)])
-    cylindrical = (exact * np.sqrt(2 * zeros.astype(np.float64) / np.pi)).astype(np.float32)
-    following = np.sqrt(np.float32(np.pi) / (2 * zeros)) * cylindrical
-    scale = 1 / np.sqrt(np.float32(0.5) * following**2)
+    rounded = bessel_zeros(num_spherical, num_radial).astype(np.float32)
+    zeros = rounded.astype(np.float64)
+    orders = range(num_spherical)
+    # 1 / sqrt(j_(l + 1)(z_ln)^2 / 2), each operation rounded to fp32 in the order of the original code, which starts
+    # from the cylindrical J of order l + 3/2.
+    following = np.stack([spherical_bessel(zeros[order], order + 2)[:, -1] for order in orders])
+    cylindrical = (following * np.sqrt(2 * zeros / np.pi)).astype(np.float32)
+    scale = 1 / np.sqrt(np.float32(0.5) * (np.sqrt(np.float32(np.pi) / (2 * rounded)) * cylindrical) ** 2)
 
     # The coefficients of a wave of wavenumber w on an interval of length 1 fall faster than exponentially beyond w/2.
     degree = math.ceil(zeros.max()) + 24
-    nodes = (chebyshev.chebpts1(degree + 1) + 1) / 2
-    values = [
-        float(scale[l, r]) * spherical_bessel(float(zeros[l, r]) * nodes, l + 1)[:, -1]
-        for l in range(num_spherical)  # noqa: E741
-        for r in range(num_radial)
-    ]
-    weights = chebyshev.chebvander(2 * nodes - 1, degree) * (2 / (degree + 1))
-    weights[:, 0] /= 2
-    return weights.T @ np.stack(values, axis=1)
+    nodes = chebyshev.chebpts1(degree + 1)
+    argument = np.multiply.outer((nodes + 1) / 2, zeros)  # (node, l, r)
+    bessel = np.stack([spherical_bessel(argument[:, order], order + 1)[..., -1] for order in orders], axis=1)
+    values = (scale.astype(np.float64) * bessel).reshape(degree + 1, -1)
+    # Discrete orthogonality of the polynomials at their nodes; T_0 counts half.
+    series: NDArray[np.float64] = chebyshev.chebvander(nodes, degree).T @ values * (2 / (degree + 1))
+    series[0] /= 2
+    return series
 
 
 def bessel_zeros(num_spherical: int, num_radial: int) -> NDArray[np.float64]:
@@ -177,7 +179,7 @@ def bessel_zeros(num_spherical: int, num_radial: int) -> NDArray[np.float64]:
         >>> bessel_zeros(2, 2).round(6).tolist()
         [[3.141593, 6.283185], [4.493409, 7.725252]]
     """
-    zeros = np.pi * np.arange(1, num_radial + num_spherical)
+    zeros = np.pi * np.arange(1, num_radial + num_spherical, dtype=np.float64)
     rows = [zeros[:num_radial]]
     for order in range(1, num_spherical):
         low, high = zeros[:-1], zeros[1:]
@@ -192,16 +194,19 @@ def bessel_zeros(num_spherical: int, num_radial: int) -> NDArray[np.float64]:
 
 
 def spherical_bessel(x: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Return j_0(x) to j_(count - 1)(x), shape (x, count), by quadrature of Poisson's integral.
+    """Return j_0(x) to j_(count - 1)(x), shape (*x, count), by quadrature of Poisson's integral.
 
     j_l(x) = (-i)^l / 2 times the integral of exp(i x t) P_l(t) over t from -1 to 1 (DLMF 10.54.2), accurate to 1e-15
     absolutely at every x, small ones included.
 
     Example:
-        >>> spherical_bessel(np.array([0.0, np.pi]), 2).round(6).tolist()
-        [[1.0, 0.0], [0.0, 0.31831]]
+        >>> spherical_bessel(np.array([1.0]), 2).round(6).tolist()
+        [[0.841471, 0.301169]]
     """
-    size = math.ceil(np.abs(x).max(initial=0)) + count + 32
-    nodes, weights = legendre.leggauss(size)
+    nodes, weights = _quadrature(math.ceil(np.abs(x).max(initial=0)) + count + 32)
     waves = np.exp(1j * np.multiply.outer(x, nodes)) @ (weights[:, None] * legendre.legvander(nodes, count - 1))
     return np.asarray(waves * (-1j) ** np.arange(count)).real / 2
+
+
+_quadrature = cache(legendre.leggauss)
+"""Nodes and weights of Gauss and Legendre; a bisection asks for the same ones again and again."""

@@ -1,7 +1,7 @@
 """Directed edges between atoms of one molecule within a cutoff, and the pairs of edges that meet at an atom.
 
-Shapes: `n` atoms, `e` directed edges, `k` slots for the edges that arrive at an atom, `i` slots for those that leave it,
-`s` narrow and `c` wide channels.
+Shapes: `n` atoms, `e` directed edges, `k` slots for the edges that arrive at an atom, `i` slots for those that leave
+it, `s` narrow and `c` wide channels.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ class Neighbors:
     arrival: Int[Tensor, " e"]
     departure: Int[Tensor, " e"]
 
-    def at_target(self, values: Float[Tensor, "e *c"]) -> Float[Tensor, "n k *c"]:
+    def at_target(self, values: Float[Tensor, e * c]) -> Float[Tensor, "n k *c"]:
         """Lay edge values into the arriving slots of their targets; empty slots hold 0."""
         laid = values.new_zeros((self.atoms * self.arriving, *values.shape[1:]))
         laid.index_copy_(0, self.arrival, values)
-        return laid.unflatten(0, (self.atoms, self.arriving))
+        return laid.view(self.atoms, self.arriving, *values.shape[1:])
 
-    def at_source(self, values: Float[Tensor, "e *c"]) -> Float[Tensor, "n i *c"]:
+    def at_source(self, values: Float[Tensor, e * c]) -> Float[Tensor, "n i *c"]:
         """Lay edge values into the leaving slots of their sources; empty slots hold 0."""
         laid = values.new_zeros((self.atoms * self.leaving, *values.shape[1:]))
         laid.index_copy_(0, self.departure, values)
-        return laid.unflatten(0, (self.atoms, self.leaving))
+        return laid.view(self.atoms, self.leaving, *values.shape[1:])
 
-    def from_source(self, slots: Float[Tensor, "n i *c"]) -> Float[Tensor, "e *c"]:
+    def from_source(self, slots: Float[Tensor, "n i *c"]) -> Float[Tensor, e * c]:
         """Take edge values back from the leaving slots of their sources."""
         return slots.flatten(0, 1).index_select(0, self.departure)
 
@@ -153,7 +153,7 @@ class _FilteredSum(torch.autograd.Function):
         ctx.save_for_backward(filters, x, weight)
         out = x.new_empty(len(x), filters.shape[2], x.shape[2])
         rows = _rows(x, weight)
-        for f, part, total in zip(filters.split(rows), x.split(rows), out.split(rows), strict=True):
+        for f, part, total in zip(*(torch.split(t, rows) for t in (filters, x, out)), strict=True):
             torch.bmm(f.transpose(1, 2), _spread(part, weight), out=total)
         return out
 
@@ -163,7 +163,7 @@ class _FilteredSum(torch.autograd.Function):
         filters, x, weight = ctx.saved_tensors
         d_filters, d_x, d_weight = torch.empty_like(filters), torch.empty_like(x), torch.zeros_like(weight)
         rows = _rows(x, weight)
-        every = (t.split(rows) for t in (filters, x, grad, d_filters, d_x))
+        every = (torch.split(t, rows) for t in (filters, x, grad, d_filters, d_x))
         for f, part, g, d_f, d_part in zip(*every, strict=True):
             torch.bmm(_spread(part, weight), g.transpose(1, 2), out=d_f)
             d_spread = torch.bmm(f, g).view(*part.shape[:2], *weight.shape)

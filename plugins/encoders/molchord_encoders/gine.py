@@ -9,7 +9,7 @@ from torch_geometric.nn import GINEConv, global_add_pool, global_max_pool
 
 from molchord.api import GraphBatch, GraphSpec
 from molchord_encoders import GineConfig
-from molchord_encoders.columns import ColumnEmbedding
+from molchord_encoders.columns import EMBEDDING_STD, ColumnEmbedding
 
 __all__ = ["Gine", "build"]
 
@@ -40,6 +40,7 @@ class Gine(nn.Module):
         super().__init__()
         self.width = config.width
         self.element = nn.Embedding(_ELEMENTS + 1, config.hidden)
+        nn.init.normal_(self.element.weight, std=EMBEDDING_STD)
         self.atom = ColumnEmbedding(spec.atom, config.hidden)
         self.rounds = nn.ModuleList(_Round(config, spec) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.hidden)
@@ -71,7 +72,7 @@ class _Round(nn.Module):
         super().__init__()
         hidden = config.hidden
         self.norm = nn.LayerNorm(hidden)
-        self.any_bond = nn.Parameter(torch.randn(hidden))
+        self.any_bond = nn.Parameter(torch.randn(hidden) * EMBEDDING_STD)
         self.bond = ColumnEmbedding(spec.bond, hidden)
         update = nn.Sequential(nn.Linear(hidden, 2 * hidden), nn.SiLU(), nn.Linear(2 * hidden, hidden))
         self.conv = GINEConv(update, train_eps=True)

@@ -1,0 +1,8 @@
+"""``python -m molchord`` is the command line."""
+
+import sys
+
+from molchord.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

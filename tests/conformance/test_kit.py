@@ -1,0 +1,176 @@
+"""The kit itself: reports, strict expected failures, and that it catches wrong plugins."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from molchord.api import LossOutput
+from molchord.host import installed
+from molchord.testing import check_encoder, check_loss, check_modality, check_record
+
+
+def record(kind, name):
+    return installed().find(kind, name).record
+
+
+def failures(report):
+    return {result.check for result in report.results if result.failure}
+
+
+def test_report_names_what_failed():
+    broken = dataclasses.replace(record("loss", "all_pairs"), summary="", api=99)
+    report = check_loss(broken)
+    assert not report.ok
+    assert failures(report) == {"summary_is_one_line", "api_is_current"}
+    assert "summary is empty" in str(report)
+
+
+def test_expected_failures_are_strict():
+    good = record("loss", "all_pairs")
+    report = check_record(good, expected_failures={"name_is_valid": "it is not"})
+    assert not report.ok
+    assert "passed, though expected to fail (it is not)" in str(report)
+    broken = dataclasses.replace(good, summary="")
+    assert check_record(broken, expected_failures={"summary_is_one_line": "no words"}).ok
+    with pytest.raises(ValueError, match="unknown checks"):
+        check_record(good, expected_failures={"no_such_check": "?"})
+
+
+def with_build(kind, name, change):
+    """A built-in record whose build is changed by a function of what it built."""
+    found = record(kind, name)
+    return dataclasses.replace(found, build=lambda *arguments: change(found.build(*arguments)))
+
+
+class Wrapped(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+        self.width = inner.width
+
+
+class LooksAtNeighbours(Wrapped):
+    def forward(self, batch):
+        out = self.inner(batch)
+        return out + out.mean(dim=0, keepdim=True) if len(out) else out
+
+
+class IgnoresRows(Wrapped):
+    def forward(self, batch):
+        return self.inner(batch)[:1]
+
+
+class DeadWeight(Wrapped):
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, batch):
+        return self.inner(batch)
+
+
+class WritesIntoTheBatch(Wrapped):
+    def forward(self, batch):
+        out = self.inner(batch)
+        batch.values.mul_(2.0)
+        return out
+
+
+@pytest.mark.parametrize(
+    ("mutant", "caught"),
+    [
+        (LooksAtNeighbours, "independent_of_neighbours"),
+        (IgnoresRows, "output_has_width"),
+        (DeadWeight, "gradient_reaches_every_parameter"),
+        (WritesIntoTheBatch, "batch_is_left_alone"),
+    ],
+)
+def test_wrong_encoders_are_caught(mutant, caught):
+    assert caught in failures(check_encoder(with_build("encoder", "mlp", mutant)))
+
+
+class Loss(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+
+class PushesSameMoleculesApart(Loss):
+    def forward(self, batch):
+        return self.inner(dataclasses.replace(batch, molecule=torch.arange(len(batch.molecule))))
+
+
+class IgnoresPresence(Loss):
+    def forward(self, batch):
+        there = {name: torch.ones_like(mask) for name, mask in batch.present.items()}
+        return self.inner(dataclasses.replace(batch, present=there))
+
+
+class Backwards(Loss):
+    def forward(self, batch):
+        output = self.inner(batch)
+        return LossOutput(total=-output.total, per_pair=output.per_pair)
+
+
+class ForgetsTheRows(Loss):
+    def forward(self, batch):
+        return self.inner(dataclasses.replace(batch, rows=None))
+
+
+@pytest.mark.parametrize(
+    ("mutant", "caught"),
+    [
+        (PushesSameMoleculesApart, "same_molecule_is_no_negative"),
+        (IgnoresPresence, "absent_modality_gets_no_gradient"),
+        (Backwards, "aligned_is_lower_than_shuffled"),
+        (ForgetsTheRows, "shares_add_up"),
+    ],
+)
+def test_wrong_losses_are_caught(mutant, caught):
+    assert caught in failures(check_loss(with_build("loss", "all_pairs", mutant)))
+
+
+class Modality:
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __getattr__(self, name):
+        if name.startswith("__") or name == "inner":
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+
+class DropsSamples(Modality):
+    def collate(self, samples):
+        return self.inner.collate(list(samples)[:-1])
+
+
+class DrawsGlobally(Modality):
+    def prepare(self, batch, generator):
+        out = self.inner.prepare(batch, generator)
+        return dataclasses.replace(out, values=out.values + torch.rand_like(out.values))
+
+
+class ReturnsNone(Modality):
+    def transform(self, measurement, rng):
+        try:
+            return self.inner.transform(measurement, rng)
+        except ValueError:
+            return None
+        except Exception:
+            return None
+
+
+@pytest.mark.parametrize(
+    ("mutant", "caught"),
+    [
+        (DropsSamples, "batch_matches_spec"),
+        (DrawsGlobally, "transform_is_deterministic_without_rng"),
+        (DrawsGlobally, "randomness_comes_from_the_generators"),
+        (ReturnsNone, "bad_sample_raises"),
+    ],
+)
+def test_wrong_modalities_are_caught(mutant, caught):
+    assert caught in failures(check_modality(with_build("modality", "ir", mutant)))

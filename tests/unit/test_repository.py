@@ -1,0 +1,100 @@
+"""Rules that the tree itself must keep."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from molchord import errors
+from molchord.host import installed
+
+ROOT = Path(__file__).parent.parent.parent
+CORE = sorted((ROOT / "core" / "molchord").rglob("*.py"))
+BUILTIN_MODALITIES = {p.record.name for p in installed().plugins if p.type == "modality" and p.dist == "molchord"}
+
+
+def docstrings(tree):
+    owners = [
+        n for n in ast.walk(tree) if isinstance(n, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+    bodies = [node.body[0] for node in owners if node.body]
+    return {id(b.value) for b in bodies if isinstance(b, ast.Expr) and isinstance(b.value, ast.Constant)}
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda p: p.name)
+def test_the_engine_names_no_modality(path):
+    """No string constant or identifier of the engine equals a built-in modality's name, docstrings apart."""
+    tree = ast.parse(path.read_text())
+    spared = docstrings(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in spared:
+            assert node.value not in BUILTIN_MODALITIES, f"{path.name}:{node.lineno}"
+        names = [getattr(node, field, None) for field in ("id", "attr", "arg", "name")]
+        assert not BUILTIN_MODALITIES & {n for n in names if isinstance(n, str)}, f"{path.name}:{node.lineno}"
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda p: p.name)
+def test_the_engine_imports_no_plugin(path):
+    assert not [name for name in imports(path) if name.startswith("molchord_")]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "plugins").rglob("*.py")), ids=lambda p: p.name)
+def test_a_plugin_imports_the_api_and_itself_only(path):
+    own = path.relative_to(ROOT / "plugins").parts[1]
+    for name in imports(path):
+        if name.split(".")[0].startswith("molchord"):
+            assert name == "molchord.api" or name.split(".")[0] == own, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("module", ["api", "hookspecs", "errors", "registry", "host", "graph", "cli", "settings"])
+def test_light_modules_import_nothing_heavy(module):
+    code = (
+        f"import sys, molchord.{module}; print([m for m in ('torch', 'numpy', 'rdkit', 'pyarrow') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_registry_lists_the_builtins_both_ways():
+    catalogue = tomllib.loads((ROOT / "registry.toml").read_text())
+    listed = {(entry["type"], entry["name"]) for entry in catalogue["builtin"]}
+    assert listed == {(p.type, p.record.name) for p in installed().plugins if p.dist == "molchord"}
+
+
+def test_nothing_is_pickled():
+    for path in (*CORE, *(ROOT / "plugins").rglob("*.py")):
+        if "testing" in path.parts:
+            continue  # the kit pickles a modality as a loader worker does
+        found = set(imports(path)) & {"pickle", "joblib", "dill", "shelve"}
+        assert not found, f"{path.name} imports {found}"
+        assert "torch.load(" not in path.read_text(), path.name
+        assert "torch.save(" not in path.read_text(), path.name
+
+
+def test_every_error_says_where_and_what_to_do():
+    for name, cls in vars(errors).items():
+        if isinstance(cls, type) and issubclass(cls, errors.MolchordError):
+            assert cls.__doc__, name
+    assert str(errors.OutputExistsError("runs/a")) == (
+        "output 'runs/a' already exists; choose another folder or pass `--force` to replace it"
+    )
+    assert str(errors.TrainingStopped("runs/a", 2, 41)) == (
+        "training stopped in epoch 3 after step 41; all is saved, go on with: molchord train --resume runs/a"
+    )
+
+
+def test_no_unfinished_places():
+    for path in (*CORE, *(ROOT / "plugins").rglob("*.py")):
+        assert not re.search(r"\b(TODO|FIXME|XXX|NotImplementedError)\b", path.read_text()), path.name
