@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -74,41 +70,6 @@ class RunManifest(BaseModel):
     best: dict[str, float] = {}
     tau: dict[str, float] = {}
     beta: dict[int, float] = {}
-
-
-class NewFolder(AbstractContextManager[Path]):
-    """A folder that appears at `path` only when it is complete.
-
-    Within the ``with`` block it is a hidden sibling; on success it takes its name (replacing an older folder where
-    `force` is set), on an error it is removed.
-
-    Args:
-        path: Where the folder is to appear.
-        force: Replace what is there.
-
-    Raises:
-        OutputExistsError: `path` exists and `force` is not set.
-    """
-
-    def __init__(self, path: Path, *, force: bool = False) -> None:
-        check_output(path, force=force)
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-
-    def __enter__(self) -> Path:
-        return self._work
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            shutil.rmtree(self._work, ignore_errors=True)
-            return
-        self._work.chmod(0o755)
-        if self._path.exists():
-            shutil.rmtree(self._path)
-        self._work.rename(self._path)
 
 
 def check_output(path: Path, *, force: bool) -> None:

@@ -32,7 +32,7 @@ def dry_run(trainer: Trainer) -> dict[str, Any]:
             "all": sum(p.numel() for p in trainer.model.parameters()),
             "trained": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         },
-        "loss": float(output.total),
+        "loss": float(output.total.detach()),
         "memory_mb": _peak_memory(trainer.device),
     }
 

@@ -164,7 +164,8 @@ def model_scorer(embedded: Embedded, queries: Queries, *, map: str, mode: str, d
     spectra, spectra_present = {}, {}
     if mode == "library":
         for name, part in embedded.spectra.items():
-            rows, has = pooled_by(part.vectors, torch.from_numpy(part.molecule), len(embedded))
+            owner = torch.from_numpy(part.molecule).to(part.vectors.device)
+            rows, has = pooled_by(part.vectors, owner, len(embedded))
             spectra[name], spectra_present[name] = rows, has
 
     def scorer(rows: slice, columns: slice | Tensor) -> Tensor:

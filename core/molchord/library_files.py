@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, final
+from typing import Any, Literal, final
 
 import numpy as np
 import pyarrow as pa
@@ -139,7 +139,7 @@ class Shard:
                 f"shard {str(self._arrays)!r} is damaged: {error}; make the library again with `molchord embed`"
             ) from error
 
-    def keys(self) -> NDArray[np.bytes_]:
+    def keys(self) -> NDArray[Any]:
         """Return the key14 of every row as bytes."""
         return np.ascontiguousarray(self._read("key14").numpy()).view("S14")[:, 0]
 
@@ -147,7 +147,7 @@ class Shard:
         """Return the exact masses in Da, ascending."""
         return self._read("mass").numpy()
 
-    def formulas(self, start: int, stop: int) -> NDArray[np.object_]:
+    def formulas(self, start: int, stop: int) -> NDArray[Any]:
         """Return the formulas of some rows."""
         with self._parquet() as file:
             first, last = start // _GROUP, (stop - 1) // _GROUP
@@ -216,10 +216,10 @@ class Writer:
 
     def __init__(self, folder: Path, target: Path, manifest: Manifest, shard_rows: int) -> None:
         self._folder, self._target, self._manifest, self._shard_rows = folder, target, manifest, shard_rows
-        self._seen: list[NDArray[np.bytes_]] = []
+        self._seen: list[NDArray[Any]] = []
 
     @classmethod
-    def new(cls, target: Path, manifest: Manifest, shard_rows: int, *, force: bool) -> Self:
+    def new(cls, target: Path, manifest: Manifest, shard_rows: int, *, force: bool) -> Writer:
         """Start a new library beside its place.
 
         Raises:
@@ -239,7 +239,7 @@ class Writer:
         return cls(folder, target, manifest, shard_rows)
 
     @classmethod
-    def more(cls, target: Path, manifest: Manifest, removed: NDArray[np.int64], shard_rows: int) -> Self:
+    def more(cls, target: Path, manifest: Manifest, removed: NDArray[np.int64], shard_rows: int) -> Writer:
         """Start adding shards to a library; keys of removed rows count as absent."""
         writer = cls(target, target, manifest, shard_rows)
         start = 0
@@ -249,7 +249,7 @@ class Writer:
             start += shard.rows
         return writer
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Writer:
         return self
 
     def __exit__(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ Scorer: TypeAlias = Callable[[slice, "slice | Tensor"], Tensor]
 """Scores of some queries (a slice) for some candidates (a slice, or int64 indices), shape (queries, candidates)."""
 
 
+@runtime_checkable
 class Pool(Protocol):
     """Which candidates stand against which query."""
 
@@ -138,14 +139,13 @@ def _tally_rows(
     # The true scores come from the diagonal of a block of their own, so that they round as the others do.
     target = scorer(rows, here.clamp(min=0)).diagonal()
     finite = target.isfinite() & (here >= 0).to(target.device)
-    target = target.where(finite, torch.nan)[:, None]
     counts = [_Running(len(here), target.device) for _ in pools]
     for start in range(0, candidates, candidates_at_once):
         columns = slice(start, min(start + candidates_at_once, candidates))
         values = scorer(rows, columns)
         own = (here[:, None] == torch.arange(columns.start, columns.stop)).to(values.device)
         for pool, running in zip(pools, counts, strict=True):
-            running.add(values, target, pool.mask(rows, columns).to(values.device), own, start)
+            running.add(values, target[:, None], pool.mask(rows, columns).to(values.device), own, start)
     return [(r.above, r.level, r.size, finite & r.inside, r.rival) for r in counts]
 
 

@@ -146,7 +146,7 @@ class Evaluation:
             size = f"{row.pool_size:g}" if row.pool != "isomers" else f"median {row.pool_size:g}"
             queries = f"{row.queries}" if row.queries == row.molecules else f"{row.queries} of {row.molecules}"
             start = [" + ".join(row.subset), row.system, row.mode or "-", row.map or "-", row.pool, size, queries]
-            cells = [_cell(row.figures[name], 100 if name.startswith("top") else 1) for name in METRICS]
+            cells = [_cell(row.figures[name], percent=name.startswith("top")) for name in METRICS]
             lines.append([*start, "yes" if row.with_mass else "no", *cells])
         widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
         padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
@@ -214,10 +214,10 @@ def code_version() -> dict[str, str | None]:
     return {"version": version("molchord"), "commit": commit}
 
 
-def _cell(interval: Interval, factor: float) -> str:
+def _cell(interval: Interval, *, percent: bool) -> str:
     if math.isnan(interval.value):
         return "-"
-    digits = 1 if factor == 100 else 3
+    factor, digits = (100.0, 1) if percent else (1.0, 3)
     value, low, high = (f"{factor * x:.{digits}f}" for x in (interval.value, interval.low, interval.high))
     return f"{value} [{low}, {high}]"
 

@@ -441,15 +441,13 @@ def _wide(vectors: Tensor) -> Tensor:
 
 
 def _outer(rows: Tensor | None, columns: Tensor | None) -> Tensor | None:
-    if rows is None or columns is None:
-        return columns if rows is None else rows[:, None]
-    return rows[:, None] & columns
+    if rows is None:
+        return None if columns is None else columns[None, :]
+    return rows[:, None] if columns is None else rows[:, None] & columns
 
 
 def _wide_mask(mask: Tensor | None, like: Tensor) -> Tensor:
-    if mask is None:
-        return torch.ones((1, 1), dtype=torch.bool, device=like.device)
-    return mask if mask.ndim == 2 else mask[None, :]
+    return torch.ones((1, 1), dtype=torch.bool, device=like.device) if mask is None else mask
 
 
 def _product(queries: Tensor, candidates: Tensor, present: Tensor | None) -> Tensor:

@@ -7,7 +7,7 @@ import hashlib
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ from molchord.checkpoint import (
     load_into,
     read_manifest,
     read_weights,
+    saved_graph,
+    training_data,
     write_manifest,
 )
 from molchord.data.loader import to_device
@@ -33,15 +35,13 @@ from molchord.data.store import DataSet
 from molchord.errors import DataError, QueryError, RunError, TrainingStopped, did_you_mean
 from molchord.evaluate import evaluate
 from molchord.graph import ModelGraph
-from molchord.inference import baselines_of, embed_dataset, library_entries, molecules_of, spectral_entries
+from molchord.inference import baselines_of, embed_dataset, library_entries, spectral_entries
 from molchord.library import Hit, Library
 from molchord.model import Model, build_modalities
+from molchord.reading import Given, measurements_of, molecules_of, write_rows
 from molchord.results import Evaluation, code_version
 from molchord.retrieval import MAPS, MODES, pooled
 from molchord.train import Trainer, choose_device, temperatures
-
-Given: TypeAlias = "str | Path | Measurement | Sequence[str | Path | Measurement]"
-"""What can be embedded: a file, a measurement, several of them; SMILES for a modality made from the molecule."""
 
 CHUNK = 256
 """Measurements that are embedded at a time."""

@@ -220,6 +220,8 @@ class Trainer:
         for name in self.graph.modalities:
             generators[name] = torch.Generator(self.device)
             generators[name].manual_seed(random_state(*seed, name))
+        # Layers such as dropout draw from torch's global generator: seeded each step, so that a resume needs no state.
+        torch.manual_seed(random_state(*seed, "layers"))
         with self._autocast():
             embeddings = self.model(batch, generators)
         if self.config.modality_dropout > 0:
@@ -269,7 +271,7 @@ class Trainer:
             disable=not self.show,
             unit="batch",
         )
-        with _deterministic(self.config.deterministic), self._interruptible(), bar:
+        with torch.random.fork_rng(), _deterministic(self.config.deterministic), self._interruptible(), bar:
             while self.state.epoch < self.config.epochs and not self.state.done:
                 bar.set_description(f"epoch {self.state.epoch + 1}/{self.config.epochs}")
                 record = self._epoch(batches, bar)
@@ -429,15 +431,12 @@ class Trainer:
         write_weights(folder / "model.safetensors", self.best_model.state_dict())
 
     def save(self, folder: Path) -> None:
-        """Write all that an exact resume needs, as one file."""
+        """Write all that an exact resume needs, as one file; all randomness follows from seed, epoch and batch."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         if self.ema is not None:
             tensors |= {f"ema.{k}": v for k, v in self.ema.state_dict().items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
-        tensors["rng.cpu"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
         (folder / "checkpoints").mkdir(exist_ok=True)
         write_weights(folder / "checkpoints" / "last.safetensors", tensors, {"progress": json.dumps(vars(self.state))})
 
@@ -460,9 +459,6 @@ class Trainer:
             index, _, slot = name.partition(".")
             slots.setdefault(int(index), {})[slot] = value
         self.optimizer.load_state_dict({"state": slots, "param_groups": self.optimizer.state_dict()["param_groups"]})
-        torch.set_rng_state(tensors["rng.cpu"])
-        if "rng.cuda" in tensors and self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
         self.state = Progress(**json.loads(metadata["progress"]))
 
     def start_from(self, weights: Mapping[str, Tensor] | None) -> None:

@@ -195,6 +195,13 @@ def test_removed_candidates_are_gone_and_can_come_back(library):
     assert library.search(query_of("ir"), k=1, tau=TAU)[0].key14 == best[0].key14
 
 
+def test_removed_candidates_of_every_shard_can_come_back(library):
+    keys = [molecule_of(i).key14 for i in range(60)]
+    assert library.remove(keys[::2]) == 30
+    assert library.append(map(entry_of, range(60))) == 30
+    assert sorted(m.key14 for m in library.molecules(int(r) for part in library.filter() for r in part)) == sorted(keys)
+
+
 def test_append_adds_sorted_shards_that_are_searched(library):
     assert library.append(map(entry_of, range(50, 90)), shard_rows=16) == 30
     hits = library.search(query_of("ir"), k=10, tau=TAU)

@@ -3,6 +3,7 @@
 import gc
 import json
 import pickle
+import random
 import subprocess
 import sys
 import tracemalloc
@@ -395,6 +396,29 @@ def test_a_file_overwritten_with_garbage_of_its_size(made, name):
     path.write_bytes(b"\x93" * path.stat().st_size)
     with pytest.raises(DataError, match="damaged"):
         DataSet(made[0].path).table("nmr").read(0)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_flipped_bytes_give_another_value_or_one_sentence(made, seed):
+    """Arrow itself crashes the process on wrong offsets, and numpy parses headers as Python."""
+    generator = random.Random(seed)
+    path = made[0].path
+    file = generator.choice(sorted(p for p in path.rglob("*") if p.stat().st_size and p.is_file()))
+    content = bytearray(file.read_bytes())
+    for _ in range(generator.choice([1, 4, 50])):
+        content[generator.randrange(min(len(content), generator.choice([200, 10**9])))] = generator.randrange(256)
+    file.write_bytes(content)
+    message = ""
+    try:
+        data = DataSet(path)
+        data_info(data)
+        list(data.molecules())
+        for table in map(data.table, data.stored):
+            for index in range(len(table)):
+                table.read(index)
+    except DataError as error:
+        message = str(error)
+    assert "\n" not in message
 
 
 def test_verify_names_the_file_that_differs(made):

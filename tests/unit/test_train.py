@@ -128,7 +128,7 @@ def test_moving_average_follows_the_formula():
         average.update_parameters(model)
         keep = min(0.9, (1 + count) / (10 + count))
         expected = value if expected is None else keep * expected + (1 - keep) * value
-    assert float(average.module.weight) == pytest.approx(expected)
+    assert float(average.module.weight.detach()) == pytest.approx(expected)
 
 
 def test_unknown_device_is_one_sentence():

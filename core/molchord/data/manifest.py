@@ -250,6 +250,11 @@ def file_entries(folder: Path) -> dict[str, FileEntry]:
     return {p.relative_to(folder).as_posix(): FileEntry(bytes=p.stat().st_size, sha256=sha256_file(p)) for p in found}
 
 
+def one_line(error: Exception) -> str:
+    """Return a library's message without its line breaks."""
+    return " ".join(str(error).split())
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old content or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from molchord.api import Measurement, Real, SampleError, Stores
-from molchord.data.manifest import ArrayEntry, Storage
+from molchord.data.manifest import ArrayEntry, Storage, one_line
 from molchord.errors import DataError, did_you_mean
 
 ORIGINS = ("measured", "computed")
@@ -160,7 +160,9 @@ class Shard:
             axes = sorted({a.axis for a in arrays.values() if a.axis is not None})
             self._offsets = {axis: self._slice(f"offsets.{axis}") for axis in axes}
         except (OSError, SafetensorError) as error:
-            raise DataError(f"shard {str(self._path)!r} is damaged: {error}; import the data again") from error
+            raise DataError(
+                f"shard {str(self._path)!r} is damaged: {one_line(error)}; import the data again"
+            ) from error
 
     def read(self, index: int) -> dict[str, NDArray[Any]]:
         """Read the arrays of one measurement in their declared types.
@@ -171,7 +173,9 @@ class Shard:
         try:
             return self._read(index)
         except SafetensorError as error:
-            raise DataError(f"shard {str(self._path)!r} is damaged: {error}; import the data again") from error
+            raise DataError(
+                f"shard {str(self._path)!r} is damaged: {one_line(error)}; import the data again"
+            ) from error
 
     def _read(self, index: int) -> dict[str, NDArray[Any]]:
         bounds = {axis: tuple(offsets[index : index + 2].tolist()) for axis, offsets in self._offsets.items()}

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from molchord.api import Measurement, Molecule, Stores
-from molchord.data.manifest import MANIFEST, Manifest, read_manifest, sha256_file
+from molchord.data.manifest import MANIFEST, Manifest, one_line, read_manifest, sha256_file
 from molchord.data.splits import NO_SPLIT, SPLITS
 from molchord.data.table import MeasurementTable
 from molchord.errors import DataError, did_you_mean
@@ -249,7 +249,9 @@ def _sound(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, KeyError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise DataError(f"data set {str(path)!r}: {MOLECULES!r} is damaged: {error}; import it again") from error
+        raise DataError(
+            f"data set {str(path)!r}: {MOLECULES!r} is damaged: {one_line(error)}; import it again"
+        ) from error
 
 
 def _remove(folder: Path, owner: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache, partial
 from itertools import accumulate
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, final
 
 import numpy as np
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from molchord.api import Measurement, Migrates, Real, Stores
-from molchord.data.manifest import TableEntry, differences
+from molchord.data.manifest import TableEntry, differences, one_line
 from molchord.data.shards import Shard
 from molchord.errors import DataError, did_you_mean
 
@@ -59,7 +60,9 @@ class MeasurementTable:
             # Mapped, not copied: only headers are held.
             self._batch = lru_cache(maxsize=256)(partial(_batch, self._reader, path))
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise DataError(f"measurement table {str(path)!r} is damaged: {error}; import it again") from error
+            raise DataError(
+                f"measurement table {str(path)!r} is damaged: {one_line(error)}; import it again"
+            ) from error
         self._shard = lru_cache(maxsize=256)(partial(Shard, path, entry.arrays))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -160,7 +163,10 @@ class MeasurementTable:
 
 
 def _mapped(path: Path, length: int | None) -> NDArray[np.int64]:
-    array: NDArray[np.int64] = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        array: NDArray[np.int64] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (SyntaxError, TokenError, EOFError) as error:  # numpy parses the header as Python
+        raise ValueError(f"{path.name!r} has no good header: {error}") from error
     if array.dtype != np.int64 or array.ndim != 1 or length not in (None, len(array)):
         raise ValueError(f"{path.name!r} holds {array.shape} {array.dtype}")
     return array
@@ -171,7 +177,7 @@ def _batch(reader: pa.RecordBatchFileReader, path: Path, number: int) -> pa.Reco
         batch = reader.get_batch(number)
         batch.validate(full=True)  # Arrow trusts offsets in a file, which crashes where they are wrong
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"measurement table {str(path)!r} is damaged: {error}; import it again") from error
+        raise DataError(f"measurement table {str(path)!r} is damaged: {one_line(error)}; import it again") from error
     return batch
 
 

@@ -266,8 +266,8 @@ class InteractionPPBlock(nn.Module):
     """Update of the messages from those that arrive at their source (DimeNet++, section 4, fig. 2).
 
     m'_ji = f(act(W_ji m_ji) + act(W_up sum_k (W_sbf2 W_sbf1 sbf_kji) * x_kj)), where
-    x_kj = act(W_down (act(W_kj m_kj) * W_rbf2 W_rbf1 rbf_kj)), sbf_kji = radial(d_kj) x angular(angle), and f is a stack
-    of residual layers with one skip connection around the first of them.
+    x_kj = act(W_down (act(W_kj m_kj) * W_rbf2 W_rbf1 rbf_kj)), sbf_kji = radial(d_kj) x angular(angle), and f is a
+    stack of residual layers with one skip connection around the first of them.
     """
 
     def __init__(

@@ -101,7 +101,7 @@ class SphericalBasisLayer(nn.Module):
         self.envelope = Envelope(envelope_exponent)
         # As the bits of fp64, so that a cast of the whole model to fp32 and back rounds nothing; not in the state
         # dict, which is torch-geometric's.
-        bits = torch.from_numpy(radial_series(num_spherical, num_radial)).view(torch.int64)
+        bits = torch.tensor(radial_series(num_spherical, num_radial)).view(torch.int64)
         self.register_buffer("series", bits, persistent=False)
 
     def radial(self, dist: Float[Tensor, " e"]) -> Float[Tensor, "e lr"]:
@@ -115,13 +115,12 @@ class SphericalBasisLayer(nn.Module):
     def angular(self, cosine: Float[Tensor, "n k i"]) -> Float[Tensor, "n k l i"]:
         """Evaluate Y_l0 = sqrt((2 l + 1) / 4 pi) P_l(cosine), with the orders l on the third axis.
 
-        Polynomials of the cosine need no arc tangent, whose derivative is infinite where three atoms lie on a line.
+        Polynomials of the cosine have a derivative where three atoms lie on a line; the angle itself has none.
         """
         orders = [torch.ones_like(cosine), cosine]
-        for l in range(2, self.num_spherical):  # noqa: E741
-            orders.append(((2 * l - 1) * cosine * orders[-1] - (l - 1) * orders[-2]) / l)
-        scale = [math.sqrt((2 * l + 1) / (4 * math.pi)) for l in range(self.num_spherical)]  # noqa: E741
-        return torch.stack([s * p for s, p in zip(scale, orders, strict=False)], dim=2)
+        for n in range(2, self.num_spherical):
+            orders.append(((2 * n - 1) * cosine * orders[-1] - (n - 1) * orders[-2]) / n)
+        return torch.stack([math.sqrt((2 * n + 1) / (4 * math.pi)) * p for n, p in enumerate(orders)], dim=2)
 
 
 def chebyshev_polynomials(t: Float[Tensor, "e 1"], count: int) -> Float[Tensor, "e count"]:

@@ -124,7 +124,7 @@ class GraphCenteredConfig(Config):
         ([('structure', 'ir'), ('structure', 'raman')], 0.5514)
     """
 
-    centre: ModalityName | None = Field(default=None, description="Modality paired with all others; the candidate.")
+    centre: ModalityName | None = Field(default=None, description="Modality paired with all others; none: the candidate.")
     form: Form = "infonce"
     temperature: Temperature = Field(
         default=Learnable(), description="One number, or learnable for each pair; `vibraclip` was published with 141."

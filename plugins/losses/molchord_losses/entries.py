@@ -21,8 +21,11 @@ __all__ = ["Entries", "Pair", "full_precision", "log_partition", "mean_over_pair
 Pair: TypeAlias = tuple[str, str]
 """Names of two modalities, in the order of the graph."""
 
-TILE_ELEMENTS = 2**24
-"""Largest number of similarities held at a time: 64 MiB of float32 a matrix."""
+TILE_ELEMENTS = 10 * 2**20
+"""Largest number of similarities in a matrix: 40 MiB of float32, of which some ten are held at a time.
+
+Below 32 MiB glibc may keep freed blocks on its heap, which then grows to gigabytes (seen with 16 MiB).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
