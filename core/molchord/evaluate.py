@@ -111,6 +111,17 @@ def evaluate(
 
     Raises:
         DataError: Unknown pool, mode, map or split, no candidate, or no query at all.
+
+    Example:
+        >>> import torch
+        >>> embedded = Embedded(
+        ...     key14=["A", "B"], smiles=["C", "CC"], formula=["CH4", "C2H6"], exact_mass=np.array([16.031, 30.047]),
+        ...     split=np.array([2, 2]), trained=np.zeros(2, bool), candidates=torch.eye(2), present=np.ones(2, bool),
+        ...     spectra={"ir": Spectra(molecule=np.array([0, 1]), vectors=torch.eye(2))},
+        ... )
+        >>> found = evaluate(embedded, pools=["test"], modes=["blind"], maps=["gm-exp"], audit=False)
+        >>> found.find("ir", system="model").figures["top1"]
+        Interval(value=1.0, low=1.0, high=1.0)
     """
     _check(embedded, modes, maps)
     run = _Run(

@@ -139,14 +139,18 @@ class Evaluation:
         return found[0]
 
     def table(self, *, markdown: bool = False) -> str:
-        """Return the rows as an aligned text table, or as Markdown; percent except for MRR and Tanimoto."""
-        header = ["query", "system", "mode", "map", "pool", "size", "queries", "with mass"]
+        """Return the rows as an aligned text table, or as Markdown; percent except for MRR and Tanimoto.
+
+        "37 of 19" are 37 queries of 19 molecules; "outside" are the misses whose true molecule is not in the pool.
+        """
+        header = ["query", "system", "mode", "map", "pool", "size", "queries", "left out", "outside", "with mass"]
         lines = [[*header, *(_TITLES[name] for name in METRICS)]]
         for row in self.rows:
             size = f"{row.pool_size:g}" if row.pool != "isomers" else f"median {row.pool_size:g}"
             queries = f"{row.queries}" if row.queries == row.molecules else f"{row.queries} of {row.molecules}"
             start = [" + ".join(row.subset), row.system, row.mode or "-", row.map or "-", row.pool, size, queries]
             cells = [_cell(row.figures[name], percent=name.startswith("top")) for name in METRICS]
+            start += [str(row.left_out), str(row.unreachable)]
             lines.append([*start, "yes" if row.with_mass else "no", *cells])
         widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
         padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]

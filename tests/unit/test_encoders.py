@@ -492,13 +492,15 @@ def test_gine_agrees_with_its_equation_atom_by_atom() -> None:
         x = encoder.element(one.elements) + encoder.atom(one.atom, like=one.elements).sum(dim=-2)
         for step in encoder.rounds:
             bonds = step.any_bond + step.bond(one.bond, like=one.bonds[0]).sum(dim=-2)
-            normed = step.norm(x)
+            norm, linear = step.state
+            y = (x - x.mean(1, keepdim=True)) / (x.var(1, correction=0, keepdim=True) + norm.eps).sqrt()
+            y = y @ linear.weight.T + linear.bias
             new = []
             for i in range(len(x)):
-                messages = (1 + step.conv.eps) * normed[i]
+                messages = (1 + step.conv.eps) * y[i]
                 for k, (source, target) in enumerate(one.bonds.T.tolist()):
                     if target == i:
-                        messages = messages + (normed[source] + bonds[k]).clamp(min=0)
+                        messages = messages + (y[source] + bonds[k]).clamp(min=0)
                 new.append(x[i] + step.conv.nn(messages))
             x = torch.stack(new)
         x = encoder.norm(x)

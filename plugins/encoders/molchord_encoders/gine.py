@@ -20,10 +20,10 @@ _TYPICAL_ATOMS = 18.0  # brings sums over atoms near 1; a constant, so that they
 class Gine(nn.Module):
     """Residual rounds of GINE message passing, then the sum and the maximum over a molecule's atoms.
 
-    One round, with layer normalisation LN first: x_i + MLP((1 + eps) LN(x_i) + sum_j ReLU(LN(x_j) + e_ij)), with e_ij
-    the embedded bond (Hu et al., Strategies for pre-training graph neural networks, ICLR 2020). The sum keeps counts
-    (how many carbons), the maximum what is there at all. Nothing depends on the other molecules of a batch. Positions
-    are not looked at.
+    One round: x_i + MLP((1 + eps) y_i + sum_j ReLU(y_j + e_ij)), with y a linear map of the layer-normalised x and e_ij
+    the embedded bond (Hu et al., Strategies for pre-training graph neural networks, ICLR 2020; the linear map is added
+    here, so that each round chooses what a bond's threshold acts on). The sum keeps counts (how many carbons), the
+    maximum what is there at all. Nothing depends on the other molecules of a batch. Positions are not looked at.
 
     Args:
         config: Sizes.
@@ -71,7 +71,7 @@ class _Round(nn.Module):
     def __init__(self, config: GineConfig, spec: GraphSpec) -> None:
         super().__init__()
         hidden = config.hidden
-        self.norm = nn.LayerNorm(hidden)
+        self.state = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, hidden))
         self.any_bond = nn.Parameter(torch.randn(hidden) * EMBEDDING_STD)
         self.bond = ColumnEmbedding(spec.bond, hidden)
         update = nn.Sequential(nn.Linear(hidden, 2 * hidden), nn.SiLU(), nn.Linear(2 * hidden, hidden))
@@ -80,5 +80,5 @@ class _Round(nn.Module):
 
     def forward(self, atoms: Float[Tensor, "n d"], batch: GraphBatch) -> Float[Tensor, "n d"]:
         bonds = self.any_bond + self.bond(batch.bond, like=batch.bonds[0]).sum(dim=-2)
-        update: Tensor = self.dropout(self.conv(self.norm(atoms), batch.bonds, bonds))
+        update: Tensor = self.dropout(self.conv(self.state(atoms), batch.bonds, bonds))
         return update

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from molchord.api import Config, LossRecord, ModalityName, hookimpl
 
@@ -124,7 +124,9 @@ class GraphCenteredConfig(Config):
         ([('structure', 'ir'), ('structure', 'raman')], 0.5514)
     """
 
-    centre: ModalityName | None = Field(default=None, description="Modality paired with all others; none: the candidate.")
+    centre: ModalityName | None = Field(
+        default=None, description="Modality paired with all others; none: the candidate."
+    )
     form: Form = "infonce"
     temperature: Temperature = Field(
         default=Learnable(), description="One number, or learnable for each pair; `vibraclip` was published with 141."
@@ -325,7 +327,8 @@ class TanimotoInfonceConfig(Config):
 
     @field_validator("temperature", "target_temperature")
     @classmethod
-    def _fits_form(cls, value: Learnable | float | None, info: ValidationInfo) -> Learnable | float | None:
+    def _fits_form(cls, value: Learnable | float | None, info: Any) -> Learnable | float | None:
+        # `info` is a ValidationInfo, a protocol that no run-time type check can test.
         form = info.data.get("form")
         if form == "printed" and value is not None:
             raise ValueError(f"form 'printed' has no `{info.field_name}`, got {value!r}; leave it out")

@@ -1,0 +1,237 @@
+"""The command line from files to ranked structures, and its sentences for bad input."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from molchord.cli import main
+from molchord.testing import molecules
+
+GRAPH = """
+schema: 1
+embedding_dim: 16
+anchors: []
+modalities:
+  structure: {use: structure, encoder: {use: gine, width: 16, hidden: 16, layers: 2}}
+  ir: {use: ir, grid: {points: 200}, encoder: {use: mlp, width: 16, hidden: [32]}}
+  raman: {use: raman, grid: {points: 200}, encoder: {use: mlp, width: 16, hidden: [32]}}
+loss: {use: graph_centered}
+train: {batch_size: 8, epochs: 6, optimizer: {lr: 3.0e-3}, workers: 0}
+"""
+SMILES = (
+    "CCO CC(C)=O c1ccccc1 CC#N OC(=O)c1ccccc1 CCN(CC)CC C1CCCCC1 NCC(=O)O c1ccncc1 CSC FC(F)F C=CC=C OCC(O)CO "
+    "Clc1ccccc1 CCCC CCCCC CCCCCC COC CCOCC CC(=O)O CCC(=O)O CNC CCN C1CC1 C1CCC1 C1CCCC1 c1ccoc1 c1ccsc1 CC=O CCC=O"
+).split()
+
+
+def run(capsys, *arguments, status=0):
+    code = main([str(a) for a in arguments])
+    said = capsys.readouterr()
+    assert code == status, said.out + said.err
+    return said.out if status == 0 else said.err
+
+
+def sticks(smiles, seed=0):
+    """Computed-looking IR and Raman sticks in the npz layout, made from the SMILES alone."""
+    from zlib import crc32
+
+    rows = [np.random.default_rng([crc32(s.encode()), seed]) for s in smiles]
+    freq = np.stack([rng.uniform(600, 3500, 10) for rng in rows]).astype(np.float32)
+    ir, raman = (np.stack([rng.random(10) for rng in rows]).astype(np.float32) for _ in range(2))
+    offsets = np.arange(0, 10 * len(smiles) + 1, 10)
+    return {"smiles": np.array(smiles), "modes": offsets, "freq": freq.ravel(), "ir": ir.ravel(), "raman": raman.ravel()}
+
+
+def curve(smiles, name):
+    data = sticks([smiles])
+    grid = np.arange(500, 4000, 4.0)
+    lines = (25 / ((grid[:, None] - data["freq"]) ** 2 + 25)) @ data[name]
+    heading = {"ir": "wavenumber,absorbance", "raman": "shift,raman"}[name]
+    return "\n".join([heading, *(f"{x},{y:.5f}" for x, y in zip(grid, lines, strict=True))]) + "\n"
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A data set, a trained run and a library, all made by the command line."""
+    folder = tmp_path_factory.mktemp("work")
+    np.savez(folder / "computed.npz", **sticks(SMILES))
+    (folder / "graph.yaml").write_text(GRAPH)
+    (folder / "smiles.csv").write_text("name,smiles\n" + "".join(f"x,{s}\n" for s in SMILES) + "bad,C1CC\n")
+    (folder / "ir.csv").write_text(curve("CCO", "ir"))
+    (folder / "raman.csv").write_text(curve("CCO", "raman"))
+    for command in (
+        ["data", "import", folder / "computed.npz", "--out", folder / "data"],
+        ["train", folder / "graph.yaml", "--data", folder / "data", "--out", folder / "run"],
+        ["embed", folder / "run", folder / "smiles.csv", "--out", folder / "library"],
+    ):
+        assert main([str(part) for part in command]) == 0
+    return folder
+
+
+def test_import_reports_counts(work, capsys):
+    info = json.loads(run(capsys, "data", "info", work / "data", "--verify", "--json"))
+    assert info["molecules"] == len(SMILES)
+    assert info["pairs"] == {"ir + raman": len(SMILES)}
+    assert "all checksums agree" in run(capsys, "data", "info", work / "data", "--verify")
+
+
+def test_resplit_by_scaffold(work, tmp_path, capsys):
+    shutil.copytree(work / "data", tmp_path / "data")
+    assert "split by scaffold" in run(capsys, "data", "split", tmp_path / "data", "--by", "scaffold")
+
+
+def test_training_memorises_what_it_saw(work, capsys):
+    hits = json.loads(
+        run(capsys, "search", work / "run", work / "library", "--ir", work / "ir.csv", "--raman", work / "raman.csv", "--json")
+    )
+    assert len(hits) == 25
+    assert [hit["rank"] for hit in hits] == list(range(1, 26))
+    assert all(hit["cosines"].keys() == {"ir", "raman"} for hit in hits)
+    assert all(a["score"] >= b["score"] for a, b in zip(hits, hits[1:], strict=False))
+    assert all(0 < hit["score"] <= 1 for hit in hits)
+
+
+def test_any_subset_of_spectra_is_a_query(work, capsys):
+    for name in ("ir", "raman"):
+        text = run(capsys, "search", work / "run", work / "library", f"--{name}", work / f"{name}.csv", "--k", "3")
+        assert text.splitlines()[0].split()[:2] == ["rank", "score"]
+        assert f"cos {name}" in text
+        assert len(text.splitlines()) == 4
+
+
+def test_several_files_of_one_modality_are_one_factor(work, capsys):
+    twice = run(capsys, "search", work / "run", work / "library", "--ir", work / "ir.csv", work / "ir.csv", "--json")
+    once = run(capsys, "search", work / "run", work / "library", "--ir", work / "ir.csv", "--json")
+    assert [h["smiles"] for h in json.loads(twice)] == [h["smiles"] for h in json.loads(once)]
+
+
+def test_mass_and_formula_filter(work, capsys):
+    base = ["search", work / "run", work / "library", "--ir", work / "ir.csv", "--json"]
+    by_mass = json.loads(run(capsys, *base, "--mass", "46.0419", "--ppm", "20"))
+    assert {h["formula"] for h in by_mass} == {"C2H6O"}
+    by_formula = json.loads(run(capsys, *base, "--formula", "C2H6O"))
+    assert [h["smiles"] for h in by_formula] == [h["smiles"] for h in by_mass]
+
+
+def test_refused_smiles_are_listed(work):
+    assert "C1CC" in (work / "library" / "failures.csv").read_text()
+
+
+def test_evaluate_writes_figures_and_report(work, tmp_path, capsys):
+    text = run(capsys, "evaluate", work / "run", "--out", tmp_path, "--split", "train", "--pool", "all", "--mode", "blind")
+    assert "ir + raman" in text
+    figures = json.loads((tmp_path / "evaluation.json").read_text())
+    found = {tuple(row["subset"]) for row in figures["rows"] if row["system"] == "model"}
+    assert found == {("ir",), ("raman",), ("ir", "raman")}
+    assert {row["system"] for row in figures["rows"]} >= {"model", "random (expected)", "mass alone"}
+    page = (tmp_path / "report.html").read_text()
+    assert "<svg" in page
+    assert "the true one" in page
+    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://www.rdkit.org", "").replace("http://purl.org", "").replace("http://creativecommons.org", "")
+    assert "already exists" in run(capsys, "evaluate", work / "run", "--out", tmp_path, status=2)
+
+
+def test_library_mode_needs_and_uses_spectra(work, tmp_path, capsys):
+    library = tmp_path / "library"
+    run(capsys, "embed", work / "run", work / "data", "--out", library, "--spectra")
+    query = ["--raman", work / "raman.csv", "--mode", "library", "--json"]
+    hits = json.loads(run(capsys, "search", work / "run", library, *query))
+    assert len(hits) == 25
+    assert "spectra" in run(capsys, "search", work / "run", work / "library", *query, status=2)
+
+
+def test_realign_frees_the_last_layers(work, tmp_path, capsys):
+    said = run(capsys, "realign", work / "run", "--data", work / "data", "--out", tmp_path / "r2", "--epochs", "1")
+    assert "trained" in said
+    assert "modalities.ir.head.out" in (tmp_path / "r2" / "graph.yaml").read_text()
+
+
+def test_dry_run_writes_nothing(work, tmp_path, capsys):
+    text = run(capsys, "train", work / "graph.yaml", "--data", work / "data", "--dry-run")
+    assert "ir+raman" in text
+    assert "peak memory" in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_candidates_only_model_is_a_baseline(work, tmp_path, capsys):
+    graph = tmp_path / "graph.yaml"
+    graph.write_text(GRAPH.replace("workers: 0", "workers: 0, candidates_only: true"))
+    run(capsys, "train", graph, "--data", work / "data", "--out", tmp_path / "prior")
+    text = run(
+        capsys, "evaluate", work / "run", "--out", tmp_path / "e", "--split", "train", "--pool", "all", "--mode", "blind",
+        "--candidates-only", tmp_path / "prior",
+    )  # fmt: skip
+    assert "candidates only" in text
+    refused = run(capsys, "evaluate", work / "run", "--out", tmp_path / "f", "--candidates-only", work / "run", status=2)
+    assert "train.candidates_only: true" in refused
+
+
+BAD = {
+    "no run": (["search", "{w}/nothing", "{w}/library", "--ir", "{w}/ir.csv"], "has no manifest.json"),
+    "no library": (["search", "{w}/run", "{w}/nothing", "--ir", "{w}/ir.csv"], "{w}/nothing"),
+    "no spectrum": (["search", "{w}/run", "{w}/library"], "no spectrum was given; give one or more of 'ir', 'raman'"),
+    "no such file": (["search", "{w}/run", "{w}/library", "--ir", "{w}/none.csv"], "does not exist"),
+    "no spectrum in it": (["search", "{w}/run", "{w}/library", "--ir", "{w}/graph.yaml"], "cannot be read as 'ir'"),
+    "empty pool": (
+        ["search", "{w}/run", "{w}/library", "--ir", "{w}/ir.csv", "--mass", "900", "--ppm", "5"],
+        "passes the filters",
+    ),
+    "no graph": (["graph", "check", "{w}/none.yaml"], "none.yaml"),
+    "no data": (["train", "{w}/graph.yaml", "--data", "{w}/none", "--out", "{w}/never"], "none"),
+    "existing run": (["train", "{w}/graph.yaml", "--data", "{w}/data", "--out", "{w}/run"], "already exists"),
+    "existing data": (["data", "import", "{w}/computed.npz", "--out", "{w}/data"], "already exists"),
+    "nothing imported": (["data", "import", "{w}/graph.yaml", "--out", "{w}/never"], "graph.yaml"),
+    "unknown pool": (["evaluate", "{w}/run", "--pool", "tset", "--out", "{w}/never"], "unknown pool 'tset'"),
+    "resume and more": (["train", "{w}/graph.yaml", "--resume", "{w}/run"], "leave the other options out"),
+    "nothing to train": (["train"], "needs GRAPH"),
+    "no such device": (["search", "{w}/run", "{w}/library", "--ir", "{w}/ir.csv", "--device", "cuda:77"], "cuda:77"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence(work, case, capsys):
+    arguments, expected = BAD[case]
+    said = run(capsys, *(a.format(w=work) for a in arguments), status=2)
+    assert expected.format(w=work) in said
+    assert "Traceback" not in said
+    assert not (work / "never").exists()
+
+
+def test_a_modality_that_the_run_lacks_is_named(work, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["search", str(work / "run"), str(work / "library"), "--nmr", "a.csv"])
+    assert stopped.value.code == 2
+    assert "--nmr" in capsys.readouterr().err
+
+
+def test_a_damaged_run_is_a_sentence(work, tmp_path, capsys):
+    shutil.copytree(work / "run", tmp_path / "run")
+    (tmp_path / "run" / "model.safetensors").write_bytes(b"not safetensors")
+    query = ["search", tmp_path / "run", work / "library", "--ir", work / "ir.csv"]
+    assert "cannot be read" in run(capsys, *query, status=2)
+    (tmp_path / "run" / "manifest.json").write_text("{}")
+    assert "has format None" in run(capsys, *query, status=2)
+
+
+def test_a_library_of_another_run_is_refused(work, tmp_path, capsys):
+    run(capsys, "realign", work / "run", "--data", work / "data", "--out", tmp_path / "r2", "--epochs", "1")
+    said = run(capsys, "search", tmp_path / "r2", work / "library", "--ir", work / "ir.csv", status=2)
+    assert "was embedded by run" in said
+
+
+def test_a_changed_data_set_is_noticed(work, tmp_path, capsys):
+    shutil.copytree(work / "data", tmp_path / "data")
+    run(capsys, "train", work / "graph.yaml", "--data", tmp_path / "data", "--out", tmp_path / "run")
+    run(capsys, "data", "split", tmp_path / "data", "--by", "scaffold")
+    said = run(capsys, "evaluate", tmp_path / "run", "--out", tmp_path / "e", status=2)
+    assert "has changed since run" in said
+
+
+def test_the_kit_molecules_are_embeddable(work):
+    import molchord as mc
+
+    vectors = mc.load(work / "run").embed("structure", [m.smiles for m in molecules()])
+    assert vectors.shape == (len(molecules()), 16)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
