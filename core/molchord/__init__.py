@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from molchord.api import Measurement as Measurement
     from molchord.data.store import DataSet as DataSet
     from molchord.errors import MolchordError as MolchordError
-    from molchord.graph import ModelGraph as ModelGraph
-    from molchord.graph import Use as Use
-    from molchord.library import Hit as Hit
-    from molchord.library import Library as Library
+    from molchord.graph.resolve import ModelGraph as ModelGraph
+    from molchord.graph.resolve import Use as Use
+    from molchord.retrieval.library import Hit as Hit
+    from molchord.retrieval.library import Library as Library
     from molchord.run import Run as Run
 
     __version__: str
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 # Names are imported when first asked for, so that `import molchord` stays light.
 _EXPORTS = {
     "DataSet": "molchord.data.store",
-    "Hit": "molchord.library",
-    "Library": "molchord.library",
+    "Hit": "molchord.retrieval.library",
+    "Library": "molchord.retrieval.library",
     "Measurement": "molchord.api",
-    "ModelGraph": "molchord.graph",
+    "ModelGraph": "molchord.graph.resolve",
     "MolchordError": "molchord.errors",
     "Run": "molchord.run",
-    "Use": "molchord.graph",
+    "Use": "molchord.graph.resolve",
 }
 
 __all__ = [

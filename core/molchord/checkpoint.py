@@ -18,10 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from molchord import graph as graphs
 from molchord.data.store import DataSet
 from molchord.errors import MolchordError, OutputExistsError, RunError
-from molchord.graph import ModelGraph
+from molchord.graph import resolve as graphs
+from molchord.graph.resolve import ModelGraph
 from molchord.host import installed
 
 FORMAT = 1

@@ -54,7 +54,7 @@ def plugins_check(arguments: argparse.Namespace) -> int:
 
 def graph_check(arguments: argparse.Namespace) -> int:
     """Show every error of a model graph; exit 2 if there is one."""
-    from molchord.graph import load
+    from molchord.graph.resolve import load
 
     graph = load(arguments.graph)
     names = ", ".join(graph.modalities)
@@ -155,9 +155,9 @@ def _trained(arguments: argparse.Namespace, run: Any) -> int:
 
 def _dry_run(arguments: argparse.Namespace) -> int:
     from molchord.data.store import DataSet
-    from molchord.dry_run import dry_run
-    from molchord.graph import load
-    from molchord.train import Trainer
+    from molchord.graph.resolve import load
+    from molchord.train.dry_run import dry_run
+    from molchord.train.trainer import Trainer
 
     found = dry_run(Trainer(load(arguments.graph), DataSet(arguments.data), device=arguments.device, progress=False))
     lines = [f"one batch on {found['device']}: loss {found['loss']:.4f}, peak memory {found['memory_mb']} MB"]
@@ -221,7 +221,7 @@ def embed(arguments: argparse.Namespace) -> int:
 
 def search(arguments: argparse.Namespace) -> int:
     """Rank the candidates of a library by their similarity to spectra."""
-    from molchord.library import Library
+    from molchord.retrieval.library import Library
     from molchord.run import Run
 
     run = Run.load(arguments.run_folder, device=arguments.device)

@@ -13,15 +13,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from molchord.api import Compares, Measurement, Molecule, SampleError, SpectrumBatch, Tempered
-from molchord.baselines import nearest_by_cosine, nearest_by_similarity
 from molchord.data.derived import derive_molecules
 from molchord.data.loader import Feed, feeds
 from molchord.data.store import DataSet
-from molchord.embedded import Embedded, Spectra
 from molchord.errors import DataError, RunError
-from molchord.evaluate import Baselines, OwnSimilarity
-from molchord.library_files import Entry
-from molchord.retrieval import pooled_by
+from molchord.evaluate.baselines import nearest_by_cosine, nearest_by_similarity
+from molchord.evaluate.embedded import Embedded, Spectra
+from molchord.evaluate.evaluation import Baselines, OwnSimilarity
+from molchord.retrieval.library_files import Entry
+from molchord.retrieval.scores import pooled_by
 
 if TYPE_CHECKING:
     from molchord.run import Run
@@ -55,7 +55,7 @@ def embed_dataset(
         key14=dataset.keys(),
         smiles=dataset.smiles(),
         formula=dataset.formulas(),
-        exact_mass=dataset.numeric("exact_mass"),
+        exact_mass=np.array(dataset.numeric("exact_mass")),
         split=dataset.split,
         trained=trained,
         candidates=candidates.float(),

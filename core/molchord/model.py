@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from molchord.api import LossBatch, LossOutput, Modality
 from molchord.data.loader import Batch, random_state
-from molchord.graph import ModelGraph
-from molchord.settings import HeadConfig
+from molchord.graph.resolve import ModelGraph
+from molchord.graph.settings import HeadConfig
 
 
 class Head(nn.Module):
@@ -40,9 +40,11 @@ class Head(nn.Module):
     def forward(self, x: Float[Tensor, "b w"]) -> Float[Tensor, "b d"]:
         """Project a batch."""
         if self.projection is None:
-            return self.norm(self.dropout(self.out(x)))
+            alone: Tensor = self.norm(self.dropout(self.out(x)))
+            return alone
         projected = self.projection(x)
-        return self.norm(self.dropout(self.out(functional.gelu(projected))) + projected)
+        out: Tensor = self.norm(self.dropout(self.out(functional.gelu(projected))) + projected)
+        return out
 
 
 class Tower(nn.Module):
@@ -71,7 +73,8 @@ class Tower(nn.Module):
             known = anchors[:, list(self._anchors)]
             there = ~torch.isnan(known)
             x = torch.cat([x, torch.nan_to_num(known).to(x.dtype), there.to(x.dtype)], dim=1)
-        return self.head(x)
+        out: Tensor = self.head(x)
+        return out
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from molchord import graph as graphs
 from molchord.api import Measurement, Modality, SampleError
-from molchord.calibration import calibrate
 from molchord.checkpoint import (
     PluginStamp,
     RunManifest,
@@ -33,15 +31,17 @@ from molchord.checkpoint import (
 from molchord.data.loader import to_device
 from molchord.data.store import DataSet
 from molchord.errors import DataError, QueryError, RunError, TrainingStopped, did_you_mean
-from molchord.evaluate import evaluate
-from molchord.graph import ModelGraph
+from molchord.evaluate.evaluation import evaluate
+from molchord.evaluate.results import Evaluation, code_version
+from molchord.graph import resolve as graphs
+from molchord.graph.resolve import ModelGraph
 from molchord.inference import baselines_of, embed_dataset, library_entries, spectral_entries
-from molchord.library import Hit, Library
 from molchord.model import Model, build_modalities
 from molchord.reading import Given, measurements_of, molecules_of, write_rows
-from molchord.results import Evaluation, code_version
-from molchord.retrieval import MAPS, MODES, pooled
-from molchord.train import Trainer, choose_device, temperatures
+from molchord.retrieval.calibration import calibrate
+from molchord.retrieval.library import Hit, Library
+from molchord.retrieval.scores import MAPS, MODES, pooled
+from molchord.train.trainer import Trainer, choose_device, temperatures
 
 CHUNK = 256
 """Measurements that are embedded at a time."""
@@ -442,7 +442,7 @@ class Run:
         )
         if out is not None:
             evaluation.save(out, force=force)
-            from molchord.report import write_report  # matplotlib is imported only where a report is written
+            from molchord.evaluate.report import write_report  # matplotlib is imported only where a report is written
 
             write_report(self, dataset, embedded, indices, evaluation, out / "report.html", split=split)
         return evaluation

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -20,10 +21,38 @@ modalities:
 loss: {use: graph_centered}
 train: {batch_size: 8, epochs: 6, optimizer: {lr: 3.0e-3}, workers: 0}
 """
-SMILES = (
-    "CCO CC(C)=O c1ccccc1 CC#N OC(=O)c1ccccc1 CCN(CC)CC C1CCCCC1 NCC(=O)O c1ccncc1 CSC FC(F)F C=CC=C OCC(O)CO "
-    "Clc1ccccc1 CCCC CCCCC CCCCCC COC CCOCC CC(=O)O CCC(=O)O CNC CCN C1CC1 C1CCC1 C1CCCC1 c1ccoc1 c1ccsc1 CC=O CCC=O"
-).split()
+SMILES = [
+    "CCO",
+    "CC(C)=O",
+    "c1ccccc1",
+    "CC#N",
+    "OC(=O)c1ccccc1",
+    "CCN(CC)CC",
+    "C1CCCCC1",
+    "NCC(=O)O",
+    "c1ccncc1",
+    "CSC",
+    "FC(F)F",
+    "C=CC=C",
+    "OCC(O)CO",
+    "Clc1ccccc1",
+    "CCCC",
+    "CCCCC",
+    "CCCCCC",
+    "COC",
+    "CCOCC",
+    "CC(=O)O",
+    "CCC(=O)O",
+    "CNC",
+    "CCN",
+    "C1CC1",
+    "C1CCC1",
+    "C1CCCC1",
+    "c1ccoc1",
+    "c1ccsc1",
+    "CC=O",
+    "CCC=O",
+]
 
 
 def run(capsys, *arguments, status=0):
@@ -41,7 +70,13 @@ def sticks(smiles, seed=0):
     freq = np.stack([rng.uniform(600, 3500, 10) for rng in rows]).astype(np.float32)
     ir, raman = (np.stack([rng.random(10) for rng in rows]).astype(np.float32) for _ in range(2))
     offsets = np.arange(0, 10 * len(smiles) + 1, 10)
-    return {"smiles": np.array(smiles), "modes": offsets, "freq": freq.ravel(), "ir": ir.ravel(), "raman": raman.ravel()}
+    return {
+        "smiles": np.array(smiles),
+        "modes": offsets,
+        "freq": freq.ravel(),
+        "ir": ir.ravel(),
+        "raman": raman.ravel(),
+    }
 
 
 def curve(smiles, name):
@@ -84,12 +119,22 @@ def test_resplit_by_scaffold(work, tmp_path, capsys):
 
 def test_training_memorises_what_it_saw(work, capsys):
     hits = json.loads(
-        run(capsys, "search", work / "run", work / "library", "--ir", work / "ir.csv", "--raman", work / "raman.csv", "--json")
+        run(
+            capsys,
+            "search",
+            work / "run",
+            work / "library",
+            "--ir",
+            work / "ir.csv",
+            "--raman",
+            work / "raman.csv",
+            "--json",
+        )
     )
     assert len(hits) == 25
     assert [hit["rank"] for hit in hits] == list(range(1, 26))
     assert all(hit["cosines"].keys() == {"ir", "raman"} for hit in hits)
-    assert all(a["score"] >= b["score"] for a, b in zip(hits, hits[1:], strict=False))
+    assert all(a["score"] >= b["score"] for a, b in pairwise(hits))
     assert all(0 < hit["score"] <= 1 for hit in hits)
 
 
@@ -120,7 +165,9 @@ def test_refused_smiles_are_listed(work):
 
 
 def test_evaluate_writes_figures_and_report(work, tmp_path, capsys):
-    text = run(capsys, "evaluate", work / "run", "--out", tmp_path, "--split", "train", "--pool", "all", "--mode", "blind")
+    text = run(
+        capsys, "evaluate", work / "run", "--out", tmp_path, "--split", "train", "--pool", "all", "--mode", "blind"
+    )
     assert "ir + raman" in text
     figures = json.loads((tmp_path / "evaluation.json").read_text())
     found = {tuple(row["subset"]) for row in figures["rows"] if row["system"] == "model"}
@@ -129,7 +176,9 @@ def test_evaluate_writes_figures_and_report(work, tmp_path, capsys):
     page = (tmp_path / "report.html").read_text()
     assert "<svg" in page
     assert "the true one" in page
-    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://www.rdkit.org", "").replace("http://purl.org", "").replace("http://creativecommons.org", "")
+    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://www.rdkit.org", "").replace(
+        "http://purl.org", ""
+    ).replace("http://creativecommons.org", "")
     assert "already exists" in run(capsys, "evaluate", work / "run", "--out", tmp_path, status=2)
 
 
@@ -164,7 +213,9 @@ def test_candidates_only_model_is_a_baseline(work, tmp_path, capsys):
         "--candidates-only", tmp_path / "prior",
     )  # fmt: skip
     assert "candidates only" in text
-    refused = run(capsys, "evaluate", work / "run", "--out", tmp_path / "f", "--candidates-only", work / "run", status=2)
+    refused = run(
+        capsys, "evaluate", work / "run", "--out", tmp_path / "f", "--candidates-only", work / "run", status=2
+    )
     assert "train.candidates_only: true" in refused
 
 

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 -- a docstring that is a message stands on one line
 """The model graph: each mutator spoils a good graph in one way, and its docstring is all that is said about it."""
 
 import copy
@@ -22,10 +21,10 @@ from molchord.api import (
     VectorSpec,
 )
 from molchord.errors import GraphError
-from molchord.graph import ModelGraph, Use, from_dict, load
+from molchord.graph.resolve import ModelGraph, Use, from_dict, load
+from molchord.graph.settings import HeadConfig, OptimizerConfig, TrainConfig
+from molchord.graph.strict_yaml import parse
 from molchord.host import Host, Plugin, installed
-from molchord.settings import HeadConfig, OptimizerConfig, TrainConfig
-from molchord.strict_yaml import parse
 
 
 class Grid(Config):

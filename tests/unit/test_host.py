@@ -1,4 +1,3 @@
-# ruff: noqa: E501 -- a docstring that is a message stands on one line
 """The plugin host against fake distributions on disk: each failure is a problem, and the rest go on."""
 
 import os

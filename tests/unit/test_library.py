@@ -11,9 +11,9 @@ import torch
 
 from molchord.api import Molecule
 from molchord.errors import OutputExistsError, QueryError
-from molchord.filters import hill, mass_window
-from molchord.library import Entry, Library
-from molchord.retrieval import MAPS, geometric_mean, library_scores, pair_temperatures, scores
+from molchord.retrieval.filters import hill, mass_window
+from molchord.retrieval.library import Entry, Library
+from molchord.retrieval.scores import MAPS, geometric_mean, library_scores, pair_temperatures, scores
 
 DIM = 6
 FORMULAS = ("C2H6O", "C3H8", "CH4O", "C2H4O2")

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch.nn import functional
 
 from molchord.api import Featurizes, LossBatch, Molecule, SampleError, Tempered
-from molchord.complaints import validate
+from molchord.graph.complaints import validate
 from molchord_losses import (
     ALL_PAIRS,
     CLIP_PAIRS,

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from molchord.calibration import confidences, fit_beta, fit_tau, logits
 from molchord.errors import DataError
-from molchord.metrics import (
+from molchord.evaluate.metrics import (
     METRICS,
     Interval,
     Members,
@@ -22,7 +21,8 @@ from molchord.metrics import (
     query_metrics,
     tally,
 )
-from molchord.retrieval import scores
+from molchord.retrieval.calibration import confidences, fit_beta, fit_tau, logits
+from molchord.retrieval.scores import scores
 
 
 class Masked:

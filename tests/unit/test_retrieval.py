@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from molchord.errors import QueryError
-from molchord.retrieval import (
+from molchord.retrieval.scores import (
     MAPS,
     Block,
     TopK,

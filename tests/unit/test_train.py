@@ -13,15 +13,22 @@ from torch import nn
 
 from molchord.api import Measurement
 from molchord.data.store import DataSet
-from molchord.dry_run import dry_run
 from molchord.errors import DataError, OutputExistsError, RunError, TrainingStopped
-from molchord.graph import ModelGraph, Use
+from molchord.graph.resolve import ModelGraph, Use
+from molchord.graph.settings import OptimizerConfig, ScheduleConfig, TrainConfig
 from molchord.host import installed
-from molchord.optimization import moving_average, parameter_groups, rate_of, schedule_factor, set_trained, training_mode
 from molchord.run import Run
-from molchord.settings import OptimizerConfig, ScheduleConfig, TrainConfig
 from molchord.testing import molecules
-from molchord.train import Trainer, choose_device
+from molchord.train.dry_run import dry_run
+from molchord.train.optimization import (
+    moving_average,
+    parameter_groups,
+    rate_of,
+    schedule_factor,
+    set_trained,
+    training_mode,
+)
+from molchord.train.trainer import Trainer, choose_device
 
 SPECTRA = ("ir", "raman", "msms")
 

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from molchord.errors import GraphError
-from molchord.strict_yaml import dump, parse, read
+from molchord.graph.strict_yaml import dump, parse, read
 
 
 def refusal(text):

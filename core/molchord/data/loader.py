@@ -22,7 +22,7 @@ from molchord.api import Derives, Modality, SampleError
 from molchord.data.derived import derive
 from molchord.data.store import DataSet, MeasurementTable
 from molchord.errors import DataError
-from molchord.graph import ModelGraph
+from molchord.graph.resolve import ModelGraph
 
 
 @dataclass(frozen=True, kw_only=True)

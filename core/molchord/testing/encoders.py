@@ -22,9 +22,9 @@ def _pairs(record: EncoderRecord) -> Iterator[tuple[str, Any, Any]]:
     """Yield (label, modality, spec) for every installed modality that the encoder takes."""
     found = 0
     for plugin in installed().plugins:
-        if plugin.type != "modality":
+        modality = plugin.record
+        if not isinstance(modality, ModalityRecord):
             continue
-        modality: ModalityRecord = plugin.record
         for kind in modality.kinds:
             if kind not in record.accepts:
                 continue
@@ -56,7 +56,7 @@ def gradient_reaches_every_parameter(record: EncoderRecord) -> None:
     for label, modality, spec in _pairs(record):
         encoder = _encoder(record, spec).train()
         batch = batch_of(modality, examples(modality, 16))
-        weights = torch.randn(16, encoder.width, generator=torch.Generator().manual_seed(0))
+        weights = torch.randn((16, int(encoder.width)), generator=torch.Generator().manual_seed(0))
         (encoder(batch) * weights).sum().backward()
         dead = [name for name, p in encoder.named_parameters() if p.grad is None or not bool(p.grad.abs().sum() > 0)]
         broken = [

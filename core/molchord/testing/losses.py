@@ -136,7 +136,7 @@ def order_of_modalities_is_irrelevant(record: LossRecord) -> None:
 
 
 def same_molecule_is_no_negative(record: LossRecord) -> None:
-    """Two rows of one molecule must not push each other away: their similarity must not enter each other's denominator."""
+    """Two rows of one molecule must not push each other away: neither is in the other's denominator."""
     raw = {k: v.detach() for k, v in _raw(6, aligned=0.5).items()}
     loss = _loss(record)
     apart, together = torch.arange(6), torch.tensor([0, 0, 2, 3, 4, 5])

@@ -240,9 +240,9 @@ def derives_as_declared(record: ModalityRecord) -> None:
 def similarity_prefers_itself(record: ModalityRecord) -> None:
     """A modality's own `similarity` gives one number a reference, and none above a measurement with itself."""
     for _, modality in _kinds(record):
+        measured = examples(modality)
         if not isinstance(modality, Compares):
             continue
-        measured = examples(modality)
         for i, query in enumerate(measured):
             values = np.asarray(modality.similarity(query, measured))
             require(

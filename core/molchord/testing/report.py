@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -15,7 +15,7 @@ Record: TypeAlias = ModalityRecord | EncoderRecord | LossRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Outcome of one check: `failure` is empty where the plugin behaves; `expected` is the reason given for a failure."""
+    """Outcome of one check: `failure` is empty where the plugin behaves; `expected` is why it may fail."""
 
     check: str
     failure: str = ""
@@ -86,7 +86,7 @@ def checks(*records: Record, expected_failures: Mapping[str, str] | None = None)
     for record in records:
         for check in _checks_of(record):
             reason = (expected_failures or {}).get(check.__name__)
-            marks: Iterable[Any] = [] if reason is None else [pytest.mark.xfail(reason=reason, strict=True)]
+            marks: list[Any] = [] if reason is None else [pytest.mark.xfail(reason=reason, strict=True)]
             params.append(pytest.param(partial(check, record), id=f"{record.name}-{check.__name__}", marks=marks))
     return pytest.mark.parametrize("check", params)
 

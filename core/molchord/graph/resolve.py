@@ -15,12 +15,12 @@ from annotated_types import Ge, MinLen
 from pydantic import BaseModel, Field
 
 from molchord.api import Config, EncoderRecord, LossRecord, ModalityRecord, Spec
-from molchord.complaints import Complaint, plain, validate
 from molchord.errors import GraphError, PluginError, did_you_mean
-from molchord.graph_checks import check_anchors, check_sampling, check_train, check_where, mapping_at, parts_of
+from molchord.graph.checks import check_anchors, check_sampling, check_train, check_where, mapping_at, parts_of
+from molchord.graph.complaints import Complaint, plain, validate
+from molchord.graph.settings import HeadConfig, TrainConfig
+from molchord.graph.strict_yaml import DocumentPath, dotted, dump, read
 from molchord.host import NAME, PLUGIN_TYPES, RESERVED_KEYS, RESERVED_NAMES, Host, Plugin, installed
-from molchord.settings import HeadConfig, TrainConfig
-from molchord.strict_yaml import DocumentPath, dotted, dump, read
 
 __all__ = ["EncoderNode", "LossNode", "ModalityNode", "ModelGraph", "Use", "Where", "from_dict", "load"]
 

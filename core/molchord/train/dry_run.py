@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from molchord.optimization import training_mode
-from molchord.train import Trainer
+from molchord.train.optimization import training_mode
+from molchord.train.trainer import Trainer
 
 
 def dry_run(trainer: Trainer) -> dict[str, Any]:

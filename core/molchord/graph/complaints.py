@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from molchord.errors import did_you_mean
-from molchord.strict_yaml import DocumentPath
+from molchord.graph.strict_yaml import DocumentPath
 
 __all__ = ["Complaint", "plain", "validate"]
 
@@ -52,7 +52,7 @@ def validate(
         siblings: Names that could have been meant beside the model's own fields.
 
     Example:
-        >>> from molchord.settings import HeadConfig
+        >>> from molchord.graph.settings import HeadConfig
         >>> validate(HeadConfig, {"layer": 1}, "head")
         (None, [(('layer',), "unknown key for head; did you mean 'layers'?")])
     """

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from molchord.errors import DataError
-from molchord.retrieval import scores
+from molchord.retrieval.scores import scores
 
 __all__ = [
     "KS",

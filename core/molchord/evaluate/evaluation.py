@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from molchord.api import Compares, Measurement
-from molchord.audit import audit_split, nearest_training, top1_by_nearest
-from molchord.baselines import fixed_ranking, mass_alone, neighbours_of, own_similarity, random_counts
-from molchord.calibration import confidences, logits
-from molchord.embedded import Embedded, Queries, Spectra, model_scorer, queries_of, subsets
 from molchord.errors import DataError, did_you_mean
-from molchord.metrics import (
+from molchord.evaluate.audit import audit_split, nearest_training, top1_by_nearest
+from molchord.evaluate.baselines import fixed_ranking, mass_alone, neighbours_of, own_similarity, random_counts
+from molchord.evaluate.embedded import Embedded, Queries, Spectra, model_scorer, queries_of, subsets
+from molchord.evaluate.metrics import (
     METRICS,
     Counts,
     Scorer,
@@ -29,9 +28,10 @@ from molchord.metrics import (
     query_metrics,
     tally,
 )
-from molchord.pools import CandidatePool, make_pool, measured_masses
-from molchord.results import Evaluation, Row, SplitAudit, code_version
-from molchord.retrieval import MAPS, MODES, self_consistency
+from molchord.evaluate.pools import CandidatePool, make_pool, measured_masses
+from molchord.evaluate.results import Evaluation, Row, SplitAudit, code_version
+from molchord.retrieval.calibration import confidences, logits
+from molchord.retrieval.scores import MAPS, MODES, self_consistency
 
 __all__ = ["Baselines", "Embedded", "OwnSimilarity", "Spectra", "blind_mrr", "evaluate"]
 

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from molchord.api import Molecule
 from molchord.errors import QueryError, did_you_mean
-from molchord.filters import hill, mass_window
-from molchord.library_files import Entry, Manifest, Shard, Writer, read_manifest, read_removed, write_removed
-from molchord.retrieval import MODES, Block, TopK, geometric_mean, library_scores, pair_temperatures, scores
+from molchord.retrieval.filters import hill, mass_window
+from molchord.retrieval.library_files import Entry, Manifest, Shard, Writer, read_manifest, read_removed, write_removed
+from molchord.retrieval.scores import MODES, Block, TopK, geometric_mean, library_scores, pair_temperatures, scores
 
 __all__ = ["Entry", "Hit", "Library", "Rows"]
 

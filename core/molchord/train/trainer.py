@@ -26,11 +26,11 @@ from molchord.data.derived import features
 from molchord.data.loader import Batch, Batches, Collate, feeds, random_state, to_device
 from molchord.data.store import DataSet
 from molchord.errors import DataError, RunError
-from molchord.evaluate import blind_mrr
-from molchord.graph import ModelGraph
+from molchord.evaluate.evaluation import blind_mrr
+from molchord.graph.resolve import ModelGraph
+from molchord.graph.settings import TrainConfig
 from molchord.model import Embeddings, Model, build_modalities
-from molchord.optimization import moving_average, parameter_groups, schedule_factor, set_trained, training_mode
-from molchord.settings import TrainConfig
+from molchord.train.optimization import moving_average, parameter_groups, schedule_factor, set_trained, training_mode
 
 
 def choose_device(device: str | None = None) -> torch.device:

@@ -18,9 +18,9 @@ from molchord.api import Measurement, PeaksBatch, PeaksSpec, Real, SampleError, 
 from molchord.chemistry import drawing
 from molchord.data.loader import feeds
 from molchord.data.store import DataSet
-from molchord.embedded import Embedded
-from molchord.results import Evaluation, Row
-from molchord.retrieval import geometric_mean, scores
+from molchord.evaluate.embedded import Embedded
+from molchord.evaluate.results import Evaluation, Row
+from molchord.retrieval.scores import geometric_mean, scores
 
 if TYPE_CHECKING:
     from molchord.run import Run
@@ -66,7 +66,7 @@ def write_report(
     """
     from jinja2 import Environment, StrictUndefined
 
-    source = resources.files("molchord").joinpath("report.html.j2").read_text(encoding="utf-8")
+    source = resources.files("molchord.evaluate").joinpath("report.html.j2").read_text(encoding="utf-8")
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     metrics = _metrics(run.path / "metrics.jsonl")
     blind = [r for r in evaluation.rows if r.system == "model" and r.mode == "blind" and r.map == "gm-exp"]

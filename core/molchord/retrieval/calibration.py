@@ -15,10 +15,10 @@ from jaxtyping import Bool, Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from molchord.embedded import Embedded, Queries, queries_of, subsets
 from molchord.errors import DataError
-from molchord.metrics import Pool, Scorer
-from molchord.pools import make_pool
+from molchord.evaluate.embedded import Embedded, Queries, queries_of, subsets
+from molchord.evaluate.metrics import Pool, Scorer
+from molchord.evaluate.pools import make_pool
 
 __all__ = ["calibrate", "confidences", "fit_beta", "fit_tau", "logits"]
 

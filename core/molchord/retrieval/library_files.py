@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 
 from molchord.api import Molecule
 from molchord.errors import OutputExistsError, QueryError
-from molchord.retrieval import Block
+from molchord.retrieval.scores import Block
 
 __all__ = [
     "Entry",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from molchord.api import Compares, Measurement
-from molchord.metrics import Counts, Scorer
+from molchord.evaluate.metrics import Counts, Scorer
 
 __all__ = [
     "fixed_ranking",

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from molchord.api import Category, Real, Stores
-from molchord.complaints import Complaint
 from molchord.errors import did_you_mean
-from molchord.settings import HeadConfig
-from molchord.strict_yaml import DocumentPath
+from molchord.graph.complaints import Complaint
+from molchord.graph.settings import HeadConfig
+from molchord.graph.strict_yaml import DocumentPath
 
 __all__ = ["check_anchors", "check_sampling", "check_train", "check_where", "mapping_at", "parts_of"]
 

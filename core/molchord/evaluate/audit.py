@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from molchord.results import SplitAudit
+from molchord.evaluate.results import SplitAudit
 
 __all__ = ["BINS", "audit_split", "nearest_training", "top1_by_nearest"]
 

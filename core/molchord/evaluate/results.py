@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from molchord.errors import DataError, OutputExistsError
-from molchord.metrics import METRICS, Interval, paired_difference
+from molchord.evaluate.metrics import METRICS, Interval, paired_difference
 
 __all__ = ["Evaluation", "Row", "SplitAudit", "code_version"]
 

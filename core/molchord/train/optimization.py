@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from molchord.errors import RunError
-from molchord.settings import OptimizerConfig, Rates, TrainConfig
+from molchord.graph.settings import OptimizerConfig, Rates, TrainConfig
 
 
 def rate_of(rates: Rates, name: str) -> float:
