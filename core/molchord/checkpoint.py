@@ -1,14 +1,14 @@
 """The run folder: graph, weights, manifest, and the training state for an exact resume. Nothing is pickled.
 
 Layout: ``graph.yaml`` (resolved), ``model.safetensors`` (best weights), ``manifest.json``, ``metrics.jsonl``,
-``checkpoints/last.safetensors``.
+``checkpoints/last.safetensors``, ``trained_on.txt`` (key14 of every molecule that any part has been trained on).
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,26 @@ def read_manifest(run: Path) -> RunManifest:
         raise RunError(
             f"run {str(run)!r} has a damaged manifest.json ({_first_line(error)}); train it again"
         ) from error
+
+
+def write_trained_on(run: Path, keys: Iterable[str], sources: Iterable[Path]) -> None:
+    """Write the molecules a run is trained on, those of the runs that its weights come from included."""
+    every = set(keys)
+    for source in sources:
+        every |= read_trained_on(source)
+    (run / "trained_on.txt").write_text("".join(f"{key}\n" for key in sorted(every)))
+
+
+def read_trained_on(run: Path) -> set[str]:
+    """Read the key14 of every molecule that a run has been trained on.
+
+    Raises:
+        RunError: The list is missing, so no figure of the run could be trusted.
+    """
+    try:
+        return set((run / "trained_on.txt").read_text().split())
+    except OSError as error:
+        raise RunError(f"run {str(run)!r} has no trained_on.txt; restore it, or train the run again") from error
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from molchord.api import Compares, Measurement, Molecule, SampleError, SpectrumBatch, Tempered
+from molchord.api import Compares, Measurement, Molecule, SampleError, SpectrumBatch
+from molchord.checkpoint import read_trained_on
 from molchord.data.derived import derive_molecules
 from molchord.data.loader import Feed, feeds
 from molchord.data.store import DataSet
@@ -22,6 +23,7 @@ from molchord.evaluate.embedded import Embedded, Spectra
 from molchord.evaluate.evaluation import Baselines, OwnSimilarity
 from molchord.retrieval.library_files import Entry
 from molchord.retrieval.scores import pooled_by
+from molchord.train.trainer import pair_temperatures
 
 if TYPE_CHECKING:
     from molchord.run import Run
@@ -49,20 +51,19 @@ def embed_dataset(
     for name in run.spectra:
         vectors, rows, indices[name] = _embed_feed(run, opened[name], anchors, progress)
         spectra[name] = Spectra(molecule=rows, vectors=vectors)
-    trained = np.zeros(molecules, dtype=bool)
-    trained[dataset.rows("train")] = True
+    seen, keys = read_trained_on(run.path), dataset.keys()
     embedded = Embedded(
-        key14=dataset.keys(),
+        key14=keys,
         smiles=dataset.smiles(),
         formula=dataset.formulas(),
         exact_mass=np.array(dataset.numeric("exact_mass")),
         split=dataset.split,
-        trained=trained,
+        trained=np.array([key in seen for key in keys], dtype=bool),
         candidates=candidates.float(),
         present=present.numpy(),
         spectra=spectra,
         tau=run.manifest.tau,
-        pair_tau=run.model.loss.temperatures() if isinstance(run.model.loss, Tempered) else None,
+        pair_tau=pair_temperatures(run.model),
         with_mass=with_mass(run),
     )
     return embedded, indices

@@ -89,7 +89,7 @@ class Embeddings:
 class Model(nn.Module):
     """All towers of a model graph, and its loss.
 
-    State-dict keys start with the part's dotted path: ``modalities.ir.head.out.weight``, ``loss.log_scale``.
+    State-dict keys start with the part's dotted path: ``modalities.ir.head.out.weight``, ``loss.temperature...``.
 
     Args:
         graph: A resolved model graph.

@@ -27,6 +27,7 @@ from molchord.checkpoint import (
     saved_graph,
     training_data,
     write_manifest,
+    write_trained_on,
 )
 from molchord.data.loader import to_device
 from molchord.data.store import DataSet
@@ -41,7 +42,7 @@ from molchord.reading import Given, measurements_of, molecules_of, write_rows
 from molchord.retrieval.calibration import calibrate
 from molchord.retrieval.library import Hit, Library
 from molchord.retrieval.scores import MAPS, MODES, pooled
-from molchord.train.trainer import Trainer, choose_device, temperatures
+from molchord.train.trainer import Trainer, choose_device, pair_temperatures, temperatures
 
 CHUNK = 256
 """Measurements that are embedded at a time."""
@@ -136,6 +137,9 @@ class Run:
         path.mkdir(parents=True)
         (path / "graph.yaml").write_text(graph.to_yaml())
         write_manifest(path, _manifest(trainer))
+        sources = [Path(source.partition("#")[0]) for source in graph.train.init.values()]
+        sources += [] if start is None else [start.path]
+        write_trained_on(path, dataset.keys(trainer.rows["train"]), sources)
         return cls._finish(trainer, path)
 
     @classmethod
@@ -383,9 +387,19 @@ class Run:
             query[name] = pooled(torch.from_numpy(self.embed(name, given, anchors=anchors)))
         window = mass if ppm is not None or da is not None or not self.graph.anchors else None
         return library.search(
-            query, k=k, map=map, mode=mode, tau=self.manifest.tau, mass=window, ppm=ppm, da=da, formula=formula,
-            calibration=self.manifest.beta or None, device=str(self.device),
-        )  # fmt: skip
+            query,
+            k=k,
+            map=map,
+            mode=mode,
+            tau=self.manifest.tau,
+            pair_tau=pair_temperatures(self.model),
+            mass=window,
+            ppm=ppm,
+            da=da,
+            formula=formula,
+            calibration=self.manifest.beta or None,
+            device=str(self.device),
+        )
 
     def evaluate(
         self,

@@ -42,6 +42,7 @@ def _encoder(record: EncoderRecord, spec: Any, seed: int = 0) -> nn.Module:
     return module
 
 
+@torch.no_grad()
 def output_has_width(record: EncoderRecord) -> None:
     """The head is built from `.width`, so the output must be (b, width), and finite."""
     for label, modality, spec in _pairs(record):
@@ -56,8 +57,9 @@ def gradient_reaches_every_parameter(record: EncoderRecord) -> None:
     for label, modality, spec in _pairs(record):
         encoder = _encoder(record, spec).train()
         batch = batch_of(modality, examples(modality, 16))
-        weights = torch.randn((16, int(encoder.width)), generator=torch.Generator().manual_seed(0))
-        (encoder(batch) * weights).sum().backward()
+        out = encoder(batch)
+        weights = torch.randn(tuple(out.shape), generator=torch.Generator().manual_seed(0))
+        (out * weights).sum().backward()
         dead = [name for name, p in encoder.named_parameters() if p.grad is None or not bool(p.grad.abs().sum() > 0)]
         broken = [
             name
@@ -68,6 +70,7 @@ def gradient_reaches_every_parameter(record: EncoderRecord) -> None:
         require(not broken, f"{label}: the gradient of {broken} is not finite")
 
 
+@torch.no_grad()
 def independent_of_neighbours(record: EncoderRecord) -> None:
     """In evaluation a molecule's embedding must not depend on what else is in the batch, nor on padding."""
     for label, modality, spec in _pairs(record):
@@ -99,6 +102,7 @@ def seed_fixes_weights(record: EncoderRecord) -> None:
         require(all(torch.equal(first[k], again[k]) for k in first), f"{label}: one seed gives different weights")
 
 
+@torch.no_grad()
 def saves_bit_exact(record: EncoderRecord) -> None:
     """Weights go through safetensors, and must come back bit for bit."""
     for label, modality, spec in _pairs(record):
@@ -123,6 +127,7 @@ def runs_in_bf16(record: EncoderRecord) -> None:
         require(bool(torch.isfinite(out).all()), f"{label}: output is not finite under bf16 autocast")
 
 
+@torch.no_grad()
 def uses_every_column(record: EncoderRecord) -> None:
     """An encoder takes in every column that the spec declares."""
     for label, modality, spec in _pairs(record):
@@ -148,6 +153,7 @@ def _moved(batch: Any, device: torch.device) -> Any:
     return to_device(batch, device)
 
 
+@torch.no_grad()
 def batch_is_left_alone(record: EncoderRecord) -> None:
     """A batch may be encoded twice (gradient caching, several towers), so an encoder must not write into it."""
     for label, modality, spec in _pairs(record):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -76,17 +77,17 @@ def aligned_is_lower_than_shuffled(record: LossRecord) -> None:
     order = torch.roll(torch.arange(8), 3)
     shuffled = {name: (r if name == NAMES[0] else r[order]) for name, r in raw.items()}
     shuffled[NAMES[2]] = raw[NAMES[2]][torch.roll(torch.arange(8), 5)]
-    good, bad = float(loss(_batch(loss, raw)).total), float(loss(_batch(loss, shuffled)).total)
+    good, bad = _value(loss, loss, raw), _value(loss, loss, shuffled)
     require(good < bad, f"aligned embeddings cost {good:.4f}, shuffled ones {bad:.4f}")
 
 
 def absent_modality_gets_no_gradient(record: LossRecord) -> None:
     """A modality that no molecule of the batch has must not be trained by it."""
-    loss, raw = _loss(record), _raw()
+    loss = _loss(record)
     present = {name: torch.full((8,), name != NAMES[2]) for name in NAMES}
-    loss(_batch(loss, raw, present)).total.backward()
-    grad = raw[NAMES[2]].grad
-    require(grad is None or not bool(grad.abs().sum() > 0), "an absent modality gets a gradient")
+    batch = _leaves(_batch(loss, _raw(), present))
+    loss(batch).total.backward()
+    require(not _touched(batch, NAMES[2], present[NAMES[2]]), "an absent modality gets a gradient")
 
 
 def empty_pairs_are_zero(record: LossRecord) -> None:
@@ -98,8 +99,29 @@ def empty_pairs_are_zero(record: LossRecord) -> None:
             if count
             else loss(_nothing(raw))
         )
-        require(float(output.total) == 0.0, f"{count} rows of one molecule cost {float(output.total)}")
+        require(
+            float(output.total.detach()) == 0.0, f"{count} rows of one molecule cost {float(output.total.detach())}"
+        )
         output.total.backward()
+
+
+def _leaves(batch: LossBatch) -> LossBatch:
+    """Cut a batch off what it was made of, so that gradients show what the loss itself looks at."""
+
+    def cut(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: r.detach().requires_grad_() for name, r in rows.items()}
+
+    return dataclasses.replace(batch, embeddings=cut(batch.embeddings), raw=cut(batch.raw))
+
+
+def _touched(batch: LossBatch, name: str, present: Tensor) -> bool:
+    grads = [rows[name].grad for rows in (batch.embeddings, batch.raw)]
+    return any(bool(grad[~present].abs().sum() > 0) for grad in grads if grad is not None)
+
+
+def _value(loss: Any, *arguments: Any, **options: Any) -> float:
+    output: LossOutput = loss(_batch(*arguments, **options))
+    return float(output.total.detach())
 
 
 def _nothing(raw: Mapping[str, Tensor]) -> LossBatch:
@@ -116,14 +138,14 @@ def _nothing(raw: Mapping[str, Tensor]) -> LossBatch:
 
 def partly_missing_is_finite(record: LossRecord) -> None:
     """Missing measurements are the normal case."""
-    loss, raw = _loss(record), _raw()
+    loss = _loss(record)
     present = {name: torch.tensor([(i + j) % 3 != 0 for i in range(8)]) for j, name in enumerate(NAMES)}
-    output = loss(_batch(loss, raw, present))
+    batch = _leaves(_batch(loss, _raw(), present))
+    output = loss(batch)
     output.total.backward()
     require(bool(torch.isfinite(output.total)), "total is not finite where measurements are missing")
-    for name, r in raw.items():
-        leaked = r.grad is not None and bool(r.grad[~present[name]].abs().sum() > 0)
-        require(not leaked, f"rows without {name!r} get a gradient")
+    for name in NAMES:
+        require(not _touched(batch, name, present[name]), f"rows without {name!r} get a gradient")
 
 
 def order_of_modalities_is_irrelevant(record: LossRecord) -> None:
@@ -131,7 +153,7 @@ def order_of_modalities_is_irrelevant(record: LossRecord) -> None:
     raw = {k: v.detach() for k, v in _raw().items()}
     one, other = _loss(record), record.build(record.config(), (NAMES[0], NAMES[2], NAMES[1]), NAMES[0])
     other_raw = {name: raw[name] for name in (NAMES[0], NAMES[2], NAMES[1])}
-    a, b = float(one(_batch(one, raw)).total), float(other(_batch(other, other_raw)).total)
+    a, b = _value(one, one, raw), _value(other, other, other_raw)
     require(abs(a - b) <= 1e-5 * max(1.0, abs(a)), f"total is {a} or {b}, by the order of modalities")
 
 
@@ -140,8 +162,8 @@ def same_molecule_is_no_negative(record: LossRecord) -> None:
     raw = {k: v.detach() for k, v in _raw(6, aligned=0.5).items()}
     loss = _loss(record)
     apart, together = torch.arange(6), torch.tensor([0, 0, 2, 3, 4, 5])
-    a = float(loss(_batch(loss, raw, molecule=apart)).total)
-    b = float(loss(_batch(loss, raw, molecule=together)).total)
+    a = _value(loss, loss, raw, molecule=apart)
+    b = _value(loss, loss, raw, molecule=together)
     require(b != a, "telling that two rows are one molecule changes nothing")
 
 
@@ -149,8 +171,8 @@ def shares_add_up(record: LossRecord) -> None:
     """With several processes each owns some rows; their shares must add up to the single-process loss."""
     loss, raw = _loss(record), {k: v.detach() for k, v in _raw(8, dtype=torch.float64).items()}
     present = {name: torch.tensor([(i + 2 * j) % 4 != 0 for i in range(8)]) for j, name in enumerate(NAMES)}
-    whole = float(loss(_batch(loss, raw, present)).total)
-    parts = sum(float(loss(_batch(loss, raw, present, rows=s)).total) for s in (slice(0, 3), slice(3, 4), slice(4, 8)))
+    whole = _value(loss, loss, raw, present)
+    parts = sum(_value(loss, loss, raw, present, rows=s) for s in (slice(0, 3), slice(3, 4), slice(4, 8)))
     require(abs(whole - parts) <= 1e-6 * max(1.0, abs(whole)), f"the whole is {whole}, the shares add up to {parts}")
 
 

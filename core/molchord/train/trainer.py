@@ -49,7 +49,7 @@ def choose_device(device: str | None = None) -> torch.device:
     return chosen
 
 
-def hide(batch: Batch, config: TrainConfig, candidate: str | None, rng: np.random.Generator) -> dict[str, Tensor]:
+def hide(batch: Batch, config: TrainConfig, candidate: str, rng: np.random.Generator) -> dict[str, Tensor]:
     """Return presence masks with modality dropout: never the candidate, never a molecule's last other modality."""
     names = [name for name in batch.present if name != candidate]
     there = np.stack([batch.present[name].cpu().numpy() for name in names], axis=1)
@@ -69,14 +69,17 @@ def masked(embeddings: Embeddings, present: Mapping[str, Tensor]) -> Embeddings:
     return Embeddings(unit=zeroed(embeddings.unit), raw=zeroed(embeddings.raw), present=dict(present))
 
 
+def pair_temperatures(model: Model) -> dict[tuple[str, str], float] | None:
+    """Return the loss's temperature of every pair it trains, None where it has none."""
+    if not isinstance(model.loss, Tempered):
+        return None
+    return {pair: float(tau) for pair, tau in model.loss.temperatures().items()}
+
+
 def temperatures(model: Model, graph: ModelGraph) -> dict[str, float]:
     """Return the loss's temperature of every spectrum against the candidate; 1 for all where it has none."""
-    if graph.candidate is None:
-        return {}
     spectra = [name for name in graph.modalities if name != graph.candidate]
-    if not isinstance(model.loss, Tempered):
-        return dict.fromkeys(spectra, 1.0)
-    by_pair = {frozenset(pair): float(tau) for pair, tau in model.loss.temperatures().items()}
+    by_pair = {frozenset(pair): tau for pair, tau in (pair_temperatures(model) or {}).items()}
     found = {name: by_pair.get(frozenset((graph.candidate, name))) for name in spectra}
     known = {name: tau for name, tau in found.items() if tau is not None}
     # A spectrum without a pair of its own (a centre other than the candidate) gets the others' mean.
@@ -375,18 +378,15 @@ class Trainer:
                 unit[name].append(embeddings.unit[name])
                 present[name].append(embeddings.present[name])
         out = {"loss": total / weight}
-        if self.graph.candidate is not None:
-            vectors = {name: torch.cat(v) for name, v in unit.items()}
-            masks = {name: torch.cat(v) for name, v in present.items()}
-            out["blind_mrr"] = self._blind_mrr(model, vectors, masks, queries)
+        vectors = {name: torch.cat(v) for name, v in unit.items()}
+        masks = {name: torch.cat(v) for name, v in present.items()}
+        out["blind_mrr"] = self._blind_mrr(model, vectors, masks, queries)
         return out
 
     def _blind_mrr(
         self, model: Model, vectors: dict[str, Tensor], masks: dict[str, Tensor], queries: NDArray[np.int64]
     ) -> float:
         candidate = self.graph.candidate
-        if candidate is None:
-            raise RunError("`stopping.metric` 'blind_mrr' needs a candidate; name one in the graph or choose 'loss'")
         pool = vectors.pop(candidate)
         there = masks.pop(candidate)
         truth = torch.arange(len(queries), device=pool.device)
@@ -407,7 +407,7 @@ class Trainer:
 
     def embed_candidates(self, model: Model, rows: NDArray[np.int64]) -> Tensor:
         """Return the unit candidate embeddings of molecules, NaN where there is none, (rows, d)."""
-        name = self.graph.candidate or ""
+        name = self.graph.candidate
         alone = Batches(
             {name: self.feeds[name]},
             Collate({name: self.modalities[name]}, self._collate.anchors),

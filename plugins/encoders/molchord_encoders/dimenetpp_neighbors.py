@@ -142,8 +142,9 @@ def filtered_sum(
         >>> filtered_sum(filters, x, weight)[0, 0]
         tensor([8., 8., 8., 8., 8.])
     """
-    # Under autocast the three may differ in dtype.
-    out: Tensor = _FilteredSum.apply(filters.to(x.dtype), x, weight.t().to(x.dtype))  # type: ignore[no-untyped-call]
+    # Under autocast the three may differ in dtype. A transposed view would make every product in `_spread` strided.
+    weight = weight.t().to(x.dtype).contiguous()
+    out: Tensor = _FilteredSum.apply(filters.to(x.dtype), x, weight)  # type: ignore[no-untyped-call]
     return out
 
 
