@@ -42,7 +42,7 @@ test: $(INSTALLED)
 
 # The same wheel test with the package index in reach: everything is fetched into an empty environment.
 test-wheel: $(INSTALLED)
-	rm -rf dist && $(BIN)/python -m build --no-isolation && $(PYTHON) -m venv dist/venv
+	rm -rf dist && $(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . && $(PYTHON) -m venv dist/venv
 	dist/venv/bin/pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) dist/*.whl
 	cd dist && venv/bin/molchord plugins check
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ __all__ = [
     "Run",
     "Use",
     "__version__",
+    "from_measurements",
     "import_files",
     "load",
 ]
@@ -59,6 +60,37 @@ def load(path: str | Path, *, device: str | None = None) -> Run:
     from molchord.run import Run
 
     return Run.load(path, device=device)
+
+
+def from_measurements(
+    smiles: Sequence[str],
+    measurements: Mapping[str, Sequence[Measurement | Sequence[Measurement] | None]],
+    path: str | Path | None = None,
+    *,
+    splits: Sequence[str] | None = None,
+) -> DataSet:
+    """Make a data set of measurements in memory; in a temporary folder, unless a path is given.
+
+    Args:
+        smiles: One SMILES a molecule.
+        measurements: By modality, for each molecule a `Measurement`, several of them, or None.
+        path: Folder to make.
+        splits: "train", "val" or "test" a molecule; None: the hash rule.
+
+    Example:
+        >>> import numpy as np
+        >>> import molchord as mc
+        >>> curve = {"wavenumber": np.linspace(500, 4000, 50), "absorbance": np.ones(50)}
+        >>> mc.from_measurements(["CCO", "CO"], {"ir": [mc.Measurement(arrays=curve), None]}).stored
+        ('ir',)
+    """
+    from molchord.data.store import DataSet
+    from molchord.host import installed
+
+    stores = {name: installed().modality(name).stores for name in measurements}
+    return DataSet.from_measurements(
+        smiles, measurements, None if path is None else Path(path), stores=stores, splits=splits
+    )
 
 
 def import_files(files: Sequence[str | Path], out: str | Path, **options: Any) -> DataSet:

@@ -29,6 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         >>> main(["graph", "check", "missing.yaml"])
         2
     """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # OpenMP threads that wait by spinning starve each other where other programs run too: ten times slower training
+        # on two cores with one of them busy. Read when torch is imported, which no command has done yet.
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     _use_registry_files(arguments.registry)

@@ -292,14 +292,26 @@ def pair(text: str, option: str, form: str) -> tuple[str, str]:
 
 
 def _where(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    from molchord.api import Real
+    from molchord.host import installed
+
     out: dict[str, dict[str, Any]] = {}
     for text in texts:
         left, value = pair(text, "--where", "MODALITY.COLUMN=VALUE[,VALUE]")
         name, _, column = left.partition(".")
         if not column:
             raise DataError(f"`--where` got {text!r}; write MODALITY.COLUMN=VALUE[,VALUE]")
-        out.setdefault(name, {})[column] = value.split(",")
+        declared = installed().modality(name).stores.columns.get(column)
+        values = value.split(",")
+        out.setdefault(name, {})[column] = [_number(v) for v in values] if isinstance(declared, Real) else values
     return out
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise DataError(f"`--where` got {text!r} for a column of numbers; write a number") from None
 
 
 def _progress(arguments: argparse.Namespace) -> bool:

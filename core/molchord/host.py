@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from importlib import metadata
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, cast, get_args
 
 import pluggy
 from packaging.utils import canonicalize_name
@@ -189,6 +189,10 @@ class Host:
                 f"write {found[0].qualified!r} or block one in registry.toml"
             )
         raise PluginError(self._missing(type, dist, bare))
+
+    def modality(self, name: str) -> ModalityRecord:
+        """Find a modality's record; otherwise as `find`."""
+        return cast(ModalityRecord, self.find("modality", name).record)
 
     def _missing(self, type: str, dist: str, name: str) -> str:
         provider = dist or self.registry.distribution_of(type, name)

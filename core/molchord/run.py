@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shutil
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -102,7 +104,7 @@ class Run:
         cls,
         graph: ModelGraph | str | Path,
         data: DataSet | str | Path,
-        out: str | Path,
+        out: str | Path | None = None,
         *,
         device: str | None = None,
         force: bool = False,
@@ -114,7 +116,7 @@ class Run:
         Args:
             graph: A resolved graph, or the path of a YAML file.
             data: A data set, or its folder.
-            out: The run folder to make.
+            out: The run folder to make; None: a temporary one that lives as long as the run.
             device: "cpu", "cuda", ...; None: a GPU where there is one.
             force: Replace an existing folder.
             progress: Show progress bars.
@@ -124,10 +126,28 @@ class Run:
             OutputExistsError: `out` exists and `force` is not set.
             TrainingStopped: Ctrl-C; the state is saved, `resume` goes on.
             MolchordError: Whatever is wrong with graph or data, in one sentence.
+
+        Example:
+            >>> import molchord as mc
+            >>> from molchord.testing import examples_of, molecules
+            >>> smiles = [molecule.smiles for molecule in molecules()]
+            >>> data = mc.from_measurements(smiles, {"ir": examples_of("ir", len(smiles))}, splits=["train"] * 16)
+            >>> graph = mc.ModelGraph.of(
+            ...     embedding_dim=16,
+            ...     modalities={
+            ...         "structure": mc.Use("structure", encoder=mc.Use("gine", width=16, hidden=16, layers=2)),
+            ...         "ir": mc.Use("ir", encoder=mc.Use("mlp", width=16, hidden=[16])),
+            ...     },
+            ...     loss=mc.Use("all_pairs"),
+            ...     train={"epochs": 1, "batch_size": 8},
+            ... )
+            >>> run = Run.train(graph, data, progress=False)
+            >>> [hit.rank for hit in run.search(run.library(smiles), ir=examples_of("ir", 1)[0], k=2)]
+            [1, 2]
         """
         graph = graph if isinstance(graph, ModelGraph) else graphs.load(Path(graph))
         dataset = data if isinstance(data, DataSet) else DataSet(Path(data))
-        path = Path(out)
+        path = Path(out) if out is not None else Path(mkdtemp(prefix="molchord-run-")) / "run"
         check_output(path, force=force)
         fitted = None if start is None else start.manifest.fitted
         trainer = Trainer(graph, dataset, device=device, fitted=fitted, progress=progress)
@@ -140,7 +160,10 @@ class Run:
         sources = [Path(source.partition("#")[0]) for source in graph.train.init.values()]
         sources += [] if start is None else [start.path]
         write_trained_on(path, dataset.keys(trainer.rows["train"]), sources)
-        return cls._finish(trainer, path)
+        run = cls._finish(trainer, path)
+        if out is None:
+            weakref.finalize(run, shutil.rmtree, path.parent, ignore_errors=True)
+        return run
 
     @classmethod
     def resume(cls, path: str | Path, *, device: str | None = None, progress: bool = True) -> Run:
@@ -179,7 +202,7 @@ class Run:
     def realign(
         self,
         data: DataSet | str | Path,
-        out: str | Path,
+        out: str | Path | None = None,
         *,
         free: Sequence[str] | None = None,
         epochs: int = 15,

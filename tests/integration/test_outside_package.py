@@ -18,7 +18,7 @@ modalities:
   carbon: {use: nmr, where: {nucleus: 13C}, jitter: 0.1, encoder: {use: peak_transformer, width: 16, hidden: 16, layers: 1}}
   ir: {use: ir, grid: {points: 200}, encoder: {use: mlp, width: 16, hidden: [16]}}
 loss: {use: all_pairs}
-train: {batch_size: 8, epochs: 12, optimizer: {lr: 5.0e-3}, workers: 0}
+train: {batch_size: 16, epochs: 60, optimizer: {lr: 5.0e-3}, stopping: {every: 60}, workers: 0}
 """
 
 
@@ -26,7 +26,7 @@ TRAINED = next(i for i, m in enumerate(molecules()) if hash_split(m.key14) == "t
 
 
 def molchord(site, *arguments, status=0):
-    environment = {**os.environ, "PYTHONPATH": str(site)} if site is not None else dict(os.environ)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **({} if site is None else {"PYTHONPATH": str(site)})}
     done = subprocess.run(
         [sys.executable, "-m", "molchord", *map(str, arguments)],
         capture_output=True,

@@ -361,8 +361,8 @@ def test_pairs_of_slots_are_the_triplets():
 
 def test_filtered_sum_is_the_plain_sum_in_several_blocks():
     generator = torch.Generator().manual_seed(1)
-    shapes = ((7, 64 * 8, 3), (7, 64, 256), (256, 8))  # 131,072 numbers an atom: four atoms at a time, and three
-    f, x, w, g = (torch.randn(s, generator=generator, dtype=torch.float64) for s in (*shapes, (7, 3, 256)))
+    shapes = ((7, 64 * 8, 3), (7, 64, 1024), (1024, 8))  # 2^19 numbers an atom: four atoms at a time, and three
+    f, x, w, g = (torch.randn(s, generator=generator, dtype=torch.float64) for s in (*shapes, (7, 3, 1024)))
     for t in (f, x, w):
         t.requires_grad_()
     plain = torch.einsum("nksi,nkc,cs->nic", f.view(7, 64, 8, 3), x, w)
@@ -378,7 +378,7 @@ def test_coinciding_and_undefined_positions_are_refused(bad):
     net = DimeNetPlusPlus(**SMALL)
     z, pos, batch = batch_of(WATER, HYDROGEN, WATER, dtype=torch.float32)
     pos[4] = bad
-    with pytest.raises(SampleError, match="molecule 1 of the batch: two atoms coincide or a position is not finite"):
+    with pytest.raises(SampleError, match="graph 1 of the batch: two atoms coincide or a position is not finite"):
         net(z, pos, batch)
 
 

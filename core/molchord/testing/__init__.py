@@ -22,7 +22,7 @@ A check that is known to fail is listed as ``expected_failures={"check_name": "r
 """
 
 from molchord.testing.report import Report, Result, check_encoder, check_loss, check_modality, check_record, checks
-from molchord.testing.samples import MOLECULES, molecules
+from molchord.testing.samples import MOLECULES, examples_of, molecules
 
 __all__ = [
     "MOLECULES",
@@ -33,5 +33,6 @@ __all__ = [
     "check_modality",
     "check_record",
     "checks",
+    "examples_of",
     "molecules",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from molchord.api import Measurement, Modality, ModalityRecord, Molecule
 from molchord.chemistry import molecule
+from molchord.host import installed
 
 MOLECULES = (
     "CCO", "CC(C)=O", "c1ccccc1", "CC#N", "OC(=O)c1ccccc1", "CCN(CC)CC", "C1CCCCC1", "NCC(=O)O",
@@ -49,6 +50,17 @@ def examples(modality: Modality, count: int = 4, seed: int = 0) -> list[Measurem
 def batch_of(modality: Modality, measurements: Sequence[Measurement]) -> Any:
     """Transform, collate and prepare measurements, without randomness."""
     return modality.prepare(modality.collate([modality.transform(m, None) for m in measurements]), None)
+
+
+def examples_of(name: str, count: int = 4, seed: int = 0) -> list[Measurement]:
+    """Return example measurements of an installed modality for the kit's first molecules.
+
+    Example:
+        >>> examples_of("ir", 1)[0].origin
+        'computed'
+    """
+    record = installed().modality(name)
+    return examples(built(record, record.kinds[0]), count, seed)
 
 
 def tensors(value: Any, path: str = "") -> dict[str, Tensor]:

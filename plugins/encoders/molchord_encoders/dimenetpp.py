@@ -28,6 +28,8 @@ from molchord_encoders.dimenetpp_neighbors import Neighbors, filtered_sum, find_
 if TYPE_CHECKING:
     from molchord_encoders import DimeNetPlusPlusConfig
 
+__all__ = ["DimeNetPlusPlus", "GraphEncoder", "build"]
+
 Activation = Callable[[Tensor], Tensor]
 
 

@@ -43,19 +43,19 @@ class Neighbors:
     arrival: Int[Tensor, " e"]
     departure: Int[Tensor, " e"]
 
-    def at_target(self, values: Float[Tensor, e * c]) -> Float[Tensor, "n k *c"]:
+    def at_target(self, values: Float[Tensor, " e *c"]) -> Float[Tensor, " n k *c"]:
         """Lay edge values into the arriving slots of their targets; empty slots hold 0."""
         laid = values.new_zeros((self.atoms * self.arriving, *values.shape[1:]))
         laid.index_copy_(0, self.arrival, values)
         return laid.view(self.atoms, self.arriving, *values.shape[1:])
 
-    def at_source(self, values: Float[Tensor, e * c]) -> Float[Tensor, "n i *c"]:
+    def at_source(self, values: Float[Tensor, " e *c"]) -> Float[Tensor, " n i *c"]:
         """Lay edge values into the leaving slots of their sources; empty slots hold 0."""
         laid = values.new_zeros((self.atoms * self.leaving, *values.shape[1:]))
         laid.index_copy_(0, self.departure, values)
         return laid.view(self.atoms, self.leaving, *values.shape[1:])
 
-    def from_source(self, slots: Float[Tensor, "n i *c"]) -> Float[Tensor, e * c]:
+    def from_source(self, slots: Float[Tensor, " n i *c"]) -> Float[Tensor, " e *c"]:
         """Take edge values back from the leaving slots of their sources."""
         return slots.flatten(0, 1).index_select(0, self.departure)
 
@@ -111,10 +111,8 @@ def find_neighbors(
     figures = [near.sum(), wrong.sum(), *(t.sum(1).max() if t.numel() else t.sum() for t in (near, leave))]
     edges, bad, arriving, leaving = torch.stack(figures).tolist()
     if bad:
-        molecule = int(batch[wrong.any(dim=1)][0])
-        raise SampleError(
-            f"molecule {molecule} of the batch", "two atoms coincide or a position is not finite; leave it out"
-        )
+        graph = int(batch[wrong.any(dim=1)][0])
+        raise SampleError(f"graph {graph} of the batch", "two atoms coincide or a position is not finite; leave it out")
     target, a = torch.nonzero_static(near, size=edges).unbind(1)
     source = other[target, a]
     return Neighbors(
@@ -178,7 +176,7 @@ def _spread(x: Float[Tensor, "n k c"], weight: Float[Tensor, "s c"]) -> Float[Te
 
 
 def _rows(x: Float[Tensor, "n k c"], weight: Float[Tensor, "s c"]) -> int:
-    """Atoms at a time: as many as make 2 MB of fp32 on a CPU, else all."""
+    """Atoms at a time: as many as make 8 MB of fp32 on a CPU, else all; fewer cost more waits among threads."""
     if x.device.type != "cpu":
         return max(len(x), 1)
-    return max(2**19 // max(x.shape[1] * weight.numel(), 1), 1)
+    return max(2**21 // max(x.shape[1] * weight.numel(), 1), 1)
