@@ -84,8 +84,9 @@ def unknown(folder: Path, out: Path) -> None:
         (out / f"{name}.csv").write_text("\n".join([heading, *rows]) + "\n")
     texts = [text for fields, text in entries(folder / "massbank" / "ms2.mgf.gz") if _is_unknown(fields)]
     private = ("SMILES=", "INCHIKEY=", "TITLE=")
-    lines_kept = [line for line in texts[0].splitlines() if not line.startswith(private)]
-    (out / "msms.mgf").write_text("\n".join(lines_kept) + "\n")
+    richest = max(texts, key=lambda text: text.count("\n"))
+    kept = [line for line in richest.strip().splitlines() if not line.startswith(private)]
+    (out / "msms.mgf").write_text("\n".join(kept) + "\n")
 
 
 def _is_unknown(fields: dict[str, str]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # OpenMP threads that wait by spinning starve each other where other programs run too: ten times slower training
         # on two cores with one of them busy. Read when torch is imported, which no command has done yet.
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    warnings.formatwarning = lambda message, *_: f"molchord: warning: {message}\n"
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     _use_registry_files(arguments.registry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shutil
+import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -290,6 +291,21 @@ class Run:
             )
         return measurements_of(self.modalities[modality], given, modality)
 
+    def _usable(self, modality: str, measurements: list[Measurement]) -> list[Measurement]:
+        """Leave out, with a warning, measurements that cannot be used, so long as one can."""
+        usable, reasons = [], []
+        for measurement in measurements:
+            try:
+                self.modalities[modality].transform(measurement, None)
+            except SampleError as error:
+                reasons.append(error.reason)
+                continue
+            usable.append(measurement)
+        if reasons and usable:
+            left = f"{len(reasons)} of {len(measurements)} measurements of {modality!r} cannot be used"
+            warnings.warn(f"{left} ({reasons[0]}); the others are searched with", stacklevel=3)
+        return usable or measurements
+
     @torch.no_grad()
     def embed_measurements(
         self, modality: str, measurements: Sequence[Measurement], anchors: NDArray[np.float32]
@@ -407,7 +423,8 @@ class Run:
                 raise QueryError(
                     f"modality {name!r} is what is retrieved; give one or more of {', '.join(_quoted(self.spectra))}"
                 )
-            query[name] = pooled(torch.from_numpy(self.embed(name, given, anchors=anchors)))
+            usable = self._usable(name, self.measurements(name, given))
+            query[name] = pooled(torch.from_numpy(self.embed(name, usable, anchors=anchors)))
         window = mass if ppm is not None or da is not None or not self.graph.anchors else None
         return library.search(
             query,

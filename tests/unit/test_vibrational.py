@@ -366,14 +366,24 @@ def test_warping_agrees_with_interpolation():
 
 def test_noise_and_intensity_have_the_size_asked_for():
     jitter = STILL | {"noise": [0.03, 0.03]}
-    modality = build(jitter=jitter, channels=["plain"])
-    difference = render(modality, *[sticks()] * 20, generator=seeded()).values - render(modality, sticks()).values
+    modality = build(jitter=jitter, channels=["plain"], normalise="none")
+    clean = render(modality, sticks()).values
+    difference = (render(modality, *[sticks()] * 20, generator=seeded()).values - clean) / clean.max()
     assert abs(float(difference.std()) - 0.03) < 5e-4
     assert abs(float(difference.mean())) < 5e-4
     modality = build(jitter=STILL | {"intensity": [0.8, 1.2]}, channels=["plain"])
     tops = render(modality, *[sticks()] * 200, generator=seeded()).values.amax(dim=(1, 2))
     assert 0.8 <= float(tops.min()) < 0.82
     assert 1.18 < float(tops.max()) <= 1.2
+
+
+def test_training_noise_is_that_of_a_noisy_measured_curve():
+    """Noise comes before the normalisation: its lowest value is 0, as in a measured curve with noise of its own."""
+    noisy = render(
+        build(jitter=STILL | {"noise": [0.03, 0.03]}, channels=["plain"]), *[sticks()] * 5, generator=seeded()
+    )
+    assert noisy.values.amin(dim=2).abs().max() < 1e-6
+    assert (noisy.values.amax(dim=2) - 1).abs().max() < 1e-6
 
 
 def test_sticks_move_by_themselves_when_asked():

@@ -92,11 +92,13 @@ def prepare(batch: VibrationalBatch, config: VibrationalConfig, generator: torch
                 scale, shift = draws.scale[batch.curve_row], draws.shift[batch.curve_row]
                 curve, seen = warp(curve, seen, _grid(config, device), scale, shift)
             values[batch.curve_row], observed[batch.curve_row] = curve, seen
+        if generator is not None:
+            # Before the normalisation, as in a measured spectrum, whose noise decides where its minimum lies.
+            level = draws.noise[:, None] * values.amax(dim=1, keepdim=True)
+            values = (values + level * _normal(values.shape, generator, device)).masked_fill(~observed, 0.0)
         values = normalise(values, observed, config.normalise)
         if generator is not None:
-            level = draws.noise[:, None] * values.amax(dim=1, keepdim=True)
-            values = (values + level * _normal(values.shape, generator, device)) * draws.intensity[:, None]
-            values = values.masked_fill(~observed, 0.0)
+            values = values * draws.intensity[:, None]
         channels = {"plain": lambda: values, "sqrt": lambda: values.clamp(min=0).sqrt()}
         stacked = torch.stack([channels[name]() for name in config.channels], dim=1)
     return SpectrumBatch(values=stacked, observed=observed)

@@ -83,7 +83,7 @@ class Jitter(Config):
         scale: Factor on the wavenumbers.
         shift: Added to the wavenumbers, cm^-1.
         width: Factor on the widths of the line (spectra from sticks only).
-        noise: Standard deviation of white noise, as a part of the spectrum's maximum.
+        noise: Standard deviation of white noise, as a part of the spectrum's maximum; before the normalisation.
         intensity: Factor on the finished, normalised spectrum.
         stick_shift: Standard deviation of each stick's own shift, cm^-1.
         stick_intensity: Standard deviation of the logarithm of each stick's own factor.
