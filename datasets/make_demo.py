@@ -20,9 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from molchord.data.importer import import_files
+from molchord.data.manifest import sha256_file
 from molchord.host import installed
 
 MOLECULES = 2000
+ORIGINALS = ("qm9-xtb.npz", "massbank-xtb.npz", "massbank/ms2.mgf.gz")
 LICENCES = ("CC0", "CC BY")
 UNKNOWN = "ZYGHJZDHTFUPRJ"
 """Coumarin, of the test split."""
@@ -109,10 +111,16 @@ def main(folder: Path, out: Path) -> None:
                 chosen.add(row)
                 mgf.write(text)
                 credits.append((fields["TITLE"], fields["LICENSE"]))
-        sliced(folder / "massbank-xtb.npz", np.array(sorted(chosen)), work / "massbank-xtb.npz")
-        sliced(folder / "qm9-xtb.npz", np.arange(MOLECULES - len(chosen)), work / "qm9-xtb.npz")
-        sources = [work / "qm9-xtb.npz", work / "massbank-xtb.npz", work / "massbank.mgf"]
-        report = import_files(sources, out, host=installed(), storage=STORAGE, force=True)
+        first = MOLECULES - len(chosen)
+        sliced(folder / "qm9-xtb.npz", np.arange(first), work / "qm9-xtb-first.npz")
+        sliced(folder / "massbank-xtb.npz", np.array(sorted(chosen)), work / "massbank-xtb-with-msms.npz")
+        sources = [work / "qm9-xtb-first.npz", work / "massbank-xtb-with-msms.npz", work / "massbank.mgf"]
+        origin = ", ".join(f"{name} (sha256 {sha256_file(folder / name)})" for name in ORIGINALS)
+        note = (
+            f"Selected from {origin}: the first {first} molecules of the first, those of the second with MS/MS under "
+            f"{' or '.join(LICENCES)} in the third, and these MS/MS spectra; geometries left out."
+        )
+        report = import_files(sources, out, host=installed(), storage=STORAGE, note=note, force=True)
     with (out / "ATTRIBUTION.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["massbank_record", "licence"])

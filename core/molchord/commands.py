@@ -187,7 +187,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         progress=_progress(arguments),
     )
-    say(arguments, evaluation.as_dict(), evaluation.text())
+    out = arguments.out if arguments.out is not None else arguments.run_folder
+    tail = f"every map and baseline: {out}/evaluation.csv; to look at: {out}/report.html"
+    say(arguments, evaluation.as_dict(), evaluation.text() if arguments.full else f"{evaluation.summary()}\n{tail}")
     return 0
 
 

@@ -119,6 +119,13 @@ def test_precursor_is_a_column_only_where_asked_for(kind):
     assert msms(kind, precursor=True).transform(measurement, None).whole["precursor_mz"] == 500.0
 
 
+@pytest.mark.parametrize("kind", MSMS.kinds)
+@pytest.mark.parametrize(("precursor", "remove", "tells"), [(0, 1, False), (1, 1, True), (0, 0, True), (1, 0, True)])
+def test_the_precursor_tells_the_mass_as_a_column_or_as_a_peak(kind, precursor, remove, tells):
+    config = MsmsConfig(precursor=bool(precursor), remove_precursor=bool(remove))
+    assert MSMS.spec(config, kind).tells_mass is tells
+
+
 @pytest.mark.parametrize(
     "config", [{"bins": {"start": 9, "stop": 9}}, {"jitter": {"drop": 1.0}}, {"max_peaks": 0}, {"peaks": 3}]
 )
@@ -609,6 +616,35 @@ def test_similarity_of_measurements_leaves_the_precursor_out():
     assert modality.similarity(query, references).tolist() == pytest.approx([1.0, 0.0, 0.0])
     with pytest.raises(SampleError, match="no peak is left"):
         modality.similarity(references[1], references)
+
+
+def test_references_are_cleaned_once_for_many_queries(monkeypatch):
+    rng = np.random.default_rng(2)
+    measured = [spectrum(*random_peaks(rng, 30)) for _ in range(6)]
+    others = [spectrum(*random_peaks(rng, 30)) for _ in range(6)]
+    fresh = [msms().similarity(query, measured) for query in measured]
+    modality = msms()
+    cleaned = []
+    kept = Msms._kept
+    monkeypatch.setattr(Msms, "_kept", lambda self, measurement: cleaned.append(measurement) or kept(self, measurement))
+    for query, expected in zip(measured, fresh, strict=True):
+        np.testing.assert_array_equal(modality.similarity(query, measured), expected)
+    assert len(cleaned) == 6 + 6  # each query, and each reference once
+    np.testing.assert_array_equal(modality.similarity(measured[0], others), msms().similarity(measured[0], others))
+    changed = list(measured)
+    modality.similarity(measured[0], changed)
+    changed[0], changed[1] = changed[1], changed[0]  # one list, other content
+    np.testing.assert_array_equal(modality.similarity(measured[0], changed), fresh[0][[1, 0, 2, 3, 4, 5]])
+
+
+def test_references_kept_for_comparison_do_not_go_to_workers():
+    modality = msms("spectrum1d", max_peaks=7)
+    bare = pickle.dumps(modality)
+    modality.similarity(spectrum([50], [1]), [spectrum([50 + i], [1]) for i in range(100)])
+    assert pickle.dumps(modality) == bare
+    sample = spectrum(range(50, 90), range(1, 41))
+    again = pickle.loads(bare).transform(sample, None)
+    np.testing.assert_array_equal(again.values, modality.transform(sample, None).values)
 
 
 # --- the real data ---------------------------------------------------------------------------------------------------

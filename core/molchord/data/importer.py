@@ -72,6 +72,7 @@ def import_files(
     split: str = "hash",
     where: Mapping[str, Mapping[str, Any]] | None = None,
     storage: Mapping[str, Storage | Mapping[str, Any]] | None = None,
+    note: str = "",
     force: bool = False,
     progress: bool = False,
 ) -> ImportReport:
@@ -91,6 +92,7 @@ def import_files(
         split: "hash", "scaffold" or "column:NAME" of the table, whose blank cells mean no split.
         where: Values that measurements must have, by modality and column.
         storage: Narrower types on disk by "modality.array", see `Storage`.
+        note: What else the manifest should say of the sources.
         force: Replace a data set at `out`.
         progress: Show progress bars.
 
@@ -115,7 +117,7 @@ def import_files(
     taken = {file.resolve() for file, _, _ in forced}
     offered = [(file, label, None) for path in paths for file, label in _files(path) if file.resolve() not in taken]
     _refuse_repeats([file for file, _, _ in (*offered, *forced)])
-    options = {"limit": limit, "where": dict(where or {}), "as": sorted({name for name, _ in as_})}
+    options = {"limit": limit, "where": dict(where or {}), "as": sorted({name for name, _ in as_}), "note": note}
     with new_folder(out, force=force) as folder, ExitStack() as stack:
         work = _Import(folder, readers, numeric, limit, where or {}, _storage(storage or {}, readers), progress, stack)
         for file, label, only in (*offered, *forced):

@@ -159,6 +159,36 @@ class Evaluation:
             return "\n".join("| " + " | ".join(line) + " |" for line in [padded[0], rule, *padded[1:]])
         return "\n".join("  ".join(line).rstrip() for line in padded)
 
+    def summary(self) -> str:
+        """Return one short table a mode and pool: the first map, with the baselines' Top-1 beside it."""
+        lines: list[str] = []
+        modelled = [row for row in self.rows if row.system == "model"]
+        for mode, pool in dict.fromkeys((row.mode, row.pool) for row in modelled):
+            rows = [row for row in modelled if (row.mode, row.pool) == (mode, pool)]
+            shown = [row for row in rows if row.map == rows[0].map]
+            lines += [*self._short(mode, pool, shown), ""]
+        audit = [] if self.audit is None else [f"molecules on both sides of the split: {self.audit.overlap}"]
+        return "\n".join([*lines, *audit, *(f"note: {note}" for note in self.notes)])
+
+    def _short(self, mode: str, pool: str, shown: Sequence[Row]) -> list[str]:
+        beside = [row for row in self.rows if row.system != "model" and row.pool == pool and row.mode in ("", mode)]
+        systems = list(dict.fromkeys(row.system for row in beside if not row.system.startswith("mass alone (")))
+        top1 = {(row.system, row.subset): _cell(row.figures["top1"], percent=True).partition(" ")[0] for row in beside}
+        names = [("mass alone*" if name == "mass alone" else name.removesuffix(" (expected)")) for name in systems]
+        table = [["query", "molecules", "Top-1 % [95 %]", "Top-5", "Top-10", "Top-25", "MRR", *names]]
+        for row in shown:
+            tops = [f"{100 * row.figures[name].value:.1f}" for name in ("top5", "top10", "top25")]
+            start = [" + ".join(row.subset) + ("*" if row.with_mass else ""), str(row.molecules)]
+            cells = [_cell(row.figures["top1"], percent=True), *tops, f"{row.figures['mrr'].value:.3f}"]
+            table.append([*start, *cells, *(top1.get((system, row.subset), "-") for system in systems)])
+        sizes = sorted({round(row.pool_size) for row in shown})
+        size = "-".join(str(n) for n in dict.fromkeys((sizes[0], sizes[-1])))
+        marked = "; * with mass" if any("*" in cell for line in table for cell in line) else ""
+        head = f"{mode} queries, {shown[0].map}, pool {pool} of {size}; Top-1 of the baselines on the right{marked}"
+        widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+        aligned = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in table]
+        return [head, *(f"  {line}" for line in aligned)]
+
     def text(self) -> str:
         """Return the table with everything that goes with it."""
         lines = [self.table(), ""]

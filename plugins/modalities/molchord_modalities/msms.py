@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -39,13 +40,14 @@ _PRECURSOR_MARGIN = 0.5  # m/z; wider than any instrument's error, narrower than
 _PROTON = 1.007276  # Da
 _HYDROGEN = 1.007825  # Da
 _LOSSES = (2.015650, 15.023475, 18.010565)  # Da: H2, CH3, H2O
+_NOISE = 0.01  # share of the base peak, as in the similarity's paper
 
 Peaks = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
 
 
 @final
 class Msms:
-    """Reads, cleans and compares tandem mass spectra; keeps nothing but its configuration.
+    """Reads, cleans and compares tandem mass spectra; keeps its configuration and the references last compared with.
 
     Args:
         config: What of a spectrum the encoder sees.
@@ -63,6 +65,12 @@ class Msms:
         self._config = config
         self._kind = kind
         self._spec = MSMS.spec(config, kind)
+        self._references: tuple[Measurement, ...] = ()
+        self._cleaned = _weighted([], config.tolerance, _NOISE)
+
+    def __reduce__(self) -> tuple[type[Msms], tuple[MsmsConfig, str]]:
+        """Go to another process without the references."""
+        return Msms, (self._config, self._kind)
 
     def can_read(self, path: Path) -> bool:
         """Say whether the file's content is MGF, MSP or two columns headed m/z and intensity."""
@@ -111,17 +119,26 @@ class Msms:
     def similarity(self, query: Measurement, references: Sequence[Measurement]) -> Float[np.ndarray, " references"]:
         """Return the spectral entropy similarity to each reference; 0 for one that holds no usable peak.
 
+        The references last cleaned are kept, so a second query against the same ones costs the comparison only.
+
         Raises:
             SampleError: The query cannot be used.
         """
-        first = self._kept(query)
-        others: list[Peaks] = []
-        for reference in references:
-            try:
-                others.append(self._kept(reference))
-            except SampleError:
-                others.append((np.zeros(0), np.zeros(0)))
-        return entropy_similarity(first, others, self._config.tolerance)
+        tolerance = self._config.tolerance
+        return _matched(_weighted([self._kept(query)], tolerance, _NOISE), self._clean(references), tolerance)
+
+    def _clean(self, references: Sequence[Measurement]) -> _Weighted:
+        """Return the cleaned references, anew unless they are the very ones of the last call."""
+        if list(map(id, self._references)) != list(map(id, references)):
+            peaks: list[Peaks] = []
+            for reference in references:
+                try:
+                    peaks.append(self._kept(reference))
+                except SampleError:
+                    peaks.append((np.zeros(0), np.zeros(0)))
+            self._cleaned = _weighted(peaks, self._config.tolerance, _NOISE)
+            self._references = tuple(references)
+        return self._cleaned
 
     def _kept(self, measurement: Measurement) -> Peaks:
         """Return the peaks that may be seen, in fp64 and ascending m/z."""
@@ -173,7 +190,7 @@ class Msms:
 
 
 def entropy_similarity(
-    query: Peaks, references: Sequence[Peaks], tolerance: float = 0.02, noise: float = 0.01
+    query: Peaks, references: Sequence[Peaks], tolerance: float = 0.02, noise: float = _NOISE
 ) -> Float[np.ndarray, " references"]:
     r"""Return the weighted spectral entropy similarity of one spectrum to each of many.
 
@@ -198,28 +215,46 @@ def entropy_similarity(
         >>> entropy_similarity(spectrum, [spectrum, (np.array([41.0, 57.0]), np.array([1.0, 3.0]))]).round(3).tolist()
         [1.0, 0.394]
     """
-    mz_q, weight_q, _ = _weighted([query], tolerance, noise)
-    mz, weight, owner = _weighted(references, tolerance, noise)
-    result: Float[np.ndarray, " references"] = np.zeros(len(references))
-    if len(mz) == 0 or len(mz_q) == 0:
-        return result
-    near = np.searchsorted(mz_q, mz - tolerance)
-    near[near == len(mz_q)] = 0  # above all peaks of the query, so not matched either
-    matched = np.abs(mz_q[near] - mz) <= tolerance
-    a, b = weight_q[near[matched]], weight[matched]
+    return _matched(_weighted([query], tolerance, noise), _weighted(references, tolerance, noise), tolerance)
+
+
+@dataclass(frozen=True)
+class _Weighted:
+    """Peaks of many cleaned spectra together, by ascending m/z.
+
+    Attributes:
+        mz: (n,) in Da.
+        intensity: (n,) adding up to 1 a spectrum.
+        owner: (n,) which spectrum each peak belongs to.
+        spectra: How many spectra there are, those without a peak included.
+    """
+
+    mz: Float[np.ndarray, " n"]
+    intensity: Float[np.ndarray, " n"]
+    owner: Int[np.ndarray, " n"]
+    spectra: int
+
+
+def _matched(query: _Weighted, references: _Weighted, tolerance: float) -> Float[np.ndarray, " references"]:
+    """Add up the similarity's terms over the peaks of one spectrum and those within the tolerance in each other."""
+    first = np.searchsorted(references.mz, query.mz - tolerance)
+    count = np.searchsorted(references.mz, query.mz + tolerance, side="right") - first
+    own = np.repeat(np.arange(len(query.mz)), count)
+    theirs = np.arange(len(own)) + np.repeat(first - np.cumsum(count) + count, count)
+    a, b = query.intensity[own], references.intensity[theirs]
     terms = (a + b) * np.log2(a + b) - a * np.log2(a) - b * np.log2(b)
-    np.add.at(result, owner[matched], terms / 2)
-    return result.clip(0.0, 1.0)
+    similarity: Float[np.ndarray, " references"] = np.bincount(
+        references.owner[theirs], terms / 2, minlength=references.spectra
+    )
+    return similarity.clip(0.0, 1.0)
 
 
-def _weighted(
-    spectra: Sequence[Peaks], tolerance: float, noise: float
-) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Clean, merge and weight many spectra laid end to end; returns m/z, intensity and the spectrum of each peak."""
+def _weighted(spectra: Sequence[Peaks], tolerance: float, noise: float) -> _Weighted:
+    """Clean, merge and weight many spectra."""
     sizes = [len(mz) for mz, _ in spectra]
     owner = np.repeat(np.arange(len(spectra)), sizes)
     if len(owner) == 0:
-        return np.zeros(0), np.zeros(0), owner
+        return _Weighted(np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.int64), len(spectra))
     mz = np.concatenate([mz for mz, _ in spectra]).astype(np.float64)
     intensity = np.concatenate([intensity for _, intensity in spectra]).astype(np.float64)
     base = np.zeros(len(spectra))
@@ -232,7 +267,9 @@ def _weighted(
     intensity = _normalised(intensity, owner, len(spectra))
     entropy = -np.bincount(owner, intensity * np.log(intensity), minlength=len(spectra))
     power = np.where(entropy < 3, 0.25 + 0.25 * entropy, 1.0)
-    return mz, _normalised(intensity ** power[owner], owner, len(spectra)), owner
+    intensity = _normalised(intensity ** power[owner], owner, len(spectra))
+    order = np.argsort(mz, kind="stable")
+    return _Weighted(mz[order], intensity[order], owner[order], len(spectra))
 
 
 def _starts(breaks: Bool[np.ndarray, " m"]) -> Int[np.ndarray, " s"]:

@@ -74,7 +74,8 @@ class MsmsConfig(Config):
     )
     remove_precursor: bool = Field(
         default=True,
-        description="Leave out peaks from 0.5 below the precursor m/z upwards, so that peaks do not tell the mass.",
+        description="Leave out peaks from 0.5 below the precursor m/z upwards, so that peaks do not tell the mass; "
+        "false makes every figure 'with mass'.",
     )
     min_intensity: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.001, description="Peaks below this share of the base peak are left out."
@@ -89,11 +90,12 @@ class MsmsConfig(Config):
 
 def _spec(config: MsmsConfig, kind: str) -> PeaksSpec | SpectrumSpec:
     whole = WHOLE_COLUMNS | (PRECURSOR_COLUMN if config.precursor else {})
+    tells_mass = config.precursor or not config.remove_precursor
     if kind == "peaks":
-        return PeaksSpec(unit="m/z", peak=PEAK_COLUMNS, whole=whole, tells_mass=config.precursor)
+        return PeaksSpec(unit="m/z", peak=PEAK_COLUMNS, whole=whole, tells_mass=tells_mass)
     bins = config.bins
     return SpectrumSpec(
-        unit="m/z", points=bins.points, whole=whole, start=bins.start, stop=bins.stop, tells_mass=config.precursor
+        unit="m/z", points=bins.points, whole=whole, start=bins.start, stop=bins.stop, tells_mass=tells_mass
     )
 
 

@@ -221,9 +221,10 @@ class _Draws:
             one, zero = torch.ones(size, device=device), torch.zeros(size, device=device)
             return cls(scale=one, shift=zero, width=one, noise=zero, intensity=one)
         jitter = config.jitter
-        unit = torch.rand(5, size, generator=generator, device=generator.device).to(device)
+        unit = torch.rand(6, size, generator=generator, device=generator.device).to(device)
         ranges = (jitter.scale, jitter.shift, jitter.width, jitter.noise, jitter.intensity)
         scale, shift, width, noise, intensity = (low + (high - low) * unit[i] for i, (low, high) in enumerate(ranges))
+        noise = noise * (unit[5] < jitter.noisy)
         return cls(scale=scale, shift=shift, width=width, noise=noise, intensity=intensity)
 
 

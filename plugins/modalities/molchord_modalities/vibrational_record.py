@@ -84,6 +84,7 @@ class Jitter(Config):
         shift: Added to the wavenumbers, cm^-1.
         width: Factor on the widths of the line (spectra from sticks only).
         noise: Standard deviation of white noise, as a part of the spectrum's maximum; before the normalisation.
+        noisy: Part of the spectra that get noise; the others stay clean, as computed spectra are.
         intensity: Factor on the finished, normalised spectrum.
         stick_shift: Standard deviation of each stick's own shift, cm^-1.
         stick_intensity: Standard deviation of the logarithm of each stick's own factor.
@@ -93,6 +94,7 @@ class Jitter(Config):
     shift: Range = (-4.0, 4.0)
     width: Factors = (1.0, 1.0)
     noise: Levels = (0.0, 0.01)
+    noisy: float = Field(default=0.5, ge=0, le=1)
     intensity: Factors = (0.8, 1.2)
     stick_shift: NotNegative = 0.0
     stick_intensity: NotNegative = 0.0
