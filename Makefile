@@ -10,7 +10,8 @@ RUN := runs/demo
 LIBRARY := runs/demo-library
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint test-wheel clean
+.PHONY: demo test test-wheel clean
+.DELETE_ON_ERROR:
 
 demo: $(RUN)/report.html $(LIBRARY)/manifest.json
 	@echo
@@ -24,13 +25,14 @@ demo: $(RUN)/report.html $(LIBRARY)/manifest.json
 	@echo "  $(BIN)/molchord graph check --explain recipes/demo.yaml"
 	@echo "  $(BIN)/molchord plugins list"
 
-# A training that was interrupted goes on where it stopped.
-$(RUN)/report.html: $(INSTALLED)
+# A training that was interrupted goes on where it stopped; before its first checkpoint there is nothing to go on with.
+# What is installed comes first but does not count: a later set-up trains nothing anew.
+$(RUN)/report.html: | $(INSTALLED)
 	@if [ -e $(RUN)/checkpoints/last.safetensors ]; then $(BIN)/molchord train --resume $(RUN); \
-		else $(BIN)/molchord train recipes/demo.yaml --data datasets/demo --out $(RUN); fi
-	@$(BIN)/molchord evaluate $(RUN) --pool test --pool all
+		else $(BIN)/molchord train recipes/demo.yaml --data datasets/demo --out $(RUN) --force; fi
+	@$(BIN)/molchord evaluate $(RUN) --pool test --pool all --force
 
-$(LIBRARY)/manifest.json: $(RUN)/report.html
+$(LIBRARY)/manifest.json: $(RUN)/report.html | $(INSTALLED)
 	@$(BIN)/molchord embed $(RUN) datasets/demo --out $(LIBRARY) --force
 
 test: $(INSTALLED)
@@ -47,6 +49,8 @@ test-wheel: $(INSTALLED)
 	cd dist && venv/bin/molchord plugins check
 
 $(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "molchord needs Python 3.11 or newer, and" \
+		"$(PYTHON) is $$($(PYTHON) --version 2>&1 | head -n 1); write make PYTHON=python3.12, for instance" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --retries 1 \
 		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock

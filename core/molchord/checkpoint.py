@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+import shutil
+import uuid
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +86,62 @@ def check_output(path: Path, *, force: bool) -> None:
         raise OutputExistsError(path)
 
 
+def check_run_output(path: Path, inputs: Iterable[tuple[str, Path]], *, force: bool) -> None:
+    """Refuse an output folder for a run that would replace, hold or lie in what the run is made of.
+
+    Args:
+        path: Where the run is to be.
+        inputs: What must stay, each with what it is, such as ``("data set", folder)``.
+        force: Replace a run that is there; nothing else is ever replaced.
+
+    Raises:
+        OutputExistsError: `path` exists and `force` is not set.
+        RunError: `path` overlaps an input, or holds something else than a run.
+    """
+    check_output(path, force=force)
+    here = path.resolve()
+    for what, folder in inputs:
+        there = folder.resolve()
+        if here == there or here in there.parents or there in here.parents:
+            raise RunError(f"output {str(path)!r} overlaps the {what} {str(folder)!r}; choose another folder")
+    if not path.exists() or (path.is_dir() and not path.is_symlink() and not any(path.iterdir())):
+        return
+    if path.is_symlink():
+        raise RunError(f"output {str(path)!r} is a symbolic link and is not replaced; choose another folder")
+    try:
+        read_manifest(path)
+    except RunError as error:
+        raise RunError(f"output {str(path)!r} is not replaced, for it is no run: {error}") from error
+
+
+@contextmanager
+def new_run(path: Path) -> Iterator[Path]:
+    """Fill a folder beside `path` and put it in place when the block ends well; a run that is there goes only then.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    name = f".{path.name}.{uuid.uuid4().hex[:8]}"
+    beside = path.absolute().parent
+    temporary, old = beside / f"{name}.partial", beside / f"{name}.old"
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        yield temporary
+        if path.exists():
+            path.rename(old)
+        temporary.rename(path)
+    except OSError as error:
+        raise RunError(
+            f"run {str(path)!r} cannot be written ({error.strerror or error}); choose another folder"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if old.exists() and not path.exists():
+            old.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def write_manifest(run: Path, manifest: RunManifest) -> None:
     """Write a run's manifest in one step."""
     _replace(run / "manifest.json", (manifest.model_dump_json(indent=2) + "\n").encode())
@@ -108,12 +168,9 @@ def read_manifest(run: Path) -> RunManifest:
         ) from error
 
 
-def write_trained_on(run: Path, keys: Iterable[str], sources: Iterable[Path]) -> None:
+def write_trained_on(run: Path, keys: Iterable[str]) -> None:
     """Write the molecules a run is trained on, those of the runs that its weights come from included."""
-    every = set(keys)
-    for source in sources:
-        every |= read_trained_on(source)
-    (run / "trained_on.txt").write_text("".join(f"{key}\n" for key in sorted(every)))
+    (run / "trained_on.txt").write_text("".join(f"{key}\n" for key in sorted(set(keys))))
 
 
 def read_trained_on(run: Path) -> set[str]:
@@ -197,10 +254,23 @@ def initialise(model: torch.nn.Module, sources: Mapping[str, str]) -> None:
 
 
 def saved_graph(path: Path, manifest: RunManifest) -> ModelGraph:
-    """Load a run's graph, saying first which package it lacks."""
+    """Load a run's graph, saying first which package it lacks; a plugin of another version is warned of.
+
+    Raises:
+        RunError: A plugin that the run needs is not installed.
+        GraphError: A configuration no longer validates.
+    """
     host = installed()
+    found = {(plugin.type, plugin.qualified): plugin.version for plugin in host.plugins}
     for stamp in manifest.plugins:
-        if any(plugin.qualified == stamp.name and plugin.type == stamp.type for plugin in host.plugins):
+        version = found.get((stamp.type, stamp.name))
+        if version is not None:
+            if version != stamp.version:
+                warnings.warn(
+                    f"run {str(path)!r} was trained with {stamp.type} {stamp.name!r} of version {stamp.version}, "
+                    f"installed is {version}; its results may differ",
+                    stacklevel=3,
+                )
             continue
         distribution, _, name = stamp.name.partition(":")
         failed = [str(problem) for problem in host.problems if problem.dist == distribution]

@@ -6,14 +6,17 @@ Exit status: 0 done, 1 a check found something, 2 an error of the user's, said i
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from molchord import commands
-from molchord.errors import GraphError, MolchordError
+from molchord.errors import GraphError, MolchordError, QueryError, did_you_mean
 
 __all__ = ["main"]
 
@@ -34,20 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         # OpenMP threads that wait by spinning starve each other where other programs run too: ten times slower training
         # on two cores with one of them busy. Read when torch is imported, which no command has done yet.
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    warnings.formatwarning = lambda message, *_: f"molchord: warning: {message}\n"
-    parser = _parser()
-    arguments, rest = parser.parse_known_args(argv)
+    arguments = _parser().parse_args(argv)
     _use_registry_files(arguments.registry)
     try:
-        if arguments.run is commands.search:
-            # Which spectra there are hangs on the run, so `--NAME FILE` is read once the run is known.
-            spectra = argparse.ArgumentParser(prog="molchord search", add_help=False, allow_abbrev=False)
-            commands.add_spectra(spectra, arguments.run_folder)
-            spectra.parse_args(rest, arguments)
-        elif rest:
-            parser.error(f"unrecognized arguments: {' '.join(rest)}")
-        status = arguments.run(arguments)
-        sys.stdout.flush()
+        with _short_warnings():
+            if arguments.run is commands.search:
+                arguments = _search_arguments(arguments.words)
+            status = arguments.run(arguments)
+            sys.stdout.flush()
     except MolchordError as error:
         # A graph's complaints begin with file and line, as a compiler's do.
         print(error if isinstance(error, GraphError) else f"molchord: {error}", file=sys.stderr)
@@ -56,10 +53,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has gone (`molchord ... | head`); without this Python complains again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        print(f"molchord: {_refusal(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("molchord: stopped", file=sys.stderr)
         return 130
     return int(status)
+
+
+@contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Print warnings as the command line's own, without the line of source that gave them."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"molchord: warning: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
+def _refusal(error: OSError) -> str:
+    """Say what the operating system refused."""
+    reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
+    about = "a file" if error.filename is None else repr(os.fsdecode(error.filename))
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = "make room on the disk" if full else "choose another path, or see to its permissions"
+    return f"{about} cannot be read or written ({reason}); {advice}"
 
 
 # --- the parser ------------------------------------------------------------------------------------------------------
@@ -126,7 +146,10 @@ def _run_commands(group: _Group) -> None:
     train.add_argument("--data", metavar="DATASET")
     train.add_argument("--out", metavar="RUN", help="folder to write")
     train.add_argument("--resume", metavar="RUN", help="go on with a training where it stopped")
-    train.add_argument("--dry-run", action="store_true", help="run one batch and describe it; nothing is written")
+    train.add_argument(
+        "--dry-run", action="store_true",
+        help="run one batch and describe it; no run is written, but derived structures are cached in the data set",
+    )  # fmt: skip
     _device(train)
     _force(train)
     evaluate = _command(group, "evaluate", commands.evaluate, "measure a run on held-out molecules, and report")
@@ -147,6 +170,10 @@ def _run_commands(group: _Group) -> None:
     realign.add_argument("--data", required=True, metavar="DATASET")
     realign.add_argument("--out", required=True, metavar="RUN2", help="folder to write")
     realign.add_argument("--free", action="append", metavar="PART", help="part to train instead; repeatable")
+    realign.add_argument(
+        "--where", action="append", default=[], metavar="MODALITY.COLUMN=VALUE[,VALUE]",
+        help="use these measurements only, such as those with origin=measured; replaces the modality's `where`",
+    )  # fmt: skip
     realign.add_argument("--epochs", type=int, default=15)
     _force(realign)
     embed = _command(group, "embed", commands.embed, "embed candidate structures as a library")
@@ -156,13 +183,23 @@ def _run_commands(group: _Group) -> None:
     embed.add_argument("--spectra", action="store_true", help="embed a data set's spectra too, for library mode")
     embed.add_argument("--workers", type=int, metavar="N", help="processes that prepare structures")
     _force(embed)
-    _search_command(group)
+    # Which spectra there are hangs on the run, so the words are parsed once it is known: none is an option until then.
+    summary = "rank a library's candidates by spectra"
+    search = group.add_parser("search", help=summary, add_help=False, prefix_chars="\0")
+    search.add_argument("words", nargs="*")
+    search.set_defaults(run=commands.search)
 
 
-def _search_command(group: _Group) -> None:
-    search = _command(group, "search", commands.search, "rank a library's candidates by spectra")
-    search.usage = "molchord search RUN LIBRARY --MODALITY FILE [FILE ...] [--MODALITY FILE ...] [options]"
-    search.epilog = "MODALITY is any of the run's own spectra; several files of one count as one."
+def _search_parser() -> argparse.ArgumentParser:
+    search = argparse.ArgumentParser(
+        prog="molchord search",
+        usage="molchord search RUN LIBRARY --MODALITY FILE [FILE ...] [--MODALITY FILE ...] [options]",
+        description="Rank a library's candidates by spectra.",
+        epilog="MODALITY is any of the run's own spectra, which `molchord search RUN --help` lists; several files of "
+        "one count as one.",
+        allow_abbrev=False,
+    )
+    search.set_defaults(run=commands.search)
     _run(search)
     search.add_argument("library", metavar="LIBRARY")
     search.add_argument("--k", type=int, default=25, help="hits to print (default 25)")
@@ -172,6 +209,43 @@ def _search_command(group: _Group) -> None:
     search.add_argument("--ppm", type=float, help="half width of the mass window in ppm")
     search.add_argument("--da", type=float, help="half width of the mass window in Da")
     search.add_argument("--formula", help="sum formula, such as C8H9NO2")
+    search.add_argument("--json", action="store_true", help="print machine-readable output")
+    return search
+
+
+def _search_arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Parse what follows `search`; the run's own spectra are options.
+
+    Raises:
+        QueryError: Run and library are not to be found among the words, or the run has no such spectrum.
+    """
+    parser = _search_parser()
+    words = _folders_first(words)
+    if not words or words[0].startswith("-"):
+        if not words or {"-h", "--help"} & {*words}:
+            return parser.parse_args(words)
+        raise QueryError(
+            f"`molchord search` finds no run and library among {' '.join(words)!r}; "
+            "write molchord search RUN LIBRARY --MODALITY FILE"
+        )
+    spectra = commands.add_spectra(parser, words[0])
+    arguments, rest = parser.parse_known_args(words)
+    for word in rest:
+        name = word.lstrip("-").partition("=")[0]
+        if word.startswith("-"):
+            raise QueryError(f"run {words[0]!r} has no spectrum {name!r}; {did_you_mean(name, spectra)}")
+        raise QueryError(f"`molchord search` got {word!r} without a modality; write --MODALITY {word}")
+    return arguments
+
+
+def _folders_first(words: Sequence[str]) -> list[str]:
+    """Move run and library to the front, where options come first and would take them for their own values."""
+    if not any(word.startswith("-") for word in words[:2]):
+        return [*words]
+    folders = [word for word in words if Path(word, "manifest.json").is_file()]
+    if len(folders) != 2:
+        return [*words]
+    return [*folders, *(word for word in words if word not in folders)]
 
 
 def _run(parser: argparse.ArgumentParser) -> None:

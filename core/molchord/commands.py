@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from molchord.errors import DataError, MolchordError
+from molchord.errors import DataError, MolchordError, did_you_mean
+
+if TYPE_CHECKING:
+    from molchord.api import ModalityRecord
+
+SPECTRUM = "spectrum "
+"""Start of the place of a spectrum's files among the arguments of `search`; no other argument has a blank in it."""
 
 
 def say(arguments: argparse.Namespace, data: Any, text: str) -> None:
@@ -81,7 +87,7 @@ def data_import(arguments: argparse.Namespace) -> int:
         numeric=arguments.numeric,
         limit=arguments.limit,
         split=arguments.split,
-        where=_where(arguments.where),
+        where=_where(arguments.where, installed().modality),
         force=arguments.force,
         progress=_progress(arguments),
     )
@@ -199,8 +205,16 @@ def realign(arguments: argparse.Namespace) -> int:
 
     run = Run.load(arguments.run_folder, device=arguments.device)
     free = arguments.free or None
+
+    def record(name: str) -> ModalityRecord:
+        if name not in run.graph.modalities:
+            known = did_you_mean(name, run.graph.modalities)
+            raise DataError(f"`--where` got modality {name!r}, which run {str(run.path)!r} lacks; {known}")
+        return run.graph.modalities[name].record
+
     done = run.realign(
         arguments.data, arguments.out, free=free, epochs=arguments.epochs, force=arguments.force,
+        where=_where(arguments.where, record) or None,
         progress=_progress(arguments),
     )  # fmt: skip
     return _trained(arguments, done)
@@ -227,7 +241,7 @@ def search(arguments: argparse.Namespace) -> int:
     from molchord.run import Run
 
     run = Run.load(arguments.run_folder, device=arguments.device)
-    spectra = {name: files for name in run.spectra if (files := getattr(arguments, name, None))}
+    spectra = {name: files for name in run.spectra if (files := getattr(arguments, SPECTRUM + name, None))}
     hits = run.search(
         Library(arguments.library), k=arguments.k, map=arguments.map, mode=arguments.mode, mass=arguments.mass,
         ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, **spectra,
@@ -236,15 +250,19 @@ def search(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def add_spectra(parser: argparse.ArgumentParser, run: str) -> None:
-    """Give `search` one option for each modality of the run at hand."""
+def add_spectra(parser: argparse.ArgumentParser, run: str) -> tuple[str, ...]:
+    """Give `search` one option for each spectrum of the run at hand, and return their names."""
     from molchord.checkpoint import read_manifest
 
     manifest = read_manifest(Path(run))
-    for name in manifest.specs:
-        if name != manifest.candidate:
-            kind = manifest.specs[name]["kind"]
-            parser.add_argument(f"--{name}", nargs="+", metavar="FILE", help=f"measurement of {name!r} ({kind})")
+    names = tuple(name for name in manifest.specs if name != manifest.candidate)
+    group = parser.add_argument_group(f"spectra of {run}")
+    for name in names:
+        kind, files = manifest.specs[name]["kind"], SPECTRUM + name
+        group.add_argument(
+            f"--{name}", dest=files, nargs="+", action="extend", metavar="FILE", help=f"measurement ({kind})"
+        )
+    return names
 
 
 def hit_table(hits: Sequence[Any]) -> str:
@@ -265,7 +283,7 @@ def hit_table(hits: Sequence[Any]) -> str:
         chance = [f"{100 * hit.probability:.1f} %"] if sure else []
         cosines = [f"{hit.cosines[name]:.3f}" for name in names]
         lines.append(
-            [str(hit.rank), f"{hit.score:.4f}", *chance, *cosines, hit.formula, f"{hit.exact_mass:.4f}", hit.smiles]
+            [str(hit.rank), f"{hit.score:.3g}", *chance, *cosines, hit.formula, f"{hit.exact_mass:.4f}", hit.smiles]
         )
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
@@ -293,9 +311,9 @@ def pair(text: str, option: str, form: str) -> tuple[str, str]:
     return name, value
 
 
-def _where(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _where(texts: Sequence[str], record: Callable[[str], ModalityRecord]) -> dict[str, dict[str, Any]]:
+    """Read what measurements must have, by modality and column; `record` finds the declaration of a modality."""
     from molchord.api import Real
-    from molchord.host import installed
 
     out: dict[str, dict[str, Any]] = {}
     for text in texts:
@@ -303,7 +321,7 @@ def _where(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         name, _, column = left.partition(".")
         if not column:
             raise DataError(f"`--where` got {text!r}; write MODALITY.COLUMN=VALUE[,VALUE]")
-        declared = installed().modality(name).stores.columns.get(column)
+        declared = record(name).stores.columns.get(column)
         values = value.split(",")
         out.setdefault(name, {})[column] = [_number(v) for v in values] if isinstance(declared, Real) else values
     return out
@@ -317,4 +335,4 @@ def _number(text: str) -> float:
 
 
 def _progress(arguments: argparse.Namespace) -> bool:
-    return not arguments.json and sys.stderr.isatty()
+    return not arguments.json

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, final
 
 import numpy as np
 import torch
@@ -12,15 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from molchord.api import Compares, Measurement, Molecule, SampleError, SpectrumBatch
+from molchord.api import Compares, Derives, Measurement, Molecule, SampleError, SpectrumBatch
 from molchord.checkpoint import read_trained_on
 from molchord.data.derived import derive_molecules
+from molchord.data.derived import failures as underived
 from molchord.data.loader import Feed, feeds
-from molchord.data.store import DataSet
+from molchord.data.store import DataSet, MeasurementTable
 from molchord.errors import DataError, RunError
 from molchord.evaluate.baselines import nearest_by_cosine, nearest_by_similarity
 from molchord.evaluate.embedded import Embedded, Spectra
 from molchord.evaluate.evaluation import Baselines, OwnSimilarity
+from molchord.evaluate.pools import measured_masses
 from molchord.retrieval.library_files import Entry
 from molchord.retrieval.scores import pooled_by
 from molchord.train.trainer import pair_temperatures
@@ -29,29 +34,72 @@ if TYPE_CHECKING:
     from molchord.run import Run
 
 CHUNK = 256
+MASS = "exact_mass"
 
 
-def embed_dataset(
-    run: Run, dataset: DataSet, *, progress: bool = False
-) -> tuple[Embedded, dict[str, NDArray[np.int64]]]:
+Unusable: TypeAlias = tuple[str, str, str]
+"""A measurement that cannot be used: modality, key14 of its molecule, reason."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedData:
+    """A data set, embedded, and what could not be.
+
+    Attributes:
+        embedded: Vectors of candidates and spectra.
+        indices: For each modality the index in its table of every row of `Spectra.vectors`.
+        unusable: Measurements that cannot be used, and molecules that cannot be derived.
+        missing: Why there is no measurement of a modality, by its name.
+    """
+
+    embedded: Embedded
+    indices: Mapping[str, NDArray[np.int64]]
+    unusable: tuple[Unusable, ...]
+    missing: Mapping[str, str]
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what was left out, a sentence a modality."""
+        by_modality: dict[str, list[Unusable]] = {}
+        for entry in self.unusable:
+            by_modality.setdefault(entry[0], []).append(entry)
+        counted = (
+            f"{name}: {len(entries)} measurements cannot be used and count as absent "
+            f"(the first of {entries[0][1]}: {entries[0][2]})"
+            for name, entries in by_modality.items()
+        )
+        return (*self.missing.values(), *counted)
+
+
+def embed_dataset(run: Run, dataset: DataSet, *, mass_seed: int | None = None, progress: bool = False) -> EmbeddedData:
     """Embed every molecule and every measurement of a data set.
 
-    Returns:
-        The embedded data set, and for each modality the index in its table of every row of `Spectra.vectors`.
+    Args:
+        run: The run whose model embeds.
+        dataset: Data set; a modality that it lacks has no spectrum.
+        mass_seed: Seed of the measured masses that spectra get for the anchor ``exact_mass``, as an instrument would
+            give them; None: the exact ones, as candidates always get.
+        progress: Show progress bars.
 
     Raises:
-        DataError: The data set lacks what the run's modalities need.
+        DataError: The data set has a measurement of none of the run's modalities.
     """
-    opened = feeds(run.graph, run.modalities, dataset, progress=progress)
-    molecules = len(dataset)
-    anchors = _anchors(run, dataset)
-    vectors, rows, _ = _embed_feed(run, opened[run.candidate], anchors, progress)
-    candidates, present = pooled_by(vectors, torch.from_numpy(rows), molecules)
+    opened = feeds(run.graph, run.modalities, dataset, missing="empty", progress=progress)
+    keys = dataset.keys()
+    unusable = [
+        (name, key, reason)
+        for name, feed in opened.items()
+        if isinstance(feed.modality, Derives) and isinstance(feed.table, MeasurementTable)
+        for key, reason in underived(feed.table)
+    ]
+    vectors, rows, _ = _embed_feed(run, opened[run.candidate], _anchors(run, dataset), keys, unusable, progress)
+    candidates, present = pooled_by(vectors, torch.from_numpy(rows), len(dataset))
+    anchors = _anchors(run, dataset, mass_seed)
     spectra, indices = {}, {}
     for name in run.spectra:
-        vectors, rows, indices[name] = _embed_feed(run, opened[name], anchors, progress)
+        vectors, rows, indices[name] = _embed_feed(run, opened[name], anchors, keys, unusable, progress)
         spectra[name] = Spectra(molecule=rows, vectors=vectors)
-    seen, keys = read_trained_on(run.path), dataset.keys()
+    seen = read_trained_on(run.path)
     embedded = Embedded(
         key14=keys,
         smiles=dataset.smiles(),
@@ -66,7 +114,8 @@ def embed_dataset(
         pair_tau=pair_temperatures(run.model),
         with_mass=with_mass(run),
     )
-    return embedded, indices
+    missing = {name: feed.missing for name, feed in opened.items() if feed.missing is not None}
+    return EmbeddedData(embedded=embedded, indices=indices, unusable=tuple(unusable), missing=missing)
 
 
 def with_mass(run: Run) -> frozenset[str]:
@@ -88,7 +137,7 @@ def baselines_of(
     candidates_only: Run | None = None,
 ) -> Baselines:
     """Prepare the baselines that need raw spectra: nearest training spectrum, and a modality's own similarity."""
-    opened = feeds(run.graph, run.modalities, dataset)
+    opened = feeds(run.graph, run.modalities, dataset, missing="empty")
     asked = embedded.in_split(split)
     neighbours, own = {}, {}
     for name, part in embedded.spectra.items():
@@ -113,10 +162,12 @@ def _prior(run: Run, dataset: DataSet) -> NDArray[np.float64]:
             f"run {str(run.path)!r} is no candidates-only model: it has seen spectra; "
             f"train the same graph with `train.candidates_only: true`"
         )
-    embedded, _ = embed_dataset(run, dataset)
+    embedded = embed_dataset(run, dataset).embedded
     total = torch.zeros(embedded.candidates.shape[1])
     for name, part in embedded.spectra.items():
         mask = torch.from_numpy(embedded.trained[part.molecule])
+        if not mask.any():
+            continue
         total += part.vectors[mask].mean(dim=0) / (embedded.tau or {}).get(name, 1.0)
     values = (embedded.candidates @ total).double().numpy()
     return np.where(embedded.present, values, np.nan)
@@ -142,9 +193,18 @@ def library_entries(
             yield from (Entry(molecule=m, vector=v) for (m, _), v in zip(part, vectors, strict=True))
 
 
-def spectral_entries(run: Run, dataset: DataSet) -> Iterator[Entry]:
-    """Embed a data set's molecules with their own spectra, several of a modality pooled."""
-    embedded, _ = embed_dataset(run, dataset)
+def spectral_entries(run: Run, dataset: DataSet, *, failures: list[SampleError]) -> Iterator[Entry]:
+    """Embed a data set's molecules with their own spectra, several of a modality pooled.
+
+    Molecules without a candidate vector go to `failures`; spectra that cannot be used are warned of.
+    """
+    found = embed_dataset(run, dataset)
+    embedded = found.embedded
+    reasons = {key: reason for name, key, reason in found.unusable if name == run.candidate}
+    for sentence in dataclasses.replace(
+        found, unusable=tuple(entry for entry in found.unusable if entry[0] != run.candidate)
+    ).notes():
+        warnings.warn(sentence, stacklevel=2)
     pooled = {
         name: pooled_by(part.vectors, torch.from_numpy(part.molecule), len(dataset))
         for name, part in embedded.spectra.items()
@@ -153,29 +213,44 @@ def spectral_entries(run: Run, dataset: DataSet) -> Iterator[Entry]:
         if embedded.present[row]:
             spectra = {name: vectors[row].numpy() for name, (vectors, has) in pooled.items() if has[row]}
             yield Entry(molecule=item, vector=embedded.candidates[row].numpy(), spectra=spectra)
+        else:
+            none = f"it has no measurement of {run.candidate!r}"
+            failures.append(SampleError(item.key14, reasons.get(item.key14, none)))
 
 
 # --- helpers ---------------------------------------------------------------------------------------------------------
 
 
-def _anchors(run: Run, dataset: DataSet) -> NDArray[np.float32]:
-    columns = [dataset.numeric(name) for name in run.graph.anchors]
+def _anchors(run: Run, dataset: DataSet, mass_seed: int | None = None) -> NDArray[np.float32]:
+    known = {name: dataset.numeric(name) for name in run.graph.anchors}
+    if mass_seed is not None and MASS in known:
+        known[MASS] = measured_masses(known[MASS], mass_seed)
+    columns = list(known.values())
     return np.stack(columns, axis=1).astype(np.float32) if columns else np.zeros((len(dataset), 0), dtype=np.float32)
 
 
 def _embed_feed(
-    run: Run, feed: Feed, anchors: NDArray[np.float32], progress: bool
+    run: Run,
+    feed: Feed,
+    anchors: NDArray[np.float32],
+    keys: Sequence[str],
+    unusable: list[Unusable],
+    progress: bool,
 ) -> tuple[Tensor, NDArray[np.int64], NDArray[np.int64]]:
-    """Embed all admitted measurements; returns vectors, their molecules and their indices in the table."""
+    """Embed all admitted measurements; returns vectors, their molecules and their indices in the table.
+
+    Those that cannot be used go to `unusable`, with the key14 of `keys`.
+    """
     all_indices = feed.measurements()
     vectors, kept = [torch.zeros(0, run.graph.embedding_dim)], []
     starts = range(0, len(all_indices), CHUNK)
-    for start in tqdm(starts, desc=f"embed {feed.name}", disable=not progress, leave=False):
+    for start in tqdm(starts, desc=f"embed {feed.name}", disable=None if progress else True, leave=False):
         usable, samples = [], []
         for index in all_indices[start : start + CHUNK].tolist():
             try:
                 samples.append(feed.sample(index, None))
-            except SampleError:
+            except SampleError as error:
+                unusable.append((feed.name, keys[feed.table.molecule[index]], error.reason))
                 continue
             usable.append(index)
         if usable:

@@ -109,9 +109,9 @@ class Model(nn.Module):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(random_state(graph.seed, "weights", name))
                 encoder = node.encoder.record.build(node.encoder.config, node.spec)
-                columns = tuple(graph.anchors.index(anchor) for anchor in node.anchors)
+                sees = name == graph.candidate or not graph.train.candidates_only
+                columns = tuple(graph.anchors.index(anchor) for anchor in node.anchors) if sees else ()
                 head = Head(encoder.width + 2 * len(columns), graph.embedding_dim, node.head)
-            sees = name == graph.candidate or not graph.train.candidates_only
             towers[name] = Tower(encoder, head, columns, sees=sees)
         self.modalities = nn.ModuleDict(towers)
         with torch.random.fork_rng(devices=[]):

@@ -91,6 +91,12 @@ class Known(_Table):
     distribution: str
 
 
+class _Knowing(_Table):
+    """The part of a file that says which distributions provide plugins."""
+
+    known: tuple[Known, ...] = ()
+
+
 class Registry(_Table):
     """The shipped catalogue with the policy that applies here.
 
@@ -125,7 +131,7 @@ def load(extra: Sequence[str | Path] | None = None, cwd: str | Path | None = Non
     """Read the shipped registry and apply, in this order, the user's file, the working directory's and further ones.
 
     A later file's word on a distribution or on `third_party` replaces an earlier one's, except that the file in the
-    working directory may only tighten. Files other than the shipped one say ``[policy]`` only.
+    working directory may only tighten. The user's and further ones may name plugins as ``[[known]]`` too.
 
     Args:
         extra: Files that have the last word; None: those of the environment variable ``MOLCHORD_REGISTRY``.
@@ -141,19 +147,26 @@ def load(extra: Sequence[str | Path] | None = None, cwd: str | Path | None = Non
     shipped = resources.files("molchord") / "registry.toml"
     with resources.as_file(shipped) as path:
         base = _validated(Registry, _tables(path), path)
-        policy = base.policy
-        if user_file().is_file():
-            policy = _merged(policy, _policy(user_file()))
-        warnings: list[str] = []
+        here = _extended(base, user_file()) if user_file().is_file() else base
+        policy, warnings = here.policy, list[str]()
         local = Path(cwd or Path.cwd()) / "registry.toml"
         # In a checkout of this project the shipped file itself lies in the working directory.
         if local.is_file() and not local.samefile(path):
-            policy, warnings = _tightened(policy, _policy(local, whole_catalogue=True), local)
+            policy, warnings = _tightened(policy, _policy(_tables(local), local, tuple(Registry.model_fields)), local)
+    here = here.model_copy(update={"policy": policy, "warnings": tuple(warnings)})
     if extra is None:
         extra = [name for name in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if name]
     for name in extra:
-        policy = _merged(policy, _policy(Path(name)))
-    return base.model_copy(update={"policy": policy, "warnings": tuple(warnings)})
+        here = _extended(here, Path(name))
+    return here
+
+
+def _extended(earlier: Registry, path: Path) -> Registry:
+    """Apply what the user's own file or a further one says; its known plugins come before earlier ones."""
+    tables = _tables(path)
+    policy = _merged(earlier.policy, _policy(tables, path, ("policy", "known")))
+    known = _validated(_Knowing, {key: value for key, value in tables.items() if key == "known"}, path).known
+    return earlier.model_copy(update={"policy": policy, "known": known + earlier.known})
 
 
 def _tables(path: Path) -> dict[str, Any]:
@@ -178,7 +191,8 @@ def _sentences(model: type[_Table], error: ValidationError, path: Path, table: s
     for item in error.errors(include_url=False):
         where = f"{path}: {'.'.join((table, *map(str, item['loc']))).strip('.')}: "
         if item["type"] == "extra_forbidden":
-            yield where + f"unknown key; {did_you_mean(str(item['loc'][-1]), model.model_fields)}"
+            fields = Known.model_fields if "known" in item["loc"][:-1] else model.model_fields
+            yield where + f"unknown key; {did_you_mean(str(item['loc'][-1]), fields)}"
         elif item["type"] == "literal_error":
             yield where + f"got {item['input']!r}; {did_you_mean(str(item['input']), _STRICTNESS)}"
         else:
@@ -186,9 +200,7 @@ def _sentences(model: type[_Table], error: ValidationError, path: Path, table: s
             yield where + message.replace("a valid frozenset", "a list of names")
 
 
-def _policy(path: Path, whole_catalogue: bool = False) -> Policy:
-    tables = _tables(path)
-    allowed = {"policy", *Registry.model_fields} if whole_catalogue else {"policy"}
+def _policy(tables: Mapping[str, Any], path: Path, allowed: Sequence[str]) -> Policy:
     for key in tables:
         if key not in allowed:
             raise PluginError(f"{path}: unknown table {key!r}; {did_you_mean(key, sorted(allowed))}")

@@ -8,6 +8,7 @@ import shutil
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -24,8 +25,11 @@ from molchord.checkpoint import (
     PluginStamp,
     RunManifest,
     check_output,
+    check_run_output,
     load_into,
+    new_run,
     read_manifest,
+    read_trained_on,
     read_weights,
     saved_graph,
     training_data,
@@ -35,6 +39,7 @@ from molchord.checkpoint import (
 from molchord.data.loader import to_device
 from molchord.data.store import DataSet
 from molchord.errors import DataError, QueryError, RunError, TrainingStopped, did_you_mean
+from molchord.evaluate.calibration import calibrate
 from molchord.evaluate.evaluation import evaluate
 from molchord.evaluate.results import Evaluation, code_version
 from molchord.graph import resolve as graphs
@@ -42,13 +47,15 @@ from molchord.graph.resolve import ModelGraph
 from molchord.inference import baselines_of, embed_dataset, library_entries, spectral_entries
 from molchord.model import Model, build_modalities
 from molchord.reading import Given, measurements_of, molecules_of, write_rows
-from molchord.retrieval.calibration import calibrate
 from molchord.retrieval.library import Hit, Library
 from molchord.retrieval.scores import MAPS, MODES, pooled
 from molchord.train.trainer import Trainer, choose_device, pair_temperatures, temperatures
 
 CHUNK = 256
 """Measurements that are embedded at a time."""
+
+UNUSABLE = "unusable.csv"
+"""Lists the measurements that an evaluation could not use."""
 
 
 class Run:
@@ -87,7 +94,16 @@ class Run:
 
         Raises:
             RunError: The folder is no run, damaged, or of another format.
-            GraphError: A plugin it needs is not installed, or a configuration no longer validates.
+            GraphError: A configuration no longer validates.
+
+        Warns:
+            UserWarning: A plugin has another version than the run was trained with.
+
+        Example:
+            >>> from molchord.testing import tiny_run
+            >>> run = Run.load(tiny_run().path, device="cpu")
+            >>> run.candidate, run.spectra
+            ('structure', ('ir',))
         """
         path = Path(path)
         manifest = read_manifest(path)
@@ -119,12 +135,14 @@ class Run:
             data: A data set, or its folder.
             out: The run folder to make; None: a temporary one that lives as long as the run.
             device: "cpu", "cuda", ...; None: a GPU where there is one.
-            force: Replace an existing folder.
+            force: Replace a run that is there; a folder that is no run is never replaced.
             progress: Show progress bars.
-            start: A run whose weights and fitted states to start from.
+            start: A run whose weights and fitted states to start from; towers whose modality the data set lacks stay
+                as they are, with a warning.
 
         Raises:
             OutputExistsError: `out` exists and `force` is not set.
+            RunError: `out` is no run, or overlaps the data set or a run that weights come from.
             TrainingStopped: Ctrl-C; the state is saved, `resume` goes on.
             MolchordError: Whatever is wrong with graph or data, in one sentence.
 
@@ -148,22 +166,39 @@ class Run:
         """
         graph = graph if isinstance(graph, ModelGraph) else graphs.load(Path(graph))
         dataset = data if isinstance(data, DataSet) else DataSet(Path(data))
-        path = Path(out) if out is not None else Path(mkdtemp(prefix="molchord-run-")) / "run"
-        check_output(path, force=force)
-        fitted = None if start is None else start.manifest.fitted
-        trainer = Trainer(graph, dataset, device=device, fitted=fitted, progress=progress)
-        trainer.start_from(None if start is None else start.model.state_dict())
-        if path.exists():
-            shutil.rmtree(path)
-        path.mkdir(parents=True)
-        (path / "graph.yaml").write_text(graph.to_yaml())
-        write_manifest(path, _manifest(trainer))
         sources = [Path(source.partition("#")[0]) for source in graph.train.init.values()]
         sources += [] if start is None else [start.path]
-        write_trained_on(path, dataset.keys(trainer.rows["train"]), sources)
-        run = cls._finish(trainer, path)
-        if out is None:
-            weakref.finalize(run, shutil.rmtree, path.parent, ignore_errors=True)
+        if out is not None:
+            kept = [("data set", dataset.path), *(("run that weights come from", source) for source in sources)]
+            check_run_output(Path(out), kept, force=force)
+        trainer = Trainer(
+            graph,
+            dataset,
+            device=device,
+            fitted=None if start is None else start.manifest.fitted,
+            missing="refuse" if start is None else "empty",
+            progress=progress,
+        )
+        trainer.start_from(None if start is None else start.model.state_dict())
+        for feed in trainer.feeds.values():
+            if feed.missing is not None:
+                warnings.warn(f"{feed.missing}; its tower stays as it is", stacklevel=3)
+        trained_on = set(dataset.keys(trainer.rows["train"])).union(*map(read_trained_on, sources))
+        temporary = Path(mkdtemp(prefix="molchord-run-")) if out is None else None
+        path = temporary / "run" if temporary is not None else Path(str(out))
+        try:
+            with new_run(path) as folder:
+                (folder / "graph.yaml").write_text(graph.to_yaml())
+                write_manifest(folder, _manifest(trainer))
+                write_trained_on(folder, trained_on)
+                trainer.save(folder)
+            run = cls._finish(trainer, path)
+        except BaseException as error:
+            if temporary is not None and not isinstance(error, TrainingStopped):
+                shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        if temporary is not None:
+            weakref.finalize(run, shutil.rmtree, temporary, ignore_errors=True)
         return run
 
     @classmethod
@@ -172,12 +207,19 @@ class Run:
 
         Raises:
             RunError: There is no checkpoint, or the data set has changed since.
+
+        Example:
+            >>> from molchord.testing import tiny_run
+            >>> run = Run.resume(tiny_run().path, progress=False)
+            >>> run.id == tiny_run().id
+            True
         """
         path = Path(path)
         manifest = read_manifest(path)
         graph = saved_graph(path, manifest)
         dataset = training_data(path, manifest)
-        trainer = Trainer(graph, dataset, device=device, fitted=manifest.fitted, progress=progress)
+        # What the data set lacked was accepted when the training began.
+        trainer = Trainer(graph, dataset, device=device, fitted=manifest.fitted, missing="empty", progress=progress)
         trainer.restore(path)
         return cls._finish(trainer, path)
 
@@ -196,7 +238,8 @@ class Run:
         manifest.tau = temperatures(trainer.model, trainer.graph)
         run = cls(path, trainer.graph, trainer.model.eval(), trainer.modalities, manifest, trainer.device)
         if len(trainer.rows["val"]):
-            manifest.beta = calibrate(embed_dataset(run, trainer.dataset)[0])[1]
+            found = embed_dataset(run, trainer.dataset, mass_seed=trainer.graph.seed)
+            manifest.beta = calibrate(found.embedded)[1]
         write_manifest(path, manifest)
         return run
 
@@ -207,6 +250,7 @@ class Run:
         *,
         free: Sequence[str] | None = None,
         epochs: int = 15,
+        where: Mapping[str, Mapping[str, Any]] | None = None,
         force: bool = False,
         progress: bool = True,
     ) -> Run:
@@ -217,12 +261,26 @@ class Run:
             out: The new run folder.
             free: Dotted parts to train; None: the last layer of every projection head.
             epochs: Passes over the data.
-            force: Replace an existing folder.
+            where: Which measurements to use, by modality, in place of the graph's ``where``: ``{"ir": {}}`` takes all
+                IR spectra.
+            force: Replace a run that is there.
             progress: Show progress bars.
+
+        Raises:
+            GraphError: An unknown part, column or value, or no epoch.
+            MolchordError: As `train` raises.
+
+        Warns:
+            UserWarning: The data lacks a modality of the run; its tower stays as it is.
+
+        Example:
+            >>> from molchord.testing import tiny_data, tiny_run
+            >>> moved = tiny_run().realign(tiny_data(), epochs=1, progress=False)
+            >>> moved.graph.train.free
+            ('modalities.structure.head.out', 'modalities.ir.head.out')
         """
-        parts = tuple(free) if free is not None else tuple(f"modalities.{m}.head.out" for m in self.graph.modalities)
-        train = self.graph.train.model_copy(update={"free": parts, "freeze": (), "init": {}, "epochs": epochs})
-        graph = dataclasses.replace(self.graph, train=train)
+        parts = list(free) if free is not None else [f"modalities.{m}.head.out" for m in self.graph.modalities]
+        graph = _changed(self.graph, where, {"free": parts, "freeze": [], "init": {}, "epochs": epochs})
         return Run.train(graph, data, out, device=str(self.device), force=force, progress=progress, start=self)
 
     # --- what it knows
@@ -267,6 +325,13 @@ class Run:
 
         Raises:
             QueryError: The run lacks the modality, a file cannot be read, or a measurement cannot be used.
+
+        Example:
+            >>> from molchord.testing import examples_of, tiny_run
+            >>> tiny_run().embed("ir", examples_of("ir", 2)).shape
+            (2, 16)
+            >>> tiny_run().embed("structure", ["CCO", "CC#N", "CSC"]).shape
+            (3, 16)
         """
         measurements = self.measurements(modality, given)
         rows = []
@@ -289,7 +354,8 @@ class Run:
             raise QueryError(
                 f"run {str(self.path)!r} has no modality {modality!r}; {did_you_mean(modality, self.graph.modalities)}"
             )
-        return measurements_of(self.modalities[modality], given, modality)
+        stores = self.graph.modalities[modality].record.stores
+        return measurements_of(self.modalities[modality], given, modality, stores)
 
     def _usable(self, modality: str, measurements: list[Measurement]) -> list[Measurement]:
         """Leave out, with a warning, measurements that cannot be used, so long as one can."""
@@ -356,18 +422,31 @@ class Run:
 
         Raises:
             DataError: The file cannot be read, or no molecule could be embedded.
+
+        Example:
+            >>> from molchord.testing import tiny_run
+            >>> library = tiny_run().library(["CCO", "CC#N", "no molecule"])
+            >>> len(library), (library.path / "failures.csv").is_file()
+            (2, True)
         """
+        if out is not None:
+            check_output(Path(out), force=force)
         failures: list[SampleError] = []
         if spectra:
             if not isinstance(source, DataSet) and not (isinstance(source, (str, Path)) and Path(source).is_dir()):
                 raise DataError("`spectra` needs a data set as the source; SMILES alone carry no spectra")
-            entries = spectral_entries(self, source if isinstance(source, DataSet) else DataSet(Path(source)))
+            dataset = source if isinstance(source, DataSet) else DataSet(Path(source))
+            entries = spectral_entries(self, dataset, failures=failures)
         else:
             molecules = molecules_of(source, failures)
             entries = library_entries(self, molecules, workers=workers, failures=failures)
+        first = next(entries, None)
+        if first is None:
+            refused = f"the first of {len(failures)} refused: {failures[0]}" if failures else "there is none"
+            raise DataError(f"library has no molecule to hold ({refused}); give SMILES, a file of them or a data set")
         library = Library.create(
             out,
-            entries,
+            chain([first], entries),
             run=self.id,
             candidate=self.candidate,
             embedding_dim=self.graph.embedding_dim,
@@ -408,10 +487,11 @@ class Run:
             QueryError: No spectrum was given, one cannot be used, or no candidate passes the filters.
 
         Example:
-            ```python
-            run = mc.load("runs/demo")
-            hits = run.search(mc.Library("runs/demo-library"), ir="a.jdx", raman="b.csv", k=5)
-            ```
+            >>> from molchord.testing import examples_of, tiny_run
+            >>> run = tiny_run()
+            >>> hits = run.search(run.library(["CCO", "CC#N", "CSC"]), ir=examples_of("ir", 1), k=2)
+            >>> [hit.rank for hit in hits], list(hits[0].cosines)
+            ([1, 2], ['ir'])
         """
         if not spectra:
             raise QueryError(f"no spectrum was given; give one or more of {', '.join(_quoted(self.spectra))}")
@@ -450,6 +530,7 @@ class Run:
         maps: Sequence[str] = MAPS,
         split: str = "test",
         candidates_only: Run | None = None,
+        where: Mapping[str, Mapping[str, Any]] | None = None,
         seed: int = 0,
         out: Path | None = None,
         force: bool = False,
@@ -464,21 +545,35 @@ class Run:
             maps: Maps of the geometric mean.
             split: The split whose molecules are queries.
             candidates_only: A run of the same graph trained with ``train.candidates_only``.
+            where: Which measurements to use, by modality, in place of the graph's ``where``.
             seed: Of the bootstrap and of the drawn mass errors.
-            out: Folder for ``evaluation.json``, ``evaluation.csv`` and ``report.html``; None: nothing is written.
+            out: Folder for ``evaluation.json``, ``evaluation.csv`` and ``report.html``, and for ``unusable.csv`` where
+                a measurement cannot be used; None: nothing is written.
             force: Replace these files.
             progress: Show progress bars.
+
+        Raises:
+            OutputExistsError: One of the files is there and `force` is not set.
+            DataError: The data set has a measurement of none of the run's modalities, or no query.
+
+        Example:
+            >>> from molchord.testing import tiny_run
+            >>> found = tiny_run().evaluate(pools=["test"], modes=["blind"], maps=["gm-exp"])
+            >>> found.find("ir", system="model").molecules
+            4
         """
         if out is not None:
-            for name in ("evaluation.json", "evaluation.csv", "report.html"):
+            for name in ("evaluation.json", "evaluation.csv", "report.html", UNUSABLE):
                 check_output(out / name, force=force)
         dataset = self.data() if data is None else data if isinstance(data, DataSet) else DataSet(Path(data))
-        embedded, indices = embed_dataset(self, dataset, progress=progress)
-        baselines = baselines_of(self, dataset, embedded, indices, split=split, candidates_only=candidates_only)
-        node = self.graph.modalities[self.candidate]
+        run = self if where is None else self._reading(_changed(self.graph, where))
+        found = embed_dataset(run, dataset, mass_seed=seed, progress=progress)
+        embedded, indices = found.embedded, found.indices
+        baselines = baselines_of(run, dataset, embedded, indices, split=split, candidates_only=candidates_only)
+        node = run.graph.modalities[self.candidate]
         settings = {
             "run": self.id[:12],
-            "graph": hashlib.sha256(self.graph.to_yaml().encode()).hexdigest()[:12],
+            "graph": hashlib.sha256(run.graph.to_yaml().encode()).hexdigest()[:12],
             "data": dataset.sha256[:12],
             "candidates": self.candidate,
             **{key: value for key, value in node.config.model_dump().items() if isinstance(value, (str, int))},
@@ -494,16 +589,41 @@ class Run:
             calibration=self.manifest.beta or None,
             settings=settings,
         )
+        evaluation = dataclasses.replace(evaluation, notes=(*evaluation.notes, *found.notes()))
         if out is not None:
             evaluation.save(out, force=force)
+            (out / UNUSABLE).unlink(missing_ok=True)
+            if found.unusable:
+                write_rows(out / UNUSABLE, ("modality", "key14", "reason"), found.unusable)
             from molchord.evaluate.report import write_report  # matplotlib is imported only where a report is written
 
-            write_report(self, dataset, embedded, indices, evaluation, out / "report.html", split=split)
+            write_report(run, dataset, embedded, indices, evaluation, out / "report.html", split=split)
         return evaluation
+
+    def _reading(self, graph: ModelGraph) -> Run:
+        """Return this run with a graph that takes other measurements."""
+        return Run(self.path, graph, self.model, self.modalities, self.manifest, self.device)
 
 
 def _quoted(names: Iterable[str]) -> list[str]:
     return [repr(name) for name in names]
+
+
+def _changed(
+    graph: ModelGraph,
+    where: Mapping[str, Mapping[str, Any]] | None,
+    train: Mapping[str, Any] | None = None,
+) -> ModelGraph:
+    """Return a graph with another choice of measurements and other settings of the training, checked as any graph."""
+    mapping = graph.to_dict()
+    mapping["train"] |= dict(train or {})
+    for name, chosen in (where or {}).items():
+        if name not in graph.modalities:
+            raise RunError(
+                f"`where` names modality {name!r}, which the run lacks; {did_you_mean(name, graph.modalities)}"
+            )
+        mapping["modalities"][name]["where"] = dict(chosen)
+    return graphs.from_dict(mapping)
 
 
 def _manifest(trainer: Trainer) -> RunManifest:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from molchord.api import LossOutput
+from molchord.api import LossOutput, VectorBatch, VectorSpec
 from molchord.host import installed
 from molchord.testing import check_encoder, check_loss, check_modality, check_record
 
@@ -71,6 +71,13 @@ class DeadWeight(Wrapped):
         return self.inner(batch)
 
 
+class CannotMixPrecisions(Wrapped):
+    def forward(self, batch):
+        out = self.inner(batch)
+        rows = torch.arange(len(out), device=out.device)
+        return torch.zeros(out.shape, device=out.device).index_add(0, rows, out)
+
+
 class WritesIntoTheBatch(Wrapped):
     def forward(self, batch):
         out = self.inner(batch)
@@ -84,6 +91,7 @@ class WritesIntoTheBatch(Wrapped):
         (LooksAtNeighbours, "independent_of_neighbours"),
         (IgnoresRows, "output_has_width"),
         (DeadWeight, "gradient_reaches_every_parameter"),
+        (CannotMixPrecisions, "runs_in_bf16"),
         (WritesIntoTheBatch, "batch_is_left_alone"),
     ],
 )
@@ -100,6 +108,12 @@ class Loss(nn.Module):
 class PushesSameMoleculesApart(Loss):
     def forward(self, batch):
         return self.inner(dataclasses.replace(batch, molecule=torch.arange(len(batch.molecule))))
+
+
+class PushesSameMoleculesHalfApart(Loss):
+    def forward(self, batch):
+        told, untold = self.inner(batch), PushesSameMoleculesApart(self.inner)(batch)
+        return LossOutput(total=(told.total + untold.total) / 2, per_pair=told.per_pair)
 
 
 class IgnoresPresence(Loss):
@@ -123,6 +137,7 @@ class ForgetsTheRows(Loss):
     ("mutant", "caught"),
     [
         (PushesSameMoleculesApart, "same_molecule_is_no_negative"),
+        (PushesSameMoleculesHalfApart, "same_molecule_is_no_negative"),
         (IgnoresPresence, "absent_modality_gets_no_gradient"),
         (Backwards, "aligned_is_lower_than_shuffled"),
         (ForgetsTheRows, "shares_add_up"),
@@ -145,6 +160,11 @@ class Modality:
 class DropsSamples(Modality):
     def collate(self, samples):
         return self.inner.collate(list(samples)[:-1])
+
+
+class TurnsSamplesAround(Modality):
+    def collate(self, samples):
+        return self.inner.collate(list(samples)[::-1])
 
 
 class DrawsGlobally(Modality):
@@ -174,3 +194,47 @@ class ReturnsNone(Modality):
 )
 def test_wrong_modalities_are_caught(mutant, caught):
     assert caught in failures(check_modality(with_build("modality", "ir", mutant)))
+
+
+@pytest.mark.parametrize("name", ["structure", "ir", "msms"])
+def test_rows_of_every_kind_are_compared(name):
+    assert "collate_keeps_order" in failures(check_modality(with_build("modality", name, TurnsSamplesAround)))
+
+
+class CentresTheBatch(Modality):
+    def prepare(self, batch, generator):
+        mean = batch.values.mean(dim=0, keepdim=True)
+        return dataclasses.replace(self.inner.prepare(batch, generator), values=batch.values - mean)
+
+
+def vector(build):
+    """A modality of kind `vector` that is what `ir` measures, ten numbers of it."""
+    ir = record("modality", "ir")
+
+    class Ten(Modality):
+        def collate(self, samples):
+            found = self.inner.prepare(self.inner.collate(samples), None)
+            return VectorBatch(values=found.values[:, 0, 500:510])
+
+        def prepare(self, batch, generator):
+            return batch
+
+    def spec(config, kind):
+        return VectorSpec(size=10, unit="1")
+
+    return dataclasses.replace(
+        ir, kinds=("vector",), spec=spec, build=lambda config, kind: build(Ten(ir.build(config, "spectrum1d")))
+    )
+
+
+@pytest.mark.parametrize("mutant", [TurnsSamplesAround, CentresTheBatch])
+def test_rows_of_vectors_are_compared(mutant):
+    assert "collate_keeps_order" not in failures(check_modality(vector(lambda modality: modality)))
+    assert "collate_keeps_order" in failures(check_modality(vector(mutant)))
+
+
+@pytest.mark.parametrize("ends", [{"stop": 500.0}, {"stop": float("inf")}, {"start": float("nan")}])
+def test_a_grid_that_goes_nowhere_is_caught(ends):
+    good = record("modality", "ir")
+    wrong = dataclasses.replace(good, spec=lambda *arguments: dataclasses.replace(good.spec(*arguments), **ends))
+    assert "axis_is_monotonic" in failures(check_modality(wrong))

@@ -182,6 +182,15 @@ def test_evaluate_writes_figures_and_report(work, tmp_path, capsys):
     assert "already exists" in run(capsys, "evaluate", work / "run", "--out", tmp_path, status=2)
 
 
+def test_the_report_says_what_its_figures_are_of(work, tmp_path, capsys):
+    run(capsys, "evaluate", work / "run", "--out", tmp_path, "--split", "train", "--pool", "all", "--map", "gm-half")
+    page = " ".join((tmp_path / "report.html").read_text().split())
+    assert "All figures are of one split (“train”; rule: hash, split once) and one training (seed " in page
+    assert "2-D graphs without coordinates, no stereoisomers" in page
+    assert "those alone solve it" in page
+    assert "Geometric mean: gm-half" in page
+
+
 def test_library_mode_needs_and_uses_spectra(work, tmp_path, capsys):
     library = tmp_path / "library"
     run(capsys, "embed", work / "run", work / "data", "--out", library, "--spectra")
@@ -250,11 +259,95 @@ def test_bad_input_is_one_sentence(work, case, capsys):
     assert not (work / "never").exists()
 
 
-def test_a_modality_that_the_run_lacks_is_named(work, capsys):
+LACKS = {
+    "another modality": (["{w}/run", "{w}/library", "--nmr", "a.csv"], "has no spectrum 'nmr'; allowed: 'ir', 'raman'"),
+    "a typing error": (["{w}/run", "{w}/library", "--ramn", "a.csv"], "did you mean 'raman'?"),
+    "no modality": (["{w}/run", "{w}/library", "a.csv"], "got 'a.csv' without a modality; write --MODALITY a.csv"),
+    "spectra first, no library": (["--ir", "a.csv", "{w}/run"], "finds no run and library among '--ir a.csv"),
+    "run is no run": (["{w}/data", "{w}/library", "--ir", "a.csv"], "{w}/data"),
+}
+
+
+@pytest.mark.parametrize("case", LACKS)
+def test_a_search_that_the_run_cannot_do_is_one_sentence(work, case, capsys):
+    words, expected = LACKS[case]
+    said = run(capsys, "search", *(word.format(w=work) for word in words), status=2)
+    assert expected.format(w=work) in said
+    assert said.startswith("molchord: ")
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "order",
+    ["RUN LIB --ir IR --k 3", "--ir IR RUN LIB --k 3", "RUN --ir IR LIB --k 3", "--k 3 RUN LIB --ir IR"],
+)
+def test_spectra_do_not_take_the_folders(work, order, capsys):
+    named = {"RUN": work / "run", "LIB": work / "library", "IR": work / "ir.csv"}
+    said = run(capsys, "search", "--json", *(named.get(word, word) for word in order.split()))
+    assert len(json.loads(said)) == 3
+
+
+def test_several_files_of_one_modality(work, capsys):
+    base = ["search", work / "run", work / "library", "--json"]
+    together = run(capsys, *base, "--ir", work / "ir.csv", work / "ir.csv")
+    assert run(capsys, *base, "--ir", work / "ir.csv", "--ir", work / "ir.csv") == together
+
+
+def test_the_help_of_a_search_lists_the_spectra_of_the_run(work, capsys):
     with pytest.raises(SystemExit) as stopped:
-        main(["search", str(work / "run"), str(work / "library"), "--nmr", "a.csv"])
-    assert stopped.value.code == 2
-    assert "--nmr" in capsys.readouterr().err
+        main(["search", str(work / "run"), "--help"])
+    assert stopped.value.code == 0
+    assert "--raman FILE" in capsys.readouterr().out
+
+
+def test_scores_have_significant_digits():
+    from molchord.commands import hit_table
+    from molchord.retrieval.library import Hit
+
+    known = {"key14": "VNWKTOKETHGBQD", "smiles": "C", "formula": "CH4", "exact_mass": 16.0313, "probability": None}
+    assert "1.23e-05" in hit_table([Hit(rank=1, score=1.234e-5, cosines={"ir": 0.5}, **known)])
+
+
+REFUSED = {
+    "train": ["train", "{w}/graph.yaml", "--data", "{w}/data"],
+    "embed": ["embed", "{w}/run", "{w}/smiles.csv"],
+    "import": ["data", "import", "{w}/computed.npz"],
+    "evaluate": ["evaluate", "{w}/run", "--split", "train", "--pool", "all", "--mode", "blind"],
+}
+
+
+@pytest.mark.parametrize("command", REFUSED)
+def test_an_output_below_a_file_is_one_sentence(work, command, capsys):
+    (work / "file").write_text("")
+    words = [word.format(w=work) for word in REFUSED[command]]
+    said = run(capsys, *words, "--out", work / "file" / "inside", status=2)
+    refusal = [line for line in said.splitlines() if line.startswith("molchord: ") and "warning" not in line]
+    assert len(refusal) == 1
+    assert str(work / "file") in refusal[0]
+    assert "Traceback" not in said
+
+
+def test_realign_with_some_measurements_only(work, tmp_path, capsys):
+    words = ["realign", work / "run", "--data", work / "data", "--epochs", "1", "--out", tmp_path / "r2"]
+    assert "trained" in run(capsys, *words, "--where", "ir.origin=computed")
+    assert "origin: computed" in (tmp_path / "r2" / "graph.yaml").read_text().replace("[computed]", "computed")
+    words[-1] = tmp_path / "r3"
+    assert "lacks; allowed" in run(capsys, *words, "--where", "nmr.origin=computed", status=2)
+    assert "origin" in run(capsys, *words, "--where", "ir.origin=nowhere", status=2)
+    assert not (tmp_path / "r3").exists()
+
+
+def test_a_training_without_a_terminal_says_a_line_an_epoch(work, tmp_path, capsys):
+    words = ["train", work / "graph.yaml", "--data", work / "data", "--out", tmp_path / "run"]
+    assert main([str(word) for word in words]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch ")]
+    assert len(lines) == 6
+    assert lines[-1].startswith("epoch 6/6: loss ")
+    assert lines[-1].endswith(" s")
+    assert "val blind_mrr" in lines[-1]
+    words[-1] = tmp_path / "quiet"
+    assert main([*(str(word) for word in words), "--json"]) == 0
+    assert "epoch" not in capsys.readouterr().err
 
 
 def test_a_damaged_run_is_a_sentence(work, tmp_path, capsys):

@@ -107,11 +107,13 @@ def test_it_imports_trains_and_finds_molecules(nmr_site, files):
 
 
 def test_without_the_package_the_run_says_what_to_install(nmr_site, files):
+    catalogue = files / "registry.toml"
+    catalogue.write_text('[[known]]\ntype = "modality"\nname = "nmr"\ndistribution = "molchord-nmr"\n')
     assert "run 'pip install molchord-nmr'" in molchord(
         None, "search", files / "run", files / "library", "--carbon", "x", status=2
     )
     assert "provided by molchord-nmr, run 'pip install molchord-nmr'" in molchord(
-        None, "graph", "check", files / "graph.yaml", status=2
+        None, "--registry", catalogue, "graph", "check", files / "graph.yaml", status=2
     )
 
 

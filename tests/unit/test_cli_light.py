@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -32,6 +33,8 @@ def graph(tmp_path, monkeypatch):
     [
         ["--help"],
         ["--version"],
+        ["search", "--help"],
+        ["search"],
         ["plugins", "list"],
         ["plugins", "list", "--json"],
         ["graph", "check", "g.yaml"],
@@ -199,3 +202,52 @@ def test_ctrl_c_is_said_without_a_traceback(monkeypatch, capsys):
     monkeypatch.setattr("molchord.host.installed", interrupted)
     assert main(["plugins", "list"]) == 130
     assert capsys.readouterr().err == "molchord: stopped\n"
+
+
+def failing_with(error):
+    def fail():
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (PermissionError(13, "Permission denied", "/x"), "'/x' cannot be read or written (Permission denied); choose "),
+        (
+            OSError(28, "No space left on device"),
+            "a file cannot be read or written (No space left on device); make room",
+        ),
+        (OSError("arrow says\nno"), "a file cannot be read or written (arrow says no); choose another path"),
+    ],
+    ids=["permission", "disk full", "no number"],
+)
+def test_what_the_system_refuses_is_one_sentence(error, expected, monkeypatch, capsys):
+    monkeypatch.setattr("molchord.host.installed", failing_with(error))
+    assert main(["plugins", "list"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"molchord: {expected}")
+    assert len(err.splitlines()) == 1
+
+
+def test_warnings_are_short_and_only_within_a_command(monkeypatch, capsys):
+    from molchord.host import installed
+
+    def warning():
+        warnings.warn("a sentence", stacklevel=1)
+        return installed()
+
+    before = warnings.formatwarning
+    monkeypatch.setattr("molchord.host.installed", warning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = plain  # pytest has taken its place
+        assert main(["plugins", "list"]) == 0
+    assert capsys.readouterr().err.splitlines()[0] == "molchord: warning: a sentence"
+    assert warnings.formatwarning is before
+
+
+def plain(message, category, filename, lineno, file=None, line=None):
+    sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))

@@ -382,6 +382,14 @@ def test_coinciding_and_undefined_positions_are_refused(bad):
         net(z, pos, batch)
 
 
+def test_an_element_without_a_vector_is_refused():
+    net = DimeNetPlusPlus(**SMALL)
+    z, pos, batch = batch_of(WATER, HYDROGEN, WATER, dtype=torch.float32)
+    z[3], z[-1] = 94, 95
+    with pytest.raises(SampleError, match=r"graph 2 of the batch: atomic number 95 is above 94, the last that"):
+        net(z, pos, batch)
+
+
 # --- bases ------------------------------------------------------------------------------------------------------------
 
 

@@ -12,11 +12,11 @@ from molchord.api import Compares, Measurement
 from molchord.errors import DataError, OutputExistsError
 from molchord.evaluate.audit import audit_split, nearest_training, top1_by_nearest
 from molchord.evaluate.baselines import nearest_by_cosine, nearest_by_similarity
+from molchord.evaluate.calibration import calibrate
 from molchord.evaluate.embedded import Embedded, Spectra, queries_of, subsets
 from molchord.evaluate.evaluation import Baselines, OwnSimilarity, evaluate
 from molchord.evaluate.metrics import METRICS, paired_tanimoto
 from molchord.evaluate.pools import make_pool, measured_masses
-from molchord.retrieval.calibration import calibrate
 from molchord.retrieval.scores import MAPS
 
 N, DIM = 48, 5

@@ -344,7 +344,10 @@ def test_the_policy_of_the_registry_files_applies_when_none_is_given(site, tmp_p
     assert len(site.add("foo", OK).discover().blocked) == 1
 
 
-def test_unknown_names(site):
+def test_unknown_names(site, tmp_path):
+    user = tmp_path / "config" / "molchord" / "registry.toml"
+    user.parent.mkdir(parents=True)
+    user.write_text('[[known]]\ntype = "modality"\nname = "nmr"\ndistribution = "molchord-nmr"\n')
     host = site.add("foo", OK.replace("'nmr'", "'neutron'")).discover()
 
     def message(type, name):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from molchord.errors import DataError
+from molchord.evaluate.calibration import confidences, fit_beta, fit_tau, logits
 from molchord.evaluate.metrics import (
     METRICS,
     Interval,
@@ -21,7 +22,6 @@ from molchord.evaluate.metrics import (
     query_metrics,
     tally,
 )
-from molchord.retrieval.calibration import confidences, fit_beta, fit_tau, logits
 from molchord.retrieval.scores import scores
 
 

@@ -33,8 +33,25 @@ def test_the_shipped_file_speaks_this_plugin_api_and_allows_third_parties(files)
     shipped = load()
     assert shipped.api == API_VERSION
     assert shipped.policy == Policy()
-    assert shipped.distribution_of("modality", "nmr") == "molchord-nmr"
-    assert shipped.distribution_of("encoder", "nmr") is None
+    assert shipped.known == ()  # no package of this project is published beside it
+    assert shipped.distribution_of("encoder", "gine") == "molchord"
+    assert shipped.distribution_of("modality", "gine") is None
+
+
+def known(distribution):
+    return f'[[known]]\ntype = "modality"\nname = "nmr"\ndistribution = "{distribution}"\n'
+
+
+def test_a_user_file_and_further_files_may_name_known_plugins(files):
+    files("user", known("users-nmr"))
+    assert load().distribution_of("modality", "nmr") == "users-nmr"
+    assert load().distribution_of("encoder", "nmr") is None
+    assert load(extra=[files("extra", known("other-nmr"))]).distribution_of("modality", "nmr") == "other-nmr"
+
+
+def test_a_file_in_the_working_directory_cannot_name_what_to_install(files):
+    files("cwd", known("forged-nmr"))
+    assert load().distribution_of("modality", "nmr") is None
 
 
 def test_the_shipped_file_lists_the_builtins_that_are_found_and_no_others():
@@ -110,7 +127,10 @@ def test_verdicts(policy, name, verdict):
         ("[policy]\nallow = ['a']\nblock = ['A']", "distribution 'a' stands in both `allow` and `block`; remove it"),
         ("[policy]\nblock = ['molchord']", "holds the built-in plugins and cannot be blocked"),
         ("policy = 3", "policy: got 3; expected a table"),
-        ("[[builtin]]\ntype='modality'\nname='x'", "unknown table 'builtin'; allowed: 'policy'"),
+        ("[[builtin]]\ntype='modality'\nname='x'", "unknown table 'builtin'; allowed: "),
+        ("[[known]]\ntype='modality'\nname='x'", "known.0.distribution: "),
+        ("[[known]]\ntype='modality'\nname='x'\ndistributoin='y'", "unknown key; did you mean 'distribution'?"),
+        ("known = 3", "known: "),
         ("[policy", "is not valid TOML"),
     ],
 )

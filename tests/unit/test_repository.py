@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from molchord import errors
 from molchord.host import installed
 
 ROOT = Path(__file__).parent.parent.parent
@@ -81,18 +80,6 @@ def test_nothing_is_pickled():
         assert not found, f"{path.name} imports {found}"
         assert "torch.load(" not in path.read_text(), path.name
         assert "torch.save(" not in path.read_text(), path.name
-
-
-def test_every_error_says_where_and_what_to_do():
-    for name, cls in vars(errors).items():
-        if isinstance(cls, type) and issubclass(cls, errors.MolchordError):
-            assert cls.__doc__, name
-    assert str(errors.OutputExistsError("runs/a")) == (
-        "output 'runs/a' already exists; choose another folder or pass `--force` to replace it"
-    )
-    assert str(errors.TrainingStopped("runs/a", 2, 41)) == (
-        "training stopped in epoch 3 after step 41; all is saved, go on with: molchord train --resume runs/a"
-    )
 
 
 def test_no_unfinished_places():

@@ -264,6 +264,12 @@ def test_graph_without_positions_carries_none():
         ({"bonds": np.array([[0, 1], [0, 2], [0, 3], [0, 5]], np.int32)}, "not among its 5 atoms"),
         ({"positions": np.zeros((4, 3), np.float32)}, "holds 4 positions"),
         ({"positions": None}, "holds 0 positions"),
+        ({"positions": np.eye(5, 3, dtype=np.float32)}, "atoms 4 and 5 coincide"),
+        ({"positions": np.full((5, 3), np.nan, np.float32)}, "positions are not all finite"),
+        (
+            {"positions": np.array([[0, 0, i] for i in (0, 1, 2, 3, np.inf)], np.float32)},
+            "positions are not all finite",
+        ),
     ],
 )
 def test_damaged_measurements_are_refused(changes, reason):
@@ -362,6 +368,18 @@ def test_source_never_falls_back_to_etkdg(tmp_path):
     assert len(structure.example([molecule("CCO")], 0)[0].arrays["positions"]) == 9
 
 
+@pytest.mark.parametrize(("value", "reason"), [(np.nan, "positions are not all finite"), (None, "coincide")])
+def test_an_impossible_geometry_of_a_source_is_refused(tmp_path, value, reason):
+    path, _ = source_file(tmp_path, ["CCO"])
+    (reading,) = Structure(StructureConfig()).read(path)
+    arrays = dict(reading.measurement.arrays)
+    arrays["positions"] = arrays["positions"].copy()
+    arrays["positions"][8] = arrays["positions"][3] if value is None else value
+    with pytest.raises(SampleError, match=reason) as caught:
+        Structure(StructureConfig(geometry="source")).derive(molecule("CCO", Measurement(arrays=arrays)))
+    assert caught.value.id == "LFQSCWFLJHTTHZ"
+
+
 def test_etkdg_does_not_look_at_a_stored_geometry(tmp_path):
     path, positions = source_file(tmp_path, ["CCCO"])
     structure = Structure(StructureConfig(geometry="etkdg"))
@@ -382,6 +400,9 @@ def test_bad_entries_of_an_archive_let_the_next_ones_through(tmp_path):
     assert "a bond of the SMILES 'CCO' is" in str(results[0])
     assert str(results[1]) == "molecules.npz: entry 2: positions are not all finite"
     assert results[2].location == "molecules.npz: entry 3"
+    joined[10] = joined[9]
+    source_file(tmp_path, ["CCO", "CO", "CN"], pos=joined)
+    assert str(list(structure.read(path))[1]) == "molecules.npz: entry 2: atoms 1 and 2 coincide"
     source_file(tmp_path, ["CCO", "CO", "CN"], smiles=np.array(["CCN", "C(", "CN"]))
     results = list(structure.read(path))
     assert "not those of the SMILES 'CCN'" in results[0].reason

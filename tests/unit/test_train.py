@@ -123,8 +123,12 @@ def test_freeze_and_free():
     assert model["ab"].training
     set_trained(model, TrainConfig(free=("a.0",)))
     assert [n for n, p in model.named_parameters() if p.requires_grad] == ["a.0.weight", "a.0.bias"]
-    with pytest.raises(RunError, match="leave no parameter to train"):
+    with pytest.raises(RunError, match=r"`train.free` \[.nothing.\] leaves no parameter to train"):
         set_trained(model, TrainConfig(free=("nothing",)))
+    with pytest.raises(RunError, match=r"`train.freeze` \['a', 'ab'\] leaves no parameter to train"):
+        set_trained(model, TrainConfig(freeze=("a", "ab")))
+    with pytest.raises(RunError, match=r"`train.freeze` \['a'\] leaves no parameter to train"):
+        set_trained(model, TrainConfig(free=("a.0",), freeze=("a",)))
 
 
 def test_moving_average_follows_the_formula():

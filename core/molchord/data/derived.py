@@ -75,7 +75,11 @@ def derive(
         chunks = -(-len(dataset) // CHUNK)
         missing = [number for number in range(chunks) if _header(folder / shard_name(number)) is None]
         for _ in tqdm(
-            ordered(job, missing, workers), total=len(missing), desc=bare, unit="chunk", disable=not progress
+            ordered(job, missing, workers),
+            total=len(missing),
+            desc=bare,
+            unit="chunk",
+            disable=None if progress else True,
         ):
             pass
         entry = TableEntry(

@@ -299,7 +299,7 @@ class _Import:
         added = 0
         entries = _entries(reader.modality, path)
         title = f"{label} as {reader.name}"
-        for entry in tqdm(entries, desc=title, unit=" entries", disable=not self._progress):
+        for entry in tqdm(entries, desc=title, unit=" entries", disable=None if self._progress else True):
             if isinstance(entry, SampleError):
                 self._reject(label, _relative(entry.id, path, label), reader.name, entry.reason)
                 continue

@@ -10,7 +10,7 @@ import dataclasses
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 import torch
@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from molchord.api import Derives, Modality, SampleError
+from molchord.api import Derives, Measurement, Modality, SampleError
 from molchord.data.derived import derive
 from molchord.data.store import DataSet, MeasurementTable
-from molchord.errors import DataError
-from molchord.graph.resolve import ModelGraph
+from molchord.errors import DataError, did_you_mean
+from molchord.graph.resolve import ModalityNode, ModelGraph
+
+Missing: TypeAlias = Literal["refuse", "empty"]
+"""What becomes of a modality that a data set has no measurement for: an error, or a feed without any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,25 @@ def random_state(*parts: int | str) -> int:
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+@final
+class NoMeasurements:
+    """Stands for the table of a modality that a data set has no measurement for."""
+
+    def __init__(self) -> None:
+        self.molecule: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return 0
+
+    def of(self, row: int) -> NDArray[np.int64]:
+        """Return the indices of a molecule's measurements: none."""
+        return self.molecule
+
+    def read(self, index: int) -> Measurement:
+        """Raise `IndexError`, as a table does for an index that it lacks."""
+        raise IndexError(f"measurement {index} of none")
+
+
 class Feed:
     """One modality of a model graph as the loader sees it: the measurements of each molecule, and their transform.
 
@@ -83,19 +105,22 @@ class Feed:
         table: Stored or derived measurements.
         selected: (k,) bool, which of them the graph's `where` admits.
         weights: (k,) sampling weights, or None for uniform.
+        missing: Why there is no measurement, in a sentence; None: there are some.
     """
 
     def __init__(
         self,
         name: str,
         modality: Modality,
-        table: MeasurementTable,
+        table: MeasurementTable | NoMeasurements,
         selected: NDArray[np.bool_] | None = None,
         weights: NDArray[np.float64] | None = None,
+        missing: str | None = None,
     ) -> None:
         self.name = name
         self.modality = modality
         self.table = table
+        self.missing = missing
         self._selected = selected
         self._weights = weights
 
@@ -137,15 +162,25 @@ def feeds(
     modalities: Mapping[str, Modality],
     dataset: DataSet,
     *,
+    missing: Missing = "refuse",
     workers: int | None = None,
     progress: bool = False,
 ) -> dict[str, Feed]:
     """Open the measurements of every modality of a graph; those made from the molecule are derived, or read from cache.
 
+    Args:
+        graph: Resolved model graph.
+        modalities: What each modality plugin built.
+        dataset: Data set.
+        missing: Refuse a modality without a measurement, or give it an empty feed that says why in `Feed.missing`.
+        workers: Processes that derive.
+        progress: Show progress bars.
+
     Raises:
-        DataError: The data set holds no measurement that a modality can use.
+        DataError: The data set holds no measurement for a modality; with ``missing="empty"``, for any stored one.
     """
     out = {}
+    stored = []
     for name, node in graph.modalities.items():
         modality = modalities[name]
         if isinstance(modality, Derives):
@@ -161,15 +196,33 @@ def feeds(
             )
             out[name] = Feed(name, modality, table)
             continue
-        table = dataset.table(node.data, node.record.stores, modality)
-        selected = table.select(node.where) if node.where else None
-        if selected is not None and not selected.any():
-            raise DataError(
-                f"modality {name!r} finds no measurement in {str(dataset.path)!r} where {dict(node.where)!r}; "
-                f"change `where`, or import such measurements"
-            )
-        out[name] = Feed(name, modality, table, selected, _weights(table, graph.train.sampling.get(name)))
+        out[name] = _stored(name, node, modality, dataset, graph.train.sampling.get(name))
+        stored.append(out[name].missing)
+    reasons = [reason for reason in stored if reason is not None]
+    if reasons and (missing == "refuse" or len(reasons) == len(stored)):
+        raise DataError(reasons[0])
     return out
+
+
+def _stored(
+    name: str,
+    node: ModalityNode,
+    modality: Modality,
+    dataset: DataSet,
+    sampling: Mapping[str, Mapping[str, float]] | None,
+) -> Feed:
+    if node.data not in dataset.stored:
+        reason = f"data set {str(dataset.path)!r} has no measurements {node.data!r} for modality {name!r}"
+        return Feed(name, modality, NoMeasurements(), missing=f"{reason}; {did_you_mean(node.data, dataset.stored)}")
+    table = dataset.table(node.data, node.record.stores, modality)
+    selected = table.select(node.where) if node.where else None
+    missing = None
+    if selected is not None and not selected.any():
+        missing = (
+            f"modality {name!r} finds no measurement in {str(dataset.path)!r} where {dict(node.where)!r}; "
+            f"change `where`, or import such measurements"
+        )
+    return Feed(name, modality, table, selected, _weights(table, sampling), missing)
 
 
 def _weights(table: MeasurementTable, sampling: Mapping[str, Mapping[str, float]] | None) -> NDArray[np.float64] | None:

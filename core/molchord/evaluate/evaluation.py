@@ -14,6 +14,7 @@ from molchord.api import Compares, Measurement
 from molchord.errors import DataError, did_you_mean
 from molchord.evaluate.audit import audit_split, nearest_training, top1_by_nearest
 from molchord.evaluate.baselines import fixed_ranking, mass_alone, neighbours_of, own_similarity, random_counts
+from molchord.evaluate.calibration import confidences, logits
 from molchord.evaluate.embedded import Embedded, Queries, Spectra, model_scorer, queries_of, subsets
 from molchord.evaluate.metrics import (
     METRICS,
@@ -30,7 +31,6 @@ from molchord.evaluate.metrics import (
 )
 from molchord.evaluate.pools import CandidatePool, make_pool, measured_masses
 from molchord.evaluate.results import Evaluation, Row, SplitAudit, code_version
-from molchord.retrieval.calibration import confidences, logits
 from molchord.retrieval.scores import MAPS, MODES, self_consistency
 
 __all__ = ["Baselines", "Embedded", "OwnSimilarity", "Spectra", "blind_mrr", "evaluate"]

@@ -19,14 +19,21 @@ from molchord.chemistry import drawing
 from molchord.data.loader import feeds
 from molchord.data.store import DataSet
 from molchord.evaluate.embedded import Embedded
-from molchord.evaluate.results import Evaluation, Row
+from molchord.evaluate.results import Evaluation, Row, SplitAudit
 from molchord.retrieval.scores import geometric_mean, scores
 
 if TYPE_CHECKING:
     from molchord.run import Run
 
-INK, QUIET, MARK, GRID = "#1d2733", "#6b7785", "#0b7a75", "#e4e8ec"
+INK, QUIET, MARK, GRID = "#1d2733", "#5b6672", "#0b7a75", "#e4e8ec"
 HITS = 5
+BASELINES = {
+    "random (expected)": "random",
+    "mass alone": "mass alone *",
+    "nearest training spectrum": "nearest training spectrum",
+    "candidates only": "candidates only",
+}
+"""Baselines shown beside the model, and what the page calls them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +41,7 @@ class Search:
     """One held-out query of the report: its spectra as pictures, and its first hits."""
 
     title: str
-    spectra: tuple[tuple[str, str], ...]
+    spectra: tuple[str, ...]
     rank: int
     pool: int
     hits: tuple[dict[str, Any], ...]
@@ -69,18 +76,22 @@ def write_report(
     source = resources.files("molchord.evaluate").joinpath("report.html.j2").read_text(encoding="utf-8")
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     metrics = _metrics(run.path / "metrics.jsonl")
-    blind = [r for r in evaluation.rows if r.system == "model" and r.mode == "blind" and r.map == "gm-exp"]
+    modelled = [r for r in evaluation.rows if r.system == "model"]
+    shown = modelled[0].map if modelled else ""
+    blind = [r for r in modelled if r.mode == "blind" and r.map == shown]
+    library = [r for r in modelled if r.mode == "library" and r.map == shown]
     html = template.from_string(source).render(
         run=run,
         name=run.path.name,
         pairs=_pairs(run),
         curves=_curves(metrics) if metrics else "",
         pools=[_pool(evaluation, blind, pool) for pool in dict.fromkeys(r.pool for r in blind)],
-        library=[
-            _line(r) for r in evaluation.rows if r.system == "model" and r.mode == "library" and r.map == "gm-exp"
-        ],
+        library=[{**_line(r), "own": _own(evaluation, r)} for r in library],
+        map=shown,
+        split=split,
+        split_rule=dataset.manifest.split,
         consistency=evaluation.self_consistency,
-        audit=None if evaluation.audit is None else evaluation.audit.text(),
+        audit=None if evaluation.audit is None else _audit(evaluation.audit),
         notes=evaluation.notes,
         settings=evaluation.settings,
         searches=list(_searches(run, dataset, embedded, indices, split, examples)),
@@ -96,17 +107,17 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure, box: str | None = "tight") -> str:
     text = StringIO()
-    figure.savefig(text, format="svg", bbox_inches="tight", transparent=True, metadata={"Date": None})
+    figure.savefig(text, format="svg", bbox_inches=box, transparent=True, metadata={"Date": None})
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 
 def _axes(figure: Figure, *position: int, title: str, label: str) -> Any:
     axes = figure.add_subplot(*position)
-    axes.set_title(title, loc="left", fontsize=10, color=INK)
-    axes.set_xlabel(label, fontsize=9, color=QUIET)
-    axes.tick_params(labelsize=8, colors=QUIET, length=0)
+    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    axes.set_xlabel(label, fontsize=10, color=QUIET)
+    axes.tick_params(labelsize=9.5, colors=QUIET, length=0)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for spine in axes.spines.values():
@@ -115,14 +126,14 @@ def _axes(figure: Figure, *position: int, title: str, label: str) -> Any:
 
 
 def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
-    figure = Figure(figsize=(9, 2.6))
+    figure = Figure(figsize=(10, 2.8))
     epochs = [line["epoch"] for line in metrics]
     judged = [line for line in metrics if "val" in line]
     loss = _axes(figure, 1, 2, 1, title="Loss", label="epoch")
     loss.plot(epochs, [line["loss"] for line in metrics], color=INK, label="training")
     if judged:
         loss.plot([j["epoch"] for j in judged], [j["val"]["loss"] for j in judged], color=MARK, label="validation")
-        loss.legend(frameon=False, fontsize=8, labelcolor=QUIET)
+        loss.legend(frameon=False, fontsize=10, labelcolor=INK)
     if judged and "blind_mrr" in judged[0]["val"]:
         rank = _axes(figure, 1, 2, 2, title="Mean reciprocal rank of blind validation queries", label="epoch")
         rank.plot([j["epoch"] for j in judged], [j["val"]["blind_mrr"] for j in judged], color=MARK, marker="o", ms=3)
@@ -132,56 +143,94 @@ def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _bars(rows: Sequence[Row]) -> str:
-    figure = Figure(figsize=(7.2, 0.36 * len(rows) + 0.7))
-    axes = _axes(figure, 1, 1, 1, title="", label="Top-1, % (bar), Top-10 (dot), 95 % interval")
+    figure = Figure(figsize=(9, 0.34 * len(rows) + 0.9))
+    axes = _axes(figure, 1, 1, 1, title="", label="molecules found, %")
     for place, row in enumerate(reversed(rows)):
         top1, top10 = row.figures["top1"], row.figures["top10"]
-        axes.barh(place, 100 * top1.value, color=MARK, height=0.55)
-        axes.plot([100 * top1.low, 100 * top1.high], [place, place], color=INK, linewidth=1.2)
-        axes.plot(100 * top10.value, place, "o", color=INK, markersize=4)
-    axes.set_yticks(range(len(rows)), [" + ".join(row.subset) for row in reversed(rows)])
+        low, high = 100 * (top1.value - top1.low), 100 * (top1.high - top1.value)
+        first = place == 0
+        axes.barh(place, 100 * top1.value, color=MARK, alpha=0.55, height=0.6, label="Top-1" if first else None)
+        axes.errorbar(
+            100 * top1.value, place, xerr=[[max(low, 0)], [max(high, 0)]], fmt="none", ecolor=INK, elinewidth=1.4,
+            capsize=3, label="95 % interval" if first else None,
+        )  # fmt: skip
+        axes.plot(
+            100 * top10.value, place, "D", color=INK, markersize=5, clip_on=False, label="Top-10" if first else None
+        )
+    axes.set_yticks(range(len(rows)), [" + ".join(row.subset) for row in reversed(rows)], color=INK)
     axes.set_xlim(0, 100)
+    axes.grid(visible=False, axis="y")
+    order = {"Top-1": 0, "95 % interval": 1, "Top-10": 2}
+    entries = sorted(zip(*axes.get_legend_handles_labels(), strict=True), key=lambda entry: order[entry[1]])
+    axes.legend(
+        [handle for handle, _ in entries], [label for _, label in entries], loc="lower left", ncols=3, frameon=False,
+        bbox_to_anchor=(0, 1), borderaxespad=0.2, borderpad=0, fontsize=10, labelcolor=INK,
+    )  # fmt: skip
     return _svg(figure)
 
 
 def _pool(evaluation: Evaluation, blind: Sequence[Row], pool: str) -> dict[str, Any]:
     rows = [row for row in blind if row.pool == pool]
-    lines = []
-    for row in rows:
-        beside = [
-            other
-            for other in evaluation.rows
-            if other.subset == row.subset and other.pool == pool and other.system != "model" and other.mode == ""
-        ]
-        lines.append({**_line(row), "baselines": [_line(other) for other in beside]})
-    sizes = sorted({int(row.pool_size) for row in rows})
+    beside = {
+        (other.system, other.subset): f"{100 * other.figures['top1'].value:.1f}"
+        for other in evaluation.rows
+        if other.pool == pool and other.system in BASELINES and other.mode == ""
+    }
+    systems = [system for system in BASELINES if any(system == name for name, _ in beside)]
+    sizes = sorted({round(row.pool_size) for row in rows})
     return {
         "name": pool,
-        "size": " to ".join(str(size) for size in (sizes[:1] + sizes[1:][-1:])),
+        "size": " to ".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1]))),
         "bars": _bars(rows),
-        "lines": lines,
+        "baselines": [BASELINES[system] for system in systems],
+        "lines": [
+            {**_line(row), "baselines": [beside.get((system, row.subset), "-") for system in systems]} for row in rows
+        ],
+    }
+
+
+def _own(evaluation: Evaluation, row: Row) -> str:
+    """Return the Top-1 of a modality's own similarity beside a row of library queries."""
+    for other in evaluation.rows:
+        if (other.system, other.subset, other.pool) == ("own similarity", row.subset, row.pool):
+            return f"{100 * other.figures['top1'].value:.1f}"
+    return "-"
+
+
+def _audit(audit: SplitAudit) -> dict[str, Any]:
+    near = list(dict.fromkeys(name for bins in audit.top1_by_nearest.values() for name in bins))
+    return {
+        "overlap": audit.overlap,
+        "tautomers": audit.tautomers,
+        "unchecked": audit.tautomers_unchecked,
+        "bins": near,
+        "lines": [
+            (subset, [f"{100 * bins[n][1]:.1f} of {bins[n][0]}" if n in bins and bins[n][0] else "-" for n in near])
+            for subset, bins in audit.top1_by_nearest.items()
+        ],
     }
 
 
 def _line(row: Row) -> dict[str, Any]:
-    def percent(metric: str) -> str:
+    def percent(metric: str) -> tuple[str, str]:
         figure = row.figures[metric]
-        return f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+        return f"{100 * figure.value:.1f}", f"[{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
 
+    several = f" ({row.queries} queries)" if row.queries != row.molecules else ""
     return {
-        "query": " + ".join(row.subset),
-        "system": row.system,
+        "query": " + ".join(row.subset) + (" *" if row.with_mass else ""),
         "pool": row.pool,
-        "with_mass": row.with_mass,
-        "queries": row.queries,
-        "molecules": row.molecules,
+        "molecules": f"{row.molecules}{several}",
         "top": [percent(metric) for metric in ("top1", "top5", "top10", "top25")],
         "mrr": f"{row.figures['mrr'].value:.3f}",
     }
 
 
 def _pairs(run: Run) -> list[tuple[str, int]]:
-    return [(name.replace("+", " + "), count) for name, count in run.manifest.molecules.items()]
+    return [
+        ("all" if name == "molecules" else name.replace("+", " + "), count)
+        for name, count in run.manifest.molecules.items()
+    ]
 
 
 # --- searches to look at ---------------------------------------------------------------------------------------------
@@ -191,7 +240,7 @@ def _searches(
     run: Run, dataset: DataSet, embedded: Embedded, indices: Mapping[str, Any], split: str, examples: int
 ) -> Iterator[Search]:
     """Search with every spectrum of some held-out molecules, those with the most spectra first."""
-    opened = feeds(run.graph, run.modalities, dataset)
+    opened = feeds(run.graph, run.modalities, dataset, missing="empty")
     first = {
         name: dict(zip(part.molecule[::-1].tolist(), range(len(part.molecule) - 1, -1, -1), strict=True))
         for name, part in embedded.spectra.items()
@@ -213,9 +262,9 @@ def _searches(
         pictures = []
         for name in names:
             measurement = opened[name].table.read(int(indices[name][first[name][row]]))
-            pictures.append((name, _spectrum(run, name, measurement)))
+            pictures.append(_spectrum(run, name, measurement))
         yield Search(
-            title=f"{embedded.formula[row]}, from {' + '.join(names)}",
+            title=f"{_subscript(embedded.formula[row])}, from {' + '.join(names)}",
             spectra=tuple(pictures),
             rank=int((values >= values[truth] - 1e-6).sum()),
             pool=len(pool),
@@ -227,12 +276,15 @@ def _searches(
 def _hit(embedded: Embedded, row: int, value: float, tau: Sequence[float], truth: int) -> dict[str, Any]:
     return {
         "smiles": embedded.smiles[row],
-        "formula": embedded.formula[row],
-        "score": f"{geometric_mean(value, map='gm-exp', tau=tau):.3f}",
-        "cosine": f"{value:.3f}",
+        "formula": _subscript(embedded.formula[row]),
+        "score": f"{geometric_mean(value, map='gm-exp', tau=tau):.3g}",
         "right": row == truth,
         "svg": drawing(embedded.smiles[row]),
     }
+
+
+def _subscript(formula: str) -> str:
+    return formula.translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
 def _spectrum(run: Run, name: str, measurement: Measurement) -> str:
@@ -242,16 +294,29 @@ def _spectrum(run: Run, name: str, measurement: Measurement) -> str:
         batch = modality.prepare(modality.collate([modality.transform(measurement, None)]), None)
     except SampleError:
         return ""
-    figure = Figure(figsize=(4.2, 1.5))
-    axes = _axes(figure, 1, 1, 1, title=name, label=spec.unit if isinstance(spec, (SpectrumSpec, PeaksSpec)) else "")
+    figure = Figure(figsize=(3.6, 1.7))
+    unit = spec.unit.replace("^-1", "⁻¹") if isinstance(spec, (SpectrumSpec, PeaksSpec)) else ""
+    axes = _axes(figure, 1, 1, 1, title=name, label=unit)
+    figure.subplots_adjust(left=0.02, right=0.96, bottom=0.28, top=0.86)  # alike, so that they stand in line
     axes.set_yticks([])
+    axes.locator_params(axis="x", nbins=5, steps=[1, 2, 5, 10])
     if isinstance(batch, SpectrumBatch):
-        axes.plot(np.linspace(spec.start, spec.stop, spec.points), batch.values[0, 0].numpy(), color=INK, linewidth=0.9)
+        axes.plot(np.linspace(spec.start, spec.stop, spec.points), batch.values[0, 0].numpy(), color=INK, linewidth=1)
+        axes.set_xlim(spec.start, spec.stop)
     elif isinstance(batch, PeaksBatch):
         numbers = [column for column, kind in spec.peak.items() if isinstance(kind, Real)]
         place = batch.peak[numbers[0]][0][batch.mask[0]].numpy()
         height = batch.peak[numbers[1]][0][batch.mask[0]].numpy() if len(numbers) > 1 else np.ones(len(place))
-        axes.vlines(place, 0, height, color=INK, linewidth=1.1)
+        axes.vlines(place, 0, height, color=INK, linewidth=1.5)
+        axes.set_ylim(0, None)
+        axes.set_xlim(*_padded(place))
     else:
         return ""
-    return _svg(figure)
+    return _svg(figure, None)
+
+
+def _padded(places: Any) -> tuple[float, float]:
+    """Return limits around peaks that do not magnify a lone one."""
+    low, high = float(places.min()), float(places.max())
+    margin = max(5.0, 0.05 * (high - low), (40.0 - (high - low)) / 2)
+    return low - margin, high + margin

@@ -101,8 +101,8 @@ def read_manifest(path: Path) -> Manifest:
     except ValidationError as error:
         wrong = error.errors()[0]
         raise QueryError(
-            f"library {str(path)!r} cannot be read: `{'.'.join(map(str, wrong['loc']))}` is {wrong['input']!r} "
-            f"({wrong['msg']}); this version reads format 1, so make it again with `molchord embed`"
+            f"library {str(path)!r} cannot be read: `{'.'.join(map(str, wrong['loc']))}` is "
+            f"{repr(wrong['input'])[:60]} ({wrong['msg']}); this version reads format 1, so make it again with `molchord embed`"
         ) from error
 
 

@@ -22,7 +22,7 @@ A check that is known to fail is listed as ``expected_failures={"check_name": "r
 """
 
 from molchord.testing.report import Report, Result, check_encoder, check_loss, check_modality, check_record, checks
-from molchord.testing.samples import MOLECULES, examples_of, molecules
+from molchord.testing.samples import MOLECULES, examples_of, molecules, tiny_data, tiny_run
 
 __all__ = [
     "MOLECULES",
@@ -35,4 +35,6 @@ __all__ = [
     "checks",
     "examples_of",
     "molecules",
+    "tiny_data",
+    "tiny_run",
 ]

@@ -116,15 +116,15 @@ def saves_bit_exact(record: EncoderRecord) -> None:
 
 
 def runs_in_bf16(record: EncoderRecord) -> None:
-    """On a GPU training runs under bf16 autocast."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    for label, modality, spec in _pairs(record):
-        encoder = _encoder(record, spec).to(device).train()
-        batch = _moved(batch_of(modality, examples(modality)), torch.device(device))
-        with torch.autocast(device, dtype=torch.bfloat16):
-            out = encoder(batch)
-        out.float().sum().backward()
-        require(bool(torch.isfinite(out).all()), f"{label}: output is not finite under bf16 autocast")
+    """Training may run under bf16 autocast: on the CPU, and on a GPU where there is one."""
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        for label, modality, spec in _pairs(record):
+            encoder = _encoder(record, spec).to(device).train()
+            batch = _moved(batch_of(modality, examples(modality)), torch.device(device))
+            with torch.autocast(device, dtype=torch.bfloat16):
+                out = encoder(batch)
+            out.float().sum().backward()
+            require(bool(torch.isfinite(out).all()), f"{label}: output is not finite under bf16 autocast on {device}")
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import random
 import tempfile
@@ -161,6 +162,51 @@ def _columns_match(found: Any, declared: Any, where: str) -> None:
         require(bool(((values >= 0) & (values <= top)).all()), f"{where} column {name!r} has codes outside 0..{top}")
 
 
+def axis_is_monotonic(record: ModalityRecord) -> None:
+    """Encoders and plots lay the grid from `start` to `stop`, so it must go somewhere."""
+    for kind in record.kinds:
+        spec = record.spec(default_config(record), kind)
+        if isinstance(spec, SpectrumSpec):
+            ends = f"kind {kind!r} has a grid from {spec.start!r} to {spec.stop!r}"
+            require(math.isfinite(spec.start) and math.isfinite(spec.stop), f"{ends}; both must be finite")
+            require(spec.start != spec.stop, f"{ends}; the two must differ")
+
+
+def collate_keeps_order(record: ModalityRecord) -> None:
+    """Row i of a batch is sample i, and is what it would be alone: the loader tells molecules by their row."""
+    for kind, modality in _kinds(record):
+        measured = examples(modality)
+        together = batch_of(modality, measured)
+        for i, one in enumerate(measured):
+            here, alone = _row(together, i), _row(batch_of(modality, [one]), 0)
+            for name, values in alone.items():
+                equal = values.shape == here[name].shape and torch.allclose(
+                    here[name].double(), values.double(), rtol=1e-4, atol=1e-5, equal_nan=True
+                )
+                require(equal, f"kind {kind!r}: {name} of row {i} is not that of sample {i} alone")
+
+
+def _row(batch: Any, index: int) -> dict[str, torch.Tensor]:
+    """Return what a batch of a core kind holds of one molecule; nothing for a third party's own kind."""
+    if isinstance(batch, VectorBatch):
+        return {"values": batch.values[index]}
+    if isinstance(batch, SpectrumBatch):
+        whole = {name: column[index] for name, column in batch.whole.items()}
+        return {"values": batch.values[index], "observed": batch.observed[index], **whole}
+    if isinstance(batch, PeaksBatch):
+        peak = {name: column[index][batch.mask[index]] for name, column in batch.peak.items()}
+        return peak | {name: column[index] for name, column in batch.whole.items()}
+    if isinstance(batch, GraphBatch):
+        atoms = batch.graph == index
+        bonds = atoms[batch.bonds[0]]
+        first = int((batch.graph < index).sum())
+        columns = {name: column[atoms] for name, column in batch.atom.items()}
+        columns |= {f"bond {name}": column[bonds] for name, column in batch.bond.items()}
+        columns |= {} if batch.positions is None else {"positions": batch.positions[atoms]}
+        return {"elements": batch.elements[atoms], "bonds": batch.bonds[:, bonds] - first, **columns}
+    return {}
+
+
 def collate_takes_none_and_one(record: ModalityRecord) -> None:
     """A batch may have no molecule with this modality, or one."""
     for _, modality in _kinds(record):
@@ -260,6 +306,8 @@ CHECKS = (
     transform_is_deterministic_without_rng,
     randomness_comes_from_the_generators,
     batch_matches_spec,
+    axis_is_monotonic,
+    collate_keeps_order,
     collate_takes_none_and_one,
     bad_sample_raises,
     pickles_for_workers,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,10 @@ from torch import Tensor
 from molchord.api import Measurement, Modality, ModalityRecord, Molecule
 from molchord.chemistry import molecule
 from molchord.host import installed
+
+if TYPE_CHECKING:
+    from molchord.data.store import DataSet
+    from molchord.run import Run
 
 MOLECULES = (
     "CCO", "CC(C)=O", "c1ccccc1", "CC#N", "OC(=O)c1ccccc1", "CCN(CC)CC", "C1CCCCC1", "NCC(=O)O",
@@ -61,6 +66,49 @@ def examples_of(name: str, count: int = 4, seed: int = 0) -> list[Measurement]:
     """
     record = installed().modality(name)
     return examples(built(record, record.kinds[0]), count, seed)
+
+
+@cache
+def tiny_data() -> DataSet:
+    """Return a data set of the kit's sixteen molecules with an IR spectrum each: 10 to train, 2 to validate, 4 to test.
+
+    Example:
+        >>> len(tiny_data()), tiny_data().stored
+        (16, ('ir',))
+    """
+    from molchord import from_measurements
+
+    name = _built_in("spectrum1d")
+    splits = ["train"] * 10 + ["val"] * 2 + ["test"] * 4
+    return from_measurements(MOLECULES, {name: examples_of(name, len(MOLECULES))}, splits=splits)
+
+
+@cache
+def tiny_run() -> Run:
+    """Return a run of a small model, trained for one epoch on `tiny_data`: to try what a run can do.
+
+    Example:
+        >>> tiny_run().candidate, tiny_run().spectra
+        ('structure', ('ir',))
+    """
+    from molchord.graph.resolve import ModelGraph, Use
+    from molchord.run import Run
+
+    encoders = {"graph": Use("gine", width=16, hidden=16, layers=2), "spectrum1d": Use("mlp", width=16, hidden=[16])}
+    towers = {_built_in(kind): encoder for kind, encoder in encoders.items()}
+    graph = ModelGraph.of(
+        embedding_dim=16,
+        modalities={name: Use(name, encoder=encoder) for name, encoder in towers.items()},
+        loss=Use("all_pairs"),
+        train={"epochs": 1, "batch_size": 8},
+    )
+    return Run.train(graph, tiny_data(), device="cpu", progress=False)
+
+
+def _built_in(kind: str) -> str:
+    """Name the first of molchord's own modalities whose first kind is this."""
+    own = [plugin.name for plugin in installed().plugins if plugin.type == "modality" and plugin.dist == "molchord"]
+    return min(name for name in own if installed().modality(name).kinds[0] == kind)
 
 
 def tensors(value: Any, path: str = "") -> dict[str, Tensor]:

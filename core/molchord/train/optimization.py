@@ -64,24 +64,27 @@ def set_trained(model: nn.Module, config: TrainConfig) -> None:
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(_is_trained(name, config))
     if not any(p.requires_grad for p in model.parameters()):
-        raise RunError(
-            f"`train.freeze` {list(config.freeze)} and `train.free` {list(config.free)} leave no parameter to train"
-        )
+        matched = not config.free or any(_under(name, config.free) for name, _ in model.named_parameters())
+        if not matched:
+            raise RunError(f"`train.free` {list(config.free)} leaves no parameter to train; name parts that have some")
+        raise RunError(f"`train.freeze` {list(config.freeze)} leaves no parameter to train; freeze fewer parts")
 
 
 def training_mode(model: nn.Module, config: TrainConfig) -> None:
     """Put the model into training mode, frozen parts (their batch statistics and dropout too) into evaluation mode."""
     model.train()
     for name, module in model.named_modules():
-        if name and not any(True for _ in module.children()) and not _is_trained(name, config):
+        holds_free = any(path.startswith(name + ".") for path in config.free)
+        if name and not _is_trained(name, config) and not holds_free:
             module.eval()
 
 
 def _is_trained(name: str, config: TrainConfig) -> bool:
-    def under(paths: tuple[str, ...]) -> bool:
-        return any(name == path or name.startswith(path + ".") for path in paths)
+    return not _under(name, config.freeze) and (not config.free or _under(name, config.free))
 
-    return not under(config.freeze) and (not config.free or under(config.free))
+
+def _under(name: str, paths: tuple[str, ...]) -> bool:
+    return any(name == path or name.startswith(path + ".") for path in paths)
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:

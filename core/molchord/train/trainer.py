@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +25,7 @@ from tqdm import tqdm
 from molchord.api import Featurizes, Fits, LossOutput, Tempered
 from molchord.checkpoint import initialise, load_into, read_weights, write_weights
 from molchord.data.derived import features
-from molchord.data.loader import Batch, Batches, Collate, feeds, random_state, to_device
+from molchord.data.loader import Batch, Batches, Collate, Missing, feeds, random_state, to_device
 from molchord.data.store import DataSet
 from molchord.errors import DataError, RunError
 from molchord.evaluate.evaluation import blind_mrr
@@ -113,6 +115,7 @@ class Trainer:
         dataset: Data set.
         device: Where to train; None: a GPU where there is one.
         fitted: Fitted states of modalities to take over instead of fitting anew.
+        missing: What becomes of a modality without measurements: refused, or its tower stays as it is.
         progress: Show progress bars.
 
     Raises:
@@ -126,15 +129,24 @@ class Trainer:
         *,
         device: str | None = None,
         fitted: Mapping[str, Mapping[str, Any]] | None = None,
+        missing: Missing = "refuse",
         progress: bool = True,
     ) -> None:
+        if graph.train.deterministic:
+            # cuBLAS reads it at its first call; without it, torch refuses matrix products on a GPU.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         self.graph = graph
         self.config = graph.train
         self.dataset = dataset
         self.device = choose_device(device)
         self.show = progress
         self.modalities = build_modalities(graph, fitted)
-        self.feeds = feeds(graph, self.modalities, dataset, workers=self.config.workers, progress=progress)
+        self.feeds = feeds(
+            graph, self.modalities, dataset, missing=missing, workers=self.config.workers, progress=progress
+        )
+        unmeasured = tuple(f"modalities.{name}" for name, feed in self.feeds.items() if feed.missing is not None)
+        if unmeasured:  # frozen, since weight decay alone would change them
+            self.config = graph.train.model_copy(update={"freeze": (*graph.train.freeze, *unmeasured)})
         self.present = {name: feed.present(len(dataset)) for name, feed in self.feeds.items()}
         self.rows = {split: self._usable(split) for split in ("train", "val")}
         if len(self.rows["train"]) == 0:
@@ -271,10 +283,10 @@ class Trainer:
         bar = tqdm(
             total=self.config.epochs * len(batches),
             initial=self.state.epoch * len(batches) + self.state.batch,
-            disable=not self.show,
+            disable=None if self.show else True,  # None: where no terminal shows it
             unit="batch",
         )
-        with torch.random.fork_rng(), _deterministic(self.config.deterministic), self._interruptible(), bar:
+        with self._own_randomness(), _deterministic(self.config.deterministic), self._interruptible(), bar:
             while self.state.epoch < self.config.epochs and not self.state.done:
                 bar.set_description(f"epoch {self.state.epoch + 1}/{self.config.epochs}")
                 record = self._epoch(batches, bar)
@@ -282,7 +294,12 @@ class Trainer:
                     self.save(folder)
                     return False
                 self._finish_epoch(folder, record)
-                bar.set_postfix({"loss": f"{record['loss']:.3f}", **_shown(record.get("val", {}))})
+                figures = {"loss": f"{record['loss']:.3f}", **_shown(record.get("val", {}))}
+                bar.set_postfix(figures)
+                if self.show and bar.disable:
+                    told = ", ".join(f"{name} {value}" for name, value in figures.items())
+                    line = f"epoch {record['epoch']}/{self.config.epochs}: {told}, {record['seconds']:.1f} s"
+                    print(line, file=sys.stderr, flush=True)
             self.state.done = True
             self.save(folder)
         return True
@@ -470,6 +487,13 @@ class Trainer:
             self.ema.module.load_state_dict(self.model.state_dict())
 
     @contextmanager
+    def _own_randomness(self) -> Iterator[None]:
+        """Leave torch's global generators as they were."""
+        on_gpu = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=on_gpu):
+            yield
+
+    @contextmanager
     def _interruptible(self) -> Iterator[None]:
         """Let Ctrl-C end the step in hand first; a second Ctrl-C ends at once."""
 
@@ -491,8 +515,6 @@ class Trainer:
 
 def _default_workers(device: torch.device) -> int:
     # On a CPU the model needs the cores more than the loader does: reading and transforming a batch takes milliseconds.
-    import os
-
     return min(8, len(os.sched_getaffinity(0)) - 1) if device.type == "cuda" else 0
 
 

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 
-from molchord.api import GraphBatch, GraphSpec
+from molchord.api import GraphBatch, GraphSpec, SampleError
 from molchord_encoders.dimenetpp_basis import BesselBasisLayer, SphericalBasisLayer
 from molchord_encoders.dimenetpp_neighbors import Neighbors, filtered_sum, find_neighbors
 
@@ -63,7 +63,7 @@ class GraphEncoder(nn.Module):
 
         Raises:
             ValueError: The batch has no positions.
-            SampleError: Two atoms of a molecule coincide, or a position is not finite.
+            SampleError: Two atoms of a molecule coincide, a position is not finite, or an atomic number is above 94.
         """
         if batch.positions is None:
             raise ValueError("encoder 'dimenetpp' got a graph batch without `positions`")
@@ -183,7 +183,7 @@ class DimeNetPlusPlus(nn.Module):
             size: Number of molecules, where the last ones may have no atoms or to save a wait for the device.
 
         Raises:
-            SampleError: Two atoms of a molecule coincide, or a position is not finite.
+            SampleError: Two atoms of a molecule coincide, a position is not finite, or an atomic number is above 94.
         """
         if batch is None:
             return self._encode(z, pos, torch.zeros_like(z), 1).squeeze(0)
@@ -196,6 +196,7 @@ class DimeNetPlusPlus(nn.Module):
         self, z: Int[Tensor, " n"], pos: Float[Tensor, "n 3"], batch: Int[Tensor, " n"], size: int
     ) -> Float[Tensor, "b {self.out_channels}"]:
         edges = find_neighbors(pos, batch, size, self.cutoff, self.max_num_neighbors)
+        self._check_elements(z, batch)
         # Autocast would round distances and Chebyshev polynomials to bf16.
         with torch.autocast(pos.device.type, enabled=False):
             rbf, radial, angular = self._bases(pos, edges)
@@ -205,6 +206,14 @@ class DimeNetPlusPlus(nn.Module):
             x = interaction(x, rbf, radial, angular, edges)
             atoms = atoms + output(x, rbf, edges)
         return _sum_rows(atoms, batch, size)
+
+    def _check_elements(self, z: Int[Tensor, " n"], batch: Int[Tensor, " n"]) -> None:
+        """Refuse an element without a vector here, where a device would end the process."""
+        last = self.emb.emb.num_embeddings - 1
+        if len(z) and int(z.max()) > last:
+            graph = int(batch[z > last][0])
+            reason = f"atomic number {int(z.max())} is above {last}, the last that DimeNet++ knows; leave it out"
+            raise SampleError(f"graph {graph} of the batch", reason)
 
     def _bases(
         self, pos: Float[Tensor, "n 3"], edges: Neighbors

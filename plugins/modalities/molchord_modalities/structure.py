@@ -39,6 +39,7 @@ _ATTEMPTS = 100  # a bound in attempts, not seconds, so that a slow machine gets
 _MMFF_STEPS = 500
 _FRAGMENT_GAP = 10.0  # angstrom; how the parts of a salt lie is unknown, so they stay out of each other's cutoff
 _LONGEST_BOND = 1.5  # times the sum of the covalent radii; the longest of 14,492 molecules relaxed by GFN2-xTB is 1.26
+_COINCIDENT = 1e-3  # angstrom; far below any distance of two nuclei
 _ORDERS = {
     Chem.BondType.SINGLE: "single",
     Chem.BondType.DOUBLE: "double",
@@ -73,7 +74,8 @@ class Structure:
         """Make the graph of a molecule, with positions as the configuration says.
 
         Raises:
-            SampleError: RDKit refuses the SMILES, cannot embed it, or there is no stored geometry to take.
+            SampleError: RDKit refuses the SMILES, cannot embed it, or there is no stored geometry to take, or none
+                whose positions are finite and apart.
         """
         return self._derive(molecule, self._config.geometry)
 
@@ -81,7 +83,8 @@ class Structure:
         """Make one sample; nothing is drawn at random.
 
         Raises:
-            SampleError: The measurement is no graph, or lacks the positions that the configuration asks for.
+            SampleError: The measurement is no graph, or lacks the positions that the configuration asks for, or two
+                of them coincide or are not finite.
         """
         arrays = measurement.arrays
         elements = arrays["elements"]
@@ -149,6 +152,7 @@ class Structure:
                 positions = _mapped(molecule, full)[None]
             case _:
                 positions = np.zeros((0, full.GetNumAtoms(), 3))
+        _check_positions(positions, molecule.key14)
         graph = full if self._config.hydrogens == "explicit" else bare
         kept = graph.GetNumAtoms()  # hydrogens stand behind all other atoms
         arrays = _described(graph) | {"positions": positions[:, :kept].reshape(-1, 3).astype(np.float32)}
@@ -177,7 +181,9 @@ class Structure:
         found = 0 if stored is None else len(stored)
         if stored is None or found != atoms * conformers:
             raise SampleError("structure", f"holds {found} positions, needs {conformers} for each of {atoms} atoms")
-        return stored.reshape(conformers, atoms, 3).transpose(1, 0, 2).astype(np.float32)
+        positions = stored.reshape(conformers, atoms, 3)
+        _check_positions(positions, "structure")
+        return positions.transpose(1, 0, 2).astype(np.float32)
 
 
 def conformer_seed(key14: str, index: int) -> int:
@@ -273,6 +279,23 @@ def _relax(molecule: Chem.Mol, key14: str) -> None:
         raise SampleError(key14, "MMFF94 has no parameters for this molecule; `optimise: false` takes it")
 
 
+def _check_positions(conformers: NDArray[np.floating[Any]], id: str) -> None:
+    """Refuse positions that no distance or angle can be computed of; (c, n, 3) in angstrom.
+
+    Raises:
+        SampleError: A position is not finite, or two atoms of a conformer coincide.
+    """
+    if not np.isfinite(conformers).all():
+        raise SampleError(id, "positions are not all finite")
+    for positions in conformers.astype(np.float64):
+        arrows = positions[:, None] - positions[None]
+        near = np.einsum("ijk,ijk->ij", arrows, arrows) < _COINCIDENT**2
+        near[np.diag_indices(len(near))] = False
+        if near.any():
+            first, second = np.argwhere(near)[0].tolist()
+            raise SampleError(id, f"atoms {first + 1} and {second + 1} coincide")
+
+
 # --- geometry of a source --------------------------------------------------------------------------------------------
 
 
@@ -312,8 +335,7 @@ def _source_geometry(smiles: str, elements: NDArray[Any], positions: NDArray[Any
     graph = _described(molecule)
     if not np.array_equal(graph["elements"], elements):
         raise SampleError(location, f"atoms are not those of the SMILES {smiles!r} with its hydrogens behind")
-    if not np.isfinite(positions).all():
-        raise SampleError(location, "positions are not all finite")
+    _check_positions(positions[None], location)
     table = Chem.GetPeriodicTable()
     radii = np.array([table.GetRcovalent(int(z)) for z in graph["elements"]])
     first, second = graph["bonds"].T

@@ -61,8 +61,9 @@ def calibrate(
         same = [queries for queries in by_subset if len(queries.subset) == size]
         most = max(1, _MOST_ENTRIES // len(members) // len(same))
         parts = [_reachable(embedded, queries, place, most, seed) for queries in same]
-        values = torch.cat([logits(vectors, candidates, tau) for vectors, _ in parts])
-        beta[size] = fit_beta(values, torch.cat([truth for _, truth in parts]))
+        truth = torch.cat([found for _, found in parts])
+        if len(truth) > 0:
+            beta[size] = fit_beta(torch.cat([logits(vectors, candidates, tau) for vectors, _ in parts]), truth)
     return tau, beta
 
 
@@ -138,7 +139,7 @@ def fit_tau(
 
 
 def fit_beta(values: Float[Tensor, "q n"], truth: Int64[Tensor, " q"]) -> float:
-    """Fit the scale beta of softmax(beta * values) by the likelihood of the true candidates, within 0.001 and 1000.
+    """Fit the scale beta of softmax(beta * values) by the likelihood of the true candidates, and a weak prior at 1.
 
     Args:
         values: `logits` of validation queries, all with the same number of spectra.
@@ -149,18 +150,20 @@ def fit_beta(values: Float[Tensor, "q n"], truth: Int64[Tensor, " q"]) -> float:
 
     Example:
         >>> round(fit_beta(torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 0, 1])), 4)
-        0.6931
+        0.7509
     """
     if len(truth) == 0:
         raise DataError("calibration failed: there are no validation queries; calibrate on a split that has spectra")
     values = values.double()
     true = values.gather(1, truth[:, None])[:, 0]
     low, high = (math.log(end) for end in _BETA_RANGE)
-    # The likelihood is concave in beta, so its derivative changes sign once.
+    # The likelihood is concave in beta, so its derivative changes sign once. The weak prior (log beta is normal with
+    # variance 10) keeps a handful of queries that are all right from claiming certainty.
     for _ in range(50):
         middle = (low + high) / 2
         expected = ((math.exp(middle) * values).softmax(dim=1) * values).sum(dim=1)
-        low, high = (low, middle) if float((expected - true).mean()) > 0 else (middle, high)
+        slope = float((expected - true).mean()) + 0.1 * middle / math.exp(middle) / len(truth)
+        low, high = (low, middle) if slope > 0 else (middle, high)
     return math.exp((low + high) / 2)
 
 

@@ -1,0 +1,399 @@
+"""Runs: what training may replace, data that lacks modalities, measurements that cannot be used, what users hand in."""
+
+import csv
+import gzip
+import json
+import os
+import shutil
+import zlib
+
+import numpy as np
+import pytest
+import torch
+
+import molchord as mc
+from molchord.api import Measurement, SampleError
+from molchord.checkpoint import new_run, read_manifest
+from molchord.errors import DataError, GraphError, OutputExistsError, QueryError, RunError
+from molchord.evaluate.pools import measured_masses
+from molchord.inference import embed_dataset, spectral_entries
+from molchord.reading import molecules_of
+from molchord.run import Run
+from molchord.testing import MOLECULES, examples_of, tiny_data, tiny_run
+from molchord.train.trainer import Trainer
+
+SPLITS = ["train"] * 10 + ["val"] * 2 + ["test"] * 4
+FLAT = Measurement(
+    arrays={"wavenumber": np.array([1.0, 2.0], np.float32), "absorbance": np.array([1.0, 1.0], np.float32)},
+    columns={"origin": "measured"},
+)
+"""Off the grid: it cannot be used."""
+
+
+def graph_of(*names, seed=1, anchors=(), train=None, **towers):
+    encoders = {name: mc.Use("mlp", width=16, hidden=[16]) for name in ("ir", "raman")}
+    encoders["msms"] = mc.Use("peak_transformer", width=16, hidden=16, layers=1)
+    encoders["structure"] = mc.Use("gine", width=16, hidden=16, layers=2)
+    return mc.ModelGraph.of(
+        embedding_dim=16,
+        seed=seed,
+        anchors=anchors,
+        modalities={name: mc.Use(name, encoder=encoders[name], **towers.get(name, {})) for name in names},
+        loss=mc.Use("all_pairs"),
+        train={"epochs": 1, "batch_size": 8, "workers": 0, **(train or {})},
+    )
+
+
+def spectra(name, *, origin="computed"):
+    return [Measurement(arrays=m.arrays, columns={**m.columns, "origin": origin}) for m in examples_of(name, 16)]
+
+
+def data_of(path, *names, origin="computed", **given):
+    measurements = {name: spectra(name, origin=origin) for name in names} | given
+    return mc.from_measurements(MOLECULES, measurements, path, splits=SPLITS)
+
+
+@pytest.fixture(scope="module")
+def every(tmp_path_factory):
+    """A run of four modalities with its data."""
+    folder = tmp_path_factory.mktemp("every")
+    data = data_of(folder / "data", "ir", "raman", "msms")
+    return Run.train(graph_of("structure", "ir", "raman", "msms"), data, folder / "run", progress=False), data
+
+
+@pytest.fixture(scope="module")
+def only_ir(tmp_path_factory):
+    return data_of(tmp_path_factory.mktemp("ir") / "data", "ir")
+
+
+def weights(run):
+    return {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+# --- what --force may replace
+
+
+def test_force_never_replaces_what_is_no_run(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "manifest.json").write_text("{}")
+    (tmp_path / "thesis" / "chapter.txt").write_text("keep")
+    (tmp_path / "file").write_text("keep")
+    (tmp_path / "link").symlink_to(tmp_path / "thesis")
+    data_of(tmp_path / "other", "ir")
+    before = contents(tmp_path)
+    for name in ("thesis", "file", "link", "other"):
+        with pytest.raises(RunError, match="is not replaced"):
+            Run.train(graph_of("structure", "ir"), tiny_data(), tmp_path / name, force=True, progress=False)
+    with pytest.raises(OutputExistsError):
+        Run.train(graph_of("structure", "ir"), tiny_data(), tmp_path / "thesis", progress=False)
+    assert contents(tmp_path) == before
+
+
+def test_force_replaces_a_run_and_an_empty_folder(tmp_path):
+    (tmp_path / "run").mkdir()
+    Run.train(graph_of("structure", "ir"), tiny_data(), tmp_path / "run", force=True, progress=False)
+    (tmp_path / "run" / "old.txt").write_text("goes")
+    Run.train(graph_of("structure", "ir", seed=2), tiny_data(), tmp_path / "run", force=True, progress=False)
+    assert Run.load(tmp_path / "run").graph.seed == 2
+    assert not (tmp_path / "run" / "old.txt").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("where", ["data", "data/run", "."])
+def test_a_run_is_kept_apart_from_its_data(tmp_path, where):
+    data = data_of(tmp_path / "data", "ir")
+    before = contents(tmp_path / "data")
+    with pytest.raises(RunError, match="overlaps the data set"):
+        Run.train(graph_of("structure", "ir"), data, tmp_path / where, force=True, progress=False)
+    assert contents(tmp_path / "data") == before
+
+
+def test_a_run_is_kept_apart_from_the_runs_it_comes_from(tmp_path):
+    first = Run.train(graph_of("structure", "ir"), tiny_data(), tmp_path / "first", progress=False)
+    before = contents(tmp_path / "first")
+    with pytest.raises(RunError, match="overlaps the run that weights come from"):
+        first.realign(tiny_data(), tmp_path / "first", force=True, progress=False)
+    graph = graph_of("structure", "ir", train={"init": {"modalities.ir": f"{tmp_path / 'first'}#modalities.ir"}})
+    with pytest.raises(RunError, match="overlaps the run that weights come from"):
+        Run.train(graph, tiny_data(), tmp_path / "first", force=True, progress=False)
+    assert contents(tmp_path / "first") == before
+
+
+def test_what_fails_before_training_leaves_the_old_run(tmp_path):
+    Run.train(graph_of("structure", "ir"), tiny_data(), tmp_path / "run", progress=False)
+    source = Run.train(graph_of("structure", "ir"), tiny_data(), tmp_path / "source", progress=False)
+    before = contents(tmp_path / "run")
+    wrong = graph_of("structure", "ir", train={"init": {"modalities.ir": f"{tmp_path / 'gone'}#modalities.ir"}})
+    (source.path / "trained_on.txt").unlink()
+    for attempt in (
+        lambda: Run.train(wrong, tiny_data(), tmp_path / "run", force=True, progress=False),
+        lambda: Run.train(graph_of("structure", "raman"), tiny_data(), tmp_path / "run", force=True, progress=False),
+        lambda: source.realign(tiny_data(), tmp_path / "run", epochs=1, force=True, progress=False),
+    ):
+        with pytest.raises(mc.MolchordError):
+            attempt()
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be written"), new_run(tmp_path / "file" / "run"):
+        pass
+
+
+# --- resuming from the start
+
+
+def test_a_run_killed_at_once_is_resumed(tmp_path, monkeypatch):
+    graph = graph_of("structure", "ir", train={"ema": 0.9})
+    whole = Run.train(graph, tiny_data(), tmp_path / "whole", progress=False)
+
+    def killed(self, folder):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Run.train(graph, tiny_data(), tmp_path / "run", progress=False)
+    with pytest.raises(RunError, match="--resume"):
+        Run.load(tmp_path / "run")
+    resumed = Run.resume(tmp_path / "run", progress=False)
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(resumed).values(), strict=True))
+
+
+def test_determinism_sets_up_cublas(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "x")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    Trainer(graph_of("structure", "ir"), tiny_data(), progress=False)
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    Trainer(graph_of("structure", "ir", train={"deterministic": True}), tiny_data(), progress=False)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+# --- data that lacks modalities
+
+
+def test_realignment_needs_no_measurement_of_every_modality(every, only_ir, tmp_path, monkeypatch):
+    run, _ = every
+
+    def killed(self, folder):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run", killed)
+        with pytest.warns(UserWarning, match="no measurements") as caught, pytest.raises(KeyboardInterrupt):
+            run.realign(only_ir, tmp_path / "run", epochs=2, progress=False)
+    assert ["'raman'" in str(w.message) for w in caught] == [True, False]
+    assert all("its tower stays as it is" in str(w.message) for w in caught)
+    moved = Run.resume(tmp_path / "run", progress=False)
+    before, after = weights(run), weights(moved)
+    changed = {name.rpartition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"modalities.structure.head.out", "modalities.ir.head.out"}
+    assert moved.manifest.molecules["raman"] == 0
+    assert moved.manifest.molecules["structure+ir"] == 10
+
+
+def test_evaluation_notes_the_modalities_that_are_not_there(every, only_ir, tmp_path):
+    run, _ = every
+    found = run.evaluate(only_ir, pools=["test"], out=tmp_path)
+    assert found.find("ir", system="model", mode="blind", map="gm-exp").molecules == 4
+    assert {row.subset for row in found.rows} == {("ir",)}
+    missing = [note for note in found.notes if "has no measurements" in note]
+    assert len(missing) == 2
+    assert "'raman'" in missing[0]
+    assert (tmp_path / "report.html").is_file()
+    assert not (tmp_path / "unusable.csv").exists()
+
+
+def test_a_data_set_with_nothing_to_query_is_refused(tmp_path):
+    run = Run.train(graph_of("structure", "ir"), tiny_data(), tmp_path / "run", progress=False)
+    raman = data_of(None, "raman")
+    with pytest.raises(DataError, match="no measurements 'ir' for modality 'ir'; did you mean|allowed: 'raman'"):
+        run.evaluate(raman)
+    with pytest.raises(DataError, match="no measurements 'ir' for modality 'ir'"):
+        run.realign(raman, epochs=1, progress=False)
+
+
+def test_a_fresh_training_refuses_a_modality_without_measurements(only_ir, tmp_path):
+    with pytest.raises(DataError, match="has no measurements 'raman' for modality 'raman'"):
+        Run.train(graph_of("structure", "ir", "raman"), only_ir, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_computed_spectra_is_realigned_to_measured_ones(tmp_path):
+    graph = graph_of("structure", "ir", ir={"where": {"origin": "computed"}})
+    run = Run.train(graph, tiny_data(), tmp_path / "run", progress=False)
+    measured = data_of(tmp_path / "data", "ir", origin="measured")
+    with pytest.raises(DataError, match="where"):
+        run.realign(measured, epochs=1, progress=False)
+    with pytest.raises(DataError, match="where"):
+        run.evaluate(measured)
+    moved = run.realign(measured, tmp_path / "moved", epochs=1, where={"ir": {}}, progress=False)
+    assert dict(Run.load(tmp_path / "moved").graph.modalities["ir"].where) == {}
+    assert dict(run.graph.modalities["ir"].where) == {"origin": "computed"}
+    after = moved.evaluate(measured, pools=["test"], modes=["blind"])
+    before = run.evaluate(measured, pools=["test"], modes=["blind"], where={"ir": {"origin": "measured"}})
+    assert before.find("ir", system="model", map="gm-exp").molecules == 4
+    assert after.settings["graph"] != before.settings["graph"]
+    assert run.graph == graph
+
+
+def test_realignment_is_checked_before_it_starts(tmp_path):
+    run, out = tiny_run(), tmp_path / "run"
+    for wrong, sentence in (
+        ({"free": ["modalities.ir.haed"]}, "unknown part 'modalities.ir.haed'; did you mean 'modalities.ir.head'?"),
+        ({"epochs": 0}, "epochs"),
+        ({"where": {"ir": {"orgin": "computed"}}}, "did you mean 'origin'?"),
+    ):
+        with pytest.raises(GraphError, match=sentence.replace("?", r"\?")):
+            run.realign(tiny_data(), out, progress=False, **wrong)
+    with pytest.raises(RunError, match=r"modality 'irr', which the run lacks; did you mean 'ir'\?"):
+        run.realign(tiny_data(), out, where={"irr": {}}, progress=False)
+    assert not out.exists()
+
+
+# --- measurements that cannot be used
+
+
+def test_unusable_measurements_are_counted_and_listed(tmp_path):
+    given = spectra("ir")
+    given[12], given[13] = FLAT, [given[13], FLAT]
+    data = data_of(None, ir=given)
+    found = tiny_run().evaluate(data, pools=["test"], modes=["blind"], maps=["gm-exp"], out=tmp_path)
+    notes = [note for note in found.notes if "cannot be used" in note]
+    assert len(notes) == 1
+    assert notes[0].startswith("ir: 2 measurements cannot be used")
+    assert found.find("ir", system="model").molecules == 3
+    with (tmp_path / "unusable.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["modality"], r["key14"]) for r in rows] == [("ir", key) for key in data.keys([12, 13])]
+    assert all(row["reason"] for row in rows)
+    assert json.loads((tmp_path / "evaluation.json").read_text())["notes"] == list(found.notes)
+    tiny_run().evaluate(tiny_data(), pools=["test"], modes=["blind"], maps=["gm-exp"], out=tmp_path, force=True)
+    assert not (tmp_path / "unusable.csv").exists()
+
+
+def test_a_spectral_library_lists_the_molecules_it_lacks(tmp_path, monkeypatch):
+    run = Run.load(tiny_run().path)
+    plugin = type(run.modalities["structure"])
+    original = plugin.transform
+
+    def refusing(self, measurement, rng):
+        calls.append(1)
+        if len(calls) == 3:
+            raise SampleError("x", "no such atom")
+        return original(self, measurement, rng)
+
+    calls = []
+    given = spectra("ir")
+    given[0] = FLAT
+    data = data_of(None, ir=given)
+    monkeypatch.setattr(plugin, "transform", refusing)
+    with pytest.warns(UserWarning, match="ir: 1 measurements cannot be used"):
+        library = run.library(data, tmp_path / "library", spectra=True)
+    assert len(library) == 15
+    assert (library.path / "failures.csv").read_text().splitlines() == [
+        "molecule,reason",
+        f"{data.keys([2])[0]},no such atom",
+    ]
+    failures = []
+    calls.clear()
+    with pytest.warns(UserWarning, match="ir: 1 "):
+        assert len(list(spectral_entries(run, data, failures=failures))) == 15
+    assert len(failures) == 1
+
+
+# --- anchors
+
+
+def test_queries_get_a_measured_mass_and_candidates_the_exact_one(tmp_path):
+    graph = graph_of("structure", "ir", anchors=["exact_mass"])
+    run = Run.train(graph, tiny_data(), tmp_path / "run", progress=False)
+    data, exact = tiny_data(), tiny_data().numeric("exact_mass")
+    found = embed_dataset(run, data, mass_seed=5).embedded
+    plain = embed_dataset(run, data).embedded
+    assert torch.equal(found.candidates, plain.candidates)
+    assert not torch.equal(found.spectra["ir"].vectors, plain.spectra["ir"].vectors)
+    mass = measured_masses(exact, 5)[3]
+    table = data.table("ir")
+    asked = run.embed("ir", table.read(int(table.of(3)[0])), anchors={"exact_mass": float(np.float32(mass))})
+    np.testing.assert_allclose(found.spectra["ir"].vectors[3].numpy(), asked[0], atol=1e-5)
+
+
+# --- loading
+
+
+def test_another_version_of_a_plugin_warns(tmp_path):
+    shutil.copytree(tiny_run().path, tmp_path / "run")
+    content = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    content["plugins"][1]["version"] = "0.0.1"
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(content))
+    stamp = read_manifest(tmp_path / "run").plugins[1]
+    with pytest.warns(UserWarning, match=f"'{stamp.name}' of version 0.0.1, installed is ") as caught:
+        Run.load(tmp_path / "run")
+    assert len(caught) == 1
+
+
+# --- what users hand in
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (np.ones((5, 2)), "ndarray"),
+        (np.ones(5), "ndarray"),
+        ([np.ones(5)], "ndarray"),
+        ({"wavenumber": np.ones(5)}, "dict"),
+        (3, "int"),
+        (torch.ones(2, 2), "Tensor"),
+    ],
+)
+def test_bare_numbers_are_refused_with_how_to_wrap_them(given, kind):
+    wrapped = r"given as '" + kind + r"'.*`mc.Measurement\(arrays={NAME: ...}\)` with names of .*'wavenumber' in cm\^-1"
+    with pytest.raises(QueryError, match=wrapped):
+        tiny_run().embed("ir", given)
+
+
+def test_a_long_smiles_is_no_file_name():
+    assert tiny_run().embed("structure", "C" * 300).shape == (1, 16)
+
+
+@pytest.mark.parametrize("name", ["a.smi", "a.csv", "a.smi.gz", "b.smi.gz", "c.smi.gz"])
+def test_a_file_that_is_no_text_is_a_sentence(tmp_path, name):
+    packed = bytearray(gzip.compress(b"CCO\n" * 1000))
+    content = {
+        "a.smi": b"\xff\xfe\x00\x81",
+        "a.csv": b"smiles\n\xff\xfe\x00\x81",
+        "a.smi.gz": b"CCO\n",
+        "b.smi.gz": bytes(packed[:-9]),
+        "c.smi.gz": bytes(packed[:12] + b"\xff\xff\xff\xff" + packed[16:]),
+    }[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read"):
+        tiny_run().library(tmp_path / name, tmp_path / "library")
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    if name == "c.smi.gz":
+        with pytest.raises((zlib.error, OSError)):
+            gzip.decompress(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [("", "there is none"), ("\n \n", "there is none"), ("nonsense x\nC(C\n", "the first of 2 refused: nonsense")],
+)
+def test_a_file_without_a_molecule_leaves_no_library(tmp_path, content, sentence):
+    (tmp_path / "a.smi").write_text(content)
+    with pytest.raises(DataError, match=sentence):
+        tiny_run().library(tmp_path / "a.smi", tmp_path / "library")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.smi"]
+
+
+def test_rows_of_a_table_that_are_ragged_are_listed(tmp_path):
+    (tmp_path / "a.csv").write_text("smiles,name\nCCO,ethanol\nCO,methanol,extra\n")
+    failures = []
+    assert [m.formula for m in molecules_of(tmp_path / "a.csv", failures)] == ["C2H6O"]
+    assert [f.id for f in failures] == ["a.csv:3"]
