@@ -165,10 +165,8 @@ def _prior(run: Run, dataset: DataSet) -> NDArray[np.float64]:
     embedded = embed_dataset(run, dataset).embedded
     total = torch.zeros(embedded.candidates.shape[1])
     for name, part in embedded.spectra.items():
-        mask = torch.from_numpy(embedded.trained[part.molecule])
-        if not mask.any():
-            continue
-        total += part.vectors[mask].mean(dim=0) / (embedded.tau or {}).get(name, 1.0)
+        if len(part.vectors):
+            total += part.vectors.mean(dim=0) / (embedded.tau or {}).get(name, 1.0)
     values = (embedded.candidates @ total).double().numpy()
     return np.where(embedded.present, values, np.nan)
 
@@ -185,12 +183,21 @@ def library_entries(
             failures += [m for m in made if isinstance(m, SampleError)]
         good = [(m, made_) for m, made_ in zip(chunk, made, strict=True) if isinstance(made_, Measurement)]
         for start in range(0, len(good), CHUNK):
-            part = good[start : start + CHUNK]
+            part, samples = [], []
+            for item, measurement in good[start : start + CHUNK]:
+                try:
+                    samples.append(plugin.transform(measurement, None))
+                    part.append(item)
+                except SampleError as error:
+                    if failures is not None:
+                        failures.append(error)
+            if not part:
+                continue
             unknown = np.full((len(part), len(run.graph.anchors)), np.nan, dtype=np.float32)
             for column, anchor in enumerate(run.graph.anchors):
-                unknown[:, column] = [getattr(m, anchor, np.nan) for m, _ in part]
-            vectors = run.embed_measurements(run.candidate, [made_ for _, made_ in part], unknown).cpu().numpy()
-            yield from (Entry(molecule=m, vector=v) for (m, _), v in zip(part, vectors, strict=True))
+                unknown[:, column] = [getattr(m, anchor, np.nan) for m in part]
+            vectors = run.embed_samples(run.candidate, samples, unknown).cpu().numpy()
+            yield from (Entry(molecule=m, vector=v) for m, v in zip(part, vectors, strict=True))
 
 
 def spectral_entries(run: Run, dataset: DataSet, *, failures: list[SampleError]) -> Iterator[Entry]:

@@ -113,6 +113,8 @@ class Run:
         if not (path / "model.safetensors").is_file():
             raise RunError(f"run {str(path)!r} has no weights yet; finish it with `molchord train --resume {path}`")
         load_into(model, read_weights(path / "model.safetensors")[0], f"run {str(path)!r}")
+        # An unfinished training has not written its temperatures yet.
+        manifest.tau = manifest.tau or temperatures(model, graph)
         chosen = choose_device(device)
         return cls(path, graph, model.to(chosen).eval(), modalities, manifest, chosen)
 
@@ -238,8 +240,12 @@ class Run:
         manifest.tau = temperatures(trainer.model, trainer.graph)
         run = cls(path, trainer.graph, trainer.model.eval(), trainer.modalities, manifest, trainer.device)
         if len(trainer.rows["val"]):
+            write_manifest(path, manifest)
             found = embed_dataset(run, trainer.dataset, mass_seed=trainer.graph.seed)
-            manifest.beta = calibrate(found.embedded)[1]
+            try:
+                manifest.beta = calibrate(found.embedded)[1]
+            except DataError as error:
+                warnings.warn(f"hits will carry no probability: {error}", stacklevel=3)
         write_manifest(path, manifest)
         return run
 
@@ -505,7 +511,9 @@ class Run:
                 )
             usable = self._usable(name, self.measurements(name, given))
             query[name] = pooled(torch.from_numpy(self.embed(name, usable, anchors=anchors)))
-        window = mass if ppm is not None or da is not None or not self.graph.anchors else None
+        # A mass that a tower takes in need not be a filter; else it is one, and needs its window.
+        taken = any("exact_mass" in self.graph.modalities[name].anchors for name in query)
+        window = mass if ppm is not None or da is not None or not taken else None
         return library.search(
             query,
             k=k,

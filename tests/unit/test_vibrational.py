@@ -380,7 +380,9 @@ def test_noise_and_intensity_have_the_size_asked_for():
 def test_training_noise_is_that_of_a_noisy_measured_curve():
     """Noise comes before the normalisation: its lowest value is 0, as in a measured curve with noise of its own."""
     noisy = render(
-        build(jitter=STILL | {"noise": [0.03, 0.03], "noisy": 1.0}, channels=["plain"]), *[sticks()] * 5, generator=seeded()
+        build(jitter=STILL | {"noise": [0.03, 0.03], "noisy": 1.0}, channels=["plain"]),
+        *[sticks()] * 5,
+        generator=seeded(),
     )
     assert noisy.values.amin(dim=2).abs().max() < 1e-6
     assert (noisy.values.amax(dim=2) - 1).abs().max() < 1e-6

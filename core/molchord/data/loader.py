@@ -7,6 +7,7 @@ A training row is a molecule; each epoch draws one measurement a modality. Every
 from __future__ import annotations
 
 import dataclasses
+import signal
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -121,7 +122,9 @@ class Feed:
         self.modality = modality
         self.table = table
         self.missing = missing
-        self._selected = selected
+        # A measurement of weight 0 is never drawn, hence not there.
+        weighty = None if weights is None else weights > 0
+        self._selected = weighty if selected is None else selected if weighty is None else selected & weighty
         self._weights = weights
 
     def choices(self, row: int) -> NDArray[np.int64]:
@@ -150,7 +153,7 @@ class Feed:
         if self._weights is None:
             return int(rng.choice(indices))
         weights = self._weights[indices]
-        return int(rng.choice(indices, p=weights / weights.sum())) if weights.sum() > 0 else None
+        return int(rng.choice(indices, p=weights / weights.sum()))
 
     def sample(self, index: int, rng: np.random.Generator | None) -> Any:
         """Read and transform one measurement; raises `SampleError` where it cannot be used."""
@@ -323,6 +326,7 @@ class Batches:
             num_workers=workers,
             persistent_workers=workers > 0,
             multiprocessing_context="forkserver" if workers > 0 else None,
+            worker_init_fn=_ignore_interrupts if workers > 0 else None,
             # An own generator, so that making an iterator does not draw from torch's global one.
             generator=torch.Generator(),
         )
@@ -340,7 +344,19 @@ class Batches:
             [(number, int(row)) for row in rows[i : i + self._size]]
             for i in range(start * self._size, len(rows), self._size)
         ]
-        yield from self._loader
+        try:
+            yield from self._loader
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DataError(
+                'a loader process died; set `train.workers: 0`, or guard the script with `if __name__ == "__main__":`'
+            ) from error
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Leave Ctrl-C to the training process, which ends the step in hand and saves."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Order:

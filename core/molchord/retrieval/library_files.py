@@ -102,7 +102,8 @@ def read_manifest(path: Path) -> Manifest:
         wrong = error.errors()[0]
         raise QueryError(
             f"library {str(path)!r} cannot be read: `{'.'.join(map(str, wrong['loc']))}` is "
-            f"{repr(wrong['input'])[:60]} ({wrong['msg']}); this version reads format 1, so make it again with `molchord embed`"
+            f"{repr(wrong['input'])[:60]} ({wrong['msg']}); this version reads format 1, so make it again with "
+            "`molchord embed`"
         ) from error
 
 

@@ -97,7 +97,7 @@ def empty_pairs_are_zero(record: LossRecord) -> None:
         output = (
             loss(_batch(loss, raw, molecule=torch.tensor(molecule, dtype=torch.int64)))
             if count
-            else loss(_nothing(raw))
+            else loss(_nothing(loss, raw))
         )
         require(
             float(output.total.detach()) == 0.0, f"{count} rows of one molecule cost {float(output.total.detach())}"
@@ -124,9 +124,9 @@ def _value(loss: Any, *arguments: Any, **options: Any) -> float:
     return float(output.total.detach())
 
 
-def _nothing(raw: Mapping[str, Tensor]) -> LossBatch:
+def _nothing(loss: Any, raw: Mapping[str, Tensor]) -> LossBatch:
     none = torch.zeros(0, dtype=torch.bool)
-    features = {"fingerprint": torch.zeros((0, 256), dtype=torch.uint8)}
+    features = {name: values[:0] for name, values in _features(loss, 1).items()}
     return LossBatch(
         embeddings=dict(raw),
         raw=dict(raw),
@@ -151,7 +151,7 @@ def partly_missing_is_finite(record: LossRecord) -> None:
 def order_of_modalities_is_irrelevant(record: LossRecord) -> None:
     """A graph is a set of modalities."""
     raw = {k: v.detach() for k, v in _raw().items()}
-    one, other = _loss(record), record.build(record.config(), (NAMES[0], NAMES[2], NAMES[1]), NAMES[0])
+    one, other = _loss(record), _loss(record, (NAMES[0], NAMES[2], NAMES[1]))
     other_raw = {name: raw[name] for name in (NAMES[0], NAMES[2], NAMES[1])}
     a, b = _value(one, one, raw), _value(other, other, other_raw)
     require(abs(a - b) <= 1e-5 * max(1.0, abs(a)), f"total is {a} or {b}, by the order of modalities")

@@ -149,10 +149,17 @@ class Trainer:
             self.config = graph.train.model_copy(update={"freeze": (*graph.train.freeze, *unmeasured)})
         self.present = {name: feed.present(len(dataset)) for name, feed in self.feeds.items()}
         self.rows = {split: self._usable(split) for split in ("train", "val")}
-        if len(self.rows["train"]) == 0:
+        if len(self.rows["train"]) < 2 or self.config.batch_size < 2:
             raise DataError(
-                f"data set {str(dataset.path)!r} has no training molecule with two of the modalities "
-                f"{sorted(graph.modalities)}; import more measurements or change the split"
+                f"data set {str(dataset.path)!r} has {len(self.rows['train'])} training molecules with two of the "
+                f"modalities {sorted(graph.modalities)}, in batches of {self.config.batch_size}; a contrastive loss "
+                "needs two molecules a batch: import more measurements, or change split or batch size"
+            )
+        watched = self.config.schedule.use == "plateau" or self.config.stopping.patience is not None
+        if watched and len(self.rows["val"]) == 0:
+            raise DataError(
+                f"data set {str(dataset.path)!r} has no validation molecule with two of the modalities, which "
+                "`schedule.use: plateau` and `stopping.patience` watch; change the split, or leave both out"
             )
         self.fitted = dict(fitted) if fitted is not None else self._fit()
         self.model = Model(graph, self.modalities).to(self.device)
@@ -171,6 +178,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(groups, betas=self.config.optimizer.betas)
         self.ema = moving_average(self.model, self.config.ema) if self.config.ema is not None else None
         self.state = Progress()
+        self._absent: set[tuple[str, str, str]] = set()
         self._stop = False
 
     # --- set-up
@@ -246,7 +254,9 @@ class Trainer:
     @contextmanager
     def _autocast(self) -> Iterator[None]:
         precision = self.config.precision
-        enabled = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
+        # Older GPUs only emulate bf16, which is slower than fp32.
+        native = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        enabled = precision == "bf16" or (precision == "auto" and native)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
             yield
 
@@ -309,7 +319,10 @@ class Trainer:
         start, began = self.state.batch, time.perf_counter()
         sums: dict[str, Tensor] = {}
         for number, batch in enumerate(batches.epoch(self.state.epoch, start), start):
-            self.state.absent += [list(failure) for failure in batch.failures if list(failure) not in self.state.absent]
+            for failure in batch.failures:
+                if failure not in self._absent:
+                    self._absent.add(failure)
+                    self.state.absent.append(list(failure))
             output = self.loss_of(batch, number)
             remaining = len(batches) - number // self.config.accumulate * self.config.accumulate
             (output.total / min(self.config.accumulate, remaining)).backward()  # type: ignore[no-untyped-call]
@@ -477,6 +490,7 @@ class Trainer:
             slots.setdefault(int(index), {})[slot] = value
         self.optimizer.load_state_dict({"state": slots, "param_groups": self.optimizer.state_dict()["param_groups"]})
         self.state = Progress(**json.loads(metadata["progress"]))
+        self._absent = {(name, id, reason) for name, id, reason in self.state.absent}
 
     def start_from(self, weights: Mapping[str, Tensor] | None) -> None:
         """Start from whole weights of a run, then from the parts that `train.init` names."""
