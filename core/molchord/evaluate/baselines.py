@@ -1,6 +1,6 @@
 """Baselines that need no training: mass alone, a fixed ranking, nearest training spectrum, a modality's own similarity.
 
-Each is a `Scorer` of `molchord.metrics`. The random baseline needs no scorer: it is the expected figure of all ties.
+Each is a `Scorer` of `molchord.evaluate.metrics`. The random baseline needs no scorer: it is the expected figure of all ties.
 """
 
 from __future__ import annotations
