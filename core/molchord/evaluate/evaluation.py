@@ -161,6 +161,9 @@ def evaluate(
     )
 
 
+_FEWEST = 10
+
+
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
@@ -271,13 +274,16 @@ def _baseline_rows(run: _Run, queries: Queries, baselines: Baselines, modes: Seq
 
 
 def _own_rows(run: _Run, queries: Queries, baselines: Baselines) -> Iterator[Row]:
-    """Yield the rows of a modality's own similarity, over the queries whose molecule has another reference spectrum."""
+    """Yield the rows of a modality's own similarity, over the queries whose molecule has another reference spectrum.
+
+    There are none where fewer than ten molecules have one.
+    """
     name = queries.subset[0]
     molecule = run.embedded.spectra[name].molecule
     usable = np.flatnonzero(np.bincount(molecule, minlength=len(run.embedded))[queries.molecule] > 1)
     chosen = np.sort(np.random.default_rng(run.seed).permutation(usable)[: baselines.most_queries])
-    if len(chosen) == 0:
-        return
+    if len(np.unique(queries.molecule[chosen])) < _FEWEST:
+        return  # a percentage of a handful of molecules misleads
     fewer = Queries(
         subset=queries.subset,
         molecule=queries.molecule[chosen],
