@@ -164,16 +164,14 @@ def _run_commands(group: _Group) -> None:
     evaluate.add_argument("--seed", type=int, default=0, help="of the bootstrap and the drawn mass errors")
     evaluate.add_argument("--full", action="store_true", help="print every map, metric and baseline")
     evaluate.add_argument("--out", metavar="FOLDER", help="for figures and report.html (default: the run)")
+    _where(evaluate)
     _force(evaluate)
     realign = _command(group, "realign", commands.realign, "adapt a run to other data by its last layers")
     _run(realign)
     realign.add_argument("--data", required=True, metavar="DATASET")
     realign.add_argument("--out", required=True, metavar="RUN2", help="folder to write")
     realign.add_argument("--free", action="append", metavar="PART", help="part to train instead; repeatable")
-    realign.add_argument(
-        "--where", action="append", default=[], metavar="MODALITY.COLUMN=VALUE[,VALUE]",
-        help="use these measurements only, such as those with origin=measured; replaces the modality's `where`",
-    )  # fmt: skip
+    _where(realign)
     realign.add_argument("--epochs", type=int, default=15)
     _force(realign)
     embed = _command(group, "embed", commands.embed, "embed candidate structures as a library")
@@ -251,6 +249,13 @@ def _folders_first(words: Sequence[str]) -> list[str]:
 def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN")
     _device(parser)
+
+
+def _where(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--where", action="append", default=[], metavar="MODALITY.COLUMN=VALUE[,VALUE]",
+        help="use these measurements only, such as those with origin=measured; replaces the modality's `where`",
+    )  # fmt: skip
 
 
 def _device(parser: argparse.ArgumentParser) -> None:

@@ -187,6 +187,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         modes=arguments.mode or ("blind", "library"),
         maps=arguments.map or ("gm-exp", "gm-half", "gm-clamp"),
         split=arguments.split,
+        where=_where_of(run, arguments.where),
         candidates_only=prior,
         seed=arguments.seed,
         out=Path(arguments.out) if arguments.out is not None else run.path,
@@ -204,18 +205,9 @@ def realign(arguments: argparse.Namespace) -> int:
     from molchord.run import Run
 
     run = Run.load(arguments.run_folder, device=arguments.device)
-    free = arguments.free or None
-
-    def record(name: str) -> ModalityRecord:
-        if name not in run.graph.modalities:
-            known = did_you_mean(name, run.graph.modalities)
-            raise DataError(f"`--where` got modality {name!r}, which run {str(run.path)!r} lacks; {known}")
-        return run.graph.modalities[name].record
-
     done = run.realign(
-        arguments.data, arguments.out, free=free, epochs=arguments.epochs, force=arguments.force,
-        where=_where(arguments.where, record) or None,
-        progress=_progress(arguments),
+        arguments.data, arguments.out, free=arguments.free or None, epochs=arguments.epochs, force=arguments.force,
+        where=_where_of(run, arguments.where), progress=_progress(arguments),
     )  # fmt: skip
     return _trained(arguments, done)
 
@@ -325,6 +317,19 @@ def _where(texts: Sequence[str], record: Callable[[str], ModalityRecord]) -> dic
         values = value.split(",")
         out.setdefault(name, {})[column] = [_number(v) for v in values] if isinstance(declared, Real) else values
     return out
+
+
+def _where_of(run: Any, texts: Sequence[str]) -> dict[str, dict[str, Any]] | None:
+    """Read `--where` for the modalities of a run; None where it was not given."""
+
+    def record(name: str) -> ModalityRecord:
+        if name not in run.graph.modalities:
+            known = did_you_mean(name, run.graph.modalities)
+            raise DataError(f"`--where` got modality {name!r}, which run {str(run.path)!r} lacks; {known}")
+        found: ModalityRecord = run.graph.modalities[name].record
+        return found
+
+    return _where(texts, record) or None
 
 
 def _number(text: str) -> float:

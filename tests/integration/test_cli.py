@@ -379,3 +379,10 @@ def test_the_kit_molecules_are_embeddable(work):
     vectors = mc.load(work / "run").embed("structure", [m.smiles for m in molecules()])
     assert vectors.shape == (len(molecules()), 16)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_evaluate_where_replaces_the_graphs_own(work, tmp_path, capsys):
+    base = ["evaluate", work / "run", "--split", "train", "--pool", "all", "--mode", "blind", "--map", "gm-exp"]
+    run(capsys, *base, "--out", tmp_path / "a", "--where", "ir.origin=computed")
+    said = run(capsys, *base, "--out", tmp_path / "b", "--where", "nmr.origin=measured", status=2)
+    assert "`--where` got modality 'nmr'" in said
