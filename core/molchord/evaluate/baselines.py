@@ -1,6 +1,6 @@
 """Baselines that need no training: mass alone, a fixed ranking, nearest training spectrum, a modality's own similarity.
 
-Each is a `Scorer` of `molchord.evaluate.metrics`. The random baseline needs no scorer: it is what ties are expected to give.
+Each is a `Scorer` of `molchord.evaluate.metrics`. The random baseline needs no scorer: it is what ties give on average.
 """
 
 from __future__ import annotations
