@@ -24,6 +24,7 @@ from molchord.data.manifest import sha256_file
 from molchord.host import installed
 
 MOLECULES = 2000
+HALF_WIDTH, NOISE = 6.0, 0.003  # of the unknown: cm^-1, part of the maximum
 ORIGINALS = ("qm9-xtb.npz", "massbank-xtb.npz", "massbank/ms2.mgf.gz")
 LICENCES = ("CC0", "CC BY")
 UNKNOWN = "ZYGHJZDHTFUPRJ"
@@ -79,9 +80,9 @@ def unknown(folder: Path, out: Path) -> None:
     grid, rng = np.arange(400.0, 4001.0, 2.0), np.random.default_rng(0)
     out.mkdir(parents=True, exist_ok=True)
     for name, heading in (("ir", "wavenumber_cm-1,absorbance"), ("raman", "raman_shift_cm-1,intensity")):
-        lines = 8.0 / ((grid[:, None] - data["freq"][modes][None]) ** 2 + 8.0**2)
+        lines = HALF_WIDTH / ((grid[:, None] - data["freq"][modes][None]) ** 2 + HALF_WIDTH**2)
         curve = lines @ data[name][modes].astype(np.float64)
-        curve = curve / curve.max() + rng.normal(0, 0.01, len(grid))
+        curve = curve / curve.max() + rng.normal(0, NOISE, len(grid))
         rows = [f"{x:.0f},{y:.4f}" for x, y in zip(grid, curve, strict=True)]
         (out / f"{name}.csv").write_text("\n".join([heading, *rows]) + "\n")
     texts = [text for fields, text in entries(folder / "massbank" / "ms2.mgf.gz") if _is_unknown(fields)]
