@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from molchord.errors import DataError, MolchordError, did_you_mean
+from molchord.text_table import aligned
 
 if TYPE_CHECKING:
     from molchord.api import ModalityRecord
@@ -277,8 +278,7 @@ def hit_table(hits: Sequence[Any]) -> str:
         lines.append(
             [str(hit.rank), f"{hit.score:.3g}", *chance, *cosines, hit.formula, f"{hit.exact_mass:.4f}", hit.smiles]
         )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(aligned(lines))
 
 
 def vars_of(hit: Any) -> dict[str, Any]:

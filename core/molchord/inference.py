@@ -19,7 +19,7 @@ from molchord.api import Compares, Derives, Measurement, Molecule, SampleError, 
 from molchord.checkpoint import read_trained_on
 from molchord.data.derived import derive_molecules
 from molchord.data.derived import failures as underived
-from molchord.data.loader import Feed, feeds
+from molchord.data.loader import Feed, anchor_table, feeds
 from molchord.data.store import DataSet, MeasurementTable
 from molchord.errors import DataError, RunError
 from molchord.evaluate.baselines import nearest_by_cosine, nearest_by_similarity
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from molchord.run import Run
 
 CHUNK = 256
+"""Measurements that are embedded at a time."""
+
 MASS = "exact_mass"
 
 
@@ -229,11 +231,10 @@ def spectral_entries(run: Run, dataset: DataSet, *, failures: list[SampleError])
 
 
 def _anchors(run: Run, dataset: DataSet, mass_seed: int | None = None) -> NDArray[np.float32]:
-    known = {name: dataset.numeric(name) for name in run.graph.anchors}
-    if mass_seed is not None and MASS in known:
-        known[MASS] = measured_masses(known[MASS], mass_seed)
-    columns = list(known.values())
-    return np.stack(columns, axis=1).astype(np.float32) if columns else np.zeros((len(dataset), 0), dtype=np.float32)
+    table = anchor_table(dataset, run.graph.anchors)
+    if mass_seed is not None and MASS in run.graph.anchors:
+        table[:, run.graph.anchors.index(MASS)] = measured_masses(dataset.numeric(MASS), mass_seed)
+    return table
 
 
 def _embed_feed(

@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 from molchord.api import EncoderRecord, ModalityRecord
 from molchord.host import Host, Plugin, Problem
 from molchord.registry import BUILTIN
+from molchord.text_table import aligned
 
 __all__ = ["heavy_imports", "plugin_row", "plugin_table"]
 
@@ -48,10 +49,7 @@ def plugin_row(plugin: Plugin) -> dict[str, Any]:
 def plugin_table(host: Host) -> str:
     """Return a text table of the usable plugins, one a line."""
     rows = [COLUMNS, *(tuple(_cell(row[column]) for column in COLUMNS) for row in map(plugin_row, host.plugins))]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return "\n".join(aligned(rows))
 
 
 def _cell(value: Any) -> str:

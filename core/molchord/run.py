@@ -44,15 +44,12 @@ from molchord.evaluate.evaluation import evaluate
 from molchord.evaluate.results import Evaluation, code_version
 from molchord.graph import resolve as graphs
 from molchord.graph.resolve import ModelGraph
-from molchord.inference import baselines_of, embed_dataset, library_entries, spectral_entries
+from molchord.inference import CHUNK, baselines_of, embed_dataset, library_entries, spectral_entries
 from molchord.model import Model, build_modalities
 from molchord.reading import Given, measurements_of, molecules_of, write_rows
 from molchord.retrieval.library import Hit, Library
 from molchord.retrieval.scores import MAPS, MODES, pooled
 from molchord.train.trainer import Trainer, choose_device, pair_temperatures, temperatures
-
-CHUNK = 256
-"""Measurements that are embedded at a time."""
 
 UNUSABLE = "unusable.csv"
 """Lists the measurements that an evaluation could not use."""

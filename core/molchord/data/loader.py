@@ -228,6 +228,14 @@ def _stored(
     return Feed(name, modality, table, selected, _weights(table, sampling), missing)
 
 
+def anchor_table(dataset: DataSet, names: Sequence[str]) -> NDArray[np.float32]:
+    """Return the anchors of every molecule, (molecules, anchors), NaN where unknown."""
+    table = np.empty((len(dataset), len(names)), dtype=np.float32)
+    for column, name in enumerate(names):
+        table[:, column] = dataset.numeric(name)
+    return table
+
+
 def _weights(table: MeasurementTable, sampling: Mapping[str, Mapping[str, float]] | None) -> NDArray[np.float64] | None:
     if not sampling:
         return None

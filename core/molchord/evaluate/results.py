@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from molchord.errors import DataError, OutputExistsError
 from molchord.evaluate.metrics import METRICS, Interval, paired_difference
+from molchord.text_table import aligned, padded
 
 __all__ = ["Evaluation", "Row", "SplitAudit", "code_version"]
 
@@ -152,12 +153,11 @@ class Evaluation:
             cells = [_cell(row.figures[name], percent=name.startswith("top")) for name in METRICS]
             start += [str(row.left_out), str(row.unreachable)]
             lines.append([*start, "yes" if row.with_mass else "no", *cells])
-        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-        padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
         if markdown:
-            rule = ["-" * width for width in widths]
-            return "\n".join("| " + " | ".join(line) + " |" for line in [padded[0], rule, *padded[1:]])
-        return "\n".join("  ".join(line).rstrip() for line in padded)
+            head, *rest = padded(lines)
+            rule = ["-" * len(cell) for cell in head]
+            return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *rest])
+        return "\n".join(aligned(lines))
 
     def summary(self) -> str:
         """Return one short table a mode and pool: the first map, with the baselines' Top-1 beside it."""
@@ -185,9 +185,7 @@ class Evaluation:
         size = "-".join(str(n) for n in dict.fromkeys((sizes[0], sizes[-1])))
         marked = "; * with mass" if any("*" in cell for line in table for cell in line) else ""
         head = f"{mode} queries, {shown[0].map}, pool {pool} of {size}; Top-1 of the baselines on the right{marked}"
-        widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-        aligned = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in table]
-        return [head, *(f"  {line}" for line in aligned)]
+        return [head, *(f"  {line}" for line in aligned(table))]
 
     def text(self) -> str:
         """Return the table with everything that goes with it."""

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from molchord.api import Featurizes, Fits, LossOutput, Tempered
 from molchord.checkpoint import initialise, load_into, read_weights, write_weights
 from molchord.data.derived import features
-from molchord.data.loader import Batch, Batches, Collate, Missing, feeds, random_state, to_device
+from molchord.data.loader import Batch, Batches, Collate, Missing, anchor_table, feeds, random_state, to_device
 from molchord.data.store import DataSet
 from molchord.errors import DataError, RunError
 from molchord.evaluate.evaluation import blind_mrr
@@ -164,9 +164,7 @@ class Trainer:
         self.fitted = dict(fitted) if fitted is not None else self._fit()
         self.model = Model(graph, self.modalities).to(self.device)
         set_trained(self.model, self.config)
-        anchors = np.stack([dataset.numeric(name) for name in graph.anchors] or [np.zeros(len(dataset))], axis=1)[
-            :, : len(graph.anchors)
-        ].astype(np.float32)
+        anchors = anchor_table(dataset, graph.anchors)
         self._standardise(anchors)
         asked = (
             features(dataset, graph.loss.use, self.model.loss, graph.loss.config, version=graph.loss.plugin.version)
