@@ -10,7 +10,7 @@ RUN := runs/demo
 LIBRARY := runs/demo-library
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-wheel clean
+.PHONY: demo test test-wheel benchmark-accuracy clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)/report.html $(LIBRARY)/manifest.json
@@ -47,6 +47,13 @@ test-wheel: $(INSTALLED)
 	rm -rf dist && $(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . && $(PYTHON) -m venv dist/venv
 	dist/venv/bin/pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) dist/*.whl
 	cd dist && venv/bin/molchord plugins check
+
+# Every table of benchmarks/RESULTS.md that fits into so many minutes and whose data is there, or those named in TABLES;
+# what was measured or trained before is kept.
+MINUTES ?= 60
+benchmark-accuracy: $(INSTALLED)
+	$(BIN)/python -m benchmarks.accuracy $(TABLES) --within $(MINUTES)
+	$(BIN)/python -m benchmarks.report
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "molchord needs Python 3.11 or newer, and" \

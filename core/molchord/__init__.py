@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from molchord.graph.resolve import Use as Use
     from molchord.retrieval.library import Hit as Hit
     from molchord.retrieval.library import Library as Library
+    from molchord.retrieval.rerank import Rerank as Rerank
     from molchord.run import Run as Run
 
     __version__: str
@@ -26,6 +27,7 @@ _EXPORTS = {
     "Measurement": "molchord.api",
     "ModelGraph": "molchord.graph.resolve",
     "MolchordError": "molchord.errors",
+    "Rerank": "molchord.retrieval.rerank",
     "Run": "molchord.run",
     "Use": "molchord.graph.resolve",
 }
@@ -37,12 +39,14 @@ __all__ = [
     "Measurement",
     "ModelGraph",
     "MolchordError",
+    "Rerank",
     "Run",
     "Use",
     "__version__",
     "from_measurements",
     "import_files",
     "load",
+    "simulate",
 ]
 
 
@@ -106,6 +110,27 @@ def import_files(files: Sequence[str | Path], out: str | Path, **options: Any) -
     from molchord.host import installed
 
     run_import([Path(file) for file in files], Path(out), **{"host": installed(), **options})
+    return DataSet(out)
+
+
+def simulate(smiles: str | Path | Sequence[str], out: str | Path, **options: Any) -> DataSet:
+    """Make a data set of spectra computed from SMILES; options as `molchord.data.simulate.simulate` takes them.
+
+    Args:
+        smiles: SMILES, or a file of them.
+        out: Folder to make.
+        options: Such as ``workers`` and ``limit``.
+
+    Example:
+        ```python
+        data = mc.simulate(["CCO", "c1ccccc1"], "data/computed")
+        ```
+    """
+    from molchord.data.simulate import simulate as run_simulation
+    from molchord.data.store import DataSet
+    from molchord.host import installed
+
+    run_simulation(smiles, Path(out), **{"host": installed(), **options})
     return DataSet(out)
 
 

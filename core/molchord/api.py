@@ -54,11 +54,13 @@ if TYPE_CHECKING:
 __all__ = [
     "API_VERSION",
     "Array",
+    "Candidate",
     "Category",
     "Column",
     "Compares",
     "Config",
     "Derives",
+    "Doubt",
     "Encoder",
     "EncoderRecord",
     "Featurizes",
@@ -66,6 +68,8 @@ __all__ = [
     "GraphBatch",
     "GraphSample",
     "GraphSpec",
+    "Inspects",
+    "Locates",
     "Loss",
     "LossBatch",
     "LossOutput",
@@ -79,9 +83,14 @@ __all__ = [
     "PeaksBatch",
     "PeaksSample",
     "PeaksSpec",
+    "Portable",
     "Reading",
     "Real",
+    "Reranker",
+    "RerankerRecord",
     "SampleError",
+    "Simulator",
+    "SimulatorRecord",
     "Spec",
     "SpectrumBatch",
     "SpectrumSample",
@@ -182,6 +191,41 @@ class Compares(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Doubt:
+    """What makes the answer to a measurement doubtful.
+
+    Attributes:
+        message: What is wrong, as the rest of a sentence whose subject is the measurement: ``"it covers 10 %"``.
+        trust: Part of the answer's probability that is left, between 0 and 1.
+    """
+
+    message: str
+    trust: float
+
+
+@runtime_checkable
+class Inspects(Protocol):
+    """A modality that says what is doubtful about a measurement that it can use, such as a wrong unit."""
+
+    def inspect(self, measurement: Measurement) -> Sequence[Doubt]:
+        """Return the doubts about a measurement that `transform` takes; empty where there are none."""
+        ...
+
+
+@runtime_checkable
+class Locates(Protocol):
+    """A modality that locates peaks; those of modalities of one unit are matched with each other, as a baseline."""
+
+    def peaks(self, measurement: Measurement) -> NDArray[np.floating[Any]]:
+        """Return the positions of the peaks in the unit of the spec, shape (peaks,).
+
+        Raises:
+            SampleError: This measurement cannot be used.
+        """
+        ...
+
+
 @runtime_checkable
 class Fits(Protocol):
     """A modality whose scaling is fitted on the training set and saved with the run."""
@@ -275,6 +319,95 @@ class Tempered(Protocol):
         ...
 
 
+class Simulator(Protocol):
+    """Computes measurements of a molecule in two steps, of which only the first one needs RDKit.
+
+    Both steps give numpy arrays by name, as the record declares them: `jobs` and `results`. What is computed reaches a
+    data set as a file of results, which the modalities in `makes` read like any other file.
+    """
+
+    def prepare(self, molecule: Molecule) -> Mapping[str, NDArray[Any]]:
+        """Make the input of the computation, such as a conformer; all randomness follows from the key14.
+
+        Raises:
+            SampleError: It cannot be made.
+        """
+        ...
+
+    def compute(self, job: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """Do the computation, on one core; the same job gives the same result in any process.
+
+        Raises:
+            SampleError: It fails, such as a geometry that does not converge.
+        """
+        ...
+
+    def measurements(self, result: Mapping[str, NDArray[Any]]) -> Mapping[str, Measurement]:
+        """Return what the modalities in `makes` would read of this result in a file."""
+        ...
+
+    def prepared_by(self) -> str:
+        """Return one line that says how `prepare` makes jobs, with the versions of what it uses."""
+        ...
+
+    def computed_by(self) -> str:
+        """Return one line that says what `compute` computes, with the versions of what it uses.
+
+        Raises:
+            ImportError: A library that `compute` needs is not installed.
+        """
+        ...
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """A simulator whose second step is one file that runs where molchord is not installed.
+
+    ``python PROGRAM jobs.npz results.npz`` reads a file of jobs and writes one of results. Both hold, for the molecules
+    of one file, the texts ``id`` (key14) and ``smiles``; the declared arrays laid end to end, with offsets under the
+    name of their ragged axis; of molecules that failed ``failed_id``, ``failed_smiles`` and ``failed_reason`` (the
+    program hands those of the jobs on); and one text ``prepared_by``, results also ``computed_by``.
+    """
+
+    def program(self) -> Path:
+        """Return the file."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A molecule that a search has found.
+
+    Attributes:
+        molecule: The molecule.
+        computed: What could be computed for it, by modality name; empty where a re-ranker asks for nothing computed.
+    """
+
+    molecule: Molecule
+    computed: Mapping[str, Measurement]
+
+
+class Reranker(Protocol):
+    """Looks at a query and its first candidates once more; how much a feature counts is fitted by the engine."""
+
+    def names(self, modalities: tuple[str, ...]) -> tuple[str, ...]:
+        """Name the features for queries of these modalities."""
+        ...
+
+    def features(
+        self, query: Mapping[str, Sequence[Measurement]], candidates: Sequence[Candidate]
+    ) -> NDArray[np.floating[Any]]:
+        """Return (candidates, features), in the order of `names`; higher is more alike, NaN where it cannot say.
+
+        A candidate with NaN counts as an average one, so that it is neither lifted nor sunk.
+
+        Args:
+            query: One measurement or more a modality, in the order of the model graph.
+            candidates: The first candidates, best first; maybe one only.
+        """
+        ...
+
+
 # --- records ---------------------------------------------------------------------------------------------------------
 
 
@@ -293,6 +426,8 @@ class ModalityRecord:
         build: ``build(config, kind)`` returns a `Modality`.
         derives: What `build` returns is a `Derives` too, so that this modality can be the candidate.
         adapt: ``adapt(config, needs)`` fills defaults that hang on what the encoder needs; None: nothing to fill.
+        mass_needs: The stored column that must be known for the molecule's mass to follow from a measurement, such as
+            the adduct; figures "with mass" leave measurements out where it is missing. None: the mass is not from here.
         config_version: Raised when old saved configs no longer validate.
         migrate_config: ``migrate_config(config, from_version)`` for saved configs of older versions.
     """
@@ -307,6 +442,7 @@ class ModalityRecord:
     build: Callable[[Any, str], Modality]
     derives: bool = False
     adapt: Callable[[Any, tuple[str, ...]], Any] | None = None
+    mass_needs: str | None = None
     config_version: int = 1
     migrate_config: Callable[[Mapping[str, Any], int], Mapping[str, Any]] | None = None
 
@@ -357,5 +493,62 @@ class LossRecord:
     api: int
     config: type[BaseModel]
     build: Callable[[Any, tuple[str, ...], str | None], Any]
+    config_version: int = 1
+    migrate_config: Callable[[Mapping[str, Any], int], Mapping[str, Any]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RerankerRecord:
+    """A second look at the first candidates of a search.
+
+    Attributes:
+        name: ``[a-z][a-z0-9_]*``.
+        summary: One line for `molchord plugins list`.
+        api: The literal number of the plugin API it was written for.
+        config: Its pydantic model.
+        build: ``build(config)`` returns a `Reranker`.
+        computed: It compares the query with what is computed for the candidates, so the engine gets that, and refuses
+            queries that are computed themselves: for them it is the answer.
+        config_version: Raised when old saved configs no longer validate.
+        migrate_config: ``migrate_config(config, from_version)`` for saved configs of older versions.
+    """
+
+    name: str
+    summary: str
+    api: int
+    config: type[BaseModel]
+    build: Callable[[Any], Reranker]
+    computed: bool = False
+    config_version: int = 1
+    migrate_config: Callable[[Mapping[str, Any], int], Mapping[str, Any]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatorRecord:
+    """A computation of measurements from a molecule's structure.
+
+    Attributes:
+        name: ``[a-z][a-z0-9_]*``.
+        summary: One line for `molchord plugins list`.
+        api: The literal number of the plugin API it was written for.
+        makes: Names of the modalities that read its results, one entry a molecule.
+        jobs: Arrays that `prepare` gives.
+        results: Arrays that `compute` gives, named as the modalities in `makes` read them.
+        config: Its pydantic model.
+        build: ``build(config)`` returns a `Simulator`.
+        install: What to `pip install` where a library that `compute` needs is missing.
+        config_version: Raised when old saved configs no longer validate.
+        migrate_config: ``migrate_config(config, from_version)`` for saved configs of older versions.
+    """
+
+    name: str
+    summary: str
+    api: int
+    makes: tuple[str, ...]
+    jobs: Mapping[str, Array]
+    results: Mapping[str, Array]
+    config: type[BaseModel]
+    build: Callable[[Any], Simulator]
+    install: str = ""
     config_version: int = 1
     migrate_config: Callable[[Mapping[str, Any], int], Mapping[str, Any]] | None = None

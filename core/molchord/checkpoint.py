@@ -31,6 +31,9 @@ from molchord.host import installed
 FORMAT = 1
 """Version of the run folder's format."""
 
+SHIPPED = Path(__file__).with_name("pretrained")
+"""The trained run that comes with molchord."""
+
 
 class PluginStamp(BaseModel):
     """Which plugin, of which distribution and version, a run was trained with."""
@@ -52,12 +55,14 @@ class RunManifest(BaseModel):
         plugins: Stamp of every plugin, named ``dist:name``.
         specs: Kind and spec of every modality, as the encoder got them.
         candidate: The modality that is retrieved.
-        data: Folder of the training data and the sha256 of its manifest.
+        data: Folder of the training data, the sha256 of its manifest, and the split rule it was opened with, if any.
         fitted: State of the modalities that were fitted on the training set.
         molecules: Training molecules, and how many have each modality and pair.
         best: Epoch and figure of the saved weights.
         tau: Temperature of each spectrum against the candidate, for the geometric mean.
         beta: Confidence factor for each number of spectra, fitted on validation queries.
+        pool: How many candidates the validation queries were searched in.
+        familiar: For each spectrum, the cosine of the best candidate that 95 % of the validation queries reach there.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -74,6 +79,8 @@ class RunManifest(BaseModel):
     best: dict[str, float] = {}
     tau: dict[str, float] = {}
     beta: dict[int, float] = {}
+    pool: int = 0
+    familiar: dict[str, float] = {}
 
 
 def check_output(path: Path, *, force: bool) -> None:
@@ -145,6 +152,19 @@ def new_run(path: Path) -> Iterator[Path]:
 def write_manifest(run: Path, manifest: RunManifest) -> None:
     """Write a run's manifest in one step."""
     _replace(run / "manifest.json", (manifest.model_dump_json(indent=2) + "\n").encode())
+
+
+def find_run(run: str | Path) -> Path:
+    """Return the folder of a run: the path itself, or for the bare word ``pretrained`` the run that is shipped.
+
+    A folder of that name in the working directory wins over the word.
+
+    Example:
+        >>> find_run("runs/demo").as_posix()
+        'runs/demo'
+    """
+    path = Path(run)
+    return SHIPPED if str(path) == SHIPPED.name and not path.exists() else path
 
 
 def read_manifest(run: Path) -> RunManifest:
@@ -235,7 +255,7 @@ def initialise(model: torch.nn.Module, sources: Mapping[str, str]) -> None:
     own = model.state_dict()
     for part, source in sources.items():
         folder, _, other = source.partition("#")
-        tensors, _ = read_weights(Path(folder) / "model.safetensors")
+        tensors, _ = read_weights(find_run(folder) / "model.safetensors")
         taken = {part + name[len(other) :]: t for name, t in tensors.items() if name.startswith(other + ".")}
         wanted = {name for name in own if name.startswith(part + ".")}
         if not taken:
@@ -251,6 +271,48 @@ def initialise(model: torch.nn.Module, sources: Mapping[str, str]) -> None:
             )
         own.update(taken)
     model.load_state_dict(own)
+
+
+def taken_states(sources: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return, by modality, the fitted state of the run that its encoder is taken from, where that has one.
+
+    Args:
+        sources: As of `initialise`.
+    """
+    out = {}
+    for part, source in sources.items():
+        folder, _, other = source.partition("#")
+        ends = [path.split(".") for path in (part, other)]
+        if all(end[0] == "modalities" and len(end) > 1 and end[2:] in ([], ["encoder"]) for end in ends):
+            state = read_manifest(find_run(folder)).fitted.get(ends[1][1])
+            if state is not None:
+                out[ends[0][1]] = state
+    return out
+
+
+def taken_anchors(graph: ModelGraph, sources: Mapping[str, str]) -> dict[str, tuple[float, float]]:
+    """Return mean and standard deviation of the anchors of heads that are taken from other runs, as they were there.
+
+    Raises:
+        RunError: Two heads were trained with one anchor scaled unlike, so that one of them would misread it.
+    """
+    out: dict[str, tuple[float, float]] = {}
+    for part, source in sources.items():
+        names = part.split(".")
+        if names[0] != "modalities" or names[2:] not in ([], ["head"]) or not graph.modalities[names[1]].anchors:
+            continue
+        folder = find_run(source.partition("#")[0])
+        theirs = saved_graph(folder, read_manifest(folder)).anchors
+        tensors, _ = read_weights(folder / "model.safetensors")
+        for anchor in (a for a in graph.modalities[names[1]].anchors if a in theirs):
+            column = theirs.index(anchor)
+            scaling = float(tensors["anchor_mean"][column]), float(tensors["anchor_std"][column])
+            if out.setdefault(anchor, scaling) != scaling:
+                raise RunError(
+                    f"`train.init` of {part!r}: anchor {anchor!r} has mean and deviation {scaling} there, but another "
+                    f"part was trained with {out[anchor]}; take parts with this anchor from one run"
+                )
+    return out
 
 
 def saved_graph(path: Path, manifest: RunManifest) -> ModelGraph:
@@ -294,7 +356,7 @@ def training_data(path: Path, manifest: RunManifest) -> DataSet:
     """
     folder = Path(manifest.data["path"])
     try:
-        dataset = DataSet(folder)
+        dataset = DataSet(folder, split=manifest.data.get("split"))
     except MolchordError as error:
         raise RunError(f"run {str(path)!r} was trained on a data set that cannot be opened: {error}") from error
     if dataset.sha256 != manifest.data["sha256"]:

@@ -126,17 +126,28 @@ def _data_commands(group: _Group) -> None:
     )
     add.add_argument("--numeric", action="append", default=[], metavar="COLUMN", help="numeric column to keep")
     add.add_argument("--limit", type=int, metavar="N", help="take the first N molecules only")
-    add.add_argument("--split", default="hash", metavar="RULE", help="hash (default), scaffold or column:NAME")
+    add.add_argument("--split", default="hash", metavar="RULE", help="hash (default), scaffold, fold:I, column:NAME")
     add.add_argument(
         "--where", action="append", default=[], metavar="MODALITY.COLUMN=VALUE[,VALUE]", help="keep these only"
     )
     _force(add)
+    simulate = _command(group, "simulate", commands.data_simulate, "make a data set of spectra computed from SMILES")
+    simulate.add_argument("source", metavar="SMILES", help="file of SMILES, or table with a column `smiles`")
+    simulate.add_argument("--out", metavar="DATASET", help="folder to write; without it, only jobs are written")
+    simulate.add_argument("--use", metavar="SIMULATOR", help="default: the one that is installed")
+    simulate.add_argument(
+        "--jobs", metavar="FOLDER",
+        help="folder of jobs and of results that are there already, of other machines too (default: DATASET.jobs)",
+    )  # fmt: skip
+    simulate.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
+    simulate.add_argument("--limit", type=int, metavar="N", help="take the first N molecules only")
+    _force(simulate)
     info = _command(group, "info", commands.data_info, "count what a data set holds")
     info.add_argument("data", metavar="DATASET")
     info.add_argument("--verify", action="store_true", help="compare every file with its checksum")
     split = _command(group, "split", commands.data_split, "give the molecules new splits")
     split.add_argument("data", metavar="DATASET")
-    split.add_argument("--by", required=True, metavar="RULE", help="hash, scaffold or column:NAME")
+    split.add_argument("--by", required=True, metavar="RULE", help="hash, scaffold, fold:I or column:NAME")
     split.add_argument("--table", metavar="CSV", help="for a column: the table with columns `smiles` and NAME")
 
 
@@ -155,12 +166,14 @@ def _run_commands(group: _Group) -> None:
     evaluate = _command(group, "evaluate", commands.evaluate, "measure a run on held-out molecules, and report")
     _run(evaluate)
     evaluate.add_argument("--data", metavar="DATASET", help="default: what the run was trained on")
-    pools = "test (default), all (default), isomers, unseen:N, mass:Xppm; repeatable"
+    pools = "test (default), all (default), all:N, isomers, unseen:N, mass:Xppm; repeatable"
     evaluate.add_argument("--pool", action="append", metavar="POOL", help=pools)
     evaluate.add_argument("--mode", action="append", choices=("blind", "library"), help="default: both, apart")
     evaluate.add_argument("--map", action="append", choices=_MAPS, help="default: all three")
     evaluate.add_argument("--split", default="test", metavar="NAME", help="whose molecules are queries (default test)")
     evaluate.add_argument("--candidates-only", metavar="RUN", help="a run trained with train.candidates_only")
+    _rerank(evaluate)
+    evaluate.add_argument("--rerank-k", type=int, metavar="N", help="how many of the first candidates (default 25)")
     evaluate.add_argument("--seed", type=int, default=0, help="of the bootstrap and the drawn mass errors")
     evaluate.add_argument("--full", action="store_true", help="print every map, metric and baseline")
     evaluate.add_argument("--out", metavar="FOLDER", help="for figures and report.html (default: the run)")
@@ -207,6 +220,7 @@ def _search_parser() -> argparse.ArgumentParser:
     search.add_argument("--ppm", type=float, help="half width of the mass window in ppm")
     search.add_argument("--da", type=float, help="half width of the mass window in Da")
     search.add_argument("--formula", help="sum formula, such as C8H9NO2")
+    _rerank(search)
     search.add_argument("--json", action="store_true", help="print machine-readable output")
     return search
 
@@ -256,6 +270,14 @@ def _where(parser: argparse.ArgumentParser) -> None:
         "--where", action="append", default=[], metavar="MODALITY.COLUMN=VALUE[,VALUE]",
         help="use these measurements only, such as those with origin=measured; replaces the modality's `where`",
     )  # fmt: skip
+
+
+def _rerank(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rerank", metavar="NAME", help="re-ranker for the first hits; measured queries only")
+    parser.add_argument(
+        "--computed", action="append", default=[], metavar="DATASET", help="where it finds computed measurements"
+    )
+    parser.add_argument("--simulator", metavar="NAME", help="computes those that no data set holds, on the spot")
 
 
 def _device(parser: argparse.ArgumentParser) -> None:

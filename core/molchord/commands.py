@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from molchord.text_table import aligned
 
 if TYPE_CHECKING:
     from molchord.api import ModalityRecord
+    from molchord.retrieval.rerank import Rerank
 
 SPECTRUM = "spectrum "
 """Start of the place of a spectrum's files among the arguments of `search`; no other argument has a blank in it."""
@@ -97,6 +99,24 @@ def data_import(arguments: argparse.Namespace) -> int:
         {**vars(report), "path": str(report.path), "measurements": dict(report.measurements)},
         report.summary(),
     )
+    return 0
+
+
+def data_simulate(arguments: argparse.Namespace) -> int:
+    """Simulate the spectra of molecules, here or, as files of jobs, on other machines."""
+    from molchord.data.simulate import simulate, write_jobs
+    from molchord.host import installed
+
+    if arguments.out is None and arguments.jobs is None:
+        raise DataError("`molchord data simulate` has no folder to write; give `--out DATASET`, or `--jobs FOLDER`")
+    jobs = None if arguments.jobs is None else Path(arguments.jobs)
+    options = {name: getattr(arguments, name) for name in ("use", "workers", "limit")}
+    options |= {"host": installed(), "progress": _progress(arguments)}
+    if arguments.out is None and jobs is not None:
+        report = write_jobs(arguments.source, jobs, **options)
+    else:
+        report = simulate(arguments.source, Path(arguments.out), jobs=jobs, force=arguments.force, **options)
+    say(arguments, {**vars(report), "path": str(report.path)}, report.summary())
     return 0
 
 
@@ -190,6 +210,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         split=arguments.split,
         where=_where_of(run, arguments.where),
         candidates_only=prior,
+        rerank=_rerank_of(arguments, arguments.rerank_k),
         seed=arguments.seed,
         out=Path(arguments.out) if arguments.out is not None else run.path,
         force=arguments.force,
@@ -237,17 +258,28 @@ def search(arguments: argparse.Namespace) -> int:
     spectra = {name: files for name in run.spectra if (files := getattr(arguments, SPECTRUM + name, None))}
     hits = run.search(
         Library(arguments.library), k=arguments.k, map=arguments.map, mode=arguments.mode, mass=arguments.mass,
-        ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, **spectra,
+        ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, rerank=_rerank_of(arguments), **spectra,
     )  # fmt: skip
     say(arguments, [vars_of(hit) for hit in hits], hit_table(hits))
     return 0
 
 
+def _rerank_of(arguments: argparse.Namespace, k: int | None = None) -> Rerank | None:
+    """Read what to re-rank by; None where it was not asked for."""
+    from molchord.retrieval.rerank import Rerank
+
+    if arguments.rerank is not None:
+        return Rerank(arguments.rerank, k=k, computed=arguments.computed, simulator=arguments.simulator)
+    if arguments.computed or arguments.simulator is not None or k is not None:
+        raise MolchordError("`--computed`, `--simulator` and `--rerank-k` belong to `--rerank NAME`; name a re-ranker")
+    return None
+
+
 def add_spectra(parser: argparse.ArgumentParser, run: str) -> tuple[str, ...]:
     """Give `search` one option for each spectrum of the run at hand, and return their names."""
-    from molchord.checkpoint import read_manifest
+    from molchord.checkpoint import find_run, read_manifest
 
-    manifest = read_manifest(Path(run))
+    manifest = read_manifest(find_run(run))
     names = tuple(name for name in manifest.specs if name != manifest.candidate)
     group = parser.add_argument_group(f"spectra of {run}")
     for name in names:
@@ -262,10 +294,12 @@ def hit_table(hits: Sequence[Any]) -> str:
     """Return hits as an aligned table."""
     names = list(hits[0].cosines)
     sure = hits[0].probability is not None
+    seen = list(hits[0].features)
     header = [
         "rank",
         "score",
         *(["probability"] if sure else []),
+        *(["re-ranked", *seen] if seen else []),
         *(f"cos {n}" for n in names),
         "formula",
         "mass",
@@ -275,9 +309,10 @@ def hit_table(hits: Sequence[Any]) -> str:
     for hit in hits:
         chance = [f"{100 * hit.probability:.1f} %"] if sure else []
         cosines = [f"{hit.cosines[name]:.3f}" for name in names]
-        lines.append(
-            [str(hit.rank), f"{hit.score:.3g}", *chance, *cosines, hit.formula, f"{hit.exact_mass:.4f}", hit.smiles]
-        )
+        again = [] if hit.rerank_score is None else [f"{hit.rerank_score:.3f}", *map(_shown, hit.features.values())]
+        again += ["-"] * (len(seen) + 1 - len(again)) if seen else []
+        facts = [*cosines, hit.formula, f"{hit.exact_mass:.4f}", hit.smiles]
+        lines.append([str(hit.rank), f"{hit.score:.3g}", *chance, *again, *facts])
     return "\n".join(aligned(lines))
 
 
@@ -285,7 +320,12 @@ def vars_of(hit: Any) -> dict[str, Any]:
     """Return a hit as JSON values."""
     import dataclasses
 
-    return {**dataclasses.asdict(hit), "cosines": dict(hit.cosines)}
+    features = {name: None if math.isnan(value) else value for name, value in hit.features.items()}
+    return {**dataclasses.asdict(hit), "cosines": dict(hit.cosines), "features": features}
+
+
+def _shown(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 # --- arguments -------------------------------------------------------------------------------------------------------

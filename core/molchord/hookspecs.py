@@ -1,10 +1,10 @@
-"""The three hooks that a plugin may implement; each takes nothing and returns a list of records."""
+"""The hooks that a plugin may implement; each takes nothing and returns a list of records."""
 
 from __future__ import annotations
 
 import pluggy
 
-from molchord.api import EncoderRecord, LossRecord, ModalityRecord
+from molchord.api import EncoderRecord, LossRecord, ModalityRecord, RerankerRecord, SimulatorRecord
 
 hookspec = pluggy.HookspecMarker("molchord")
 
@@ -44,5 +44,31 @@ def molchord_losses() -> list[LossRecord]:  # type: ignore[empty-body]
         @hookimpl
         def molchord_losses():
             return [LossRecord(name="triplet", summary="triplet margin loss", api=1, ...)]
+        ```
+    """
+
+
+@hookspec
+def molchord_simulators() -> list[SimulatorRecord]:  # type: ignore[empty-body]
+    """Return the simulators that this package provides.
+
+    Example:
+        ```python
+        @hookimpl
+        def molchord_simulators():
+            return [SimulatorRecord(name="gfn2", summary="harmonic IR and Raman by GFN2-xTB", api=1, ...)]
+        ```
+    """
+
+
+@hookspec
+def molchord_rerankers() -> list[RerankerRecord]:  # type: ignore[empty-body]
+    """Return the re-rankers that this package provides.
+
+    Example:
+        ```python
+        @hookimpl
+        def molchord_rerankers():
+            return [RerankerRecord(name="rings", summary="rings that the spectrum shows", api=1, ...)]
         ```
     """

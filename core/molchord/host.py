@@ -22,7 +22,15 @@ from packaging.utils import canonicalize_name
 from pydantic import BaseModel, ValidationError
 
 from molchord import hookspecs, registry
-from molchord.api import API_VERSION, EncoderRecord, LossRecord, ModalityRecord, Stores
+from molchord.api import (
+    API_VERSION,
+    EncoderRecord,
+    LossRecord,
+    ModalityRecord,
+    RerankerRecord,
+    SimulatorRecord,
+    Stores,
+)
 from molchord.errors import PluginError, did_you_mean
 from molchord.registry import BUILTIN, Policy, Registry
 
@@ -39,7 +47,7 @@ __all__ = [
     "installed",
 ]
 
-Record: TypeAlias = ModalityRecord | EncoderRecord | LossRecord
+Record: TypeAlias = ModalityRecord | EncoderRecord | LossRecord | RerankerRecord | SimulatorRecord
 Stage: TypeAlias = Literal["metadata", "policy", "import", "hook", "record", "name"]
 
 ENTRY_POINT_GROUP = "molchord"
@@ -60,12 +68,14 @@ PLUGIN_TYPES: dict[str, PluginType] = {
     "modality": PluginType("molchord_modalities", ModalityRecord, RESERVED_KEYS),
     "encoder": PluginType("molchord_encoders", EncoderRecord, frozenset({"use", "kind"})),
     "loss": PluginType("molchord_losses", LossRecord, frozenset({"use"})),
+    "reranker": PluginType("molchord_rerankers", RerankerRecord, frozenset({"use"})),
+    "simulator": PluginType("molchord_simulators", SimulatorRecord, frozenset({"use"})),
 }
 """The plugin types; a later type is one more line here and one more hook."""
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 RESERVED_NAMES = frozenset(
-    "k mass ppm da formula library run map mode seed device out json force help".split()  # noqa: SIM905
+    "k mass ppm da formula library run map mode rerank computed simulator seed device out json force help".split()  # noqa: SIM905
 )
 """Names that a modality cannot have, since the command line uses them for other things."""
 

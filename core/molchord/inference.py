@@ -6,6 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias, final
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from molchord.api import Compares, Derives, Measurement, Molecule, SampleError, SpectrumBatch
+from molchord.api import Compares, Derives, Locates, Measurement, Molecule, SampleError, SpectrumBatch, SpectrumSpec
 from molchord.checkpoint import read_trained_on
 from molchord.data.derived import derive_molecules
 from molchord.data.derived import failures as underived
@@ -24,7 +25,7 @@ from molchord.data.store import DataSet, MeasurementTable
 from molchord.errors import DataError, RunError
 from molchord.evaluate.baselines import nearest_by_cosine, nearest_by_similarity
 from molchord.evaluate.embedded import Embedded, Spectra
-from molchord.evaluate.evaluation import Baselines, OwnSimilarity
+from molchord.evaluate.evaluation import Baselines, OwnSimilarity, PeakPositions
 from molchord.evaluate.pools import measured_masses
 from molchord.retrieval.library_files import Entry
 from molchord.retrieval.scores import pooled_by
@@ -38,6 +39,9 @@ CHUNK = 256
 
 MASS = "exact_mass"
 
+
+Perturb: TypeAlias = Callable[[str, Measurement, str], Measurement]
+"""What a query's measurement becomes before it is searched with: ``perturb(modality, measurement, key14)``."""
 
 Unusable: TypeAlias = tuple[str, str, str]
 """A measurement that cannot be used: modality, key14 of its molecule, reason."""
@@ -60,6 +64,21 @@ class EmbeddedData:
     unusable: tuple[Unusable, ...]
     missing: Mapping[str, str]
 
+    def combined(self) -> EmbeddedData:
+        """Return the data with all measurements of a modality that a molecule has as one, their vectors pooled.
+
+        `indices` then holds the first of them, which the baselines take.
+        """
+        spectra, indices = {}, {}
+        for name, part in self.embedded.spectra.items():
+            rows, first = np.unique(part.molecule, return_index=True)
+            vectors = pooled_by(part.vectors, torch.from_numpy(part.molecule), len(self.embedded))[0]
+            tells = part.tells_mass
+            known = None if tells is None else np.isin(rows, part.molecule[tells])
+            spectra[name] = Spectra(molecule=rows, vectors=vectors[torch.from_numpy(rows)], tells_mass=known)
+            indices[name] = self.indices[name][first]
+        return dataclasses.replace(self, embedded=dataclasses.replace(self.embedded, spectra=spectra), indices=indices)
+
     def notes(self) -> tuple[str, ...]:
         """Return what was left out, a sentence a modality."""
         by_modality: dict[str, list[Unusable]] = {}
@@ -73,7 +92,15 @@ class EmbeddedData:
         return (*self.missing.values(), *counted)
 
 
-def embed_dataset(run: Run, dataset: DataSet, *, mass_seed: int | None = None, progress: bool = False) -> EmbeddedData:
+def embed_dataset(
+    run: Run,
+    dataset: DataSet,
+    *,
+    mass_seed: int | None = None,
+    split: str = "test",
+    perturb: Perturb | None = None,
+    progress: bool = False,
+) -> EmbeddedData:
     """Embed every molecule and every measurement of a data set.
 
     Args:
@@ -81,12 +108,14 @@ def embed_dataset(run: Run, dataset: DataSet, *, mass_seed: int | None = None, p
         dataset: Data set; a modality that it lacks has no spectrum.
         mass_seed: Seed of the measured masses that spectra get for the anchor ``exact_mass``, as an instrument would
             give them; None: the exact ones, as candidates always get.
+        split: Whose measurements `perturb` changes.
+        perturb: Changes the measurements of spectra of that split; None: all stay as they are stored.
         progress: Show progress bars.
 
     Raises:
         DataError: The data set has a measurement of none of the run's modalities.
     """
-    opened = feeds(run.graph, run.modalities, dataset, missing="empty", progress=progress)
+    opened = _opened(run, dataset, split, perturb, progress=progress)
     keys = dataset.keys()
     unusable = [
         (name, key, reason)
@@ -100,7 +129,11 @@ def embed_dataset(run: Run, dataset: DataSet, *, mass_seed: int | None = None, p
     spectra, indices = {}, {}
     for name in run.spectra:
         vectors, rows, indices[name] = _embed_feed(run, opened[name], anchors, keys, unusable, progress)
-        spectra[name] = Spectra(molecule=rows, vectors=vectors)
+        needed = run.graph.modalities[name].record.mass_needs
+        known = None
+        if needed is not None and isinstance(table := opened[name].table, MeasurementTable):
+            known = ~table.select({needed: None})[indices[name]]
+        spectra[name] = Spectra(molecule=rows, vectors=vectors, tells_mass=known)
     seen = read_trained_on(run.path)
     embedded = Embedded(
         key14=keys,
@@ -136,12 +169,13 @@ def baselines_of(
     indices: Mapping[str, NDArray[np.int64]],
     *,
     split: str = "test",
+    perturb: Perturb | None = None,
     candidates_only: Run | None = None,
 ) -> Baselines:
     """Prepare the baselines that need raw spectra: nearest training spectrum, and a modality's own similarity."""
-    opened = feeds(run.graph, run.modalities, dataset, missing="empty")
+    opened = _opened(run, dataset, split, perturb)
     asked = embedded.in_split(split)
-    neighbours, own = {}, {}
+    neighbours, own, peaks = {}, {}, {}
     for name, part in embedded.spectra.items():
         feed, modality = opened[name], run.modalities[name]
         reader = _reader(feed, indices[name])
@@ -153,8 +187,25 @@ def baselines_of(
             neighbours[name][queried] = np.where(nearest >= 0, part.molecule[nearest], -1)
         if isinstance(modality, Compares):
             own[name] = OwnSimilarity(modality=modality, read=reader)
+        spec = run.graph.modalities[name].spec
+        if isinstance(modality, Locates) and isinstance(spec, SpectrumSpec):
+            step = abs(spec.stop - spec.start) / max(1, spec.points - 1)
+            peaks[name] = PeakPositions(read=_peaks(modality, reader), unit=spec.unit, width=step)
     fixed = None if candidates_only is None else _prior(candidates_only, dataset)
-    return Baselines(neighbours=neighbours, own=own, candidates_only=fixed)
+    return Baselines(neighbours=neighbours, own=own, peaks=peaks, candidates_only=fixed)
+
+
+def readers(
+    run: Run,
+    dataset: DataSet,
+    indices: Mapping[str, NDArray[np.int64]],
+    *,
+    split: str = "test",
+    perturb: Perturb | None = None,
+) -> dict[str, Callable[[int], Measurement]]:
+    """Return, a modality, what reads a measurement by its row in `Spectra.vectors`; options as of `embed_dataset`."""
+    opened = _opened(run, dataset, split, perturb)
+    return {name: _reader(opened[name], found) for name, found in indices.items()}
 
 
 def _prior(run: Run, dataset: DataSet) -> NDArray[np.float64]:
@@ -230,6 +281,27 @@ def spectral_entries(run: Run, dataset: DataSet, *, failures: list[SampleError])
 # --- helpers ---------------------------------------------------------------------------------------------------------
 
 
+def _opened(
+    run: Run, dataset: DataSet, split: str, perturb: Perturb | None, *, progress: bool = False
+) -> dict[str, Feed]:
+    """Open a run's measurements; those of spectra of the split are changed by `perturb`, candidates never are."""
+    opened = feeds(run.graph, run.modalities, dataset, missing="empty", progress=progress)
+    if perturb is not None:
+        rows = dataset.rows(split)
+        queried = dict(zip(rows.tolist(), dataset.keys(rows), strict=True))
+        for name in run.spectra:
+            opened[name].change = _change(opened[name], queried, perturb)
+    return opened
+
+
+def _change(feed: Feed, queried: Mapping[int, str], perturb: Perturb) -> Callable[[int, Measurement], Measurement]:
+    def change(index: int, measurement: Measurement) -> Measurement:
+        key = queried.get(int(feed.table.molecule[index]))
+        return measurement if key is None else perturb(feed.name, measurement, key)
+
+    return change
+
+
 def _anchors(run: Run, dataset: DataSet, mass_seed: int | None = None) -> NDArray[np.float32]:
     table = anchor_table(dataset, run.graph.anchors)
     if mass_seed is not None and MASS in run.graph.anchors:
@@ -270,7 +342,11 @@ def _embed_feed(
 
 
 def _reader(feed: Feed, indices: NDArray[np.int64]) -> Callable[[int], Measurement]:
-    return lambda i: feed.table.read(int(indices[i]))
+    return lambda i: feed.read(int(indices[i]))
+
+
+def _peaks(modality: Locates, read: Callable[[int], Measurement]) -> Callable[[int], NDArray[np.floating]]:
+    return cache(lambda i: modality.peaks(read(i)))
 
 
 def _nearest(

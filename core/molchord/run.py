@@ -26,6 +26,7 @@ from molchord.checkpoint import (
     RunManifest,
     check_output,
     check_run_output,
+    find_run,
     load_into,
     new_run,
     read_manifest,
@@ -39,17 +40,32 @@ from molchord.checkpoint import (
 from molchord.data.loader import to_device
 from molchord.data.store import DataSet
 from molchord.errors import DataError, QueryError, RunError, TrainingStopped, did_you_mean
-from molchord.evaluate.calibration import calibrate
+from molchord.evaluate.calibration import calibrate, familiar
 from molchord.evaluate.evaluation import evaluate
+from molchord.evaluate.reranking import fit_reranking
 from molchord.evaluate.results import Evaluation, code_version
 from molchord.graph import resolve as graphs
 from molchord.graph.resolve import ModelGraph
-from molchord.inference import CHUNK, baselines_of, embed_dataset, library_entries, spectral_entries
+from molchord.inference import (
+    CHUNK,
+    Perturb,
+    baselines_of,
+    embed_dataset,
+    library_entries,
+    readers,
+    spectral_entries,
+)
 from molchord.model import Model, build_modalities
 from molchord.reading import Given, measurements_of, molecules_of, write_rows
+from molchord.retrieval.doubts import NEAREST, doubted, inspected, unfamiliar
 from molchord.retrieval.library import Hit, Library
+from molchord.retrieval.rerank import Rerank, Reranking, reranked
+from molchord.retrieval.rerank_weights import WEIGHTS
 from molchord.retrieval.scores import MAPS, MODES, pooled
 from molchord.train.trainer import Trainer, choose_device, pair_temperatures, temperatures
+
+_WHOLE = {"freeze": [], "init": {}, "fraction": 1.0, "missing": {}}
+"""Settings of a training that thin or replace something, switched off."""
 
 UNUSABLE = "unusable.csv"
 """Lists the measurements that an evaluation could not use."""
@@ -87,7 +103,9 @@ class Run:
 
     @classmethod
     def load(cls, path: str | Path, *, device: str | None = None) -> Run:
-        """Load a run folder; plugins are found by name through the registry, no code comes from the folder.
+        """Load a run folder, or the shipped run by the word ``pretrained``.
+
+        Plugins are found by name through the registry; no code comes from the folder.
 
         Raises:
             RunError: The folder is no run, damaged, or of another format.
@@ -102,7 +120,7 @@ class Run:
             >>> run.candidate, run.spectra
             ('structure', ('ir',))
         """
-        path = Path(path)
+        path = find_run(path)
         manifest = read_manifest(path)
         graph = saved_graph(path, manifest)
         modalities = build_modalities(graph, manifest.fitted)
@@ -165,7 +183,7 @@ class Run:
         """
         graph = graph if isinstance(graph, ModelGraph) else graphs.load(Path(graph))
         dataset = data if isinstance(data, DataSet) else DataSet(Path(data))
-        sources = [Path(source.partition("#")[0]) for source in graph.train.init.values()]
+        sources = [find_run(source.partition("#")[0]) for source in graph.train.init.values()]
         sources += [] if start is None else [start.path]
         if out is not None:
             kept = [("data set", dataset.path), *(("run that weights come from", source) for source in sources)]
@@ -243,6 +261,7 @@ class Run:
                 manifest.beta = calibrate(found.embedded)[1]
             except DataError as error:
                 warnings.warn(f"hits will carry no probability: {error}", stacklevel=3)
+            manifest.pool, manifest.familiar = int(found.embedded.present.sum()), familiar(found.embedded)
         write_manifest(path, manifest)
         return run
 
@@ -283,7 +302,7 @@ class Run:
             ('modalities.structure.head.out', 'modalities.ir.head.out')
         """
         parts = list(free) if free is not None else [f"modalities.{m}.head.out" for m in self.graph.modalities]
-        graph = _changed(self.graph, where, {"free": parts, "freeze": [], "init": {}, "epochs": epochs})
+        graph = _changed(self.graph, where, {**_WHOLE, "free": parts, "epochs": epochs})
         return Run.train(graph, data, out, device=str(self.device), force=force, progress=progress, start=self)
 
     # --- what it knows
@@ -471,6 +490,7 @@ class Run:
         ppm: float | None = None,
         da: float | None = None,
         formula: str | None = None,
+        rerank: Rerank | str | None = None,
         **spectra: Given,
     ) -> list[Hit]:
         """Rank a library's candidates by the geometric mean of their similarities to the given spectra.
@@ -484,10 +504,15 @@ class Run:
             ppm: Half width of the mass window in ppm.
             da: Half width of the mass window in Da.
             formula: Sum formula that candidates must have.
+            rerank: Re-ranker for the first hits, with the weights that `evaluate` left in the run's folder.
             spectra: Files or measurements by modality; several of one modality count as one factor.
 
         Raises:
             QueryError: No spectrum was given, one cannot be used, or no candidate passes the filters.
+
+        Warns:
+            UserWarning: A measurement is doubtful, such as one in the wrong unit, upside down or of a part of the range
+                only; the hits carry the sentence and a lower probability.
 
         Example:
             >>> from molchord.testing import examples_of, tiny_run
@@ -499,21 +524,25 @@ class Run:
         if not spectra:
             raise QueryError(f"no spectrum was given; give one or more of {', '.join(_quoted(self.spectra))}")
         library.expect_run(self.id)
+        second = None if rerank is None else Reranking.for_search(self, rerank, map=map, mode=mode)
         anchors = {} if mass is None else {"exact_mass": mass}
-        query = {}
+        query: dict[str, Tensor] = {}
+        used: dict[str, list[Measurement]] = {}
+        doubts = []
         for name, given in spectra.items():
             if name == self.candidate:
                 raise QueryError(
                     f"modality {name!r} is what is retrieved; give one or more of {', '.join(_quoted(self.spectra))}"
                 )
-            usable = self._usable(name, self.measurements(name, given))
-            query[name] = pooled(torch.from_numpy(self.embed(name, usable, anchors=anchors)))
+            used[name] = self._usable(name, self.measurements(name, given))
+            query[name] = pooled(torch.from_numpy(self.embed(name, used[name], anchors=anchors)))
+            doubts += inspected(self.modalities[name], name, used[name])
         # A mass that a tower takes in need not be a filter; else it is one, and needs its window.
         taken = any("exact_mass" in self.graph.modalities[name].anchors for name in query)
         window = mass if ppm is not None or da is not None or not taken else None
-        return library.search(
+        hits = library.search(
             query,
-            k=k,
+            k=max(k, NEAREST, 0 if second is None else second.k) if k > 0 else k,
             map=map,
             mode=mode,
             tau=self.manifest.tau,
@@ -525,6 +554,10 @@ class Run:
             calibration=self.manifest.beta or None,
             device=str(self.device),
         )
+        if len(library) >= self.manifest.pool and window is None and formula is None:
+            doubts += unfamiliar(hits, self.manifest.familiar)
+        hits = hits if second is None else reranked(hits, second, used, self)
+        return doubted(hits[:k], doubts, stacklevel=2)
 
     def evaluate(
         self,
@@ -536,6 +569,11 @@ class Run:
         split: str = "test",
         candidates_only: Run | None = None,
         where: Mapping[str, Mapping[str, Any]] | None = None,
+        perturb: Perturb | None = None,
+        combine: bool = False,
+        rerank: Rerank | str | None = None,
+        baselines: bool = True,
+        audit: bool = True,
         seed: int = 0,
         out: Path | None = None,
         force: bool = False,
@@ -545,12 +583,19 @@ class Run:
 
         Args:
             data: A data set; None: the one it was trained on.
-            pools: ``test``, ``all``, ``isomers``, ``unseen:N``, ``mass:Xppm``.
+            pools: ``test``, ``all``, ``all:N``, ``isomers``, ``unseen:N``, ``mass:Xppm``.
             modes: ``blind`` and ``library``, never mixed.
             maps: Maps of the geometric mean.
             split: The split whose molecules are queries.
             candidates_only: A run of the same graph trained with ``train.candidates_only``.
             where: Which measurements to use, by modality, in place of the graph's ``where``.
+            perturb: ``perturb(modality, measurement, key14)`` gives the measurement that a query is searched with in
+                place of the stored one, to measure robustness; blind mode only, as candidates' spectra stay as stored.
+            combine: Search with all measurements of a modality that a molecule has as one factor, not one by one.
+            rerank: Re-ranker that gets rows of its own, measured queries only; its weights are fitted on the queries of
+                split ``val`` and written as ``rerank.json`` beside the figures, where `search` finds them.
+            baselines: Whether to measure the baselines that read spectra, or see none (`candidates_only`).
+            audit: Whether to audit the split.
             seed: Of the bootstrap and of the drawn mass errors.
             out: Folder for ``evaluation.json``, ``evaluation.csv`` and ``report.html``, and for ``unusable.csv`` where
                 a measurement cannot be used; None: nothing is written.
@@ -568,13 +613,28 @@ class Run:
             4
         """
         if out is not None:
-            for name in ("evaluation.json", "evaluation.csv", "report.html", UNUSABLE):
+            written = ("evaluation.json", "evaluation.csv", "report.html", UNUSABLE)
+            for name in written if rerank is None else (*written, WEIGHTS):
                 check_output(out / name, force=force)
         dataset = self.data() if data is None else data if isinstance(data, DataSet) else DataSet(Path(data))
         run = self if where is None else self._reading(_changed(self.graph, where))
-        found = embed_dataset(run, dataset, mass_seed=seed, progress=progress)
+        if perturb is not None and "library" in modes:
+            raise DataError("evaluation failed: `perturb` changes queries of blind mode only; set `modes=['blind']`")
+        found = embed_dataset(run, dataset, mass_seed=seed, split=split, perturb=perturb, progress=progress)
+        found = found.combined() if combine else found
         embedded, indices = found.embedded, found.indices
-        baselines = baselines_of(run, dataset, embedded, indices, split=split, candidates_only=candidates_only)
+        beside = (
+            baselines_of(run, dataset, embedded, indices, split=split, perturb=perturb, candidates_only=candidates_only)
+            if baselines
+            else None
+        )
+        second = None
+        if rerank is not None:
+            if "blind" not in modes or "gm-exp" not in maps:
+                raise DataError("evaluation failed: `rerank` needs mode 'blind' and map 'gm-exp' among those measured")
+            read = readers(run, dataset, indices, split=split, perturb=perturb)
+            by, beta = Reranking.of(run, rerank), self.manifest.beta
+            second = fit_reranking(embedded, by, read, pools=pools, calibration=beta, seed=seed)
         node = run.graph.modalities[self.candidate]
         settings = {
             "run": self.id[:12],
@@ -582,6 +642,8 @@ class Run:
             "data": dataset.sha256[:12],
             "candidates": self.candidate,
             **{key: value for key, value in node.config.model_dump().items() if isinstance(value, (str, int))},
+            **({"perturb": repr(perturb)} if perturb is not None else {}),
+            **({"combine": True} if combine else {}),
         }
         evaluation = evaluate(
             embedded,
@@ -590,14 +652,19 @@ class Run:
             maps=maps,
             split=split,
             seed=seed,
-            baselines=baselines,
+            baselines=beside,
+            audit=audit,
             calibration=self.manifest.beta or None,
+            reranked=second,
             settings=settings,
         )
-        evaluation = dataclasses.replace(evaluation, notes=(*evaluation.notes, *found.notes()))
+        notes = () if second is None else second.notes()
+        evaluation = dataclasses.replace(evaluation, notes=(*evaluation.notes, *found.notes(), *notes))
         if out is not None:
             evaluation.save(out, force=force)
             (out / UNUSABLE).unlink(missing_ok=True)
+            if second is not None:
+                second.reranking.file(second.weights).write(out / WEIGHTS)
             if found.unusable:
                 write_rows(out / UNUSABLE, ("modality", "key14", "reason"), found.unusable)
             from molchord.evaluate.report import write_report  # matplotlib is imported only where a report is written
@@ -643,7 +710,11 @@ def _manifest(trainer: Trainer) -> RunManifest:
         ],
         specs={name: {"kind": n.kind, "spec": dataclasses.asdict(n.spec)} for name, n in graph.modalities.items()},
         candidate=graph.candidate,
-        data={"path": str(trainer.dataset.path.resolve()), "sha256": trainer.dataset.sha256},
+        data={
+            "path": str(trainer.dataset.path.resolve()),
+            "sha256": trainer.dataset.sha256,
+            **({} if trainer.dataset.rule is None else {"split": trainer.dataset.rule}),
+        },
         fitted=trainer.fitted,
         molecules=trainer.counts(),
     )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from molchord.api import LossOutput, VectorBatch, VectorSpec
+from molchord.api import Doubt, LossOutput, VectorBatch, VectorSpec
 from molchord.host import installed
 from molchord.testing import check_encoder, check_loss, check_modality, check_record
 
@@ -238,3 +238,18 @@ def test_a_grid_that_goes_nowhere_is_caught(ends):
     good = record("modality", "ir")
     wrong = dataclasses.replace(good, spec=lambda *arguments: dataclasses.replace(good.spec(*arguments), **ends))
     assert "axis_is_monotonic" in failures(check_modality(wrong))
+
+
+def test_wrong_doubts_peaks_and_mass_columns_are_caught():
+    def change(modality):
+        modality.inspect = lambda measurement: [Doubt("it is odd", 1.5)]
+        return modality
+
+    odd = dataclasses.replace(with_build("modality", "ir", change), mass_needs="adduct")
+    assert {"doubts_and_peaks_fit", "measurements_fit_declaration"} <= failures(check_modality(odd))
+
+    def unsure(modality):
+        modality.peaks = lambda measurement: [[1.0]]
+        return modality
+
+    assert "doubts_and_peaks_fit" in failures(check_modality(with_build("modality", "ir", unsure)))

@@ -13,6 +13,8 @@ import pytest
 from molchord.testing import molecules
 
 ROOT = Path(__file__).parent.parent.parent
+PLUGINS = ("encoders", "losses", "modalities", "rerankers", "simulators")
+PACKAGES = ("molchord", *(f"molchord_{name}" for name in PLUGINS))
 
 
 def python(*arguments, **options):
@@ -39,7 +41,7 @@ def built(tmp_path_factory):
 def test_wheel_holds_what_it_must(built):
     names = set(zipfile.ZipFile(built[1]).namelist())
     assert {"molchord/registry.toml", "molchord/evaluate/report.html.j2"} <= names
-    for package in ("molchord", "molchord_encoders", "molchord_losses", "molchord_modalities"):
+    for package in PACKAGES:
         assert f"{package}/py.typed" in names
     assert "molchord/data/store.py" in names
     assert not [name for name in names if name.startswith(("tests/", "datasets/"))]
@@ -64,7 +66,7 @@ def molchord(built, tmp_path_factory):
     elsewhere.mkdir()
     python("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", site, built[1])
     options = {"env": {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}, "cwd": elsewhere}
-    for package in ("molchord", "molchord_encoders", "molchord_losses", "molchord_modalities"):
+    for package in PACKAGES:
         where = python("-c", f"import {package}; print({package}.__file__)", **options)
         assert where.startswith(str(site)), where
     return lambda *arguments: python("-m", "molchord", *arguments, **options)

@@ -10,7 +10,14 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def modules():
-    for base in ("core", "plugins/encoders", "plugins/losses", "plugins/modalities"):
+    for base in (
+        "core",
+        "plugins/encoders",
+        "plugins/losses",
+        "plugins/modalities",
+        "plugins/rerankers",
+        "plugins/simulators",
+    ):
         for path in sorted((ROOT / base).rglob("*.py")):
             parts = path.relative_to(ROOT / base).with_suffix("").parts
             name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)

@@ -156,6 +156,14 @@ CASES = {
         lambda rng: replace(peaks_sample(rng), whole={}),
         collate_peaks,
     ),
+    "peak_bag": Case("peak_bag", {"hidden": 8, "rows": 64}, PEAKS, peaks_sample, collate_peaks),
+    "peak_bag, no whole": Case(
+        "peak_bag",
+        {"hidden": 8, "rows": 64, "strongest": 0},
+        replace(PEAKS, whole={}),
+        lambda rng: replace(peaks_sample(rng, int(rng.integers(1, 8))), whole={}),
+        collate_peaks,
+    ),
 }
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
@@ -271,7 +279,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_records() -> None:
-    assert set(RECORDS) == {"dimenetpp", "gine", "mlp", "resnet1d", "peak_transformer"}
+    assert set(RECORDS) == {"dimenetpp", "gine", "mlp", "resnet1d", "peak_transformer", "peak_bag"}
     assert RECORDS["dimenetpp"].needs == ("positions",)
     assert RECORDS["mlp"].accepts == ("spectrum1d", "vector")
     assert all(record.api == 1 and record.summary for record in RECORDS.values())
@@ -569,8 +577,9 @@ def test_attention_is_torchs_transformer_layer() -> None:
     torch.testing.assert_close(ours(tokens, mask), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_peaks_are_a_set_and_padding_is_nothing() -> None:
-    case = CASES["peak_transformer"]
+@pytest.mark.parametrize("name", ["peak_transformer", "peak_bag"])
+def test_peaks_are_a_set_and_padding_is_nothing(name: str) -> None:
+    case = CASES[name]
     encoder = case.build().eval()
     batch = case.batch([peaks_sample(np.random.default_rng(s), 6) for s in range(4)])
     reference = encoder(batch)
@@ -587,8 +596,9 @@ def test_peaks_are_a_set_and_padding_is_nothing() -> None:
     torch.testing.assert_close(encoder(padded), reference, atol=1e-5, rtol=1e-5)
 
 
-def test_spectra_without_peaks_are_encoded_from_their_columns() -> None:
-    case = CASES["peak_transformer"]
+@pytest.mark.parametrize("name", ["peak_transformer", "peak_bag"])
+def test_spectra_without_peaks_are_encoded_from_their_columns(name: str) -> None:
+    case = CASES[name]
     encoder = case.build().eval()
     samples = [replace(peaks_sample(np.random.default_rng(0), 0), whole={"energy": e, "mode": 1}) for e in (10.0, 40.0)]
     batch = case.batch(samples)
@@ -618,3 +628,45 @@ def test_peaks_of_another_unit_need_no_configuration() -> None:
     output = encoder(collate_peaks(samples, spec))
     assert (output[0] - output[1]).norm() > 1e-3
     assert (output[0] - output[2]).norm() > 1e-3
+
+
+# --- peak_bag ---------------------------------------------------------------------------------------------------------
+
+MS = PeaksSpec(unit="m/z", peak={"mz": Real("m/z"), "intensity": Real("1")})
+
+
+def bag_rows(mz: Sequence[float], intensity: Sequence[float], **options: Any) -> list[np.ndarray]:
+    encoder = RECORDS["peak_bag"].build(encoders.PeakBagConfig(rows=2048, step=0.5, **options), MS)
+    batch = collate_peaks([PeaksSample(peak={"mz": np.array(mz), "intensity": np.array(intensity)})], MS)
+    weight = batch.peak["intensity"] * batch.mask
+    return [rows[0].numpy() for rows in encoder._rows(batch, weight)]
+
+
+def test_a_bag_holds_the_histograms_of_peaks_and_of_their_differences() -> None:
+    peaks, differences = bag_rows([10.0, 14.25, 30.0], [0.5, 1.0, 0.2])
+    expected = np.zeros(2048)
+    expected[[20, 28, 29, 60]] = 0.5, 0.5, 0.5, 0.2  # 14.25 lies midway between two points of the grid
+    np.testing.assert_allclose(peaks, expected / np.linalg.norm(expected), atol=1e-6)
+    expected = np.zeros(2048)
+    expected[[8, 9, 31, 32, 40]] = 0.25, 0.25, 0.1, 0.1, 0.1  # 4.25, 15.75 and 20 by the products of intensities
+    np.testing.assert_allclose(differences, expected / np.linalg.norm(expected), atol=1e-6)
+
+
+def test_differences_are_of_the_strongest_peaks_alone() -> None:
+    _, weak_left_out = bag_rows([10.0, 14.25, 30.0], [0.5, 1.0, 0.2], strongest=2)
+    assert np.flatnonzero(weak_left_out).tolist() == [8, 9]
+    _, tied = bag_rows([30.0, 20.0, 10.0], [1.0, 1.0, 1.0], strongest=2)
+    assert np.flatnonzero(tied).tolist() == [20]  # of equally strong ones the lowest
+    assert len(bag_rows([10.0, 20.0], [1.0, 1.0], strongest=0)) == 1
+
+
+def test_a_bag_sees_peaks_beyond_its_rows_and_no_difference_of_one_peak() -> None:
+    peaks, differences = bag_rows([1030.0], [1.0])
+    assert np.flatnonzero(peaks).tolist() == [(2060) % 2048]
+    assert not differences.any()
+
+
+@pytest.mark.parametrize("peak", [{"type": Category(("b",))}, {"mz": Real("m/z"), "drift": Real("ms")}])
+def test_a_bag_refuses_what_is_neither_position_nor_weight(peak: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="needs peaks with a position in 'm/z' and weights of unit '1'"):
+        RECORDS["peak_bag"].build(encoders.PeakBagConfig(), PeaksSpec(unit="m/z", peak=peak))

@@ -1,6 +1,7 @@
 """Evaluation of small made-up models against plain loops over PROTOCOLS' words."""
 
 import csv
+import dataclasses
 import json
 import math
 
@@ -8,16 +9,19 @@ import numpy as np
 import pytest
 import torch
 
+import molchord as mc
 from molchord.api import Compares, Measurement
 from molchord.errors import DataError, OutputExistsError
 from molchord.evaluate.audit import audit_split, nearest_training, top1_by_nearest
-from molchord.evaluate.baselines import nearest_by_cosine, nearest_by_similarity
+from molchord.evaluate.baselines import nearest_by_cosine, nearest_by_similarity, peak_coincidence
 from molchord.evaluate.calibration import calibrate
 from molchord.evaluate.embedded import Embedded, Spectra, queries_of, subsets
-from molchord.evaluate.evaluation import Baselines, OwnSimilarity, evaluate
+from molchord.evaluate.evaluation import Baselines, OwnSimilarity, PeakPositions, evaluate
 from molchord.evaluate.metrics import METRICS, paired_tanimoto
 from molchord.evaluate.pools import make_pool, measured_masses
+from molchord.inference import embed_dataset
 from molchord.retrieval.scores import MAPS
+from molchord.testing import examples_of, molecules
 
 N, DIM = 48, 5
 TAU = {"ir": 0.2, "raman": 0.5}
@@ -188,6 +192,7 @@ def test_unseen_holds_the_test_structures_and_so_many_never_trained_on():
         "molecule": np.zeros(1, np.int64),
         "present": embedded.present,
         "queried": embedded.in_split("test"),
+        "held_out": embedded.in_split("test") | embedded.in_split("val"),
         "trained": embedded.trained,
         "formula": embedded.formula,
         "mass": embedded.exact_mass,
@@ -199,9 +204,17 @@ def test_unseen_holds_the_test_structures_and_so_many_never_trained_on():
     assert members.sum() == tested.sum() + 7
     assert not (members & embedded.trained).any()
     assert (make_pool("unseen:7", seed=3, **arguments).members.numpy() == members).all()
-    with pytest.raises(DataError, match="asks for 500 structures never trained on, but there are"):
+    with pytest.raises(DataError, match="'unseen:500' needs 500 structures beside the"):
         make_pool("unseen:500", seed=3, **arguments)
-    for text in ("tests", "unseen:x", "mass:10", "mass:ppm"):
+    held_out = embedded.present & arguments["held_out"]
+    count = int(held_out.sum()) + 5
+    exact = make_pool(f"all:{count}", seed=3, **arguments).members.numpy()
+    assert exact.sum() == count
+    assert (exact & held_out).sum() == held_out.sum()
+    assert not (exact & ~embedded.present).any()
+    with pytest.raises(DataError, match="'all:3' needs"):
+        make_pool("all:3", seed=3, **arguments)
+    for text in ("tests", "unseen:x", "all:", "all:x", "mass:10", "mass:ppm"):
         with pytest.raises(DataError, match="unknown pool"):
             make_pool(text, seed=3, **arguments)
     with pytest.raises(DataError, match="is empty"):
@@ -312,6 +325,127 @@ def test_own_similarity_never_compares_a_spectrum_with_itself():
     row = found.find("ir", system="own similarity", mode="library")
     assert row.left_out == left_out > 0
     assert row.figures["mrr"].value == pytest.approx(np.mean([np.mean(v) for v in by_molecule.values()]))
+
+
+def plain_coincidence(mine, other, width):
+    """Cosine of two sums of Gaussians, whose products have closed integrals."""
+
+    def product(a, b):
+        return sum(math.exp(-(((x - y) / width) ** 2) / 4) for x in a for y in b)
+
+    return product(mine, other) / math.sqrt(product(mine, mine) * product(other, other))
+
+
+def test_peak_coincidence_is_the_cosine_of_the_combs():
+    rng = np.random.default_rng(0)
+    queries = {"ir": [rng.uniform(500, 600, k) for k in (1, 4, 9)], "raman": [rng.uniform(500, 600, 5)] * 3}
+    candidates = {name: [rng.uniform(500, 600, k) for k in (3, 8, 2, 6)] for name in ("ir", "raman")}
+    candidates["raman"][2] = np.zeros(0)
+    found = peak_coincidence(queries, candidates, 3.0)(slice(1, 3), torch.tensor([3, 0, 2]))
+    for row, q in enumerate((1, 2)):
+        for column, c in enumerate((3, 0, 2)):
+            pairs = [(queries[a][q], candidates[b][c]) for a, b in (("ir", "raman"), ("raman", "ir"))]
+            cosines = [plain_coincidence(a, b, 3.0) for a, b in pairs if len(b)]
+            assert found[row, column] == pytest.approx(np.mean(cosines), abs=5e-3)
+
+
+def test_a_candidate_without_another_spectrum_and_a_query_without_peaks_have_no_match():
+    none, one = [np.zeros(0)], [np.array([1.0])]
+    here = slice(0, 1)
+    assert peak_coincidence({"ir": one}, {"ir": one, "raman": none}, 1.0)(here, here).tolist() == [[-math.inf]]
+    assert peak_coincidence({"ir": none}, {"raman": one}, 1.0)(here, here).tolist() == [[0.0]]
+    assert peak_coincidence({"ir": none}, {"raman": none}, 1.0)(here, here).tolist() == [[-math.inf]]
+
+
+def test_figures_with_mass_leave_out_queries_whose_mass_cannot_be_known():
+    embedded = made_up()
+    ir = embedded.spectra["ir"]
+    tells = np.random.default_rng(4).random(len(ir.molecule)) < 0.5
+    spectra = {"ir": dataclasses.replace(ir, tells_mass=tells), "raman": embedded.spectra["raman"]}
+    some, every = (
+        evaluate(
+            made_up(spectra=parts), pools=["all", "mass:50000ppm"], modes=["blind"], maps=["gm-exp"], audit=False,
+            fingerprints=fingerprints_of(), resamples=50,
+        )
+        for parts in (spectra, embedded.spectra)
+    )  # fmt: skip
+    queries = {subset: plain_queries(embedded, subset) for subset in subsets(["ir", "raman"])}
+    assert len(some.rows) == len(every.rows)
+    for row, whole in zip(some.rows, every.rows, strict=True):
+        asked = queries[row.subset]
+        if row.with_mass and "ir" in row.subset:
+            known = [q for q in asked if tells[q[1]["ir"]]]
+            assert (row.queries, row.left_out) == (len(known), len(asked) - len(known))
+            assert 0 < len(known) < len(asked)
+            assert sorted(row.by_molecule[0]) == sorted({molecule for molecule, _ in known})
+        else:
+            assert (row.queries, row.left_out) == (len(asked), 0)
+            np.testing.assert_array_equal(row.by_molecule[1], whole.by_molecule[1])
+
+
+def test_what_a_modality_needs_for_the_mass_reaches_the_evaluation():
+    from molchord_modalities import MSMS
+
+    assert MSMS.mass_needs in MSMS.stores.columns
+    smiles = [molecule.smiles for molecule in molecules()]
+    spectra = [
+        dataclasses.replace(m, columns={**m.columns, "adduct": None if row % 3 == 0 else "[M+H]+"})
+        for row, m in enumerate(examples_of("msms", len(smiles)))
+    ]
+    data = mc.from_measurements(smiles, {"msms": spectra}, splits=["train"] * 8 + ["test"] * (len(smiles) - 8))
+    graph = mc.ModelGraph.of(
+        embedding_dim=8,
+        modalities={
+            "structure": mc.Use("structure", encoder=mc.Use("gine", width=8, hidden=8, layers=1)),
+            "msms": mc.Use("msms", encoder=mc.Use("peak_transformer", width=8, hidden=8, layers=1, heads=1)),
+        },
+        loss=mc.Use("all_pairs"),
+        train={"epochs": 1, "batch_size": 8},
+    )
+    found = embed_dataset(mc.Run.train(graph, data, device="cpu", progress=False), data)
+    part = found.embedded.spectra["msms"]
+    table = data.table("msms")
+    adducts = [table.read(int(i)).columns["adduct"] for i in found.indices["msms"]]
+    assert part.tells_mass.tolist() == [adduct is not None for adduct in adducts]
+    assert 0 < part.tells_mass.sum() < len(adducts)
+    assert found.combined().embedded.spectra["msms"].tells_mass.tolist() == part.tells_mass.tolist()
+
+
+def peak_rows(embedded, **peaks):
+    found = evaluate(
+        embedded, pools=["all"], maps=["gm-exp"], fingerprints=fingerprints_of(), resamples=50, audit=False,
+        baselines=Baselines(peaks=peaks),
+    )  # fmt: skip
+    return [row for row in found.rows if row.system == "peak coincidence"]
+
+
+def test_peaks_shared_by_two_modalities_find_the_molecule_and_those_of_one_do_not_count():
+    embedded = made_up()
+    lines = np.random.default_rng(5).uniform(0, 1000, (N, 12))
+    owner = {name: part.molecule for name, part in embedded.spectra.items()}
+
+    def positions(name, lines):
+        return PeakPositions(read=lambda i: lines[owner[name][i]], unit="cm^-1", width=1.0)
+
+    rows = peak_rows(embedded, ir=positions("ir", lines), raman=positions("raman", lines))
+    assert [(row.subset, row.mode) for row in rows] == [(s, "library") for s in subsets(["ir", "raman"])]
+    has = {name: np.isin(np.arange(N), molecule) for name, molecule in owner.items()}
+    for row in rows:
+        found = [m for m in row.by_molecule[0] if embedded.present[m] and has["ir"][m] and has["raman"][m]]
+        assert row.figures["top1"].value == pytest.approx(len(found) / row.molecules)
+    # Unlike lines of the other modality: the query's own spectrum, alike as it is, must not be the reference.
+    unlike = np.random.default_rng(6).uniform(0, 1000, (N, 12))
+    rows = peak_rows(embedded, ir=positions("ir", lines), raman=positions("raman", unlike))
+    assert all(row.figures["top1"].value < 0.3 for row in rows)
+
+
+def test_peaks_of_modalities_without_a_common_unit_make_no_rows():
+    peaks = {
+        name: PeakPositions(read=lambda i: np.array([1.0]), unit=unit, width=1.0)
+        for name, unit in (("ir", "cm^-1"), ("raman", "m/z"))
+    }
+    assert peak_rows(made_up(), **peaks) == []
+    assert peak_rows(made_up(), ir=peaks["ir"]) == []
 
 
 def test_nearest_spectra_by_cosine_and_by_similarity():

@@ -448,6 +448,11 @@ def where_unknown_origin(g):
     g["modalities"]["h_nmr"]["where"] = {"origin": "experiment"}
 
 
+def where_of_what_is_made_from_the_molecule(g):
+    """modalities.mol.where: modality 'mol' is made from the molecule and has nothing to choose; leave it out"""
+    g["modalities"]["mol"]["where"] = {"origin": "computed"}
+
+
 def where_text_for_number(g):
     """modalities.h_nmr.where.field: got '400'; column 'field' holds numbers in 'MHz'"""
     g["modalities"]["h_nmr"]["where"] = {"field": "400"}

@@ -13,9 +13,10 @@ import torch
 
 import molchord as mc
 from molchord.api import Measurement, SampleError
-from molchord.checkpoint import new_run, read_manifest
+from molchord.checkpoint import new_run, read_manifest, read_trained_on
 from molchord.errors import DataError, GraphError, OutputExistsError, QueryError, RunError
 from molchord.evaluate.pools import measured_masses
+from molchord.evaluate.repeats import out_of_fold, over_seeds
 from molchord.inference import embed_dataset, spectral_entries
 from molchord.reading import molecules_of
 from molchord.run import Run
@@ -397,3 +398,108 @@ def test_rows_of_a_table_that_are_ragged_are_listed(tmp_path):
     failures = []
     assert [m.formula for m in molecules_of(tmp_path / "a.csv", failures)] == ["C2H6O"]
     assert [f.id for f in failures] == ["a.csv:3"]
+
+
+# --- evaluation of perturbed, combined and out-of-fold queries
+
+
+BLIND = {"pools": ["all"], "modes": ["blind"], "maps": ["gm-exp"]}
+
+
+def test_queries_are_perturbed_and_nothing_else(every):
+    run, data = every
+    asked = []
+
+    def perturb(modality, measurement, key14):
+        asked.append((modality, key14))
+        return examples_of("ir", 1)[0] if modality == "ir" else measurement
+
+    plain, changed = (embed_dataset(run, data, perturb=p).embedded for p in (None, perturb))
+    tested = data.rows("test")
+    assert {key for _, key in asked} == set(data.keys(tested))
+    assert {name for name, _ in asked} == {"ir", "raman", "msms"}
+    assert torch.equal(plain.candidates, changed.candidates)
+    assert torch.equal(plain.spectra["raman"].vectors, changed.spectra["raman"].vectors)
+    rows = plain.spectra["ir"].molecule
+    first = changed.spectra["ir"].vectors[rows == tested[0]]
+    torch.testing.assert_close(changed.spectra["ir"].vectors[np.isin(rows, tested)], first.expand(len(tested), -1))
+    kept = ~np.isin(rows, tested)
+    assert torch.equal(plain.spectra["ir"].vectors[kept], changed.spectra["ir"].vectors[kept])
+    found = run.evaluate(data, perturb=perturb, **BLIND)
+    assert found.settings["perturb"] == repr(perturb)
+    # Four equal queries have one first hit, which is right for one of them at most.
+    assert found.find("ir", system="model").figures["top1"].value <= 0.25
+    with pytest.raises(DataError, match="`perturb` changes queries of blind mode only"):
+        run.evaluate(data, perturb=perturb)
+
+
+def test_an_unusable_perturbed_query_is_listed(every):
+    run, data = every
+    found = run.evaluate(data, perturb=lambda name, m, key: FLAT if name == "ir" else m, **BLIND)
+    assert any("ir: 4 measurements cannot be used" in note for note in found.notes)
+
+
+def test_all_spectra_of_a_molecule_make_one_query(every, tmp_path):
+    run, _ = every
+    pairs = [[a, b] for a, b in zip(examples_of("msms", 16), examples_of("msms", 16, seed=1), strict=True)]
+    data = data_of(tmp_path / "data", "ir", msms=pairs)
+    single, combined = (run.evaluate(data, combine=c, **BLIND).find("msms", system="model") for c in (False, True))
+    assert (single.queries, combined.queries, combined.molecules) == (8, 4, 4)
+    embedded = embed_dataset(run, data).combined().embedded
+    vector = run.embed("msms", pairs[0]).mean(axis=0)
+    np.testing.assert_allclose(embedded.spectra["msms"].vectors[0].numpy(), vector / np.linalg.norm(vector), atol=1e-5)
+
+
+def test_baselines_and_audit_can_be_left_out(every):
+    run, data = every
+    found = run.evaluate(data, baselines=False, audit=False, **BLIND)
+    assert found.audit is None
+    assert "nearest training spectrum" in {row.system for row in run.evaluate(data, **BLIND).rows}
+    assert "nearest training spectrum" not in {row.system for row in found.rows}
+
+
+def test_folds_are_trained_apart_and_joined_out_of_fold(only_ir, tmp_path):
+    folds = [mc.DataSet(only_ir.path, split=f"fold:{number}") for number in range(5)]
+    graph = graph_of("structure", "ir")
+    evaluations = []
+    for number, fold in enumerate(folds):
+        run = Run.train(graph, fold, tmp_path / str(number), progress=False)
+        assert run.data().rule == f"fold:{number}"
+        assert read_trained_on(run.path) == set(fold.keys(fold.rows("train")))
+        evaluations.append(run.evaluate(**BLIND))
+    joined = out_of_fold(evaluations)
+    assert joined.audit.overlap == 0
+    assert sum(joined.audit.histogram) == 16
+    row = joined.find("ir", system="model")
+    assert (row.molecules, row.queries, row.pool_size) == (16, 16, 16)
+    parts = [evaluation.find("ir", system="model") for evaluation in evaluations]
+    assert row.by_molecule[0].tolist() == list(range(16))
+    mean = sum(p.molecules * p.figures["mrr"].value for p in parts) / 16
+    assert row.figures["mrr"].value == pytest.approx(mean)
+    assert row.figures["mrr"].low < mean < row.figures["mrr"].high
+    with pytest.raises(DataError, match="two of them tested the same molecule"):
+        out_of_fold([evaluations[0], evaluations[0]])
+    with pytest.raises(DataError, match="there is none"):
+        out_of_fold([])
+
+
+def test_seeds_are_averaged_molecule_by_molecule(every):
+    run, data = every
+    other = Run.train(graph_of("structure", "ir", "raman", "msms", seed=2), data, progress=False)
+    parts = [r.evaluate(data, **BLIND) for r in (run, other)]
+    joined = over_seeds(parts).find("ir", "raman", system="model")
+    values = [part.find("ir", "raman", system="model").by_molecule[1] for part in parts]
+    np.testing.assert_allclose(joined.by_molecule[1], np.mean(values, axis=0))
+    assert (joined.queries, joined.molecules) == (4, 4)
+    narrow = run.evaluate(data, pools=["test"], modes=["blind"], maps=["gm-exp"])
+    with pytest.raises(DataError, match="have the row"):
+        over_seeds([parts[0], narrow])
+    validation = run.evaluate(data, split="val", **BLIND)
+    with pytest.raises(DataError, match="their rows are of different molecules"):
+        over_seeds([parts[0], validation])
+
+
+def test_realignment_takes_all_of_the_new_data(only_ir, tmp_path):
+    thinned = Run.train(graph_of("structure", "ir", train={"fraction": 0.5}), only_ir, tmp_path / "a", progress=False)
+    assert thinned.manifest.molecules["molecules"] == 5
+    assert thinned.realign(only_ir, epochs=1, progress=False).manifest.molecules["molecules"] == 10

@@ -13,7 +13,7 @@ from torch import nn
 
 from molchord.api import Measurement
 from molchord.data.store import DataSet
-from molchord.errors import DataError, OutputExistsError, RunError, TrainingStopped
+from molchord.errors import DataError, GraphError, OutputExistsError, RunError, TrainingStopped
 from molchord.graph.resolve import ModelGraph, Use
 from molchord.graph.settings import OptimizerConfig, ScheduleConfig, TrainConfig
 from molchord.host import installed
@@ -260,6 +260,44 @@ def test_parts_come_from_another_run(dataset, tmp_path):
     assert not (tmp_path / "third").exists()
 
 
+def test_a_head_from_another_run_keeps_that_runs_anchors(dataset, tmp_path):
+    first = Run.train(make_graph(anchors=["exact_mass"]), dataset, tmp_path / "first", progress=False)
+    again = DataSet(dataset.path, split="hash")
+    taken = {"modalities.ir": f"{first.path}#modalities.ir"}
+    fresh, second = (
+        Trainer(make_graph(anchors=["exact_mass"], train={"init": init}), again, progress=False) for init in ({}, taken)
+    )
+    for trainer in (fresh, second):
+        trainer.start_from(None)
+    assert float(fresh.model.anchor_mean) != float(first.model.anchor_mean)
+    assert torch.equal(second.model.anchor_mean, first.model.anchor_mean)
+    assert torch.equal(second.model.anchor_std, first.model.anchor_std)
+    Run.train(make_graph(anchors=["exact_mass"]), again, tmp_path / "other", progress=False)
+    both = taken | {"modalities.raman": f"{tmp_path / 'other'}#modalities.raman"}
+    mixed = Trainer(make_graph(anchors=["exact_mass"], train={"init": both}), again, progress=False)
+    with pytest.raises(RunError, match="take parts with this anchor from one run"):
+        mixed.start_from(None)
+
+
+def test_an_encoder_from_another_run_keeps_that_runs_fitted_state(dataset, tmp_path, monkeypatch):
+    restored = []
+    kind = type(modality("ir")[1])
+    monkeypatch.setattr(kind, "fit", lambda self, train: {"count": len(list(train))}, raising=False)
+    monkeypatch.setattr(kind, "restore", lambda self, state: restored.append((self.name, state)), raising=False)
+    first = Run.train(make_graph(), dataset, tmp_path / "first", progress=False)
+    assert first.manifest.fitted == {"ir": {"count": 12}, "raman": {"count": 8}}
+    again = DataSet(dataset.path, split="hash")
+    restored.clear()
+    own = int(np.isin(again.table("ir").molecule, again.rows("train")).sum())
+    init = {"modalities.raman.encoder": f"{first.path}#modalities.ir.encoder"}
+    second = Trainer(make_graph(train={"init": init}), again, progress=False)
+    assert second.fitted == {"raman": {"count": 12}, "ir": {"count": own}}
+    assert restored == [("raman", {"count": 12}), ("ir", {"count": own})]
+    heads = {"modalities.raman.head": f"{first.path}#modalities.ir.head"}
+    third = Trainer(make_graph(train={"init": heads}), again, progress=False)
+    assert third.fitted["raman"] == {"count": 8}
+
+
 def test_realignment_moves_only_the_last_layers(dataset, tmp_path):
     run = Run.train(make_graph(), dataset, tmp_path / "run", progress=False)
     other = run.realign(dataset, tmp_path / "aligned", epochs=2, progress=False)
@@ -356,3 +394,50 @@ def test_unusable_measurements_are_absent_and_listed(tmp_path):
 def test_training_on_a_gpu(dataset, tmp_path):
     run = Run.train(make_graph(), dataset, tmp_path / "run", device="cuda", progress=False)
     assert run.embed("ir", dataset.table("ir").read(0)).shape == (1, 16)
+
+
+# --- less to train on
+
+
+def trained_on(dataset, **train):
+    return Trainer(make_graph(train=train), dataset, progress=False)
+
+
+def test_a_share_of_the_molecules_holds_the_smaller_shares(dataset):
+    rows = {part: set(trained_on(dataset, fraction=part).rows["train"].tolist()) for part in (0.25, 0.5, 1.0)}
+    assert [len(rows[part]) for part in (0.25, 0.5, 1.0)] == [3, 6, 12]
+    assert rows[0.25] < rows[0.5] < rows[1.0]
+    assert trained_on(dataset, fraction=0.5).rows["val"].tolist() == trained_on(dataset).rows["val"].tolist()
+    other = Trainer(make_graph(train={"fraction": 0.5}, seed=4), dataset, progress=False)
+    assert set(other.rows["train"].tolist()) != rows[0.5]
+
+
+def test_a_share_of_one_modality_is_missing_in_training_alone(dataset):
+    whole = trained_on(dataset)
+    train = whole.rows["train"]
+    left_out = {}
+    for part in (0.25, 0.5):
+        thinned = trained_on(dataset, missing={"raman": part})
+        gone = whole.present["raman"] & ~thinned.present["raman"]
+        assert gone.sum() == round(part * whole.present["raman"][train].sum())
+        assert gone[train].sum() == gone.sum()
+        assert thinned.rows["train"].tolist() == train.tolist()
+        assert (thinned.present["ir"] == whole.present["ir"]).all()
+        batch = next(iter(thinned.batches(np.flatnonzero(gone), shuffle=True).epoch()))
+        assert not batch.present["raman"].any()
+        left_out[part] = set(np.flatnonzero(gone).tolist())
+    assert left_out[0.25] < left_out[0.5]
+
+
+@pytest.mark.parametrize(
+    ("train", "complaint"),
+    [
+        ({"missing": {"ramen": 0.5}}, "train.missing.ramen: modality 'ramen' is unknown in this graph; did you mean"),
+        ({"missing": {"structure": 0.5}}, "train.missing.structure: modality 'structure' is what is retrieved"),
+        ({"missing": {"ir": 1.5}}, "train.missing.ir"),
+        ({"fraction": 0.0}, "train.fraction"),
+    ],
+)
+def test_wrong_shares_are_complained_of(train, complaint):
+    with pytest.raises(GraphError, match=complaint):
+        make_graph(train=train)

@@ -1,5 +1,6 @@
 """Modalities `ir` and `raman`: configuration, sticks and curves to batches, augmentation, similarity, examples."""
 
+import math
 import pickle
 import subprocess
 import sys
@@ -111,7 +112,7 @@ def test_the_computed_measurement_is_the_protocols_own():
     rng = np.random.default_rng(0)
     position = np.concatenate([[-20.0, -3.0, 30.0], rng.uniform(100, 3800, 50)])
     intensity = rng.uniform(0, 100, 53)
-    batch = render(build(channels=["plain"]), sticks(position, intensity))
+    batch = render(build(channels=["plain"], normalise="minmax"), sticks(position, intensity))
     expected = lorentzian_reference(np.float32(position).astype(float), np.float32(intensity).astype(float))
     np.testing.assert_allclose(batch.values[0, 0].numpy(), expected, atol=2e-5)
     assert batch.observed.all()
@@ -193,7 +194,8 @@ def test_no_rows_and_one_row(generator):
         (measured(np.arange(500, 507), np.arange(7)), "7 of 7 points are usable"),
         (measured(np.arange(500, 4000), np.full(3500, np.nan)), "0 of 3500 points are usable"),
         (measured(np.arange(500, 4000), np.zeros(3500)), "constant"),
-        (measured(np.arange(500, 900), np.arange(400)), "500-899 cm^-1 covers 11% of the grid; `min_observed`"),
+        (measured(np.arange(500, 700), np.arange(200)), "500-699 cm^-1 covers 6% of the grid; `min_observed`"),
+        (measured(np.linspace(2.5, 25, 99), np.arange(99)), "2.5-25 cm^-1 covers 0% of the grid and looks like microm"),
         (measured(np.arange(5000, 6000), np.arange(1000)), "covers 0% of the grid"),
         (measured(np.arange(500, 4000), np.arange(400)), "two equal columns"),
     ],
@@ -240,7 +242,8 @@ def test_what_was_not_measured_is_marked_and_zero():
     assert batch.observed[0].tolist() == expected.tolist()
     assert (batch.values[0][:, ~batch.observed[0]] == 0).all()
     seen = batch.values[0, 0][batch.observed[0]]
-    assert (float(seen.min()), float(seen.max())) == (0.0, 1.0)
+    assert float(seen.max()) == 1.0
+    assert float(seen.min()) < 0
 
 
 def test_a_curve_and_the_sticks_it_came_from_look_alike():
@@ -289,23 +292,30 @@ def test_the_rubberband_is_the_lower_hull():
         assert abs(hull[i] - min(chords)) < 1e-12
 
 
-@pytest.mark.parametrize("how", ["minmax", "max", "area", "none"])
+@pytest.mark.parametrize("how", ["floor", "minmax", "max", "area", "none"])
 def test_normalisation_uses_observed_points_only(how):
     values = torch.tensor([[2.0, 4.0, 3.0, 99.0]])
     observed = torch.tensor([[True, True, True, False]])
-    expected = {"minmax": [0, 1, 0.5, 0], "max": [0.5, 1, 0.75, 0], "area": [2 / 3, 4 / 3, 1, 0], "none": [2, 4, 3, 0]}
+    expected = {
+        "floor": [0, 1, 0.5, 0],
+        "minmax": [0, 1, 0.5, 0],
+        "max": [0.5, 1, 0.75, 0],
+        "area": [2 / 3, 4 / 3, 1, 0],
+        "none": [2, 4, 3, 0],
+    }
     torch.testing.assert_close(normalise(values, observed, how), torch.tensor([expected[how]], dtype=torch.float32))
 
 
 def test_channels_are_named_in_order():
-    both = render(build(channels=["sqrt", "plain"]), sticks()).values[0]
-    torch.testing.assert_close(both[0] ** 2, both[1])
+    root, plain, asinh = render(build(channels=["sqrt", "plain", "asinh"], normalise="minmax"), sticks()).values[0]
+    torch.testing.assert_close(root**2, plain)
+    torch.testing.assert_close(torch.sinh(asinh * math.asinh(100)) / 100, plain, atol=1e-5, rtol=1e-4)
     assert render(build(channels=["plain"]), sticks()).values.shape == (1, 1, 1750)
 
 
 # --- augmentation ----------------------------------------------------------------------------------------------------
 
-STILL = {"scale": [1, 1], "shift": [0, 0], "noise": [0, 0], "intensity": [1, 1]}
+STILL = {}  # a jitter of which nothing is asked
 
 
 def test_no_generator_means_no_chance():
@@ -365,7 +375,7 @@ def test_warping_agrees_with_interpolation():
 
 
 def test_noise_and_intensity_have_the_size_asked_for():
-    jitter = STILL | {"noise": [0.03, 0.03], "noisy": 1.0}
+    jitter = STILL | {"noise": [0.03, 0.03]}
     modality = build(jitter=jitter, channels=["plain"], normalise="none")
     clean = render(modality, sticks()).values
     difference = (render(modality, *[sticks()] * 20, generator=seeded()).values - clean) / clean.max()
@@ -377,15 +387,31 @@ def test_noise_and_intensity_have_the_size_asked_for():
     assert 1.18 < float(tops.max()) <= 1.2
 
 
-def test_training_noise_is_that_of_a_noisy_measured_curve():
-    """Noise comes before the normalisation: its lowest value is 0, as in a measured curve with noise of its own."""
-    noisy = render(
-        build(jitter=STILL | {"noise": [0.03, 0.03], "noisy": 1.0}, channels=["plain"]),
-        *[sticks()] * 5,
-        generator=seeded(),
-    )
-    assert noisy.values.amin(dim=2).abs().max() < 1e-6
-    assert (noisy.values.amax(dim=2) - 1).abs().max() < 1e-6
+def test_noise_averages_out_of_the_floor_but_lifts_a_smallest_value():
+    clean, noisy = ({"jitter": {"noise": [level, level]}, "channels": ["plain"]} for level in (0.0, 0.03))
+    moved = {}
+    for how in ("floor", "minmax"):
+        a, b = (render(build(**c, normalise=how), *[sticks()] * 20, generator=seeded()).values for c in (clean, noisy))
+        moved[how] = float((b - a).mean())
+    assert abs(moved["floor"]) < 0.01 < 0.06 < moved["minmax"]
+
+
+def test_a_window_leaves_a_stretch_of_the_size_asked_for_anywhere():
+    modality = build(jitter={"window": [0.3, 0.6]})
+    batch = render(modality, *[sticks()] * 300, generator=seeded())
+    parts = batch.observed.float().mean(dim=1)
+    assert 0.299 < float(parts.min()) < 0.32
+    assert 0.58 < float(parts.max()) < 0.601
+    assert (batch.observed.int().diff(dim=1).abs().sum(dim=1) <= 2).all()  # one stretch
+    assert batch.observed[:, :9].any()
+    assert batch.observed[:, -9:].any()
+    assert (batch.values.masked_select(~batch.observed[:, None]) == 0).all()
+
+
+def test_each_spectrum_draws_one_of_several_jitters():
+    modality = build(jitter=[{}, {"intensity": [2.0, 2.0]}, {"intensity": [3.0, 3.0]}])
+    tops = render(modality, *[sticks()] * 300, generator=seeded()).values[:, 0].amax(dim=1).round().int()
+    assert [70 < int((tops == n).sum()) < 130 for n in (1, 2, 3)] == [True] * 3
 
 
 def test_sticks_move_by_themselves_when_asked():
@@ -481,8 +507,20 @@ def test_the_modality_crosses_process_borders():
     assert torch.equal(render(copy, sticks()).values, render(modality, sticks()).values)
 
 
+def test_peaks_are_the_strong_sticks_on_the_grid_and_the_maxima_of_a_curve():
+    weak = sticks([*WATER[0], 2000.0, 300.0, 4500.0], [*WATER[1], 0.5, 99.0, 99.0])
+    halved = build(scale=0.5, grid={"start": 500, "stop": 2000})
+    assert halved.peaks(weak).tolist() == [769.5, 1821.5, 1825.5]
+    x = np.linspace(400, 4100, 7401)
+    places = np.array([800.0, 1700.0, 2950.0])
+    y = 3 + x / 1000 + sum(1 / (1 + ((x - place) / 8) ** 2) for place in places)
+    found = build().peaks(measured(x, 100 * y))
+    np.testing.assert_allclose(found, places, atol=2.0)
+    assert curve.maxima(np.array([0.0, 1.0, 1.0, 1.0, 0.0]), 1, 0.1).tolist() == [1]
+
+
 def test_real_sticks_against_the_protocol(shared_data):
-    modality = build(RAMAN, channels=["plain"])
+    modality = build(RAMAN, channels=["plain"], normalise="minmax")
     readings = [reading for reading, _ in zip(modality.read(shared_data / "nist-xtb.npz"), range(40), strict=False)]
     values = render(modality, *[r.measurement for r in readings]).values[:, 0].numpy()
     for row, reading in enumerate(readings):

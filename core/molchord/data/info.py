@@ -36,7 +36,7 @@ def data_info(dataset: DataSet) -> dict[str, Any]:
         "path": str(dataset.path),
         "molecules": len(dataset),
         "splits": {names[int(code)]: count for code, count in sorted(Counter(dataset.split.tolist()).items())},
-        "split_rule": manifest.split,
+        "split_rule": dataset.rule or manifest.split,
         "modalities": {
             name: {
                 "plugin": table.entry.plugin,
@@ -66,7 +66,7 @@ def resplit(path: Path, rule: str, table: Path | None = None) -> DataSet:
 
     Args:
         path: The data set.
-        rule: "hash", "scaffold" or "column:NAME".
+        rule: "hash", "scaffold", "fold:I" or "column:NAME".
         table: For a column: the table with a column `smiles`; molecules that it lacks, or where its cell is blank,
             are in no split.
 

@@ -78,6 +78,21 @@ def random_state(*parts: int | str) -> int:
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+def drawn(keys: Sequence[str], share: float, *parts: int | str) -> NDArray[np.bool_]:
+    """Draw a share of molecules; for the same `parts` a larger share holds a smaller one, whatever the order of keys.
+
+    Example:
+        >>> keys = ["QNAYBMKLOCPYGJ", "XLYOFNOQVPJJNP", "BSYNRYMUTXBXSQ", "CSCPPACGZOOCGX"]
+        >>> half, most = drawn(keys, 0.5, 7, "a"), drawn(keys, 0.75, 7, "a")
+        >>> int(half.sum()), int(most.sum()), bool((most >= half).all())
+        (2, 3, True)
+    """
+    order = np.argsort(np.array([random_state(*parts, key) for key in keys], dtype=np.int64), kind="stable")
+    out = np.zeros(len(keys), dtype=np.bool_)
+    out[order[: round(share * len(keys))]] = True
+    return out
+
+
 @final
 class NoMeasurements:
     """Stands for the table of a modality that a data set has no measurement for."""
@@ -107,6 +122,9 @@ class Feed:
         selected: (k,) bool, which of them the graph's `where` admits.
         weights: (k,) sampling weights, or None for uniform.
         missing: Why there is no measurement, in a sentence; None: there are some.
+
+    Attributes:
+        change: What becomes of the measurement of an index once it is read; None: nothing.
     """
 
     def __init__(
@@ -121,11 +139,17 @@ class Feed:
         self.name = name
         self.modality = modality
         self.table = table
+        self.change: Callable[[int, Measurement], Measurement] | None = None
         self.missing = missing
         # A measurement of weight 0 is never drawn, hence not there.
         weighty = None if weights is None else weights > 0
         self._selected = weighty if selected is None else selected if weighty is None else selected & weighty
         self._weights = weights
+
+    def leave_out(self, molecules: NDArray[np.int64]) -> None:
+        """Admit no measurement of these molecules any more."""
+        kept = ~np.isin(self.table.molecule, molecules)
+        self._selected = kept if self._selected is None else self._selected & kept
 
     def choices(self, row: int) -> NDArray[np.int64]:
         """Return the indices of a molecule's admitted measurements."""
@@ -157,7 +181,12 @@ class Feed:
 
     def sample(self, index: int, rng: np.random.Generator | None) -> Any:
         """Read and transform one measurement; raises `SampleError` where it cannot be used."""
-        return self.modality.transform(self.table.read(index), rng)
+        return self.modality.transform(self.read(index), rng)
+
+    def read(self, index: int) -> Measurement:
+        """Read one measurement."""
+        measurement = self.table.read(index)
+        return measurement if self.change is None else self.change(index, measurement)
 
 
 def feeds(

@@ -9,6 +9,7 @@ from molchord.errors import DataError, did_you_mean
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+FOLDS = 5
 NO_SPLIT = 255  # code of a molecule that a column leaves out of every split
 _SPELLINGS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -32,6 +33,19 @@ def hash_split(key: str) -> Split:
     """
     fold = hash_fold(key)
     return "test" if fold == 0 else "val" if fold == 1 else "train"
+
+
+def fold_split(key: str, number: int) -> Split:
+    """Return the split in one fold of a five-fold cross-validation: every molecule is tested in exactly one of them.
+
+    Of the ten folds of the hash rule, 2 * number and 2 * number + 1 are test, the next one is validation.
+
+    Example:
+        >>> [fold_split("QNAYBMKLOCPYGJ", number) for number in range(FOLDS)]
+        ['train', 'train', 'test', 'train', 'train']
+    """
+    fold = hash_fold(key)
+    return "test" if fold // 2 == number else "val" if fold == (2 * number + 2) % 10 else "train"
 
 
 def scaffold_split(key14: str, smiles: str) -> Split:
@@ -79,13 +93,17 @@ def check_rule(rule: str) -> str | None:
     kind, colon, column = rule.partition(":")
     if rule in ("hash", "scaffold"):
         return None
+    if kind == "fold" and column in map(str, range(FOLDS)):
+        return None
     if kind == "column" and colon and column:
         return column
-    raise DataError(f"split rule {rule!r} is not known; allowed: 'hash', 'scaffold', 'column:NAME'")
+    raise DataError(
+        f"split rule {rule!r} is not known; allowed: 'hash', 'scaffold', 'fold:0' to 'fold:4', 'column:NAME'"
+    )
 
 
 def assign(rule: str, key14: str, smiles: str, named: str | None = None) -> Split | None:
-    """Return a molecule's split by a rule: "hash", "scaffold", or "column:NAME" whose cell is `named`.
+    """Return a molecule's split by a rule: "hash", "scaffold", "fold:I", or "column:NAME" whose cell is `named`.
 
     Raises:
         DataError: Unknown rule, or `named` is no split.
@@ -96,4 +114,6 @@ def assign(rule: str, key14: str, smiles: str, named: str | None = None) -> Spli
     """
     if check_rule(rule) is not None:
         return named_split(named)
+    if rule.startswith("fold:"):
+        return fold_split(key14, int(rule.removeprefix("fold:")))
     return hash_split(key14) if rule == "hash" else scaffold_split(key14, smiles)

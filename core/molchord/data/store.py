@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from molchord.api import Measurement, Molecule, Stores
 from molchord.data.manifest import MANIFEST, Manifest, one_line, read_manifest, sha256_file
-from molchord.data.splits import NO_SPLIT, SPLITS
+from molchord.data.splits import NO_SPLIT, SPLITS, assign, check_rule
 from molchord.data.table import MeasurementTable
 from molchord.errors import DataError, did_you_mean
 
@@ -36,9 +36,11 @@ class DataSet:
 
     Args:
         path: Folder of the data set.
+        split: Split rule without a table ("hash", "scaffold", "fold:I") to see the molecules by in place of the one in
+            the folder; molecules that are in no split there stay in none.
 
     Raises:
-        DataError: No data set, another version, or a damaged one.
+        DataError: No data set, another version, or a damaged one; an unknown rule, or one that needs a table.
 
     Example:
         >>> import numpy as np
@@ -50,8 +52,11 @@ class DataSet:
         (2, ('nmr',), [0], [])
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, split: str | None = None) -> None:
         self.path = Path(path)
+        self.rule = split
+        if split is not None and check_rule(split) is not None:
+            raise DataError(f"split rule {split!r} needs a table; use `molchord data split`")
         self.manifest: Manifest = read_manifest(self.path)
         with _sound(self.path):
             self._molecules = pq.ParquetFile(self.path / MOLECULES, memory_map=True)
@@ -59,7 +64,7 @@ class DataSet:
         self._tables: dict[str, MeasurementTable] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.path,)
+        return partial(type(self), split=self.rule), (self.path,)
 
     def __len__(self) -> int:
         return self.manifest.molecules
@@ -84,6 +89,10 @@ class DataSet:
         codes = np.full(len(self), NO_SPLIT, dtype=np.uint8)
         for code, name in enumerate(SPLITS):
             codes[column == name] = code
+        if self.rule is not None:
+            assigned = [assign(self.rule, *pair) for pair in zip(self.keys(), self.smiles(), strict=True)]
+            moved = np.array([NO_SPLIT if name is None else SPLITS.index(name) for name in assigned], dtype=np.uint8)
+            codes = np.where(codes == NO_SPLIT, codes, moved)
         return codes
 
     def rows(self, split: str | None = None) -> NDArray[np.int64]:

@@ -5,7 +5,8 @@ Each is a `Scorer` of `molchord.evaluate.metrics`. The random baseline needs no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ __all__ = [
     "nearest_by_similarity",
     "neighbours_of",
     "own_similarity",
+    "peak_coincidence",
     "random_counts",
 ]
 
@@ -170,3 +172,57 @@ def own_similarity(
         return cache[key][:, columns]
 
     return scorer
+
+
+def peak_coincidence(
+    queries: Mapping[str, Sequence[NDArray[np.floating]]],
+    candidates: Mapping[str, Sequence[NDArray[np.floating]]],
+    width: float,
+) -> Scorer:
+    """Rank candidates by how well the positions of their peaks match those of the query, without any learning.
+
+    Every set of positions is a comb of Gaussian teeth; the score is the mean cosine of the combs over the pairs of a
+    query's modality with another modality of the candidate.
+
+    Args:
+        queries: Peak positions by modality, q each.
+        candidates: Peak positions by modality, n each; a candidate without any peak scores -inf.
+        width: Standard deviation of a tooth.
+
+    Example:
+        >>> ir = {"ir": [np.array([900.0, 1700.0])]}
+        >>> raman = {"raman": [np.array([1000.0]), np.array([900.0, 1700.0])]}
+        >>> peak_coincidence(ir, raman, 2.0)(slice(0, 1), slice(0, 2)).round(decimals=3)
+        tensor([[0., 1.]])
+    """
+    every = [part for table in (queries, candidates) for parts in table.values() for part in parts if len(part)]
+    low, high = min((p.min() for p in every), default=0.0), max((p.max() for p in every), default=0.0)
+    start, bins = low - _TEETH * width, math.ceil((high - low) / width) + 2 * _TEETH + 1
+    pairs = [(mine, other) for mine in queries for other in candidates if mine != other]
+    all_columns = torch.arange(max(map(len, candidates.values()), default=0))
+
+    def scorer(rows: slice, columns: slice | Tensor) -> Tensor:
+        asked = {name: _combs(parts[rows], start, bins, width) for name, parts in queries.items()}
+        chosen = all_columns[columns].tolist()
+        combs = {name: _combs([parts[i] for i in chosen], start, bins, width) for name, parts in candidates.items()}
+        # A comb without teeth is a zero row, whose cosines do not count.
+        found = torch.stack([asked[mine] @ combs[other].T for mine, other in pairs])
+        has = torch.stack([combs[other].any(dim=1)[None].expand(found.shape[1:]) for _, other in pairs])
+        return (found.sum(dim=0) / has.sum(dim=0)).where(has.any(dim=0), -torch.inf)
+
+    return scorer
+
+
+_TEETH = 4
+"""Widths on either side of a position at which a tooth ends."""
+
+
+def _combs(parts: Sequence[NDArray[np.floating]], start: float, bins: int, width: float) -> Float[Tensor, "n bins"]:
+    """Return a comb of unit length for each set of positions, on a grid of steps of one width; zeros where empty."""
+    out = np.zeros((len(parts), bins), dtype=np.float32)
+    rows = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    places = (np.concatenate([np.zeros(0), *parts]) - start) / width
+    nearest = places.round().astype(np.int64)
+    for offset in range(-_TEETH + 1, _TEETH):
+        np.add.at(out, (rows, nearest + offset), np.exp(-((nearest + offset - places) ** 2) / 2))
+    return torch.nn.functional.normalize(torch.from_numpy(out), dim=1)

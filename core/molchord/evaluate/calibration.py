@@ -20,7 +20,7 @@ from molchord.evaluate.embedded import Embedded, Queries, queries_of, subsets
 from molchord.evaluate.metrics import Pool, Scorer
 from molchord.evaluate.pools import make_pool
 
-__all__ = ["calibrate", "confidences", "fit_beta", "fit_tau", "logits"]
+__all__ = ["calibrate", "confidences", "familiar", "fit_beta", "fit_tau", "logits"]
 
 _MOST_ENTRIES = 2**25
 _TAU_RANGE = (1e-3, 10.0)
@@ -65,6 +65,38 @@ def calibrate(
         if len(truth) > 0:
             beta[size] = fit_beta(torch.cat([logits(vectors, candidates, tau) for vectors, _ in parts]), truth)
     return tau, beta
+
+
+def familiar(embedded: Embedded, *, split: str = "val", missed: float = 0.05) -> dict[str, float]:
+    """Return, a modality, the cosine of the best of all candidates that all but `missed` of the queries reach.
+
+    A query whose best candidate is less alike is probably of a molecule that is not there, or unlike what the model
+    was trained on. Modalities of fewer than ``1 / missed`` queries are left out.
+
+    Args:
+        embedded: The embedded data set.
+        split: The split whose queries are looked at.
+        missed: Share of the queries that stay below.
+
+    Example:
+        >>> from molchord.evaluate.embedded import Spectra
+        >>> embedded = Embedded(
+        ...     key14=["A", "B"], smiles=["C", "CC"], formula=["CH4", "C2H6"], exact_mass=np.array([16.031, 30.047]),
+        ...     split=np.array([1, 1]), trained=np.zeros(2, bool), candidates=torch.eye(2), present=np.ones(2, bool),
+        ...     spectra={"ir": Spectra(molecule=np.array([0, 1]), vectors=torch.eye(2))},
+        ... )
+        >>> familiar(embedded, missed=0.5), familiar(embedded)
+        ({'ir': 1.0}, {})
+    """
+    candidates = embedded.candidates[torch.from_numpy(np.flatnonzero(embedded.present))]
+    out = {}
+    for name in embedded.spectra:
+        vectors = queries_of(embedded, (name,), split).vectors(embedded)[name]
+        if len(vectors) >= 1 / missed and len(candidates) > 0:
+            starts = range(0, len(vectors), 512)
+            best = torch.cat([(vectors[i : i + 512] @ candidates.T).amax(dim=1) for i in starts])
+            out[name] = float(best.double().quantile(missed))
+    return out
 
 
 def logits(
@@ -221,6 +253,7 @@ def _fixed_members(embedded: Embedded, pool: str, split: str, seed: int) -> NDAr
         molecule=np.zeros(0, dtype=np.int64),
         present=embedded.present,
         queried=embedded.in_split(split),
+        held_out=embedded.in_split("test") | embedded.in_split("val"),
         trained=embedded.trained,
         formula=embedded.formula,
         mass=embedded.exact_mass,

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from molchord.errors import DataError
 from molchord.evaluate.metrics import Scorer
+from molchord.evaluate.pools import CandidatePool, make_pool, measured_masses
 from molchord.retrieval.scores import library_scores, pooled_by, scores
 
-__all__ = ["SPLIT_NAMES", "Embedded", "Queries", "Spectra", "model_scorer", "queries_of", "subsets"]
+__all__ = ["SPLIT_NAMES", "Embedded", "Queries", "Spectra", "candidate_pool", "model_scorer", "queries_of", "subsets"]
 
 SPLIT_NAMES = ("train", "val", "test")
 
@@ -29,10 +30,12 @@ class Spectra:
     Attributes:
         molecule: (k,) int64 molecule of each measurement.
         vectors: (k, d) unit rows.
+        tells_mass: (k,) whether the molecule's mass can be known where one has this measurement; None: of all.
     """
 
     molecule: NDArray[np.int64]
     vectors: Tensor
+    tells_mass: NDArray[np.bool_] | None = None
 
 
 @final
@@ -116,6 +119,14 @@ class Queries:
         """Return the index of each query's true candidate, -1 where it could not be embedded."""
         return torch.from_numpy(np.where(embedded.present[self.molecule], self.molecule, -1))
 
+    def mass_known(self, embedded: Embedded) -> NDArray[np.bool_]:
+        """Return the queries whose mass can be known, so that figures "with mass" can be of them, (q,)."""
+        known = np.ones(len(self), dtype=np.bool_)
+        for name, rows in self.measurement.items():
+            tells = embedded.spectra[name].tells_mass
+            known &= True if tells is None else tells[rows]
+        return known
+
     def vectors(self, embedded: Embedded) -> dict[str, Tensor]:
         """Return the unit rows of the queries, a modality."""
         return {name: embedded.spectra[name].vectors[torch.from_numpy(self.measurement[name])] for name in self.subset}
@@ -156,6 +167,30 @@ def queries_of(embedded: Embedded, subset: tuple[str, ...], split: str, *, most:
     turn = np.arange(len(queried)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
     chosen = {name: orders[name][starts[name][queried] + turn % counts[name][queried]] for name in subset}
     return Queries(subset=subset, molecule=queried, measurement=chosen)
+
+
+def candidate_pool(embedded: Embedded, queries: Queries, text: str, *, split: str, seed: int) -> CandidatePool:
+    """Make the pool of a name for queries of a split; otherwise as `pools.make_pool`.
+
+    Args:
+        embedded: The embedded data set.
+        queries: The queries.
+        text: Name of the pool.
+        split: Whose molecules are queried.
+        seed: Of the draws of members and of the mass errors.
+    """
+    return make_pool(
+        text,
+        molecule=queries.molecule,
+        present=embedded.present,
+        queried=embedded.in_split(split),
+        held_out=embedded.in_split("test") | embedded.in_split("val"),
+        trained=embedded.trained,
+        formula=embedded.formula,
+        mass=embedded.exact_mass,
+        measured=measured_masses(embedded.exact_mass, seed),
+        seed=seed,
+    )
 
 
 def model_scorer(embedded: Embedded, queries: Queries, *, map: str, mode: str, device: str = "cpu") -> Scorer:

@@ -13,9 +13,24 @@ from torch import Tensor
 from molchord.api import Compares, Measurement
 from molchord.errors import DataError, did_you_mean
 from molchord.evaluate.audit import audit_split, nearest_training, top1_by_nearest
-from molchord.evaluate.baselines import fixed_ranking, mass_alone, neighbours_of, own_similarity, random_counts
+from molchord.evaluate.baselines import (
+    fixed_ranking,
+    mass_alone,
+    neighbours_of,
+    own_similarity,
+    peak_coincidence,
+    random_counts,
+)
 from molchord.evaluate.calibration import confidences, logits
-from molchord.evaluate.embedded import Embedded, Queries, Spectra, model_scorer, queries_of, subsets
+from molchord.evaluate.embedded import (
+    Embedded,
+    Queries,
+    Spectra,
+    candidate_pool,
+    model_scorer,
+    queries_of,
+    subsets,
+)
 from molchord.evaluate.metrics import (
     METRICS,
     Counts,
@@ -29,11 +44,12 @@ from molchord.evaluate.metrics import (
     query_metrics,
     tally,
 )
-from molchord.evaluate.pools import CandidatePool, make_pool, measured_masses
+from molchord.evaluate.pools import CandidatePool, measured_masses
+from molchord.evaluate.reranking import Reranked, reranked_scorer
 from molchord.evaluate.results import Evaluation, Row, SplitAudit, code_version
 from molchord.retrieval.scores import MAPS, MODES, self_consistency
 
-__all__ = ["Baselines", "Embedded", "OwnSimilarity", "Spectra", "blind_mrr", "evaluate"]
+__all__ = ["Baselines", "Embedded", "OwnSimilarity", "PeakPositions", "Spectra", "blind_mrr", "evaluate"]
 
 
 @final
@@ -52,12 +68,29 @@ class OwnSimilarity:
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class PeakPositions:
+    """Where the peaks of a modality's measurements are.
+
+    Attributes:
+        read: Gives the positions, in `unit`, of a measurement by its index in `Embedded.spectra`.
+        unit: Modalities of one unit can be matched with each other.
+        width: How far apart two positions are still alike.
+    """
+
+    read: Callable[[int], NDArray[np.floating]]
+    unit: str
+    width: float
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class Baselines:
     """What the baselines need beyond the embedded data set; the random and the mass baseline need nothing.
 
     Attributes:
         neighbours: Per modality, the molecule of the training spectrum nearest to each measurement (-1: none).
         own: Per modality, its own similarity, printed in library mode.
+        peaks: Per modality, the positions of its peaks, matched between modalities in library mode.
         candidates_only: (n,) score of each candidate by a model trained alike that sees no spectrum; NaN where it has
             none.
         most_queries: Most queries that a modality's own similarity is measured on, since it may be slow.
@@ -65,6 +98,7 @@ class Baselines:
 
     neighbours: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     own: Mapping[str, OwnSimilarity] = field(default_factory=dict)
+    peaks: Mapping[str, PeakPositions] = field(default_factory=dict)
     candidates_only: NDArray[np.float64] | None = None
     most_queries: int = 1000
 
@@ -81,6 +115,7 @@ def evaluate(
     most_spectra: int = 32,
     baselines: Baselines | None = None,
     calibration: Mapping[int, float] | None = None,
+    reranked: Reranked | None = None,
     fingerprints: NDArray[np.uint8] | None = None,
     audit: bool = True,
     tautomers: int | None = 2000,
@@ -94,7 +129,7 @@ def evaluate(
 
     Args:
         embedded: The embedded data set.
-        pools: ``test``, ``all``, ``isomers``, ``unseen:N``, ``mass:Xppm``.
+        pools: ``test``, ``all``, ``all:N``, ``isomers``, ``unseen:N``, ``mass:Xppm``.
         modes: ``blind`` and ``library``, kept apart.
         maps: Maps of the geometric mean.
         split: The split whose molecules are the queries (and the pool ``test``); ``val`` for choosing anything.
@@ -103,6 +138,7 @@ def evaluate(
         most_spectra: Most queries a molecule.
         baselines: What further baselines need; None prints the random and the mass baseline only.
         calibration: Number of spectra to beta, for the expected calibration error of blind ``gm-exp`` rows.
+        reranked: A fitted re-ranker, for rows of its own beside those of blind ``gm-exp``.
         fingerprints: (n, bytes) packed Morgan fingerprints; None computes them.
         audit: Whether to audit the split.
         tautomers: Most canonical tautomers to compute for the audit; None skips them.
@@ -139,6 +175,8 @@ def evaluate(
     if "library" in modes and len(embedded.spectra) < 2:
         modes = [mode for mode in modes if mode != "library"]
         notes.append("library mode needs two modalities with spectra; it is left out")
+    if reranked is not None and reranked.split == split:
+        notes.append(f"re-ranking: its weights were fitted on these very queries of {split!r}, so its rows flatter it")
     for subset in subsets(list(embedded.spectra)):
         name = " + ".join(subset)
         queries = queries_of(embedded, subset, split, most=most_spectra)
@@ -151,6 +189,8 @@ def evaluate(
             for map in maps:
                 beta = (calibration or {}).get(len(subset)) if (mode, map) == ("blind", "gm-exp") else None
                 rows += _model_rows(run, queries, mode, map, beta)
+        if reranked is not None and "blind" in modes and "gm-exp" in maps:
+            rows += _reranked_rows(run, queries, reranked, calibration)
         rows += _baseline_rows(run, queries, baselines or Baselines(), modes)
     if not rows:
         raise DataError(f"evaluation failed: no molecule of split {split!r} has a spectrum; choose another split")
@@ -181,20 +221,7 @@ class _Run:
     device: str
 
     def make_pools(self, queries: Queries) -> list[CandidatePool]:
-        return [
-            make_pool(
-                text,
-                molecule=queries.molecule,
-                present=self.embedded.present,
-                queried=self.embedded.in_split(self.split),
-                trained=self.embedded.trained,
-                formula=self.embedded.formula,
-                mass=self.embedded.exact_mass,
-                measured=self.measured,
-                seed=self.seed,
-            )
-            for text in self.pools
-        ]
+        return [candidate_pool(self.embedded, queries, text, split=self.split, seed=self.seed) for text in self.pools]
 
     def count(self, scorer: Scorer, queries: Queries) -> Iterator[tuple[CandidatePool, Counts]]:
         pools = self.make_pools(queries)
@@ -215,8 +242,14 @@ class _Run:
         left_out: int = 0,
         error: float | None = None,
     ) -> Row:
-        """Make a row of per-query metrics; an isomer pool of one member is no test, so its queries leave."""
+        """Make a row of per-query metrics.
+
+        Queries leave where an isomer pool has one member, which is no test, or a row with mass has none to go by.
+        """
+        with_mass = with_mass or pool.with_mass
         kept = counts.size > 1 if pool.isomers else np.ones(len(queries), dtype=np.bool_)
+        if with_mass:
+            kept = kept & queries.mass_known(self.embedded)
         means = mean_by_molecule(metrics[kept], queries.molecule[kept])
         intervals = bootstrap(means[1], resamples=self.resamples, seed=self.seed)
         return Row(
@@ -230,7 +263,7 @@ class _Run:
             molecules=len(means[0]),
             left_out=int((~kept).sum()) + left_out,
             unreachable=int((~counts.found[kept]).sum()),
-            with_mass=with_mass or pool.with_mass,
+            with_mass=with_mass,
             figures=dict(zip(METRICS, intervals, strict=True)),
             calibration_error=error,
             by_molecule=means,
@@ -253,6 +286,18 @@ def _model_rows(run: _Run, queries: Queries, mode: str, map: str, beta: float | 
         yield run.row(queries, pool, counts, metrics, system="model", mode=mode, map=map, with_mass=aware, error=error)
 
 
+def _reranked_rows(run: _Run, queries: Queries, by: Reranked, calibration: Mapping[int, float] | None) -> Iterator[Row]:
+    aware = not run.embedded.with_mass.isdisjoint(queries.subset)
+    for pool in run.make_pools(queries):
+        weights = by.weights.get(pool.name, {}).get(" + ".join(queries.subset))
+        if weights is None:
+            continue
+        scorer = reranked_scorer(run.embedded, queries, pool, by, weights, calibration)
+        counts = tally(scorer, queries.truth(run.embedded), [pool], len(run.embedded))[0]
+        metrics = run.metrics(queries, counts)
+        yield run.row(queries, pool, counts, metrics, system=by.system, mode="blind", map="gm-exp", with_mass=aware)
+
+
 def _baseline_rows(run: _Run, queries: Queries, baselines: Baselines, modes: Sequence[str]) -> Iterator[Row]:
     mass = mass_alone(run.embedded.exact_mass, run.measured[queries.molecule])
     for pool, counts in run.count(mass, queries):
@@ -271,6 +316,32 @@ def _baseline_rows(run: _Run, queries: Queries, baselines: Baselines, modes: Seq
             yield run.row(queries, pool, counts, run.metrics(queries, counts), system="nearest training spectrum")
     if "library" in modes and len(queries.subset) == 1 and queries.subset[0] in baselines.own:
         yield from _own_rows(run, queries, baselines)
+    if "library" in modes:
+        yield from _peak_rows(run, queries, baselines.peaks)
+
+
+def _peak_rows(run: _Run, queries: Queries, peaks: Mapping[str, PeakPositions]) -> Iterator[Row]:
+    """Yield the rows of peak coincidence: the query's peaks against those of the candidates' other modalities.
+
+    There are none unless every modality of the query has a unit in common with another modality.
+    """
+    units = {peaks[name].unit for name in queries.subset if name in peaks}
+    names = [name for name in peaks if peaks[name].unit in units]
+    if len(units) != 1 or not set(queries.subset) <= set(names) or len(names) < 2:
+        return
+    asked, known = {}, {}
+    for name in names:
+        molecule = run.embedded.spectra[name].molecule
+        positions = [peaks[name].read(i) for i in range(len(molecule))]
+        of_molecule: list[list[NDArray[np.floating]]] = [[] for _ in range(len(run.embedded))]
+        for owner, found in zip(molecule.tolist(), positions, strict=True):
+            of_molecule[owner].append(found)
+        known[name] = [np.concatenate([np.zeros(0), *parts]) for parts in of_molecule]
+        if name in queries.subset:
+            asked[name] = [positions[i] for i in queries.measurement[name].tolist()]
+    scorer = peak_coincidence(asked, known, max(peaks[name].width for name in names))
+    for pool, counts in run.count(scorer, queries):
+        yield run.row(queries, pool, counts, run.metrics(queries, counts), system="peak coincidence", mode="library")
 
 
 def _own_rows(run: _Run, queries: Queries, baselines: Baselines) -> Iterator[Row]:

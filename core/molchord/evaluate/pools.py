@@ -17,7 +17,7 @@ from molchord.errors import DataError, did_you_mean
 __all__ = ["MASS_ERROR_PPM", "CandidatePool", "make_pool", "measured_masses"]
 
 MASS_ERROR_PPM = 5.0
-POOLS = ("test", "all", "isomers", "unseen:N", "mass:Xppm")
+POOLS = ("test", "all", "all:N", "isomers", "unseen:N", "mass:Xppm")
 
 
 @final
@@ -70,6 +70,7 @@ def make_pool(
     molecule: NDArray[np.int64],
     present: NDArray[np.bool_],
     queried: NDArray[np.bool_],
+    held_out: NDArray[np.bool_],
     trained: NDArray[np.bool_],
     formula: Sequence[str],
     mass: NDArray[np.float64],
@@ -79,17 +80,19 @@ def make_pool(
     """Make a pool from its name.
 
     Args:
-        text: ``test`` (the structures of the split that is queried), ``all``, ``isomers`` (same formula, within all),
-            ``unseen:20000`` (test plus so many structures never trained on, drawn with `seed`) or ``mass:10ppm``
-            (within the window of the measured mass, within all).
+        text: ``test`` (the structures of the split that is queried), ``all``, ``all:20000`` (exactly so many: test
+            and validation, the rest drawn with `seed`), ``isomers`` (same formula, within all), ``unseen:20000`` (test
+            plus so many structures never trained on, drawn with `seed`) or ``mass:10ppm`` (within the window of the
+            measured mass, within all).
         molecule: (q,) each query's molecule.
         present: (n,) whether each molecule has a candidate vector; only these are members.
         queried: (n,) whether each molecule is of the queried split.
+        held_out: (n,) whether each molecule is of test or validation.
         trained: (n,) whether each molecule was trained on.
         formula: n formulas.
         mass: (n,) exact masses in Da.
         measured: (n,) measured masses in Da.
-        seed: Of the draw for ``unseen``.
+        seed: Of the draws for ``all:N`` and ``unseen:N``.
 
     Raises:
         DataError: Unknown pool, one with too few structures, or an empty one.
@@ -101,7 +104,11 @@ def make_pool(
     elif text == "isomers":
         narrowing["formula"] = torch.from_numpy(np.unique(np.asarray(formula), return_inverse=True)[1].astype(np.int64))
     elif kind == "unseen" and re.fullmatch(r"\d+", size):
-        members = _unseen(text, int(size), present, queried, trained, seed)
+        first, free = present & queried, present & ~queried & ~trained
+        members = _with_drawn(text, first, free, int(size), seed)
+    elif kind == "all" and re.fullmatch(r"\d+", size):
+        first = present & held_out
+        members = _with_drawn(text, first, present & ~held_out, int(size) - int(first.sum()), seed)
     elif kind == "mass" and re.fullmatch(r"\d+(\.\d+)?ppm", size):
         narrowing = {"mass": torch.from_numpy(mass), "measured": torch.from_numpy(measured)}
     elif text != "all":
@@ -117,22 +124,18 @@ def make_pool(
     )
 
 
-def _unseen(
-    text: str,
-    size: int,
-    present: NDArray[np.bool_],
-    queried: NDArray[np.bool_],
-    trained: NDArray[np.bool_],
-    seed: int,
+def _with_drawn(
+    text: str, first: NDArray[np.bool_], others: NDArray[np.bool_], count: int, seed: int
 ) -> NDArray[np.bool_]:
-    free = np.flatnonzero(present & ~queried & ~trained)
-    if len(free) < size:
+    """Return `first` and `count` of `others`, drawn."""
+    free = np.flatnonzero(others)
+    if not 0 <= count <= len(free):
         raise DataError(
-            f"evaluation failed: pool {text!r} asks for {size} structures never trained on, but there are {len(free)}; "
-            "ask for fewer, or add structures to the data set"
+            f"evaluation failed: pool {text!r} needs {count} structures beside the {int(first.sum())} it begins "
+            f"with, but {len(free)} can be drawn; choose another number, or add structures to the data set"
         )
-    members = present & queried
-    members[np.random.default_rng(seed).choice(free, size=size, replace=False)] = True
+    members = first.copy()
+    members[np.random.default_rng(seed).choice(free, size=count, replace=False)] = True
     return members
 
 

@@ -34,6 +34,8 @@ BASELINES = {
     "candidates only": "candidates only",
 }
 """Baselines shown beside the model, and what the page calls them."""
+BESIDE_LIBRARY = {"own": "own similarity", "peaks": "peak coincidence"}
+"""Baselines shown beside library queries, by the name of their column."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,10 @@ def write_report(
         pairs=_pairs(run),
         curves=_curves(metrics) if metrics else "",
         pools=[_pool(evaluation, blind, pool) for pool in dict.fromkeys(r.pool for r in blind)],
-        library=[{**_line(r), "own": _own(evaluation, r)} for r in library],
+        library=[
+            {**_line(r), **{key: _beside(evaluation, r, system) for key, system in BESIDE_LIBRARY.items()}}
+            for r in library
+        ],
         map=shown,
         split=split,
         split_rule=dataset.manifest.split,
@@ -189,10 +194,10 @@ def _pool(evaluation: Evaluation, blind: Sequence[Row], pool: str) -> dict[str, 
     }
 
 
-def _own(evaluation: Evaluation, row: Row) -> str:
-    """Return the Top-1 of a modality's own similarity beside a row of library queries."""
+def _beside(evaluation: Evaluation, row: Row, system: str) -> str:
+    """Return the Top-1 of a baseline of library mode beside a row of library queries."""
     for other in evaluation.rows:
-        if (other.system, other.subset, other.pool) == ("own similarity", row.subset, row.pool):
+        if (other.system, other.subset, other.pool) == (system, row.subset, row.pool):
             return f"{100 * other.figures['top1'].value:.1f}"
     return "-"
 

@@ -14,7 +14,7 @@ from molchord.graph.complaints import Complaint
 from molchord.graph.settings import HeadConfig
 from molchord.graph.strict_yaml import DocumentPath
 
-__all__ = ["check_anchors", "check_sampling", "check_train", "check_where", "mapping_at", "parts_of"]
+__all__ = ["check_anchors", "check_missing", "check_sampling", "check_train", "check_where", "mapping_at", "parts_of"]
 
 ORIGIN = Category(("measured", "computed"))
 
@@ -79,6 +79,15 @@ def check_sampling(sampling: Mapping[str, Any], stores: Mapping[str, Stores | No
         elif declared is not None and isinstance(columns, dict):
             values = {column: list(weights) for column, weights in columns.items() if isinstance(weights, dict)}
             yield from check_where(values, declared, f"modality {name!r}", at)
+
+
+def check_missing(missing: Mapping[str, Any], names: Sequence[str], candidate: str | None) -> Iterator[Complaint]:
+    """Find modalities in `train.missing` that there are not, and the one that is retrieved, which never is missing."""
+    allowed = [name for name in names if name != candidate]
+    for name in missing:
+        if name not in allowed:
+            what = "is what is retrieved" if name == candidate else "is unknown in this graph"
+            yield ("train", "missing", name), f"modality {name!r} {what}; {did_you_mean(name, allowed)}"
 
 
 def check_where(where: Mapping[str, Any], stores: Stores, owner: str, at: DocumentPath) -> Iterator[Complaint]:

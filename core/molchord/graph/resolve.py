@@ -16,7 +16,15 @@ from pydantic import BaseModel, Field
 
 from molchord.api import Config, EncoderRecord, LossRecord, ModalityRecord, Spec
 from molchord.errors import GraphError, PluginError, did_you_mean
-from molchord.graph.checks import check_anchors, check_sampling, check_train, check_where, mapping_at, parts_of
+from molchord.graph.checks import (
+    check_anchors,
+    check_missing,
+    check_sampling,
+    check_train,
+    check_where,
+    mapping_at,
+    parts_of,
+)
 from molchord.graph.complaints import Complaint, plain, validate
 from molchord.graph.settings import HeadConfig, TrainConfig
 from molchord.graph.strict_yaml import DocumentPath, dotted, dump, read
@@ -350,6 +358,7 @@ class _Resolver:
         self.complaints += check_train(train, parts_of(heads))
         stores = {name: self._records[name].stores if name in self._records else None for name in towers}
         self.complaints += check_sampling(mapping_at(train, "sampling"), stores)
+        self.complaints += check_missing(mapping_at(train, "missing"), [*towers], candidate)
         if self.complaints or frame is None or loss is None or candidate is None:
             return None
         return ModelGraph(
@@ -441,7 +450,10 @@ class _Resolver:
         if plugin is None:
             return None
         record = self._records[name] = cast(ModalityRecord, plugin.record)
-        self.complaints += check_where(mapping_at(raw, "where"), record.stores, owner, (*at, "where"))
+        if record.derives and mapping_at(raw, "where"):
+            self._complain((*at, "where"), f"{owner} is made from the molecule and has nothing to choose; leave it out")
+        else:
+            self.complaints += check_where(mapping_at(raw, "where"), record.stores, owner, (*at, "where"))
         self._check_data(raw.get("data"), plugin, at)
         if encoder_plugin is None:
             return None

@@ -78,6 +78,12 @@ class TrainConfig(Config):
         0.0, description="chance that a present measurement is hidden in a step (never the last one, nor the candidate)"
     )
     anchor_dropout: Annotated[float, Ge(0), Le(1)] = Field(0.5, description="chance that the anchors are hidden")
+    fraction: Annotated[float, Gt(0), Le(1)] = Field(
+        1.0, description="share of the training molecules to train on; a larger share holds a smaller one"
+    )
+    missing: Mapping[str, Annotated[float, Ge(0), Le(1)]] = Field(
+        {}, description="share of training molecules whose measurements of a modality are left out, {MODALITY: 0.5}"
+    )
     sampling: Mapping[str, Mapping[str, Mapping[str, Annotated[float, Ge(0)]]]] = Field(
         {}, description="weights a modality, column and value, such as {MODALITY: {origin: {measured: 3.0}}}"
     )

@@ -11,7 +11,7 @@ import math
 import shutil
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TypeAlias, final
@@ -49,9 +49,13 @@ class Hit:
         exact_mass: Monoisotopic mass in Da.
         score: Geometric mean of the mapped similarities; NaN where a vector is not finite.
         cosines: Cosine of each of the query's modalities with the candidate.
-        probability: Calibrated probability among the candidates that passed the filters; None without a calibration
-            for this number of spectra, and in library mode.
-        proven: Whether no candidate left out can score higher: true, since the search is exhaustive.
+        probability: Calibrated probability among the candidates that passed the filters, lowered by the query's
+            doubts; None without a calibration for this number of spectra, and in library mode.
+        proven: Whether no candidate left out can score higher: true, since the search is exhaustive; false where the
+            first ones were re-ranked, since the others were not looked at again.
+        rerank_score: Score by which a hit was re-ranked; None where it was not.
+        features: What the re-ranker saw, by name; NaN where it cannot say.
+        doubts: Why the query is doubtful, a sentence each, the same for all of its hits.
     """
 
     rank: int
@@ -63,6 +67,9 @@ class Hit:
     cosines: Mapping[str, float]
     probability: float | None
     proven: bool = True
+    rerank_score: float | None = None
+    features: Mapping[str, float] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
 
 
 @final

@@ -21,7 +21,17 @@ Example:
 A check that is known to fail is listed as ``expected_failures={"check_name": "reason"}``; it then has to fail.
 """
 
-from molchord.testing.report import Report, Result, check_encoder, check_loss, check_modality, check_record, checks
+from molchord.testing.report import (
+    Report,
+    Result,
+    check_encoder,
+    check_loss,
+    check_modality,
+    check_record,
+    check_reranker,
+    check_simulator,
+    checks,
+)
 from molchord.testing.samples import MOLECULES, examples_of, molecules, tiny_data, tiny_run
 
 __all__ = [
@@ -32,6 +42,8 @@ __all__ = [
     "check_loss",
     "check_modality",
     "check_record",
+    "check_reranker",
+    "check_simulator",
     "checks",
     "examples_of",
     "molecules",

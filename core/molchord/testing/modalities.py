@@ -18,6 +18,8 @@ from molchord.api import (
     Derives,
     GraphBatch,
     GraphSpec,
+    Inspects,
+    Locates,
     Measurement,
     ModalityRecord,
     PeaksBatch,
@@ -54,6 +56,8 @@ def example_is_deterministic(record: ModalityRecord) -> None:
 
 def measurements_fit_declaration(record: ModalityRecord) -> None:
     """The core writes a measurement by its declaration alone."""
+    needs = record.mass_needs
+    require(needs is None or needs in record.stores.columns, f"`mass_needs` {needs!r} is no column of `stores`")
     for _, modality in _kinds(record):
         for measurement in examples(modality):
             _fits(record, measurement)
@@ -299,6 +303,19 @@ def similarity_prefers_itself(record: ModalityRecord) -> None:
             )
 
 
+def doubts_and_peaks_fit(record: ModalityRecord) -> None:
+    """A search shows doubts and multiplies by their trust; peaks of several modalities are matched as numbers."""
+    for _, modality in _kinds(record):
+        for measurement in examples(modality):
+            if isinstance(modality, Inspects):
+                doubts = list(modality.inspect(measurement))
+                require(all(0 <= doubt.trust <= 1 for doubt in doubts), f"a trust is not in 0-1: {doubts}")
+                require(all(doubt.message for doubt in doubts), "a doubt has no message")
+            if isinstance(modality, Locates):
+                peaks = np.asarray(modality.peaks(measurement))
+                require(peaks.ndim == 1 and bool(np.isfinite(peaks).all()), f"peaks are {peaks!r}, not finite numbers")
+
+
 CHECKS = (
     example_is_deterministic,
     measurements_fit_declaration,
@@ -314,4 +331,5 @@ CHECKS = (
     reading_survives_damage,
     derives_as_declared,
     similarity_prefers_itself,
+    doubts_and_peaks_fit,
 )

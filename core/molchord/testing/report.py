@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-from molchord.api import EncoderRecord, LossRecord, ModalityRecord
+from molchord.api import EncoderRecord, LossRecord, ModalityRecord, RerankerRecord, SimulatorRecord
 
 Check: TypeAlias = Callable[[Any], None]
-Record: TypeAlias = ModalityRecord | EncoderRecord | LossRecord
+Record: TypeAlias = ModalityRecord | EncoderRecord | LossRecord | RerankerRecord | SimulatorRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +78,16 @@ def check_loss(record: LossRecord, *, expected_failures: Mapping[str, str] | Non
     return check_record(record, expected_failures=expected_failures)
 
 
+def check_reranker(record: RerankerRecord, *, expected_failures: Mapping[str, str] | None = None) -> Report:
+    """Run every check on a re-ranker."""
+    return check_record(record, expected_failures=expected_failures)
+
+
+def check_simulator(record: SimulatorRecord, *, expected_failures: Mapping[str, str] | None = None) -> Report:
+    """Run every check on a simulator, whose library must be installed."""
+    return check_record(record, expected_failures=expected_failures)
+
+
 def checks(*records: Record, expected_failures: Mapping[str, str] | None = None) -> Callable[[Any], Any]:
     """Parametrise a pytest test, whose argument is ``check``, with every check of the records."""
     import pytest
@@ -92,9 +102,15 @@ def checks(*records: Record, expected_failures: Mapping[str, str] | None = None)
 
 
 def _checks_of(record: Record) -> list[Check]:
-    from molchord.testing import encoders, losses, modalities, records
+    from molchord.testing import encoders, losses, modalities, records, rerankers, simulators
 
-    own = {ModalityRecord: modalities, EncoderRecord: encoders, LossRecord: losses}[type(record)]
+    own = {
+        ModalityRecord: modalities,
+        EncoderRecord: encoders,
+        LossRecord: losses,
+        RerankerRecord: rerankers,
+        SimulatorRecord: simulators,
+    }[type(record)]
     return [*records.CHECKS, *own.CHECKS]
 
 

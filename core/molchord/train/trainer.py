@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from molchord.api import Featurizes, Fits, LossOutput, Tempered
-from molchord.checkpoint import initialise, load_into, read_weights, write_weights
+from molchord.checkpoint import initialise, load_into, read_weights, taken_anchors, taken_states, write_weights
 from molchord.data.derived import features
-from molchord.data.loader import Batch, Batches, Collate, Missing, anchor_table, feeds, random_state, to_device
+from molchord.data.loader import Batch, Batches, Collate, Missing, anchor_table, drawn, feeds, random_state, to_device
 from molchord.data.store import DataSet
 from molchord.errors import DataError, RunError
 from molchord.evaluate.evaluation import blind_mrr
@@ -140,6 +140,8 @@ class Trainer:
         self.dataset = dataset
         self.device = choose_device(device)
         self.show = progress
+        # A part from another run was trained on that run's scaling.
+        fitted = taken_states(graph.train.init) if fitted is None else fitted
         self.modalities = build_modalities(graph, fitted)
         self.feeds = feeds(
             graph, self.modalities, dataset, missing=missing, workers=self.config.workers, progress=progress
@@ -147,8 +149,14 @@ class Trainer:
         unmeasured = tuple(f"modalities.{name}" for name, feed in self.feeds.items() if feed.missing is not None)
         if unmeasured:  # frozen, since weight decay alone would change them
             self.config = graph.train.model_copy(update={"freeze": (*graph.train.freeze, *unmeasured)})
+        for name, share in self.config.missing.items():
+            there = np.intersect1d(
+                dataset.rows("train"), self.feeds[name].table.molecule[self.feeds[name].measurements()]
+            )
+            self.feeds[name].leave_out(self._drawn(there, share, f"missing {name}"))
         self.present = {name: feed.present(len(dataset)) for name, feed in self.feeds.items()}
         self.rows = {split: self._usable(split) for split in ("train", "val")}
+        self.rows["train"] = self._drawn(self.rows["train"], self.config.fraction, "fraction")
         if len(self.rows["train"]) < 2 or self.config.batch_size < 2:
             raise DataError(
                 f"data set {str(dataset.path)!r} has {len(self.rows['train'])} training molecules with two of the "
@@ -161,7 +169,7 @@ class Trainer:
                 f"data set {str(dataset.path)!r} has no validation molecule with two of the modalities, which "
                 "`schedule.use: plateau` and `stopping.patience` watch; change the split, or leave both out"
             )
-        self.fitted = dict(fitted) if fitted is not None else self._fit()
+        self.fitted = {name: dict(state) for name, state in fitted.items()} | self._fit(fitted)
         self.model = Model(graph, self.modalities).to(self.device)
         set_trained(self.model, self.config)
         anchors = anchor_table(dataset, graph.anchors)
@@ -186,12 +194,17 @@ class Trainer:
         modalities = sum((mask[rows].astype(int) for mask in self.present.values()), np.zeros(len(rows), dtype=int))
         return rows[modalities >= 2]
 
-    def _fit(self) -> dict[str, dict[str, Any]]:
+    def _drawn(self, rows: NDArray[np.int64], share: float, name: str) -> NDArray[np.int64]:
+        """Return a share of some molecules, drawn by seed and key14."""
+        return rows if share == 1 else rows[drawn(self.dataset.keys(rows), share, self.graph.seed, name)]
+
+    def _fit(self, known: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Fit the modalities whose state is not known."""
         states = {}
         train = np.zeros(len(self.dataset), dtype=bool)
         train[self.dataset.rows("train")] = True
         for name, feed in self.feeds.items():
-            if isinstance(feed.modality, Fits):
+            if isinstance(feed.modality, Fits) and name not in known:
                 indices = (i for i in feed.measurements() if train[feed.table.molecule[i]])
                 states[name] = dict(feed.modality.fit(feed.table.read(int(i)) for i in indices))
                 feed.modality.restore(states[name])
@@ -495,6 +508,9 @@ class Trainer:
         if weights is not None:
             load_into(self.model, weights, "the run to start from")
         initialise(self.model, self.config.init)
+        for anchor, scaling in taken_anchors(self.graph, self.config.init).items():
+            column = self.graph.anchors.index(anchor)
+            self.model.anchor_mean[column], self.model.anchor_std[column] = scaling
         if self.ema is not None:
             self.ema.module.load_state_dict(self.model.state_dict())
 

@@ -16,6 +16,7 @@ __all__ = [
     "GineConfig",
     "MlpConfig",
     "Patches",
+    "PeakBagConfig",
     "PeakTransformerConfig",
     "Resnet1dConfig",
     "Stage",
@@ -181,6 +182,27 @@ class PeakTransformerConfig(Config):
         return self
 
 
+class PeakBagConfig(Config):
+    """Fine histograms of peaks and of the differences between them, through a perceptron; fast, for few molecules.
+
+    Example:
+        >>> PeakBagConfig().step
+        0.02
+    """
+
+    width: PositiveInt = Field(default=256, description="Size of the output, numbers a molecule.")
+    hidden: PositiveInt = Field(default=256, description="Size of the hidden layers.")
+    layers: Count = Field(default=1, description="Hidden layers behind the one that reads the histograms.")
+    dropout: Dropout = Field(default=0.1, description="Dropout behind each hidden layer.")
+    step: PositiveFloat = Field(default=0.02, description="Step of the histograms, in the spectrum's unit.")
+    rows: Annotated[int, Field(ge=64)] = Field(
+        default=8192, description="Numbers that a histogram's grid is wound up on: positions `rows` steps apart share."
+    )
+    strongest: Count = Field(
+        default=20, description="Peaks, the strongest ones, whose differences are counted; 0: no differences."
+    )
+
+
 class DimeNetPlusPlusConfig(Config):
     """Directional message passing on positions, with the parameter names of torch-geometric's class.
 
@@ -239,6 +261,12 @@ def _peak_transformer(config: PeakTransformerConfig, spec: Spec) -> Any:
     return build(config, spec)
 
 
+def _peak_bag(config: PeakBagConfig, spec: Spec) -> Any:
+    from molchord_encoders.peak_bag import build
+
+    return build(config, spec)
+
+
 def _dimenetpp(config: DimeNetPlusPlusConfig, spec: Spec) -> Any:
     from molchord_encoders.dimenetpp import build
 
@@ -289,5 +317,13 @@ def molchord_encoders() -> list[EncoderRecord]:
             accepts=("peaks",),
             config=PeakTransformerConfig,
             build=_peak_transformer,
+        ),
+        EncoderRecord(
+            name="peak_bag",
+            summary="fine histograms of peaks and of their differences; fast, for few molecules",
+            api=1,
+            accepts=("peaks",),
+            config=PeakBagConfig,
+            build=_peak_bag,
         ),
     ]

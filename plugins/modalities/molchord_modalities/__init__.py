@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from molchord.api import ModalityRecord, hookimpl
+from molchord_modalities.fingerprint_record import FINGERPRINT
 from molchord_modalities.msms_record import MSMS
 from molchord_modalities.structure_record import STRUCTURE
 from molchord_modalities.vibrational_record import IR, RAMAN
 
-__all__ = ["IR", "MSMS", "RAMAN", "STRUCTURE", "molchord_modalities"]
+__all__ = ["FINGERPRINT", "IR", "MSMS", "RAMAN", "STRUCTURE", "molchord_modalities"]
 
 
 @hookimpl
@@ -16,6 +17,6 @@ def molchord_modalities() -> list[ModalityRecord]:
 
     Example:
         >>> [record.name for record in molchord_modalities()]
-        ['structure', 'ir', 'raman', 'msms']
+        ['structure', 'fingerprint', 'ir', 'raman', 'msms']
     """
-    return [STRUCTURE, IR, RAMAN, MSMS]
+    return [STRUCTURE, FINGERPRINT, IR, RAMAN, MSMS]

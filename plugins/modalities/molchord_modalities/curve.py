@@ -19,6 +19,7 @@ __all__ = [
     "MIN_POINTS",
     "absorbance",
     "clean",
+    "maxima",
     "resample",
     "rolling_minimum",
     "rubberband",
@@ -170,6 +171,30 @@ def resample(x: Numbers, y: Numbers, grid: Numbers, max_gap: float) -> tuple[Num
     low, high = np.clip(grid - half, x[0], x[-1]), np.clip(grid + half, x[0], x[-1])
     area = _integral(x, y, high) - _integral(x, y, low)
     return np.where(observed, area / np.where(observed, high - low, 1.0), 0.0), observed
+
+
+def maxima(y: Numbers, reach: int, least: float) -> NDArray[np.int64]:
+    """Return the indices of the points that are highest within a reach, and stand out from their surroundings.
+
+    Args:
+        y: Ordinate at even distances.
+        reach: Points on either side that a maximum is not lower than.
+        least: How far it rises above the lowest point within four times the reach on either side, as a part of the
+            curve's height.
+
+    Example:
+        >>> maxima(np.array([0.0, 1.0, 5.0, 1.0, 1.01, 1.0, 1.0, 1.0]), 1, 0.1).tolist()
+        [2]
+    """
+
+    def around(points: int) -> Numbers:
+        return np.lib.stride_tricks.sliding_window_view(np.pad(y, points, mode="edge"), 2 * points + 1)
+
+    sides = around(4 * reach)
+    lowest = np.maximum(sides[:, : 4 * reach + 1].min(axis=1), sides[:, 4 * reach :].min(axis=1))
+    highest = (y == around(reach).max(axis=1)) & (y - lowest > least * np.ptp(y))
+    # Of a flat top only the first point counts.
+    return np.flatnonzero(highest & ~np.concatenate(([False], highest[:-1])))
 
 
 def rubberband(x: Numbers, y: Numbers) -> Numbers:

@@ -130,4 +130,5 @@ MSMS = ModalityRecord(
     config=MsmsConfig,
     spec=_spec,
     build=_build,
+    mass_needs="adduct",
 )

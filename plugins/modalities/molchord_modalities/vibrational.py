@@ -11,17 +11,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from molchord.api import Measurement, Molecule, Reading, SampleError
-from molchord_modalities import curve, jcamp, spectrum_text, xtb
+from molchord_modalities import curve, doubts, jcamp, spectrum_text, xtb
 from molchord_modalities.vibrational_record import Technique, VibrationalConfig
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from molchord.api import SpectrumBatch
+    from molchord.api import Doubt, SpectrumBatch
     from molchord_modalities.vibrational_batch import VibrationalBatch
 
 __all__ = ["Curve", "Sticks", "Vibrational"]
+
+_LEAST_PEAK = 0.01
+_PEAK_REACH = 8.0
+"""cm^-1 on either side of a maximum."""
+_LONGEST_MICROMETRES = 100.0
+"""No vibrational spectrum ends below so many cm^-1; every infrared one ends below so many micrometres."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Curve:
 
 
 class Vibrational:
-    """The modality `ir` or `raman`; also a `molchord.api.Compares`.
+    """The modality `ir` or `raman`; also a `molchord.api.Compares`, `Inspects` and `Locates`.
 
     Args:
         technique: Which of the two.
@@ -230,6 +236,8 @@ class Vibrational:
         values, observed = curve.resample(x, y, grid, config.max_gap)
         if observed.mean() < config.min_observed:
             limits = f"{x[0]:g}-{x[-1]:g} cm^-1 covers {observed.mean():.0%} of the grid"
+            if x[-1] < _LONGEST_MICROMETRES:
+                limits += " and looks like micrometres"
             raise SampleError(self.name, f"the curve of {limits}; `min_observed` asks for {config.min_observed:.0%}")
         seen = values[observed]
         if config.baseline.method == "rubberband":
@@ -253,7 +261,17 @@ class Vibrational:
 
         return vibrational_batch.prepare(batch, self.config, generator)
 
-    # --- comparing and examples ---
+    # --- doubts, comparing and examples ---
+
+    def inspect(self, measurement: Measurement) -> list[Doubt]:
+        """Name what makes a measured curve doubtful; sticks are computed and never are."""
+        grid, arrays = self.config.grid, measurement.arrays
+        x, y = (np.asarray(arrays.get(key, ())) for key in ("wavenumber", self.technique.curve))
+        if not x.size:
+            return []
+        places = np.linspace(grid.start, grid.stop, grid.points)
+        corrected = self.config.baseline.method != "none"
+        return doubts.curve_doubts(*curve.clean(self.name, x, y), places, self.config.max_gap, corrected=corrected)
 
     def similarity(self, query: Measurement, references: Sequence[Measurement]) -> NDArray[np.floating[Any]]:
         """Return the cosine of the square roots of the min-max scaled spectra, over what both observed.
@@ -271,6 +289,21 @@ class Vibrational:
         of_query = power.sum() if kept.observed is None else kept.observed @ power
         cosine = kept.roots @ root[0] / np.sqrt(np.maximum(of_references * of_query, np.finfo(np.float32).tiny))
         return np.where(kept.usable, cosine, np.float32(-1.0))
+
+    def peaks(self, measurement: Measurement) -> NDArray[np.floating[Any]]:
+        """Return the positions in cm^-1 of the sticks or maxima above 1 % of the strongest, on the grid.
+
+        Raises:
+            SampleError: The measurement cannot be used.
+        """
+        grid, sample = self.config.grid, self.transform(measurement, None)
+        if isinstance(sample, Curve):
+            places = np.linspace(grid.start, grid.stop, grid.points)[sample.observed]
+            reach = max(1, round(_PEAK_REACH / grid.step))
+            return places[curve.maxima(sample.values[sample.observed].astype(np.float64), reach, _LEAST_PEAK)]
+        moved = sample.position * self.config.scale + self.config.shift
+        inside = (moved >= grid.start) & (moved <= grid.stop)
+        return np.asarray(moved[inside & (sample.intensity >= _LEAST_PEAK * sample.intensity[inside].max())])
 
     def _keep(self, references: Sequence[Measurement]) -> _Rendered:
         """Return the rendered references, anew unless they are the very ones of the last call."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,13 +12,25 @@ from torch import Tensor
 
 from molchord.api import SpectrumBatch
 from molchord_modalities.vibrational import Curve, Sticks
-from molchord_modalities.vibrational_record import Line, VibrationalConfig
+from molchord_modalities.vibrational_record import Jitter, Line, VibrationalConfig
 
 __all__ = ["VibrationalBatch", "broaden", "collate", "normalise", "prepare", "warp"]
 
 _TILE = {"cpu": 1 << 20}
 """Numbers of a line-shape table formed at once, to bound memory; on a processor it also stays near the cache."""
 _LARGE_TILE = 1 << 24
+
+_FLOOR = 0.25
+"""Part of a spectrum's range, from below, whose points make its floor; more than noise spans, less than bands do."""
+
+_LINEAR = 0.01
+"""Part of the maximum below which the channel `asinh` is linear."""
+
+_CHANNELS: dict[str, Callable[[Tensor], Tensor]] = {
+    "plain": lambda values: values,
+    "sqrt": lambda values: values.clamp(min=0).sqrt(),
+    "asinh": lambda values: torch.asinh(values / _LINEAR) / math.asinh(1 / _LINEAR),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,26 +93,26 @@ def prepare(batch: VibrationalBatch, config: VibrationalConfig, generator: torch
     device = batch.position.device
     # Sums over lines lose digits in bf16, so mixed precision starts behind this function.
     with torch.autocast(device.type, enabled=False):
-        draws = _Draws.make(size, config, generator, device)
+        draws = None if generator is None else _Draws.make(size, config.jitter, generator, device)
         values = torch.zeros(size, config.grid.points, device=device)
         observed = torch.ones(size, config.grid.points, dtype=torch.bool, device=device)
         if len(batch.stick_row):
             values[batch.stick_row] = _spectra(batch, config, draws, generator)
         if len(batch.curve_row):
             curve, seen = batch.curve, batch.observed
-            if generator is not None:
+            if draws is not None:
                 scale, shift = draws.scale[batch.curve_row], draws.shift[batch.curve_row]
                 curve, seen = warp(curve, seen, _grid(config, device), scale, shift)
             values[batch.curve_row], observed[batch.curve_row] = curve, seen
-        if generator is not None:
+        if draws is not None and generator is not None:
             # Before the normalisation, as in a measured spectrum, whose noise decides where its minimum lies.
             level = draws.noise[:, None] * values.amax(dim=1, keepdim=True)
-            values = (values + level * _normal(values.shape, generator, device)).masked_fill(~observed, 0.0)
+            values = values + level * _normal(values.shape, generator, device)
+            observed = observed & draws.seen(config.grid.points)
         values = normalise(values, observed, config.normalise)
-        if generator is not None:
+        if draws is not None:
             values = values * draws.intensity[:, None]
-        channels = {"plain": lambda: values, "sqrt": lambda: values.clamp(min=0).sqrt()}
-        stacked = torch.stack([channels[name]() for name in config.channels], dim=1)
+        stacked = torch.stack([_CHANNELS[name](values) for name in config.channels], dim=1)
     return SpectrumBatch(values=stacked, observed=observed)
 
 
@@ -180,24 +192,30 @@ def normalise(values: Float[Tensor, "b p"], observed: Bool[Tensor, "b p"], how: 
     Args:
         values: Spectra.
         observed: Points that count.
-        how: ``minmax``, ``max``, ``area`` (mean 1) or ``none``.
+        how: ``floor`` (mean of the points in the lowest quarter of the range to 0, maximum to 1), ``minmax``, ``max``,
+            ``area`` (mean 1) or ``none``.
 
     Example:
         >>> normalise(torch.tensor([[1.0, 3.0, 2.0]]), torch.ones(1, 3, dtype=torch.bool), "minmax").tolist()
         [[0.0, 1.0, 0.5]]
     """
     smallest = torch.finfo(values.dtype).tiny
-    low = values.masked_fill(~observed, math.inf).amin(dim=1, keepdim=True)
     high = values.masked_fill(~observed, -math.inf).amax(dim=1, keepdim=True)
+    low = values.masked_fill(~observed, math.inf).amin(dim=1, keepdim=True)
+    if how == "floor":
+        low = _mean(values, observed & (values <= low + _FLOOR * (high - low)))
     values = values.masked_fill(~observed, 0.0)
-    if how == "minmax":
+    if how in ("floor", "minmax"):
         values = (values - low) / (high - low).clamp(min=smallest)
     elif how == "max":
         values = values / high.clamp(min=smallest)
     elif how == "area":
-        mean = values.sum(dim=1, keepdim=True) / observed.sum(dim=1, keepdim=True).clamp(min=1)
-        values = values / mean.clamp(min=smallest)
+        values = values / _mean(values, observed).clamp(min=smallest)
     return values.masked_fill(~observed, 0.0)
+
+
+def _mean(values: Float[Tensor, "b p"], counted: Bool[Tensor, "b p"]) -> Float[Tensor, "b 1"]:
+    return values.masked_fill(~counted, 0.0).sum(dim=1, keepdim=True) / counted.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
@@ -205,40 +223,50 @@ def normalise(values: Float[Tensor, "b p"], observed: Bool[Tensor, "b p"], how: 
 
 @dataclass(frozen=True, kw_only=True)
 class _Draws:
-    """One number a spectrum, each (b,)."""
+    """One number a spectrum, each (b,): what `Jitter` says."""
 
     scale: Tensor
     shift: Tensor
     width: Tensor
     noise: Tensor
+    window: Tensor
+    start: Tensor
     intensity: Tensor
+    stick_shift: Tensor
+    stick_intensity: Tensor
 
     @classmethod
-    def make(
-        cls, size: int, config: VibrationalConfig, generator: torch.Generator | None, device: torch.device
-    ) -> _Draws:
-        if generator is None:
-            one, zero = torch.ones(size, device=device), torch.zeros(size, device=device)
-            return cls(scale=one, shift=zero, width=one, noise=zero, intensity=one)
-        jitter = config.jitter
-        unit = torch.rand(6, size, generator=generator, device=generator.device).to(device)
-        ranges = (jitter.scale, jitter.shift, jitter.width, jitter.noise, jitter.intensity)
-        scale, shift, width, noise, intensity = (low + (high - low) * unit[i] for i, (low, high) in enumerate(ranges))
-        noise = noise * (unit[5] < jitter.noisy)
-        return cls(scale=scale, shift=shift, width=width, noise=noise, intensity=intensity)
+    def make(cls, size: int, jitter: Sequence[Jitter], generator: torch.Generator, device: torch.device) -> _Draws:
+        unit = torch.rand(8, size, generator=generator, device=generator.device).to(device)
+        chosen = (unit[0] * len(jitter)).long().clamp(max=len(jitter) - 1)
+
+        def of(name: str) -> Tensor:
+            return torch.tensor([getattr(j, name) for j in jitter], device=device)[chosen]
+
+        drawn = {}
+        for i, name in enumerate(("scale", "shift", "width", "noise", "window", "intensity"), 1):
+            low, high = of(name).unbind(dim=1)
+            drawn[name] = low + (high - low) * unit[i]
+        still = {name: of(name) for name in ("stick_shift", "stick_intensity")}
+        return cls(start=(1 - drawn["window"]) * unit[7], **drawn, **still)
+
+    def seen(self, points: int) -> Bool[Tensor, "b p"]:
+        """Say which points lie in each spectrum's window."""
+        place = torch.linspace(0, 1, points, device=self.start.device)
+        return (place >= self.start[:, None]) & (place <= (self.start + self.window)[:, None])
 
 
 def _spectra(
-    batch: VibrationalBatch, config: VibrationalConfig, draws: _Draws, generator: torch.Generator | None
+    batch: VibrationalBatch, config: VibrationalConfig, draws: _Draws | None, generator: torch.Generator | None
 ) -> Float[Tensor, "s p"]:
-    position, intensity, rows = batch.position, batch.intensity, batch.stick_row
-    position = position * (config.scale * draws.scale[rows])[:, None] + (config.shift + draws.shift[rows])[:, None]
-    if generator is not None and config.jitter.stick_shift > 0:
-        position = position + config.jitter.stick_shift * _normal(position.shape, generator, position.device)
-    if generator is not None and config.jitter.stick_intensity > 0:
-        spread = config.jitter.stick_intensity * _normal(intensity.shape, generator, intensity.device)
-        intensity = intensity * spread.exp()
-    return broaden(position, intensity, _grid(config, position.device), config.line, draws.width[rows])
+    position, intensity, rows = batch.position * config.scale, batch.intensity, batch.stick_row
+    factor = torch.ones(len(rows), device=position.device)
+    if draws is not None and generator is not None:
+        own, spread = (_normal(position.shape, generator, position.device) for _ in range(2))
+        position = position * draws.scale[rows, None] + draws.shift[rows, None] + draws.stick_shift[rows, None] * own
+        intensity = intensity * (draws.stick_intensity[rows, None] * spread).exp()
+        factor = draws.width[rows]
+    return broaden(position + config.shift, intensity, _grid(config, position.device), config.line, factor)
 
 
 def _normal(shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:

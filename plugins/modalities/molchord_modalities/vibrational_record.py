@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from molchord.api import Array, Category, Config, ModalityRecord, SpectrumSpec, Stores
 
@@ -21,6 +21,10 @@ def _ascending(values: tuple[float, float]) -> tuple[float, float]:
     return values
 
 
+def _one_or_more(jitter: object) -> object:
+    return jitter if isinstance(jitter, (list, tuple)) else (jitter,)
+
+
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -28,6 +32,8 @@ Range = Annotated[tuple[Number, Number], AfterValidator(_ascending)]
 """Lowest and highest value of a uniform draw; equal ends fix it."""
 Factors = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]
 Levels = Annotated[tuple[NotNegative, NotNegative], AfterValidator(_ascending)]
+Part = Annotated[float, Field(gt=0, le=1)]
+Parts = Annotated[tuple[Part, Part], AfterValidator(_ascending)]
 
 
 class Grid(Config):
@@ -84,20 +90,31 @@ class Jitter(Config):
         shift: Added to the wavenumbers, cm^-1.
         width: Factor on the widths of the line (spectra from sticks only).
         noise: Standard deviation of white noise, as a part of the spectrum's maximum; before the normalisation.
-        noisy: Part of the spectra that get noise; the others stay clean, as computed spectra are.
+        window: Part of the grid that stays observed, a stretch that lies anywhere.
         intensity: Factor on the finished, normalised spectrum.
         stick_shift: Standard deviation of each stick's own shift, cm^-1.
         stick_intensity: Standard deviation of the logarithm of each stick's own factor.
     """
 
-    scale: Factors = (0.998, 1.002)
-    shift: Range = (-4.0, 4.0)
+    scale: Factors = (1.0, 1.0)
+    shift: Range = (0.0, 0.0)
     width: Factors = (1.0, 1.0)
-    noise: Levels = (0.0, 0.01)
-    noisy: float = Field(default=0.5, ge=0, le=1)
-    intensity: Factors = (0.8, 1.2)
+    noise: Levels = (0.0, 0.0)
+    window: Parts = (1.0, 1.0)
+    intensity: Factors = (1.0, 1.0)
     stick_shift: NotNegative = 0.0
     stick_intensity: NotNegative = 0.0
+
+
+_MOLECULE = {"intensity": (0.8, 1.2), "stick_shift": 3.0, "stick_intensity": 0.2}
+JITTER = (
+    Jitter(scale=(0.998, 1.002), shift=(-4.0, 4.0), **_MOLECULE),
+    Jitter(
+        scale=(0.98, 1.02), shift=(-20.0, 20.0), width=(1.0, 1.8), noise=(0.0, 0.05), window=(0.7, 1.0), **_MOLECULE
+    ),
+)
+"""Half of the spectra as they are computed, half as an instrument might give them. The sticks' own variation is that of
+like molecules, and makes few molecules count for more."""
 
 
 class Baseline(Config):
@@ -127,12 +144,16 @@ class VibrationalConfig(Config):
         line: Line shape of spectra from sticks.
         scale: Fixed factor on the wavenumbers of sticks (0.96 or so turns harmonic ones into measured ones).
         shift: Fixed shift of the wavenumbers of sticks, cm^-1.
-        jitter: Augmentation.
-        channels: What the encoder sees of each spectrum: itself, and its square root, which lifts weak bands.
-        normalise: ``minmax``: to 0 and 1; ``max``: largest value to 1; ``area``: mean value to 1; taken over the
-            observed points.
+        jitter: Augmentation; of several, each spectrum draws one.
+        channels: What the encoder sees of each spectrum: itself, and one or two forms that lift weak bands: its square
+            root, or asinh(x / 0.01) / asinh(100), which stays linear below one percent, where noise lies, so that
+            noise averages out instead of being lifted too.
+        normalise: ``floor``: the mean of the points in the lowest quarter of the range to 0 and the largest value to 1;
+            noise, which moves the smallest value, averages out of it; ``minmax``: the smallest value to 0, the largest
+            to 1; ``max``: largest value to 1; ``area``: mean value to 1; taken over the observed points.
         baseline: Correction of measured curves.
-        min_observed: Part of the grid that a measured curve must cover.
+        min_observed: Part of the grid that a measured curve must cover; of a query that covers less than nearly all,
+            the search says so and lowers its confidence.
         max_gap: Points of a curve further apart than this, in cm^-1, leave a hole that counts as not measured.
     """
 
@@ -140,11 +161,11 @@ class VibrationalConfig(Config):
     line: Line = Line()
     scale: Positive = 1.0
     shift: Number = 0.0
-    jitter: Jitter = Jitter()
-    channels: tuple[Literal["plain", "sqrt"], ...] = Field(default=("plain", "sqrt"), min_length=1)
-    normalise: Literal["minmax", "max", "area", "none"] = "minmax"
+    jitter: Annotated[tuple[Jitter, ...], BeforeValidator(_one_or_more), Field(min_length=1)] = JITTER
+    channels: tuple[Literal["plain", "sqrt", "asinh"], ...] = Field(default=("plain", "asinh"), min_length=1)
+    normalise: Literal["floor", "minmax", "max", "area", "none"] = "floor"
     baseline: Baseline = Baseline()
-    min_observed: float = Field(default=0.25, gt=0, le=1)
+    min_observed: float = Field(default=0.08, gt=0, le=1)
     max_gap: Positive = 50.0
 
     @model_validator(mode="after")

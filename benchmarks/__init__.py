@@ -1,0 +1,1 @@
+"""What molchord's accuracy is measured with; RESULTS.md holds the figures."""

@@ -1,0 +1,163 @@
+"""The data sets of the tables: which files each is made of, and where it is kept once it is made."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import molchord as mc
+from molchord.chemistry import molecule
+from molchord.data.info import resplit
+from molchord.data.splits import SPLITS, hash_split
+
+__all__ = ["DATA", "ROOT", "SOURCES", "MissingData", "Source", "opened"]
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("MOLCHORD_DATA", ROOT.parent / "shared" / "data"))
+"""Where the files lie that the project does not hold itself."""
+
+
+class MissingData(Exception):
+    """A file that a data set is made of is not there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a data set is made of: files, or another data set with more structures.
+
+    Attributes:
+        folder: A data set that is there already, relative to the repository.
+        files: Files to import, relative to the data folder.
+        limit: Number of molecules after which only further measurements of those are taken.
+        spectra: A table of measured infrared spectra in the data folder, taken for molecules of the files alone, where
+            its column `origin` says MSDC-IR.
+        without: Data sets whose molecules are in no split here, so that nothing trained on this one has seen them.
+        beside: A data set to which structures without spectra are added, in no split.
+        structures: How many; drawn from the QM9 list with seed 0, none of them in `beside`.
+    """
+
+    folder: str | None = None
+    files: tuple[str, ...] = ()
+    limit: int | None = None
+    spectra: str | None = None
+    without: tuple[str, ...] = ()
+    beside: str | None = None
+    structures: int = 0
+
+
+QM9 = "qm9_smiles.csv.gz"
+COMPUTED = ("qm9-xtb.npz", "qm9-xtb-more.npz", "qm9-xtb-more-2.npz", "massbank-xtb.npz", "nist-xtb.npz")
+
+SOURCES: Mapping[str, Source] = {
+    "qm9": Source(files=("qm9-xtb.npz",)),
+    "both": Source(files=("qm9-xtb.npz", "qm9-xtb-more.npz")),
+    "grown": Source(folder="datasets/qm9-xtb-grown"),
+    "computed": Source(files=COMPUTED),
+    "computed without nist": Source(files=COMPUTED, without=("nist",)),
+    "nist": Source(files=("nist-xtb.npz",), spectra="nist-ir/index.csv"),
+    "massbank": Source(files=("massbank/ms2.mgf.gz",)),
+    # All molecules of the first file, then their MS/MS alone.
+    "four": Source(files=("massbank-xtb.npz", "massbank/ms2.mgf.gz"), limit=1383),
+    **{
+        f"{name} and 20,000 structures": Source(beside=name, structures=20_000)
+        for name in ("qm9", "both", "grown", "nist")
+    },
+}
+
+
+def opened(name: str, work: Path, sources: Mapping[str, Source] = SOURCES) -> Path:
+    """Return the folder of a data set, made below `work` where it is not there yet.
+
+    Raises:
+        MissingData: A file that it is made of is not there; the message says which.
+    """
+    source = sources[name]
+    if source.folder is not None:
+        return _existing(ROOT / source.folder)
+    files = [_existing(DATA / file) for file in source.files]
+    files += [_existing(DATA / QM9)] if source.structures else []
+    below = [opened(other, work, sources) for other in (*source.without, *([source.beside] if source.beside else []))]
+    # A source that changed makes another folder.
+    parts = [repr(source), *(str(file.stat().st_size) for file in files), *(mc.DataSet(b).sha256 for b in below)]
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
+    folder = work / "data" / f"{name.replace(' ', '-').replace(',', '')}-{digest}"
+    if not folder.exists():
+        unfinished = folder.with_name(f"{folder.name}-unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        if source.beside is None:
+            _imported(source, files, [mc.DataSet(path) for path in below], unfinished)
+        else:
+            _with_structures(mc.DataSet(below[0]), source.structures, unfinished)
+        unfinished.rename(folder)
+    return folder
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise MissingData(f"it needs {path.name!r}, which is not in {str(path.parent)!r}")
+    return path
+
+
+def _imported(source: Source, files: Sequence[Path], without: Sequence[mc.DataSet], folder: Path) -> None:
+    table = folder.with_suffix(".csv")
+    options = {}
+    if source.spectra is not None:
+        _write(table, ("smiles", "ir"), _spectra(DATA / source.spectra, files[0]))
+        options = {"table": table, "columns": [("ir", "ir")]}
+    mc.import_files(files, folder, limit=source.limit, **options)
+    table.unlink(missing_ok=True)
+    if without:
+        data, left_out = mc.DataSet(folder), set().union(*(other.keys() for other in without))
+        kept = [(s, hash_split(k)) for s, k in zip(data.smiles(), data.keys(), strict=True) if k not in left_out]
+        _write(table, ("smiles", "split"), kept)
+        resplit(folder, "column:split", table)
+        table.unlink()
+
+
+def _spectra(index: Path, computed: Path) -> list[tuple[str, str]]:
+    """List the measured spectra whose molecule has a computed one: SMILES and file."""
+    with np.load(computed, allow_pickle=False) as archive:
+        keys = {str(key)[:14] for key in archive["inchikey"]}
+    with index.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["origin"] == "MSDC-IR" and row["inchikey"][:14] in keys]
+    return [(row["smiles"], str(index.parent / "jdx" / row["file"])) for row in rows]
+
+
+def _with_structures(base: mc.DataSet, count: int, folder: Path) -> None:
+    splits = [SPLITS[code] if code < len(SPLITS) else "" for code in base.split.tolist()]
+    tables = {name: base.table(name) for name in base.stored}
+    more = _drawn(count, set(base.keys()))
+    entries = {
+        name: [[table.read(int(i)) for i in table.of(row)] for row in range(len(base))] + [[]] * count
+        for name, table in tables.items()
+    }
+    mc.from_measurements([*base.smiles(), *more], entries, folder, splits=[*splits, *[""] * count])
+
+
+def _drawn(count: int, taken: set[str]) -> list[str]:
+    """Draw structures of the QM9 list that are not among those taken."""
+    with gzip.open(DATA / QM9, "rt", newline="") as file:
+        smiles = [row["smiles"] for row in csv.DictReader(file)]
+    out: list[str] = []
+    for i in np.random.default_rng(0).permutation(len(smiles)):
+        if len(out) == count:
+            break
+        key = molecule(smiles[i]).key14
+        if key not in taken:
+            taken.add(key)
+            out.append(smiles[i])
+    return out
+
+
+def _write(path: Path, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])

@@ -1,0 +1,237 @@
+"""The tables: which systems, which tests, on which data. Nothing else is table-specific."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from benchmarks.accuracy.plan import FIVE_FOLDS, Curve, Realign, System, Table, Test
+
+__all__ = ["RECIPE", "TABLES"]
+
+ALL_MAPS = ("gm-exp", "gm-half", "gm-clamp")
+MSMS, VIBRATIONAL = {"modalities.msms": None}, {"modalities.ir": None, "modalities.raman": None}
+
+RECIPE = System(name="recipe", graph="recipes/demo.yaml", change=MSMS)
+PUBLISHED = System(name="reference, published loss", graph="recipes/vibraclip.yaml")
+COSINE = PUBLISHED.changed(name="reference, cosine InfoNCE", loss={"use": "all_pairs", "temperature": "learnable"})
+CLEAN, REALISTIC = Test(name="clean"), Test(name="realistic", condition="realistic")
+
+
+def unseen(data: str, condition: str = "clean") -> Test:
+    """Return the test against 20,000 structures never trained on."""
+    return Test(
+        name=f"{condition}, 20,000 more",
+        data=f"{data} and 20,000 structures",
+        pools=("unseen:20000",),
+        condition=condition,
+    )
+
+
+def share(fraction: float, **fields: str) -> System:
+    """Return the recipe trained on a share of the molecules."""
+    return RECIPE.changed(name=f"{100 * fraction:g} % of the molecules", train__fraction=fraction, x=fraction, **fields)
+
+
+MISSING = (0.05, 0.10, 0.15, 0.20, 0.50)
+THINNED = tuple(
+    RECIPE.changed(
+        name=f"{100 * part:g} % of {name} missing", train__missing={name: part}, line=f"{name} missing", x=part
+    )
+    for name in ("ir", "raman")
+    for part in MISSING
+)
+FEWER = tuple(
+    RECIPE.changed(name=f"{100 * part:g} % fewer molecules", train__fraction=1 - part, line="fewer molecules", x=part)
+    for part in MISSING
+)
+
+CHANGES: Mapping[str, Mapping[str, object]] = {
+    "without the square-root channel": {"modalities.ir.channels": ["plain"], "modalities.raman.channels": ["plain"]},
+    "MLP for the spectra": {"modalities.ir.encoder": {"use": "mlp"}, "modalities.raman.encoder": {"use": "mlp"}},
+    "without the moving average": {"train.ema": None},
+    "all pairs": {"loss.use": "all_pairs"},
+    "temperature 0.07, fixed": {"loss.temperature": 0.07},
+    "modality dropout 0.2": {"train.modality_dropout": 0.2},
+    "batches of 64": {"train.batch_size": 64},
+    "batches of 256": {"train.batch_size": 256},
+    "two-layer heads": {f"modalities.{name}.head": {"layers": 2} for name in ("structure", "ir", "raman")},
+}
+ABLATION = tuple(
+    System(name=name, graph=RECIPE.graph, change={**RECIPE.change, **change}) for name, change in CHANGES.items()
+)
+
+GAS = RECIPE.changed(name="computed spectra only", data="computed", modalities__raman=None)
+REALIGNED = GAS.changed(name="realigned", realign=Realign(data="nist", where={"ir": {"origin": "measured"}}))
+MEASURED = {"ir": {"origin": "measured"}}
+PEAKS = System(name="peak_transformer", graph="recipes/demo.yaml", change=VIBRATIONAL)
+BINS = PEAKS.changed(name="resnet1d on bins", modalities__msms={"use": "msms", "encoder": {"use": "resnet1d"}})
+ADDUCT = {"msms": "adduct"}
+
+TABLES: Mapping[str, Table] = {
+    "reference": Table(
+        title="The published model in this engine",
+        text="VibraCLIP's towers, widths and optimiser settings, with the loss of its published code and with cosine "
+        "InfoNCE (the paper's equations 1 to 5), each to early stopping, and each stopped at the recipe's training "
+        "time. The better one of the two per subset is the reference of the other tables.",
+        data="qm9",
+        systems=(
+            RECIPE,
+            PUBLISHED,
+            COSINE,
+            PUBLISHED.changed(name="published loss, equal time", as_long_as="recipe"),
+            COSINE.changed(name="cosine InfoNCE, equal time", as_long_as="recipe"),
+        ),
+        tests=(
+            Test(name="clean", maps=ALL_MAPS),
+            Test(name="library", pools=("all",), modes=("library",), maps=ALL_MAPS),
+        ),
+        minutes=600,
+    ),
+    "main": Table(
+        title="Computed IR and Raman: trained on qm9-xtb alone",
+        text="The fixed benchmark set. Candidates carry a structure alone.",
+        data="qm9",
+        systems=(RECIPE, PUBLISHED, COSINE),
+        tests=(
+            Test(name="clean", pools=("test", "all", "isomers", "mass:10ppm"), maps=ALL_MAPS),
+            REALISTIC,
+            unseen("qm9"),
+            unseen("qm9", "realistic"),
+        ),
+        minutes=600,
+        figure=Curve(over="bars"),
+    ),
+    "scaffold": Table(
+        title="The same by scaffolds",
+        text="Split by the hash of the Murcko scaffold, so that none is on two sides; molecules without a ring go by "
+        "their own hash.",
+        data="qm9",
+        systems=(RECIPE,),
+        tests=(CLEAN,),
+        minutes=30,
+        splits=("scaffold",),
+    ),
+    "both": Table(
+        title="Computed IR and Raman: trained on both files",
+        text="qm9-xtb and qm9-xtb-more together; the pools of qm9-xtb alone, and of both.",
+        data="both",
+        systems=(RECIPE,),
+        tests=(
+            Test(name="clean, qm9-xtb", data="qm9"),
+            Test(name="realistic, qm9-xtb", data="qm9", condition="realistic"),
+            CLEAN,
+            REALISTIC,
+            unseen("both"),
+        ),
+        minutes=120,
+    ),
+    "grown": Table(
+        title="Computed IR and Raman: trained on the grown set",
+        text="Pool `all:20000`: exactly 20,000 molecules of the set: test, validation, the rest drawn from training.",
+        data="grown",
+        systems=(RECIPE,),
+        tests=(
+            Test(name="clean", pools=("test", "all:20000", "all", "isomers")),
+            Test(name="realistic", pools=("test", "all:20000", "all"), condition="realistic"),
+            unseen("grown"),
+            unseen("grown", "realistic"),
+        ),
+        minutes=600,
+    ),
+    "data": Table(
+        title="How much data",
+        text="1/8, 1/4, 1/2 and all of the training molecules of both files, against one fixed pool.",
+        data="both",
+        systems=(
+            RECIPE.changed(name="all molecules", x=1.0),
+            *(share(part) for part in (1 / 2, 1 / 4, 1 / 8)),
+        ),
+        tests=(Test(name="clean", data="qm9", pools=("all",)),),
+        minutes=240,
+        candidates_only=False,
+        figure=Curve(over="systems", label="share of the training molecules"),
+    ),
+    "missing": Table(
+        title="One spectrum missing in training",
+        text="A share of one modality's measurements is left out of the training set; beside it a model trained on as "
+        "many fewer molecules. Queries and candidates are the same for all.",
+        data="qm9",
+        systems=(
+            RECIPE.changed(name="nothing missing", x=0.0),
+            *THINNED,
+            *FEWER,
+        ),
+        tests=(Test(name="clean", pools=("all",)),),
+        minutes=200,
+        candidates_only=False,
+        figure=Curve(over="systems", label="share left out of training"),
+    ),
+    "noise": Table(
+        title="Noise and shifts",
+        text="One model; white noise of 2, 5 and 10 % of each spectrum's maximum, shifts of up to 2, 5 and 10 points.",
+        data="qm9",
+        systems=(RECIPE, COSINE),
+        tests=(
+            Test(name="clean", pools=("all",), line="clean", x=0.0),
+            *(
+                Test(name=f"noise {x}", pools=("all",), condition=f"noise {x}", line="noise", x=100 * x)
+                for x in (0.02, 0.05, 0.1)
+            ),
+            *(
+                Test(name=f"shift {x}", pools=("all",), condition=f"shift {x}", line="shift", x=float(x))
+                for x in (2, 5, 10)
+            ),
+        ),
+        minutes=400,
+        figure=Curve(over="tests", label="noise in % of the maximum, or shift in points"),
+    ),
+    "ablation": Table(
+        title="Ablation",
+        text="One change of the recipe each; queries of the validation split, against all structures.",
+        data="qm9",
+        systems=(RECIPE, *ABLATION),
+        tests=(Test(name="clean, validation", pools=("all",), split="val"),),
+        minutes=150,
+        candidates_only=False,
+    ),
+    "gas": Table(
+        title="Experimental gas-phase IR",
+        text="Measured queries (MSDC-IR) against structures alone, five-fold, out of fold: trained on computed spectra "
+        "without those of the molecules that the fold tests, then realigned on the measured spectra of the training "
+        "folds. Headline pool: the 555 molecules of nist-xtb; the pool with 20,000 QM9 structures is secondary.",
+        data="nist",
+        systems=(REALIGNED, GAS),
+        tests=(
+            Test(name="measured", where=MEASURED, rerank="simulate_and_match", computed=("nist",)),
+            Test(name="measured, 20,000 more", data="nist and 20,000 structures", pools=("all",), where=MEASURED),
+        ),
+        minutes=300,
+        seeds=(7,),
+        splits=FIVE_FOLDS,
+    ),
+    "msms": Table(
+        title="Measured MS/MS (MassBank)",
+        text="Candidates are all MassBank structures, or those within 10 ppm of the measured mass (queries with a "
+        "known adduct). Combined: all spectra of a molecule as one query.",
+        data="massbank",
+        systems=(PEAKS, BINS),
+        tests=(
+            Test(name="one spectrum", pools=("all",)),
+            Test(name="one spectrum, known adduct", pools=("all", "mass:10ppm"), known=ADDUCT),
+            Test(name="combined", pools=("all",), options={"combine": True}),
+            Test(name="combined, known adduct", pools=("all", "mass:10ppm"), known=ADDUCT, options={"combine": True}),
+        ),
+        minutes=300,
+    ),
+    "four": Table(
+        title="Four modalities",
+        text="MassBank molecules with computed IR and Raman; queries with MS/MS are those that have measured spectra. "
+        "Five-fold, out of fold.",
+        data="four",
+        systems=(System(name="recipe with MS/MS", graph="recipes/demo.yaml"),),
+        tests=(CLEAN,),
+        minutes=120,
+        seeds=(7,),
+        splits=FIVE_FOLDS,
+    ),
+}

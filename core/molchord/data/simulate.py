@@ -1,0 +1,374 @@
+"""Simulation: molecules become jobs, jobs become results, and files of results are imported as a data set.
+
+Jobs and results lie in a folder as ``jobs-00000.npz`` and ``results-00000.npz``, so a simulation that was stopped goes
+on where it was, one whose list of molecules has grown computes what is new, and other machines can help.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from shutil import copyfile
+from typing import Literal, TypeAlias, cast, final
+
+from tqdm import tqdm
+
+from molchord.api import Measurement, Molecule, Portable, SampleError, Simulator, SimulatorRecord
+from molchord.data.importer import import_files
+from molchord.data.manifest import write_text
+from molchord.data.parallel import WorkerDied, ordered
+from molchord.data.simulation_files import Contents, Entry, read_contents, write_entries
+from molchord.data.store import DataSet
+from molchord.errors import DataError, OutputExistsError, PluginError
+from molchord.host import Host, Plugin
+from molchord.reading import molecules_of, write_rows
+
+__all__ = ["SimulationReport", "build_simulator", "simulate", "simulate_molecules", "write_jobs"]
+
+Source: TypeAlias = str | Path | DataSet | Iterable[str]
+"""SMILES, a file of them (text, or a table with a column ``smiles``), or a data set."""
+
+CHUNK = 100  # molecules between two files: what is lost when the machine stops
+FAILURES = "failures.csv"
+MARK = "simulator.txt"  # in a folder of jobs: whose they are
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationReport:
+    """What became of a simulation.
+
+    Attributes:
+        path: The data set, or the folder of jobs.
+        molecules: Molecules in it.
+        measurements: Measurements in the data set by modality; none in a folder of jobs.
+        failed: Rows of ``failures.csv``.
+        files: Files of jobs that were written.
+        command: What computes a file of jobs on another machine; empty for a data set.
+    """
+
+    path: Path
+    molecules: int
+    measurements: Mapping[str, int]
+    failed: int
+    files: int = 0
+    command: str = ""
+
+    def summary(self) -> str:
+        """Return the report as text."""
+        parts = [f"{self.molecules} molecules"]
+        parts += [f"{count} {name}" for name, count in self.measurements.items()]
+        parts += [f"{self.files} new files of jobs"] if self.command else []
+        parts += [f"{self.failed} failed (see {FAILURES})"] if self.failed else []
+        line = f"{self.path}: " + ", ".join(parts)
+        return line + (f"\nfor each of them, on any machine: {self.command}" if self.command else "")
+
+
+def simulate_molecules(
+    simulator: Simulator, molecules: Iterable[Molecule], workers: int | None = None
+) -> Iterator[Mapping[str, Measurement] | SampleError]:
+    """Simulate each molecule of a stream, in order; a failure takes its place.
+
+    Args:
+        simulator: What a simulator's record builds.
+        molecules: Molecules, read as they are needed.
+        workers: Processes; 1: this one; None: as many as there are cores, once it takes longer than a few seconds.
+
+    Raises:
+        ImportError: A library that it needs is not installed; `build_simulator` says that in a sentence.
+    """
+    simulator.computed_by()
+    for entry in _entries(_Job(simulator, computes=True), molecules, workers):
+        yield entry.failure if entry.arrays is None else simulator.measurements(entry.arrays)
+
+
+def build_simulator(host: Host, use: str | None = None) -> tuple[Plugin, Simulator]:
+    """Find a simulator and build it with its default configuration.
+
+    Args:
+        host: Installed plugins.
+        use: Its name; None: the one that is installed.
+
+    Raises:
+        PluginError: It is not there, a library that it needs is not installed, or several are there to choose from.
+
+    Example:
+        >>> from molchord.host import installed
+        >>> build_simulator(installed())[0].qualified
+        'molchord:gfn2'
+    """
+    plugin, simulator = _built(host, use)
+    try:
+        simulator.computed_by()
+    except ImportError as error:
+        install = _record(plugin).install or error.name or plugin.dist
+        raise PluginError(f"simulator {plugin.name!r} cannot run ({error}); run pip install {install!r}") from None
+    return plugin, simulator
+
+
+def simulate(
+    source: Source,
+    out: Path,
+    *,
+    host: Host,
+    use: str | None = None,
+    jobs: Path | None = None,
+    workers: int | None = None,
+    limit: int | None = None,
+    force: bool = False,
+    progress: bool = False,
+) -> SimulationReport:
+    """Make a data set of simulated measurements, one entry a molecule; a molecule that fails is listed.
+
+    Args:
+        source: The molecules.
+        out: Folder of the data set.
+        host: Installed plugins.
+        use: Name of the simulator; None: the one that is installed.
+        jobs: Folder of results that may be there already, and of new ones; None: `out` with ``.jobs`` behind its name.
+        workers: Processes; None: one a core.
+        limit: Take the first molecules only.
+        force: Replace a data set at `out`.
+        progress: Show a progress bar.
+
+    Raises:
+        DataError: No molecule could be simulated, or the folder holds results of others.
+        OutputExistsError: There is something at `out` and `force` is not given.
+        PluginError: There is no such simulator, or a library that it needs is not installed.
+    """
+    if out.exists() and not force:
+        raise OutputExistsError(out)
+    plugin, simulator = _built(host, use)
+    refused: list[SampleError] = []
+    molecules = _distinct(source, limit, refused)
+    folder = _Folder(out.with_name(f"{out.name}.jobs") if jobs is None else jobs, plugin)
+    known = _states(folder.contents("results"))
+    missing = [molecule for molecule in molecules.values() if molecule.key14 not in known]
+    if missing:
+        plugin, simulator = build_simulator(host, use)
+        made_by = {"prepared_by": simulator.prepared_by(), "computed_by": simulator.computed_by()}
+        folder.fill("results", _Job(simulator, computes=True), missing, made_by, workers, progress)
+    contents = folder.contents("results")
+    others = sorted(_states(contents).keys() - molecules.keys())
+    if others:
+        raise DataError(
+            f"folder {str(folder.path)!r} holds results of {len(others)} molecules that are not asked for, such as "
+            f"{others[0]}; name another folder by `--jobs`, or ask for them too"
+        )
+    rows = _failures(refused, contents.values())
+    write_rows(folder.path / FAILURES, ("smiles", "key14", "reason"), rows)
+    if len(rows) - len(refused) == len(molecules):
+        reasons = Counter(row[2] for row in rows).most_common(3)
+        raise DataError(
+            f"none of {len(rows)} molecules could be simulated ({'; '.join(reason for reason, _ in reasons)}); "
+            f"see {str(folder.path / FAILURES)!r}"
+        )
+    note = _note(plugin, contents.values(), len(molecules))
+    imported = import_files([*contents], out, host=host, note=note, force=force)
+    copyfile(folder.path / FAILURES, out / FAILURES)
+    return SimulationReport(
+        path=out, molecules=imported.molecules, measurements=imported.measurements, failed=len(rows)
+    )
+
+
+def write_jobs(
+    source: Source,
+    folder: Path,
+    *,
+    host: Host,
+    use: str | None = None,
+    workers: int | None = None,
+    limit: int | None = None,
+    progress: bool = False,
+) -> SimulationReport:
+    """Write files of jobs for other machines, with the program that computes them; `simulate` collects the results.
+
+    Molecules whose jobs or results are in the folder already are left out. Arguments and errors as of `simulate`.
+    """
+    plugin, simulator = _built(host, use)
+    if not isinstance(simulator, Portable):
+        raise PluginError(f"simulator {plugin.name!r} has no program for other machines; simulate here, with `--out`")
+    refused: list[SampleError] = []
+    molecules = _distinct(source, limit, refused)
+    jobs = _Folder(folder, plugin)
+    known = _states(jobs.contents("jobs")).keys() | _states(jobs.contents("results")).keys()
+    missing = [molecule for molecule in molecules.values() if molecule.key14 not in known]
+    made_by = {"prepared_by": simulator.prepared_by()}
+    files = jobs.fill("jobs", _Job(simulator, computes=False), missing, made_by, workers, progress)
+    program = simulator.program()
+    copyfile(program, folder / program.name)
+    rows = _failures(refused, jobs.contents("jobs").values())
+    write_rows(folder / FAILURES, ("smiles", "key14", "reason"), rows)
+    command = f"OMP_NUM_THREADS=1 python {program.name} jobs-00000.npz results-00000.npz"
+    return SimulationReport(
+        path=folder, molecules=len(molecules), measurements={}, failed=len(rows), files=files, command=command
+    )
+
+
+# --- molecules to entries --------------------------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True)
+class _Job:
+    """Makes a molecule's job, and its result where asked for; in any process."""
+
+    simulator: Simulator
+    computes: bool
+
+    def __call__(self, molecule: Molecule) -> Entry:
+        entry = partial(Entry, id=molecule.key14, smiles=molecule.smiles)
+        try:
+            job = self.simulator.prepare(molecule)
+            return entry(arrays=self.simulator.compute(job) if self.computes else job)
+        except SampleError as error:
+            return entry(reason=error.reason)
+        except Exception as error:  # whatever befalls one molecule, the others go on
+            return entry(reason=f"the simulator failed: {type(error).__name__}: {error}")
+
+
+def _entries(job: _Job, molecules: Iterable[Molecule], workers: int | None) -> Iterator[Entry]:
+    """Yield what becomes of each molecule, in order; one that kills its process is tried again alone, then listed."""
+    under_way: deque[Molecule] = deque()
+    finished = 0
+
+    def noted() -> Iterator[Molecule]:
+        for molecule in molecules:
+            under_way.append(molecule)
+            yield molecule
+
+    stream = noted()
+    while True:
+        try:
+            for entry in ordered(job, stream, workers):
+                under_way.popleft()
+                finished += 1
+                yield entry
+            return
+        except WorkerDied:
+            alone = [_alone(job, molecule) for molecule in under_way]
+            if finished == 0 and not any(alone):
+                raise  # it is not the molecules
+            for molecule, found in zip(under_way, alone, strict=True):
+                yield found or Entry(id=molecule.key14, smiles=molecule.smiles, reason="its process died")
+            under_way.clear()
+
+
+def _alone(job: _Job, molecule: Molecule) -> Entry | None:
+    try:
+        return next(ordered(job, [molecule], workers=2))
+    except WorkerDied:
+        return None
+
+
+# --- folders of jobs and results -------------------------------------------------------------------------------------
+
+Kind: TypeAlias = Literal["jobs", "results"]
+
+
+@final
+class _Folder:
+    """A folder of jobs and results, which belongs to one simulator."""
+
+    def __init__(self, path: Path, plugin: Plugin) -> None:
+        self.path, self._record = path, _record(plugin)
+        mark = path / MARK
+        if mark.is_file() and mark.read_text(encoding="utf-8").strip() != plugin.qualified:
+            raise DataError(
+                f"folder {str(path)!r} belongs to simulator {mark.read_text(encoding='utf-8').strip()!r}, not to "
+                f"{plugin.qualified!r}; name another one by `--jobs`"
+            )
+        if path.exists() and not mark.is_file() and (not path.is_dir() or any(path.iterdir())):
+            raise DataError(f"{str(path)!r} is there and is no folder of jobs; name another one by `--jobs`")
+        path.mkdir(parents=True, exist_ok=True)
+        write_text(mark, plugin.qualified + "\n")
+
+    def contents(self, kind: Kind) -> dict[Path, Contents]:
+        """Read what the files of one kind hold, in their order."""
+        return {path: read_contents(path) for path in sorted(self.path.glob(f"{kind}-*.npz"))}
+
+    def fill(
+        self,
+        kind: Kind,
+        job: _Job,
+        molecules: Sequence[Molecule],
+        made_by: Mapping[str, str],
+        workers: int | None,
+        progress: bool,
+    ) -> int:
+        """Run a job on molecules and write a file after each chunk of them; returns the number of files."""
+        declared = self._record.results if kind == "results" else self._record.jobs
+        used = [int(found[1]) for path in self.path.iterdir() if (found := re.search(r"-(\d+)\.npz$", path.name))]
+        start = number = max(used, default=-1) + 1
+        chunk: list[Entry] = []
+        cores = len(os.sched_getaffinity(0)) if workers is None else workers
+        bar = tqdm(total=len(molecules), desc=self._record.name, unit=" molecules", disable=None if progress else True)
+        with bar:
+            try:
+                for entry in _entries(job, molecules, cores):
+                    chunk.append(entry)
+                    bar.update()
+                    if len(chunk) == CHUNK:
+                        write_entries(self.path / f"{kind}-{number:05d}.npz", declared, chunk, **made_by)
+                        number, chunk = number + 1, []
+            finally:  # Ctrl-C loses nothing that was finished
+                if chunk:
+                    write_entries(self.path / f"{kind}-{number:05d}.npz", declared, chunk, **made_by)
+                    number += 1
+        return number - start
+
+
+def _states(contents: Mapping[Path, Contents]) -> dict[str, Path]:
+    """Return the file of each molecule, by key14; those that failed too."""
+    out: dict[str, Path] = {}
+    for path, content in contents.items():
+        for id in (*content.ids, *(entry.id for entry in content.failed)):
+            if out.setdefault(id, path) != path:
+                raise DataError(f"molecule {id} is in {str(out[id])!r} and in {str(path)!r}; delete one of them")
+    return out
+
+
+def _distinct(source: Source, limit: int | None, refused: list[SampleError]) -> dict[str, Molecule]:
+    """Return molecules by key14, in order, each once."""
+    if limit is not None and limit < 1:
+        raise DataError(f"limit is {limit}; give 1 or more")
+    out: dict[str, Molecule] = {}
+    for molecule in molecules_of(source, refused):
+        out.setdefault(molecule.key14, molecule)
+        if len(out) == limit:
+            break
+    if not out and not refused:
+        raise DataError("no molecule to simulate: the list of SMILES is empty")
+    return out
+
+
+def _failures(refused: Iterable[SampleError], contents: Iterable[Contents]) -> list[tuple[str, str, str]]:
+    rows = [(error.id, "", error.reason) for error in refused]
+    return rows + [(entry.smiles, entry.id, entry.reason) for one in contents for entry in one.failed]
+
+
+def _note(plugin: Plugin, contents: Iterable[Contents], asked: int) -> str:
+    """Say for the manifest how the measurements were made; several ways where a later session went on."""
+    found = [*contents]
+    ways = {f"Jobs: {one.prepared_by}. Results: {one.computed_by}." for one in found if one.ids}
+    failed = sum(len(one.failed) for one in found)
+    lead = f"Simulated by {plugin.qualified} {plugin.version}; {failed} of {asked} molecules failed (see {FAILURES})."
+    return " ".join([lead, *sorted(ways)])
+
+
+def _built(host: Host, use: str | None) -> tuple[Plugin, Simulator]:
+    names = host.names("simulator")
+    if use is None and len(names) != 1:
+        choice = f"choose one of {', '.join(map(repr, names))} by `--use`" if names else "see `molchord plugins check`"
+        raise PluginError(f"{len(names)} simulators are installed; {choice}")
+    plugin = host.find("simulator", names[0] if use is None else use)
+    record = _record(plugin)
+    return plugin, record.build(record.config())
+
+
+def _record(plugin: Plugin) -> SimulatorRecord:
+    return cast(SimulatorRecord, plugin.record)

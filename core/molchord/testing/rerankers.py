@@ -1,0 +1,91 @@
+"""Checks on re-rankers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from molchord.api import Candidate, Measurement, RerankerRecord
+from molchord.host import installed
+from molchord.testing.report import require
+from molchord.testing.samples import built, molecules
+
+COUNT = 6
+"""Candidates that the checks show."""
+
+
+def _spectra() -> dict[str, list[Measurement]]:
+    """Return examples for the candidates of every installed modality that is no candidate's own."""
+    records = [plugin.record for plugin in installed().plugins if plugin.type == "modality"]
+    return {
+        record.name: list(built(record, record.kinds[0]).example(molecules(COUNT), 0))  # type: ignore[arg-type,union-attr]
+        for record in records
+        if not getattr(record, "derives", False)
+    }
+
+
+def _candidates(spectra: dict[str, list[Measurement]]) -> list[Candidate]:
+    return [
+        Candidate(molecule=molecule, computed={name: several[row] for name, several in spectra.items()})
+        for row, molecule in enumerate(molecules(COUNT))
+    ]
+
+
+def _features(
+    record: RerankerRecord, names: Sequence[str], candidates: Sequence[Candidate]
+) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """Return what a re-ranker says of a query of the first molecule's spectra, and the names."""
+    spectra, reranker = _spectra(), record.build(record.config())
+    query = {name: spectra[name][:1] for name in names}
+    return tuple(reranker.names(tuple(names))), np.asarray(reranker.features(query, candidates), dtype=np.float64)
+
+
+def features_have_names(record: RerankerRecord) -> None:
+    """One column a name, one row a candidate, for one candidate and for many, for one modality and for several."""
+    spectra = _spectra()
+    candidates = _candidates(spectra)
+    for names in [*([name] for name in spectra), [*spectra]]:
+        for some in (candidates, candidates[:1]):
+            named, features = _features(record, names, some)
+            require(len(set(named)) == len(named), f"`names` has one name twice: {named!r}")
+            require(
+                features.shape == (len(some), len(named)),
+                f"features of {len(some)} candidates by {len(named)} names have shape {features.shape}",
+            )
+
+
+def features_follow_the_candidates(record: RerankerRecord) -> None:
+    """The order of the candidates is what the features decide on, so they must not hang on it."""
+    spectra = _spectra()
+    candidates = _candidates(spectra)
+    _, features = _features(record, [*spectra], candidates)
+    _, turned = _features(record, [*spectra], candidates[::-1])
+    require(
+        np.allclose(features, turned[::-1], rtol=1e-6, atol=1e-9, equal_nan=True),
+        "the features of a candidate hang on its place among the candidates",
+    )
+
+
+def features_are_repeatable(record: RerankerRecord) -> None:
+    """The same query and candidates give the same features, in a re-ranker built anew too."""
+    spectra = _spectra()
+    one, other = (_features(record, [*spectra], _candidates(spectra))[1] for _ in range(2))
+    require(np.array_equal(one, other, equal_nan=True), "the same candidates get other features the second time")
+
+
+def nothing_computed_is_no_error(record: RerankerRecord) -> None:
+    """A candidate that nothing could be computed for is met often; where that is what it compares with, it says NaN."""
+    bare = [Candidate(molecule=molecule, computed={}) for molecule in molecules(COUNT)]
+    _, features = _features(record, [*_spectra()], bare)
+    if record.computed:
+        require(bool(np.isnan(features).all()), "candidates without a computed measurement get features; give NaN")
+
+
+CHECKS = (
+    features_have_names,
+    features_follow_the_candidates,
+    features_are_repeatable,
+    nothing_computed_is_no_error,
+)

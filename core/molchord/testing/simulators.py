@@ -1,0 +1,157 @@
+"""Checks on simulators, with the first molecules of the kit; one whose library is not installed cannot be checked."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from molchord.api import (
+    Measurement,
+    ModalityRecord,
+    Molecule,
+    Portable,
+    Reading,
+    SampleError,
+    Simulator,
+    SimulatorRecord,
+)
+from molchord.chemistry import molecule
+from molchord.data.manifest import declare
+from molchord.data.shards import encode
+from molchord.data.simulation_files import Entry, read_contents, write_entries
+from molchord.host import installed
+from molchord.testing.report import require
+from molchord.testing.samples import built, default_config
+
+SMILES = ("O", "CC#N", "CO")
+"""Small molecules, so that a slow simulator can be checked too."""
+
+
+def _simulator(record: SimulatorRecord) -> Simulator:
+    return record.build(default_config(record))
+
+
+def _entries(record: SimulatorRecord, *, results: bool) -> list[Entry]:
+    simulator = _simulator(record)
+    out = []
+    for one in map(molecule, SMILES):
+        job = simulator.prepare(one)
+        out.append(Entry(id=one.key14, smiles=one.smiles, arrays=simulator.compute(job) if results else job))
+    return out
+
+
+def arrays_are_as_declared(record: SimulatorRecord) -> None:
+    """Jobs and results lie in files by their declaration alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        for results in (False, True):
+            declared = record.results if results else record.jobs
+            write_entries(Path(folder, "a.npz"), declared, _entries(record, results=results), prepared_by="")
+            contents = read_contents(Path(folder, "a.npz"))
+            require(len(contents.ids) == len(SMILES), f"a file of {len(SMILES)} molecules holds {len(contents.ids)}")
+
+
+def simulation_is_deterministic(record: SimulatorRecord) -> None:
+    """A simulation that was stopped and goes on gives what an unbroken one gives, in this process or in another."""
+    for results in (False, True):
+        for first, again in zip(_entries(record, results=results), _entries(record, results=results), strict=True):
+            require(_same(first.arrays, again.arrays), f"{first.smiles!r} differs between two runs")
+
+
+def modalities_read_the_results(record: SimulatorRecord) -> None:
+    """A file of results is imported by the modalities in `makes`, which read what `measurements` gives."""
+    require(len(record.makes) > 0, "`makes` names no modality")
+    simulator, entries = _simulator(record), _entries(record, results=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "results.npz")
+        write_entries(path, record.results, entries, prepared_by="", computed_by="")
+        for name in record.makes:
+            modality = installed().modality(name)
+            reader = built(modality, modality.kinds[0])
+            require(reader.can_read(path), f"modality {name!r} does not recognise a file of results")
+            read = list(reader.read(path))
+            require(len(read) == len(entries), f"modality {name!r} reads {len(read)} of {len(entries)} results")
+            for entry, reading in zip(entries, read, strict=True):
+                made = simulator.measurements(entry.arrays or {})
+                require(sorted(made) == sorted(record.makes), f"`measurements` gives {sorted(made)}")
+                _require_alike(modality, reading, entry.smiles, made[name])
+
+
+def _require_alike(modality: ModalityRecord, reading: Reading | SampleError, smiles: str, made: Measurement) -> None:
+    if isinstance(reading, SampleError):
+        raise AssertionError(f"modality {modality.name!r} refuses a result: {reading.reason}")
+    require(reading.smiles == smiles, f"modality {modality.name!r} reads SMILES {reading.smiles!r}, not {smiles!r}")
+    arrays, _ = declare(modality.name, modality.stores, {})
+    read, direct = (encode(one, arrays, modality.stores) for one in (reading.measurement, made))
+    require(read.columns == direct.columns, f"columns of {modality.name!r} differ from those of `measurements`")
+    require(_same(read.arrays, direct.arrays), f"arrays of {modality.name!r} differ from those of `measurements`")
+
+
+def failures_say_why(record: SimulatorRecord) -> None:
+    """What cannot be simulated is listed with its reason, and nothing is made up for it."""
+    simulator = _simulator(record)
+    try:
+        simulator.compute(simulator.prepare(Molecule(key14="NONE", smiles="no molecule", formula="", exact_mass=0.0)))
+    except SampleError as error:
+        require(bool(error.reason.strip()), "a `SampleError` gives no reason")
+        return
+    raise AssertionError("a SMILES that is none was simulated; raise a `SampleError`")
+
+
+def goes_to_workers(record: SimulatorRecord) -> None:
+    """Molecules are simulated in other processes, to which the simulator is sent."""
+    pickle.loads(pickle.dumps(_simulator(record)))
+
+
+def says_how_it_was_made(record: SimulatorRecord) -> None:
+    """The data set's manifest says how its measurements were made."""
+    simulator = _simulator(record)
+    for name, text in (("prepared_by", simulator.prepared_by()), ("computed_by", simulator.computed_by())):
+        require(bool(text.strip()) and "\n" not in text, f"`{name}` must be one line, got {text!r}")
+
+
+def program_gives_the_same(record: SimulatorRecord) -> None:
+    """The program for other machines gives what `compute` gives; a simulator without one passes."""
+    simulator = _simulator(record)
+    if not isinstance(simulator, Portable):
+        return
+    failed = Entry(id="FAILED", smiles="C", reason="why")
+    with tempfile.TemporaryDirectory() as folder:
+        jobs, theirs, ours = (Path(folder, f"{name}.npz") for name in ("jobs", "theirs", "ours"))
+        write_entries(jobs, record.jobs, [*_entries(record, results=False), failed], prepared_by="here")
+        command = [sys.executable, str(simulator.program()), str(jobs), str(theirs)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        require(done.returncode == 0, f"the program failed: {done.stderr.strip()}")
+        made_by = {"prepared_by": "here", "computed_by": simulator.computed_by()}
+        write_entries(ours, record.results, [*_entries(record, results=True), failed], **made_by)
+        require(read_contents(theirs) == read_contents(ours), "the program's file lists other molecules or texts")
+        require(_same(_arrays(theirs), _arrays(ours)), "the program's arrays differ from those of `compute`")
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def _same(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> bool:
+    left, right = a or {}, b or {}
+    return left.keys() == right.keys() and all(
+        left[name].dtype == right[name].dtype and np.array_equal(left[name], right[name]) for name in left
+    )
+
+
+CHECKS = (
+    arrays_are_as_declared,
+    simulation_is_deterministic,
+    modalities_read_the_results,
+    failures_say_why,
+    goes_to_workers,
+    says_how_it_was_made,
+    program_gives_the_same,
+)

@@ -1,0 +1,68 @@
+"""What the modality `fingerprint` declares: configuration, storage, record; nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from molchord.api import Array, Config, ModalityRecord, Stores, VectorSpec
+
+KEYS = 167
+"""MACCS keys, the unused first one included."""
+
+ELEMENTS = ("C", "H", "N", "O", "S", "P", "F", "Cl", "Br", "I", "Si", "B")
+"""Elements whose atoms are counted."""
+
+
+class FingerprintConfig(Config):
+    """Which pieces of a molecule are counted."""
+
+    radius: Annotated[int, Field(ge=0, le=4)] = Field(default=2, description="Radius of the Morgan environments.")
+    morgan: Annotated[int, Field(ge=64, le=32768)] = Field(
+        default=4096, description="Numbers that the counts of Morgan environments are folded into."
+    )
+    torsions: Annotated[int, Field(ge=64, le=32768)] = Field(
+        default=2048, description="Numbers that the counts of topological torsions are folded into."
+    )
+    drop: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.15, description="Training augmentation: probability that a number is set to 0; never in evaluation."
+    )
+
+
+def size(config: FingerprintConfig) -> int:
+    """Return how many numbers a fingerprint has.
+
+    Example:
+        >>> size(FingerprintConfig(morgan=1024, torsions=512))
+        1715
+    """
+    return config.morgan + config.torsions + KEYS + len(ELEMENTS)
+
+
+def _spec(config: FingerprintConfig, kind: str) -> VectorSpec:
+    return VectorSpec(size=size(config), unit="1")
+
+
+def _build(config: FingerprintConfig, kind: str) -> Any:
+    from molchord_modalities.fingerprint import Fingerprint
+
+    return Fingerprint(config)
+
+
+FINGERPRINT = ModalityRecord(
+    name="fingerprint",
+    summary="Counts of a molecule's pieces (Morgan, torsions, MACCS keys, elements); the candidate for few molecules",
+    api=1,
+    kinds=("vector",),
+    stores=Stores(
+        arrays={
+            "index": Array(unit="1", axis="piece", dtype="int32"),
+            "count": Array(unit="1", axis="piece", dtype="int32"),
+        }
+    ),
+    config=FingerprintConfig,
+    spec=_spec,
+    build=_build,
+    derives=True,
+)

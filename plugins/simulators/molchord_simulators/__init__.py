@@ -1,0 +1,52 @@
+"""Built-in simulators: records here; the conformer step (RDKit) and the computing step in the modules beside."""
+
+from __future__ import annotations
+
+from molchord.api import Array, Config, Simulator, SimulatorRecord, hookimpl
+
+__all__ = ["GFN2", "GFN2Config", "molchord_simulators"]
+
+
+class GFN2Config(Config):
+    """Nothing to set: one procedure, so that all spectra made with it can stand in one data set."""
+
+
+def _gfn2(config: GFN2Config) -> Simulator:
+    from molchord_simulators.harmonic import Harmonic
+
+    return Harmonic()
+
+
+GFN2 = SimulatorRecord(
+    name="gfn2",
+    summary="harmonic IR and Raman by GFN2-xTB (tblite), one conformer",
+    api=1,
+    makes=("ir", "raman"),
+    jobs={
+        "z": Array(unit="1", axis="atoms", dtype="uint8"),
+        "pos": Array(unit="angstrom", axis="atoms", shape=(3,), dtype="float64"),
+        "bonds": Array(unit="1", axis="pairs", shape=(2,), dtype="int32"),
+        "charge": Array(unit="e", dtype="int32"),
+    },
+    results={
+        "z": Array(unit="1", axis="atoms", dtype="uint8"),
+        "pos": Array(unit="angstrom", axis="atoms", shape=(3,)),
+        "freq": Array(unit="cm^-1", axis="modes"),
+        "ir": Array(unit="km/mol", axis="modes"),
+        "raman": Array(unit="angstrom^4/dalton", axis="modes"),
+    },
+    config=GFN2Config,
+    build=_gfn2,
+    install="molchord[simulate]",
+)
+
+
+@hookimpl
+def molchord_simulators() -> list[SimulatorRecord]:
+    """Return the simulators of this package.
+
+    Example:
+        >>> [record.name for record in molchord_simulators()]
+        ['gfn2']
+    """
+    return [GFN2]

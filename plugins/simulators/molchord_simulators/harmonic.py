@@ -1,0 +1,128 @@
+"""The simulator `gfn2`: makes conformers by RDKit and computes by the module `gfn2`, which needs no RDKit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rdkit
+from numpy.typing import NDArray
+from rdkit import Chem
+from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+from rdkit.rdBase import BlockLogs
+
+from molchord.api import Measurement, Molecule, SampleError
+from molchord_simulators import gfn2
+
+__all__ = ["Harmonic", "conformer_seed"]
+
+_FORCE_FIELD_STEPS = 500
+
+
+class Harmonic:
+    """Harmonic infrared and Raman spectra by GFN2-xTB; also a `molchord.api.Portable`.
+
+    Example:
+        >>> water = Molecule(key14="XLYOFNOQVPJJNP", smiles="O", formula="H2O", exact_mass=18.0106)
+        >>> spectra = Harmonic().measurements(Harmonic().compute(Harmonic().prepare(water)))
+        >>> sorted(spectra), spectra["ir"].arrays["stick_wavenumber"].round(-1).tolist()
+        (['ir', 'raman'], [1540.0, 3640.0, 3650.0])
+    """
+
+    def prepare(self, molecule: Molecule) -> dict[str, NDArray[Any]]:
+        """Embed one conformer by ETKDGv3 and relax it by MMFF94, or UFF where MMFF94 lacks parameters.
+
+        Shape:
+            ``z`` (n,), ``pos`` (n, 3) in angstrom, ``bonds`` (k, 2), ``charge`` ().
+
+        Raises:
+            SampleError: It consists of several fragments, or no conformer is found.
+        """
+        with BlockLogs():
+            parsed = Chem.MolFromSmiles(molecule.smiles)
+        if parsed is None:
+            raise SampleError(molecule.key14, f"RDKit refuses the SMILES {molecule.smiles!r}")
+        fragments = len(Chem.GetMolFrags(parsed))
+        if fragments > 1:
+            raise SampleError(molecule.key14, f"it consists of {fragments} fragments; simulate them one by one")
+        full = Chem.AddHs(parsed)
+        bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in full.GetBonds()]
+        return {
+            "z": np.array([atom.GetAtomicNum() for atom in full.GetAtoms()], dtype=np.uint8),
+            "pos": _conformer(full, molecule.key14),
+            "bonds": np.array(bonds, dtype=np.int32).reshape(-1, 2),
+            "charge": np.array(Chem.GetFormalCharge(full), dtype=np.int32),
+        }
+
+    def compute(self, job: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Relax the conformer and compute its spectra; see `gfn2.compute`.
+
+        Raises:
+            SampleError: It cannot be simulated.
+            ImportError: tblite is not installed.
+        """
+        try:
+            return gfn2.compute(job)
+        except gfn2.Failed as error:
+            raise SampleError("gfn2", str(error)) from None
+
+    def measurements(self, result: Mapping[str, NDArray[Any]]) -> dict[str, Measurement]:
+        """Return the sticks of both spectra."""
+        return {
+            name: Measurement(
+                arrays={"stick_wavenumber": result["freq"], "stick_intensity": result[name]},
+                columns={"origin": "computed"},
+            )
+            for name in ("ir", "raman")
+        }
+
+    def prepared_by(self) -> str:
+        """Say how conformers are made."""
+        return (
+            f"one conformer by ETKDGv3 of RDKit {rdkit.__version__}, seed from sha256('simulate:' + key14), relaxed by "
+            f"MMFF94 (UFF where that lacks parameters) in at most {_FORCE_FIELD_STEPS} steps"
+        )
+
+    def computed_by(self) -> str:
+        """Say what is computed, and by which tblite.
+
+        Raises:
+            ImportError: tblite is not installed.
+        """
+        return gfn2.description()
+
+    def program(self) -> Path:
+        """Return the file that computes by itself."""
+        return Path(gfn2.__file__)
+
+
+def conformer_seed(key14: str) -> int:
+    """Return the random seed of a molecule's conformer, the same on every machine.
+
+    Example:
+        >>> conformer_seed("XLYOFNOQVPJJNP")
+        801843468
+    """
+    return int(hashlib.sha256(f"simulate:{key14}".encode()).hexdigest()[:8], 16) >> 1
+
+
+def _conformer(full: Chem.Mol, key14: str) -> NDArray[np.float64]:
+    """Return positions in angstrom, (n, 3); ETKDGv3: Wang et al., J. Chem. Inf. Model. 60, 2044 (2020)."""
+    parameters: Any = rdDistGeom.ETKDGv3()
+    parameters.randomSeed = conformer_seed(key14)
+    with BlockLogs():
+        failed = rdDistGeom.EmbedMolecule(full, parameters) != 0
+        if failed:
+            parameters.useRandomCoords = True
+            failed = rdDistGeom.EmbedMolecule(full, parameters) != 0
+        if failed:
+            raise SampleError(key14, "ETKDGv3 finds no conformer")
+        if rdForceFieldHelpers.MMFFHasAllMoleculeParams(full):
+            rdForceFieldHelpers.MMFFOptimizeMolecule(full, maxIters=_FORCE_FIELD_STEPS)
+        elif rdForceFieldHelpers.UFFHasAllMoleculeParams(full):
+            rdForceFieldHelpers.UFFOptimizeMolecule(full, maxIters=_FORCE_FIELD_STEPS)
+    positions: NDArray[np.float64] = full.GetConformer().GetPositions()
+    return positions

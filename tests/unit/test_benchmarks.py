@@ -1,0 +1,357 @@
+"""The benchmark machine on a tiny set: what is perturbed, what is trained, what is written, what is drawn."""
+
+import csv
+import dataclasses
+import doctest
+import gzip
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import molchord as mc
+from molchord.api import Measurement
+from molchord.chemistry import molecule
+from molchord.data.splits import hash_split
+from molchord.errors import DataError
+from molchord.host import installed
+from molchord.testing import MOLECULES, examples_of
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT))  # the benchmarks are no part of the installed package
+
+from benchmarks import report  # noqa: E402
+from benchmarks.accuracy import __main__ as command  # noqa: E402
+from benchmarks.accuracy import perturb, plan, sources  # noqa: E402
+from benchmarks.accuracy.perturb import CONDITIONS, GRID, STEP, Perturbed  # noqa: E402
+from benchmarks.accuracy.plan import FIVE_FOLDS, Curve, Realign, System, Table, Test  # noqa: E402
+from benchmarks.accuracy.runner import Bench, measure  # noqa: E402
+from benchmarks.accuracy.sources import SOURCES, MissingData, Source, opened  # noqa: E402
+from benchmarks.accuracy.tables import TABLES  # noqa: E402
+from benchmarks.plots import draw  # noqa: E402
+
+SPLITS = ["train"] * 8 + ["val"] * 2 + ["test"] * 6
+GRAPH = """
+schema: 1
+embedding_dim: 8
+modalities:
+  structure: {use: structure, encoder: {use: gine, width: 8, hidden: 8, layers: 1}}
+  ir: {use: ir, encoder: {use: mlp, width: 8, hidden: [8]}}
+  raman: {use: raman, encoder: {use: mlp, width: 8, hidden: [8]}}
+loss: {use: all_pairs}
+train: {epochs: 2, batch_size: 8, workers: 0}
+"""
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    given = {name: examples_of(name, len(MOLECULES)) for name in ("ir", "raman")}
+    mc.from_measurements(MOLECULES, given, folder / "tiny", splits=SPLITS)
+    (folder / "tiny.yaml").write_text(GRAPH)
+    return Bench(work=folder / "work", sources={"tiny": Source(folder=str(folder / "tiny"))}, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def recipe(bench):
+    return System(name="recipe", graph=str(bench.work.parent / "tiny.yaml"))
+
+
+# --- what happens to queries
+
+
+def sticks(*position):
+    arrays = {"stick_wavenumber": np.array(position), "stick_intensity": np.ones(len(position))}
+    return Measurement(arrays=arrays, columns={"origin": "computed"})
+
+
+def top(measurement):
+    values = measurement.arrays.get("absorbance", measurement.arrays.get("intensity"))
+    return measurement.arrays["wavenumber"][int(values.argmax())]
+
+
+def test_a_curve_without_any_change_is_what_the_modality_makes_of_sticks():
+    record = installed().modality("ir")
+    ir = record.build(record.config(channels=("plain",), normalise="max"), "spectrum1d")
+    given = examples_of("ir", 3)
+    seen = [Perturbed()("ir", m, "KEY") for m in given]
+    made = [ir.prepare(ir.collate([ir.transform(m, None) for m in ms]), None).values.numpy() for ms in (given, seen)]
+    np.testing.assert_allclose(made[0], made[1], atol=1e-4)
+
+
+def test_the_model_sees_noise_of_the_size_that_is_asked_for():
+    record = installed().modality("raman")
+    raman = record.build(record.config(channels=("plain",), normalise="none"), "spectrum1d")
+    quiet, noisy = (
+        raman.transform(Perturbed(noise=noise)("raman", sticks(1000.0), "KEY"), None).values for noise in (0.0, 0.05)
+    )
+    assert np.std(noisy - quiet) == pytest.approx(0.05 * quiet.max(), rel=0.05)
+
+
+def test_spectra_of_a_query_share_the_scale_and_shift_for_themselves():
+    scaled = Perturbed(scale=0.02)
+    factors = []
+    for i in range(40):
+        ir, raman = (top(scaled(name, sticks(2500.0), f"KEY{i}")) for name in ("ir", "raman"))
+        assert ir == raman
+        factors.append(ir / 2500)
+    assert 0.979 <= min(factors) < 0.985
+    assert 1.015 < max(factors) <= 1.021
+    shifted = Perturbed(shift=10)
+    shifts = np.array([[top(shifted(n, sticks(2500.0), f"KEY{i}")) for n in ("ir", "raman")] for i in range(40)]) - 2500
+    assert np.abs(shifts).max() <= 11 * STEP
+    assert np.abs(shifts).max() > 8 * STEP
+    assert abs(np.corrcoef(shifts.T)[0, 1]) < 0.5
+
+
+def test_noise_is_a_part_of_the_maximum_and_the_same_each_time():
+    quiet = Perturbed()("raman", sticks(1000.0, 3000.0), "KEY").arrays["intensity"]
+    noisy = Perturbed(noise=0.05)
+    twice = [noisy("raman", sticks(1000.0, 3000.0), "KEY").arrays["intensity"] for _ in range(2)]
+    assert (twice[0] == twice[1]).all()
+    assert np.std((twice[0] - quiet)[::2]) == pytest.approx(0.05 * quiet.max(), rel=0.05)
+    other = noisy("raman", sticks(1000.0, 3000.0), "OTHER").arrays["intensity"]
+    assert abs(np.corrcoef(twice[0] - quiet, other - quiet)[0, 1]) < 0.1
+
+
+def test_what_has_no_sticks_stays_as_it_is():
+    peaks = examples_of("msms", 1)[0]
+    assert CONDITIONS["realistic"]("msms", peaks, "KEY") is peaks
+    curve = Measurement(arrays={"wavenumber": GRID, "absorbance": np.ones(len(GRID))})
+    assert CONDITIONS["noise 0.1"]("ir", curve, "KEY") is curve
+
+
+# --- data sets
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Twelve computed molecules in a file, three of them measured too, and a list of structures."""
+    monkeypatch.setattr(sources, "DATA", tmp_path / "files")
+    (tmp_path / "files" / "jdx").mkdir(parents=True)
+    keys = [molecule(smiles).key14 for smiles in MOLECULES]
+    np.savez(
+        tmp_path / "files" / "a.npz",
+        smiles=np.array(MOLECULES[:12]),
+        inchikey=np.array([f"{key}-UHFFFAOYSA-N" for key in keys[:12]]),
+        modes=np.arange(13) * 2,
+        freq=np.tile([1000.0, 2000.0], 12),
+        ir=np.ones(24),
+        raman=np.ones(24),
+    )
+    with (tmp_path / "files" / "index.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "smiles", "inchikey", "origin"])
+        for i, origin in enumerate(["MSDC-IR", "MSDC-IR", "COBLENTZ", "MSDC-IR"]):
+            row = 12 if i == 3 else i  # the last one has no computed partner
+            writer.writerow([f"{i}.csv", MOLECULES[row], keys[row], origin])
+            lines = [f"{x},{0.1 + (x == 1500)}" for x in range(500, 4001, 4)]
+            (tmp_path / "files" / "jdx" / f"{i}.csv").write_text("cm-1,absorbance\n" + "\n".join(lines))
+    with gzip.open(tmp_path / "files" / sources.QM9, "wt") as file:
+        file.write("smiles,qm9s_split\n" + "".join(f"{smiles},\n" for smiles in MOLECULES))
+    return tmp_path
+
+
+def test_measured_spectra_are_taken_for_computed_molecules_alone(files):
+    source = {"nist": Source(files=("a.npz",), spectra="index.csv")}
+    data = mc.DataSet(opened("nist", files / "work", source))
+    assert len(data) == 12
+    assert data.table("ir").column("origin").tolist().count("measured") == 2
+    before = list((files / "work" / "data").iterdir())
+    assert mc.DataSet(opened("nist", files / "work", source)).sha256 == data.sha256
+    assert list((files / "work" / "data").iterdir()) == before
+
+
+def test_molecules_of_another_set_are_in_no_split(files):
+    known = {"small": Source(files=("a.npz",), limit=5), "apart": Source(files=("a.npz",), without=("small",))}
+    data = mc.DataSet(opened("apart", files / "work", known))
+    expected = [255] * 5 + [("train", "val", "test").index(hash_split(key)) for key in data.keys()[5:]]
+    assert data.split.tolist() == expected
+
+
+def test_structures_beside_a_set_are_others_in_no_split(files):
+    known = {"a": Source(files=("a.npz",)), "more": Source(beside="a", structures=4)}
+    base, data = (mc.DataSet(opened(name, files / "work", known)) for name in ("a", "more"))
+    assert data.keys()[:12] == base.keys()
+    assert sorted(data.keys()[12:]) == sorted(molecule(smiles).key14 for smiles in MOLECULES[12:])
+    assert data.split.tolist() == [*base.split.tolist(), *[255] * 4]
+    first, second = (d.table("ir").read(3).arrays["stick_wavenumber"] for d in (base, data))
+    assert first.tolist() == second.tolist()
+    assert not data.table("ir").present()[12:].any()
+
+
+def test_a_missing_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "DATA", tmp_path)
+    with pytest.raises(MissingData, match="it needs 'b.npz', which is not in"):
+        opened("b", tmp_path, {"b": Source(files=("b.npz",))})
+
+
+# --- the machine
+
+
+@pytest.fixture(scope="module")
+def result(bench, recipe):
+    table = Table(
+        title="Tiny",
+        text="A try.",
+        data="tiny",
+        systems=(
+            recipe,
+            recipe.changed(name="half", train__fraction=0.5, line="fewer", x=0.5),
+            recipe.changed(name="reference", as_long_as="recipe", train__epochs=3),
+            recipe.changed(name="realigned", realign=Realign(data="tiny", epochs=1)),
+        ),
+        tests=(
+            Test(name="clean", pools=("test", "all:14"), line="clean", x=0.0),
+            Test(name="noise", pools=("all",), condition="noise 0.1", line="noise", x=10.0),
+        ),
+        minutes=1,
+        seeds=(1, 2, 3),
+        figure=Curve(over="bars"),
+    )
+    return measure("tiny", table, dataclasses.replace(bench, seeds=2)), table
+
+
+def rows(result, **where):
+    return [row for row in result["rows"] if all(row[name] == value for name, value in where.items())]
+
+
+def test_every_system_is_measured_by_every_test(result):
+    found, table = result
+    for system in table.systems:
+        for test, pools in (("clean", {"test": 6, "all:14": 14}), ("noise", {"all": 16})):
+            for pool, size in pools.items():
+                same = rows(found, system=system.name, test=test, pool=pool, map="gm-exp")
+                assert [row["subset"] for row in same] == [["ir"], ["raman"], ["ir", "raman"]]
+                assert {(row["pool_size"], row["queries"], row["molecules"]) for row in same} == {(size, 6, 6)}
+                for row in same:
+                    value, low, high = row["top1"]
+                    assert low <= value <= high
+                    assert value == pytest.approx(np.mean(row["top1_by_seed"]), abs=1e-4)
+                    assert len(row["top1_by_seed"]) == 2
+    baselines = {row["system"] for row in rows(found, model=False, test="clean")}
+    assert {"candidates only", "mass alone", "nearest training spectrum", "random (expected)"} <= baselines
+    first, second = ({k: s[k] for k in ("epochs", "molecules")} for s in (r["runs"][0] for r in found["systems"][:2]))
+    assert (first["epochs"], second["molecules"]["molecules"]) == (2, 4)
+    assert found["systems"][2]["runs"][0]["epochs"] <= 3
+    assert "fraction: 0.5" in found["systems"][1]["graph"]
+    assert found["audits"]["clean"]["overlap"] == 0
+
+
+def test_differences_are_of_the_means_over_seeds(result):
+    found, _ = result
+    (gain,) = [
+        d for d in found["differences"] if (d["system"], d["pool"]) == ("half", "test") and d["subset"] == ["ir"]
+    ]
+    own, other = (rows(found, system=s, pool="test", subset=["ir"])[0]["top1"][0] for s in ("half", "recipe"))
+    assert gain["top1"][0] == pytest.approx(own - other, abs=1e-4)
+
+
+def test_what_is_there_is_not_trained_again(result, bench, monkeypatch):
+    found, table = result
+    monkeypatch.setattr(mc.Run, "train", None)
+    again = measure("tiny", table, dataclasses.replace(bench, seeds=2))
+    assert again == found
+
+
+def test_folds_are_pooled_out_of_fold(bench, recipe):
+    table = Table(
+        title="Folds", text="", data="tiny", systems=(recipe,), tests=(Test(name="clean", pools=("all",)),),
+        minutes=1, seeds=(1,), splits=FIVE_FOLDS, candidates_only=False,
+    )  # fmt: skip
+    found = measure("folds", table, bench)
+    assert {run["fold"] for run in found["systems"][0]["runs"]} == {f"fold:{i}" for i in range(5)}
+    (row,) = rows(found, system="recipe", subset=["ir"])
+    assert (row["molecules"], row["pool_size"]) == (16, 16)
+
+
+def test_a_system_trained_on_what_is_asked_for_is_refused(bench, recipe):
+    table = Table(
+        title="", text="", data="tiny", systems=(dataclasses.replace(recipe, own_split=True),),
+        tests=(Test(name="clean"),), minutes=1, seeds=(1,), splits=FIVE_FOLDS,
+    )  # fmt: skip
+    with pytest.raises(DataError, match="system 'recipe' was trained on .* molecules that test 'clean' asks for"):
+        measure("leak", table, bench)
+
+
+def test_the_command_writes_a_table_once_and_says_what_it_left_out(bench, recipe, tmp_path, monkeypatch, capsys):
+    table = Table(
+        title="A", text="", data="tiny", systems=(recipe,), tests=(Test(name="clean"),), minutes=1, seeds=(1,)
+    )
+    tables = {"a": table, "b": dataclasses.replace(table, data="gone"), "c": dataclasses.replace(table, minutes=99)}
+    monkeypatch.setattr(command, "TABLES", tables)
+    monkeypatch.setattr(command, "Bench", lambda **options: dataclasses.replace(bench, **options | {
+        "work": bench.work, "device": "cpu", "sources": {**bench.sources, "gone": Source(folder="no-such-set")}
+    }))  # fmt: skip
+    words = ["--results", str(tmp_path), "--within", "50", "--set", "train.epochs=1"]
+    assert command.main(words) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    saved = json.loads((tmp_path / "a.json").read_text())
+    assert saved["systems"][0]["runs"][0]["epochs"] == 1
+    told = capsys.readouterr().err
+    assert "b: left out, it needs 'no-such-set'" in told
+    assert "c: left out, it takes about 99 of" in told
+    assert command.main([*words, "a"]) == 0
+    assert "a: a.json is there; give --again" in capsys.readouterr().err
+    assert command.main(["d"]) == 2
+
+
+# --- the page
+
+
+@pytest.mark.parametrize("over", ["bars", "systems", "tests"])
+def test_the_same_result_gives_the_same_page_and_picture(result, over, tmp_path):
+    found = json.loads(json.dumps(result[0])) | {"figure": {"over": over, "label": "x"}}
+    page = report.section(found)
+    assert page == report.section(found)
+    row = rows(found, system="recipe", test="clean", pool="test", subset=["ir"])[0]
+    seeds = sorted(f"{100 * value:.1f}" for value in {min(row["top1_by_seed"]), max(row["top1_by_seed"])})
+    value, low, high = (f"{100 * x:.1f}" for x in row["top1"])
+    assert f"**recipe** | {value} [{low}, {high}]; seeds {'-'.join(seeds)} |" in page
+    assert "share of the reference's error" in page
+    for number in range(2):
+        draw(found, tmp_path / str(number) / "tiny.svg")
+    first, second = ((tmp_path / str(number) / "tiny.svg").read_bytes() for number in range(2))
+    assert first == second
+    assert b"Top-1 in %" in first
+
+
+def test_the_page_in_the_repository_is_what_the_script_makes():
+    made = report.results_text(report.read(ROOT / "benchmarks" / "results"))
+    assert (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8") == made
+
+
+def test_published_figures_stand_beside_tests_that_there_are():
+    entries = json.loads((ROOT / "benchmarks" / "published.json").read_text(encoding="utf-8"))
+    wanted = [beside for entry in entries for beside in entry.get("beside", [])]
+    assert wanted
+    for beside in wanted:
+        tests = {test.name: test for test in TABLES[beside["table"]].tests}
+        assert beside["pool"] in tests[beside["test"]].pools
+        assert beside["mode"] in tests[beside["test"]].modes
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_is_well_formed(name, tmp_path):
+    table = TABLES[name]
+    bench = Bench(work=tmp_path)
+    assert len({system.name for system in table.systems}) == len(table.systems)
+    assert len({test.name for test in table.tests}) == len(table.tests)
+    for system in table.systems:
+        bench.graph(system, 7)  # complains of whatever is wrong
+        assert (system.data or table.data) in SOURCES
+        assert system.as_long_as in {None, *(other.name for other in table.systems)}
+    for test in table.tests:
+        assert (test.data or table.data) in SOURCES
+        assert test.condition in CONDITIONS
+        assert set(test.computed) <= set(SOURCES)
+        assert test.rerank is None or installed().find("reranker", test.rerank)
+
+
+@pytest.mark.parametrize("module", [perturb, plan], ids=lambda module: module.__name__)
+def test_examples_run(module):
+    found = doctest.testmod(module)
+    assert found.attempted
+    assert not found.failed
