@@ -41,6 +41,7 @@ class System:
             the table tests, or the table is refused.
         realign: A second training after the first.
         as_long_as: Name of a system of the same table whose training time this one must not exceed.
+        seeds: How many of the table's seeds to take; None: all.
         line: Its line in a figure over systems.
         x: Where on that line it stands.
     """
@@ -52,6 +53,7 @@ class System:
     own_split: bool = False
     realign: Realign | None = None
     as_long_as: str | None = None
+    seeds: int | None = None
     line: str = ""
     x: float | None = None
 

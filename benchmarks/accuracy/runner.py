@@ -126,12 +126,13 @@ def measure(name: str, table: Table, bench: Bench) -> dict[str, Any]:
     differences: list[dict[str, Any]] = []
     for system in table.systems:
         _say(f"{name}: {system.name}")
-        runs = {(seed, fold): bench.run(table, system, seed, fold) for seed in seeds for fold in _folds(table)}
+        own_seeds = seeds[: system.seeds]
+        runs = {(seed, fold): bench.run(table, system, seed, fold) for seed in own_seeds for fold in _folds(table)}
         systems.append(_described(system, table, runs))
         for test in table.tests:
             own = system is table.systems[0]
             by_seed = [
-                _tested(bench, table, system, test, runs, seed, beside=own and seed == seeds[0]) for seed in seeds
+                _tested(bench, table, system, test, runs, seed, beside=own and seed == seeds[0]) for seed in own_seeds
             ]
             found = over_seeds([_models(evaluation) for evaluation in by_seed])
             rows += [_row(_named(system, row), test, row, by_seed) for row in found.rows]

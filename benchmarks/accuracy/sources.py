@@ -35,6 +35,7 @@ class Source:
 
     Attributes:
         folder: A data set that is there already, relative to the repository.
+        bundled: A folder of files to import, relative to the repository.
         files: Files to import, relative to the data folder.
         limit: Number of molecules after which only further measurements of those are taken.
         spectra: A table of measured infrared spectra in the data folder, taken for molecules of the files alone, where
@@ -45,6 +46,7 @@ class Source:
     """
 
     folder: str | None = None
+    bundled: str | None = None
     files: tuple[str, ...] = ()
     limit: int | None = None
     spectra: str | None = None
@@ -59,7 +61,7 @@ COMPUTED = ("qm9-xtb.npz", "qm9-xtb-more.npz", "qm9-xtb-more-2.npz", "massbank-x
 SOURCES: Mapping[str, Source] = {
     "qm9": Source(files=("qm9-xtb.npz",)),
     "both": Source(files=("qm9-xtb.npz", "qm9-xtb-more.npz")),
-    "grown": Source(folder="datasets/qm9-xtb-grown"),
+    "grown": Source(bundled="datasets/qm9-xtb-grown"),
     "computed": Source(files=COMPUTED),
     "computed without nist": Source(files=COMPUTED, without=("nist",)),
     "nist": Source(files=("nist-xtb.npz",), spectra="nist-ir/index.csv"),
@@ -83,6 +85,7 @@ def opened(name: str, work: Path, sources: Mapping[str, Source] = SOURCES) -> Pa
     if source.folder is not None:
         return _existing(ROOT / source.folder)
     files = [_existing(DATA / file) for file in source.files]
+    files += sorted(_existing(ROOT / source.bundled).glob("*.npz")) if source.bundled is not None else []
     files += [_existing(DATA / QM9)] if source.structures else []
     below = [opened(other, work, sources) for other in (*source.without, *([source.beside] if source.beside else []))]
     # A source that changed makes another folder.

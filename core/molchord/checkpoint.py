@@ -59,7 +59,8 @@ class RunManifest(BaseModel):
         fitted: State of the modalities that were fitted on the training set.
         molecules: Training molecules, and how many have each modality and pair.
         best: Epoch and figure of the saved weights.
-        tau: Temperature of each spectrum against the candidate, for the geometric mean.
+        tau: Temperature of each spectrum against the candidate, for the geometric mean: fitted on validation queries,
+            from the loss's own, which it is where there are none.
         beta: Confidence factor for each number of spectra, fitted on validation queries.
         pool: How many candidates the validation queries were searched in.
         familiar: For each spectrum, the cosine of the best candidate that 95 % of the validation queries reach there.

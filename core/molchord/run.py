@@ -258,7 +258,7 @@ class Run:
             write_manifest(path, manifest)
             found = embed_dataset(run, trainer.dataset, mass_seed=trainer.graph.seed)
             try:
-                manifest.beta = calibrate(found.embedded)[1]
+                manifest.tau, manifest.beta = calibrate(found.embedded, refit_tau=True)
             except DataError as error:
                 warnings.warn(f"hits will carry no probability: {error}", stacklevel=3)
             manifest.pool, manifest.familiar = int(found.embedded.present.sum()), familiar(found.embedded)

@@ -16,7 +16,7 @@ embedding_dim: 16
 modalities:
   structure: {use: structure, encoder: {use: gine, width: 16, hidden: 16, layers: 2}}
   carbon: {use: nmr, where: {nucleus: 13C}, jitter: 0.1, encoder: {use: peak_transformer, width: 16, hidden: 16, layers: 1}}
-  ir: {use: ir, grid: {points: 200}, encoder: {use: mlp, width: 16, hidden: [16]}}
+  ir: {use: ir, grid: {points: 200}, jitter: {}, encoder: {use: mlp, width: 16, hidden: [16]}}
 loss: {use: all_pairs}
 train: {batch_size: 16, epochs: 60, optimizer: {lr: 5.0e-3}, stopping: {every: 60}, workers: 0}
 """

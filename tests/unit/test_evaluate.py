@@ -14,7 +14,7 @@ from molchord.api import Compares, Measurement
 from molchord.errors import DataError, OutputExistsError
 from molchord.evaluate.audit import audit_split, nearest_training, top1_by_nearest
 from molchord.evaluate.baselines import nearest_by_cosine, nearest_by_similarity, peak_coincidence
-from molchord.evaluate.calibration import calibrate
+from molchord.evaluate.calibration import calibrate, logits
 from molchord.evaluate.embedded import Embedded, Spectra, queries_of, subsets
 from molchord.evaluate.evaluation import Baselines, OwnSimilarity, PeakPositions, evaluate
 from molchord.evaluate.metrics import METRICS, paired_tanimoto
@@ -489,6 +489,18 @@ def test_the_confidence_of_a_calibrated_model_has_a_small_error():
     assert sorted(beta) == [1, 2]
     fitted, _ = calibrate(embedded, split="train", refit_tau=True)
     assert sorted(fitted) == ["ir", "raman"]
+
+    def likelihood(tau):  # of all three subsets together
+        total = 0.0
+        absent = ~torch.from_numpy(embedded.present)
+        for subset in subsets(["ir", "raman"]):
+            asked = queries_of(embedded, subset, "train")
+            truth = asked.truth(embedded)
+            values = logits(asked.vectors(embedded), embedded.candidates, tau).masked_fill(absent, -torch.inf)
+            total += float(values.log_softmax(dim=1)[torch.arange(len(truth)), truth][~absent[truth]].sum())
+        return total
+
+    assert likelihood(fitted) > likelihood(TAU)
     common = {
         "pools": ["all"],
         "modes": ["blind"],

@@ -217,9 +217,13 @@ def test_tau_is_recovered_for_each_modality():
     truth = torch.multinomial(logits(queries, candidates, tau).softmax(dim=1), 1, generator=generator)[:, 0]
     fitted = fit_tau(queries, candidates, truth)
     assert fitted == {name: pytest.approx(value, rel=0.25) for name, value in tau.items()}
-    hidden = {"b": torch.zeros(1000, dtype=torch.bool)}
+    without = queries | {"b": torch.zeros(1000, 16)}
     alone = torch.multinomial(logits({"a": queries["a"]}, candidates, tau).softmax(dim=1), 1, generator=generator)[:, 0]
-    assert fit_tau(queries, candidates, alone, present=hidden)["a"] == pytest.approx(0.1, rel=0.25)
+    assert fit_tau(without, candidates, alone)["a"] == pytest.approx(0.1, rel=0.25)
+    few = {name: rows[:1] for name, rows in queries.items()}
+    held = fit_tau(few, candidates, truth[:1], prior={"a": 0.07, "b": 0.2})
+    assert 0.02 < held["a"] < 0.25
+    assert 0.05 < held["b"] < 0.8
     with pytest.raises(DataError, match="no validation queries"):
         fit_tau({n: q[:0] for n, q in queries.items()}, candidates, truth[:0])
 

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.special
 import torch
 from pydantic import ValidationError
 from scipy.special import voigt_profile
@@ -174,10 +175,10 @@ def test_one_measurement_does_not_depend_on_its_neighbours():
 def test_no_rows_and_one_row(generator):
     modality = build()
     empty = modality.prepare(modality.collate([]), generator)
-    assert empty.values.shape == (0, 2, 1750)
+    assert empty.values.shape == (0, 3, 1750)
     assert empty.observed.shape == (0, 1750)
     one = render(modality, sticks(), generator=generator)
-    assert one.values.shape == (1, 2, 1750)
+    assert one.values.shape == (1, 3, 1750)
     assert isinstance(one, SpectrumBatch)
 
 
@@ -311,6 +312,14 @@ def test_channels_are_named_in_order():
     torch.testing.assert_close(root**2, plain)
     torch.testing.assert_close(torch.sinh(asinh * math.asinh(100)) / 100, plain, atol=1e-5, rtol=1e-4)
     assert render(build(channels=["plain"]), sticks()).values.shape == (1, 1, 1750)
+    # A line smoothed by a Gaussian is a Voigt line; where it is high, 1 % of it hardly matters.
+    sharp, smooth = render(build(channels=["plain", "smooth"], normalise="none"), sticks([2000.0], [1.0])).values[0]
+    smooth = torch.sinh(smooth.double() * math.asinh(100)) / 100
+    grid = np.linspace(500, 4000, 1750)
+    expected = scipy.special.voigt_profile(grid - 2000, 6.0, 5.0)
+    near = abs(grid - 2000) < 30
+    np.testing.assert_allclose(smooth.numpy()[near], expected[near], rtol=0.03)
+    assert float(smooth.max()) < 0.65 * float(sharp.max())
 
 
 # --- augmentation ----------------------------------------------------------------------------------------------------

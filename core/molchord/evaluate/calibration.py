@@ -33,7 +33,8 @@ def calibrate(
     """Fit temperatures and confidence scales on validation queries; returns tau a modality, beta a number of spectra.
 
     Args:
-        embedded: The embedded data set; its `tau` is kept unless `refit_tau` is true or it has none.
+        embedded: The embedded data set; its `tau` is kept unless `refit_tau` is true or it has none. Where it is fitted
+            anew, all subsets of spectra count alike, and its `tau` is a weak prior.
         split: The split whose queries are fitted on.
         pool: The pool they are ranked in; ``test`` means the structures of `split`.
         refit_tau: Whether to fit the temperatures anew.
@@ -52,10 +53,15 @@ def calibrate(
     candidates = embedded.candidates[torch.from_numpy(members)].cpu()
     tau = dict(embedded.tau or {})
     if refit_tau or not tau:
-        tau = {name: 1.0 for name in embedded.spectra}
-        for queries in (q for q in by_subset if len(q.subset) == 1):
-            vectors, truth = _reachable(embedded, queries, place, _MOST_ENTRIES // len(members), seed)
-            tau |= fit_tau(vectors, candidates, truth, seed=seed)
+        most = _MOST_ENTRIES // len(members) // len(by_subset)
+        found = [_reachable(embedded, queries, place, most, seed) for queries in by_subset]
+        size = embedded.candidates.shape[1]
+        # A spectrum that a subset lacks is a row of zeros: its cosine with every candidate is 0.
+        stacked = {
+            name: torch.cat([vectors.get(name, torch.zeros(len(truth), size)) for vectors, truth in found])
+            for name in embedded.spectra
+        }
+        tau = fit_tau(stacked, candidates, torch.cat([truth for _, truth in found]), prior=embedded.tau, seed=seed)
     beta = {}
     for size in sorted({len(queries.subset) for queries in by_subset}):
         same = [queries for queries in by_subset if len(queries.subset) == size]
@@ -128,16 +134,17 @@ def fit_tau(
     candidates: Float[Tensor, "n d"],
     truth: Int64[Tensor, " q"],
     *,
-    present: Mapping[str, Bool[Tensor, " q"]] | None = None,
+    prior: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
     """Fit one temperature a modality by the log-likelihood of the true candidates (convex in 1 / tau).
 
     Args:
-        queries: Unit rows a modality, of validation molecules.
+        queries: Unit rows a modality, of validation molecules; zero rows where a query lacks the modality.
         candidates: Unit rows of a pool of the kind that figures are reported on.
         truth: Index of each query's true candidate.
-        present: Which queries have each modality.
+        prior: Temperatures to start from; that log tau is normal around them with variance 1 keeps a handful of queries
+            from moving them far. None: no prior.
         seed: Of the draw of queries, where there are more than fit in memory.
 
     Returns:
@@ -147,13 +154,10 @@ def fit_tau(
         DataError: There are no queries.
     """
     kept = _drawn(len(truth), len(candidates), seed)
-    cosines = []
-    for name, vectors in queries.items():
-        cosine = vectors[kept].float() @ candidates.float().T
-        mask = None if present is None else present.get(name)
-        cosines.append(cosine if mask is None else torch.where(mask[kept][:, None], cosine, 0.0))
+    cosines = [vectors[kept].float() @ candidates.float().T for vectors in queries.values()]
     target = truth[kept]
-    log_scale = torch.full((len(cosines),), math.log(10.0), requires_grad=True)
+    start = torch.tensor([-math.log(0.1 if prior is None else prior[name]) for name in queries])
+    log_scale = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([log_scale], max_iter=50, line_search_fn="strong_wolfe")
     low, high = -math.log(_TAU_RANGE[1]), -math.log(_TAU_RANGE[0])
 
@@ -162,6 +166,8 @@ def fit_tau(
         scales = log_scale.clamp(low, high).exp()
         total = torch.stack([cosine * scale for cosine, scale in zip(cosines, scales, strict=True)]).sum(dim=0)
         loss = torch.nn.functional.cross_entropy(total, target)
+        if prior is not None:
+            loss = loss + (log_scale - start).square().sum() / 2 / len(target)
         torch.autograd.backward(loss)
         return loss
 

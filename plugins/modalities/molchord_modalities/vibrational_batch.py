@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from molchord.api import SpectrumBatch
 from molchord_modalities.vibrational import Curve, Sticks
 from molchord_modalities.vibrational_record import Jitter, Line, VibrationalConfig
 
-__all__ = ["VibrationalBatch", "broaden", "collate", "normalise", "prepare", "warp"]
+__all__ = ["VibrationalBatch", "broaden", "channel", "collate", "normalise", "prepare", "warp"]
 
 _TILE = {"cpu": 1 << 20}
 """Numbers of a line-shape table formed at once, to bound memory; on a processor it also stays near the cache."""
@@ -26,11 +26,8 @@ _FLOOR = 0.25
 _LINEAR = 0.01
 """Part of the maximum below which the channel `asinh` is linear."""
 
-_CHANNELS: dict[str, Callable[[Tensor], Tensor]] = {
-    "plain": lambda values: values,
-    "sqrt": lambda values: values.clamp(min=0).sqrt(),
-    "asinh": lambda values: torch.asinh(values / _LINEAR) / math.asinh(1 / _LINEAR),
-}
+_SMOOTH = 6.0
+"""Standard deviation in cm^-1 of the Gaussian that makes the channel `smooth`, about a line's half width."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +90,7 @@ def prepare(batch: VibrationalBatch, config: VibrationalConfig, generator: torch
     device = batch.position.device
     # Sums over lines lose digits in bf16, so mixed precision starts behind this function.
     with torch.autocast(device.type, enabled=False):
-        draws = None if generator is None else _Draws.make(size, config.jitter, generator, device)
+        draws = None if generator is None else _Draws.make(size, config.jitters, generator, device)
         values = torch.zeros(size, config.grid.points, device=device)
         observed = torch.ones(size, config.grid.points, dtype=torch.bool, device=device)
         if len(batch.stick_row):
@@ -112,7 +109,8 @@ def prepare(batch: VibrationalBatch, config: VibrationalConfig, generator: torch
         values = normalise(values, observed, config.normalise)
         if draws is not None:
             values = values * draws.intensity[:, None]
-        stacked = torch.stack([_CHANNELS[name](values) for name in config.channels], dim=1)
+        stacked = torch.stack([channel(values, name, config.grid.step) for name in config.channels], dim=1)
+        stacked = stacked.masked_fill(~observed[:, None], 0.0)  # smoothing reaches into what was not observed
     return SpectrumBatch(values=stacked, observed=observed)
 
 
@@ -212,6 +210,28 @@ def normalise(values: Float[Tensor, "b p"], observed: Bool[Tensor, "b p"], how: 
     elif how == "area":
         values = values / _mean(values, observed).clamp(min=smallest)
     return values.masked_fill(~observed, 0.0)
+
+
+def channel(values: Float[Tensor, "b p"], name: str, step: float) -> Float[Tensor, "b p"]:
+    """Return one form of normalised spectra; `VibrationalConfig` says what the names mean.
+
+    Args:
+        values: Spectra, 0 where not observed.
+        name: ``plain``, ``sqrt``, ``asinh`` or ``smooth``.
+        step: Distance of two points in cm^-1.
+
+    Example:
+        >>> channel(torch.tensor([[0.0, 0.25, 1.0]]), "sqrt", 2.0).tolist()
+        [[0.0, 0.5, 1.0]]
+    """
+    if name == "sqrt":
+        return values.clamp(min=0).sqrt()
+    if name == "smooth":
+        reach = math.ceil(3 * _SMOOTH / step)
+        place = torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype) * (step / _SMOOTH)
+        kernel = torch.softmax(-(place**2) / 2, dim=0)
+        values = torch.nn.functional.conv1d(values[:, None], kernel[None, None], padding=reach)[:, 0]
+    return values if name == "plain" else torch.asinh(values / _LINEAR) / math.asinh(1 / _LINEAR)
 
 
 def _mean(values: Float[Tensor, "b p"], counted: Bool[Tensor, "b p"]) -> Float[Tensor, "b 1"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from molchord.api import Array, Category, Config, ModalityRecord, SpectrumSpec, Stores
 
@@ -19,10 +19,6 @@ def _ascending(values: tuple[float, float]) -> tuple[float, float]:
     if values[0] > values[1]:
         raise ValueError(f"the range {list(values)} must be [lowest, highest]; swap the two")
     return values
-
-
-def _one_or_more(jitter: object) -> object:
-    return jitter if isinstance(jitter, (list, tuple)) else (jitter,)
 
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -145,9 +141,10 @@ class VibrationalConfig(Config):
         scale: Fixed factor on the wavenumbers of sticks (0.96 or so turns harmonic ones into measured ones).
         shift: Fixed shift of the wavenumbers of sticks, cm^-1.
         jitter: Augmentation; of several, each spectrum draws one.
-        channels: What the encoder sees of each spectrum: itself, and one or two forms that lift weak bands: its square
-            root, or asinh(x / 0.01) / asinh(100), which stays linear below one percent, where noise lies, so that
-            noise averages out instead of being lifted too.
+        channels: What the encoder sees of each spectrum: ``plain``, itself; and forms that lift weak bands: ``sqrt``,
+            its square root; ``asinh``, asinh(x / 0.01) / asinh(100), which stays linear below one percent, where
+            noise lies, so that noise averages out instead of being lifted too; ``smooth``, the same of the spectrum
+            smoothed by a Gaussian of 6 cm^-1, which leaves less noise to be lifted.
         normalise: ``floor``: the mean of the points in the lowest quarter of the range to 0 and the largest value to 1;
             noise, which moves the smallest value, averages out of it; ``minmax``: the smallest value to 0, the largest
             to 1; ``max``: largest value to 1; ``area``: mean value to 1; taken over the observed points.
@@ -161,12 +158,19 @@ class VibrationalConfig(Config):
     line: Line = Line()
     scale: Positive = 1.0
     shift: Number = 0.0
-    jitter: Annotated[tuple[Jitter, ...], BeforeValidator(_one_or_more), Field(min_length=1)] = JITTER
-    channels: tuple[Literal["plain", "sqrt", "asinh"], ...] = Field(default=("plain", "asinh"), min_length=1)
+    jitter: Jitter | Annotated[tuple[Jitter, ...], Field(min_length=1)] = JITTER
+    channels: tuple[Literal["plain", "sqrt", "asinh", "smooth"], ...] = Field(
+        default=("plain", "asinh", "smooth"), min_length=1
+    )
     normalise: Literal["floor", "minmax", "max", "area", "none"] = "floor"
     baseline: Baseline = Baseline()
     min_observed: float = Field(default=0.08, gt=0, le=1)
     max_gap: Positive = 50.0
+
+    @property
+    def jitters(self) -> tuple[Jitter, ...]:
+        """Return what each spectrum draws one of."""
+        return self.jitter if isinstance(self.jitter, tuple) else (self.jitter,)
 
     @model_validator(mode="after")
     def _each_once(self) -> VibrationalConfig:
