@@ -59,7 +59,7 @@ class Vibrational:
         >>> water = {"stick_wavenumber": np.array([1539.0, 3643, 3651]), "stick_intensity": np.array([90.0, 9, 30])}
         >>> batch = ir.prepare(ir.collate([ir.transform(Measurement(arrays=water), None)]), None)
         >>> batch.values.shape, round(float(batch.values.max()), 3)
-        (torch.Size([1, 2, 1750]), 1.0)
+        (torch.Size([1, 3, 1750]), 1.0)
     """
 
     def __init__(self, technique: Technique, config: VibrationalConfig) -> None:
