@@ -181,7 +181,7 @@ class Trainer:
         )
         self._collate = Collate(self.modalities, anchors, asked)
         groups = parameter_groups(self.model, self.config.optimizer)
-        self.optimizer = torch.optim.AdamW(groups, betas=self.config.optimizer.betas)
+        self.optimizer = torch.optim.AdamW(groups, betas=self.config.optimizer.betas, fused=True)
         self.ema = moving_average(self.model, self.config.ema) if self.config.ema is not None else None
         self.state = Progress()
         self._absent: set[tuple[str, str, str]] = set()
