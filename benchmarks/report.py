@@ -28,10 +28,10 @@ candidates carry a structure only, made from the SMILES; *library*: they carry r
 the model. Brackets hold the 95 % interval of 1,000 bootstrap resamples over molecules; with several seeds a molecule's
 figure is the mean over them, and the range of the single seeds follows. The similarities of a query's spectra are
 joined by the map `gm-exp` where nothing else is said. *With mass* marks rows that use the query's mass (exact, with
-5 ppm of Gaussian error). Splits are by a hash of the molecule, the same for every source; figures of five folds are
-pooled out of fold. `clean`: computed sticks as Lorentzian lines of half width 5 cm^-1 on 500-4000 cm^-1,
-1,750 points; `realistic`: half width 8 cm^-1, one frequency scale in 0.98-1.02 a query, a shift of up to 2 points a
-spectrum, 1 % noise.
+5 ppm of Gaussian error). Splits are by a hash of the molecule, the same for every source, where a table names no other
+rule; figures of five folds are pooled out of fold. A difference from a system with one seed carries no spread over
+seeds. `clean`: computed sticks as Lorentzian lines of half width 5 cm^-1 on 500-4000 cm^-1, 1,750 points; `realistic`:
+half width 8 cm^-1, one frequency scale in 0.98-1.02 a query, a shift of up to 2 points a spectrum, 1 % noise.
 """
 
 
@@ -172,11 +172,22 @@ def _systems(result: Mapping[str, Any]) -> str:
                 _range([run["molecules"]["molecules"] for run in runs], "{:,.0f}"),
                 ", ".join(str(value) if name == "modality" else f"{name} {value}" for name, value in made.items()),
                 f"{system['parameters'] / 1e6:.2f} M",
+                ", ".join(dict.fromkeys(str(run["seed"]) for run in runs)),
                 _range([run["epochs"] for run in runs], "{:.0f}"),
                 _range([run["seconds"] for run in runs], "{:.0f}"),
             ]
         )
-    header = ["system", "recipe", "trained on", "molecules", "candidates", "parameters", "epochs", "training, s"]
+    header = [
+        "system",
+        "recipe",
+        "trained on",
+        "molecules",
+        "candidates",
+        "parameters",
+        "seeds",
+        "epochs",
+        "training, s",
+    ]
     return _markdown(header, lines)
 
 
@@ -219,10 +230,14 @@ def _made_on(result: Mapping[str, Any]) -> str:
     )
     folds = f"; split by {', '.join(settings['splits'])}" if settings["splits"] else ""
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
+    changed = f"; every graph with {json.dumps(settings['change'])}" if settings["change"] else ""
+    commits = dict.fromkeys(str(run["commit"])[:12] for system in result["systems"] for run in system["runs"])
+    seeds = ", ".join(map(str, settings["seeds"]))
+    cores = f"{machine['threads']} of {machine['cores']} cores"
     return (
-        f"Seeds {', '.join(map(str, settings['seeds']))}{folds}; molchord {settings['version']}, commit "
-        f"`{str(settings['commit'])[:12]}`; {machine['processor']}, {machine['threads']} of {machine['cores']} cores"
-        f"{gpu}, torch {machine['torch']}. Data: {data}. Graphs and runs: `results/{result['table']}.json`.\n"
+        f"Seeds {seeds}{folds}{changed}; molchord {settings['version']}, measured at commit "
+        f"`{str(settings['commit'])[:12]}`, trained at {_quoted(commits)}; {machine['processor']}, {cores}{gpu}, torch "
+        f"{machine['torch']}. Data: {data}. Graphs and runs: `results/{result['table']}.json`.\n"
     )
 
 
@@ -282,6 +297,10 @@ def _value(value: float | None, metric: str) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if metric in ("mrr", "tanimoto") else f"{100 * value:.1f}"
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _range(values: Sequence[float], form: str) -> str:

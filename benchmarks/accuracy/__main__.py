@@ -27,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         print(f"table {unknown[0]!r} is not known; allowed: {', '.join(TABLES)}", file=sys.stderr)
         return 2
+    if arguments.set and arguments.results == RESULTS:
+        print("`--set` changes what the tables say; name another folder with `--results`", file=sys.stderr)
+        return 2
     bench = Bench(
         work=arguments.work, change=dict(_change(arguments.set)), seeds=arguments.seeds, device=arguments.device
     )

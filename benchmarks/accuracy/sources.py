@@ -55,7 +55,7 @@ class Source:
     structures: int = 0
 
 
-QM9 = "qm9_smiles.csv.gz"
+QM9 = ROOT / "datasets" / "qm9_smiles.csv.gz"
 COMPUTED = ("qm9-xtb.npz", "qm9-xtb-more.npz", "qm9-xtb-more-2.npz", "massbank-xtb.npz", "nist-xtb.npz")
 
 SOURCES: Mapping[str, Source] = {
@@ -86,9 +86,10 @@ def opened(name: str, work: Path, sources: Mapping[str, Source] = SOURCES) -> Pa
         return _existing(ROOT / source.folder)
     files = [_existing(DATA / file) for file in source.files]
     files += sorted(_existing(ROOT / source.bundled).glob("*.npz")) if source.bundled is not None else []
-    files += [_existing(DATA / QM9)] if source.structures else []
+    files += [_existing(QM9)] if source.structures else []
+    files += [_existing(DATA / source.spectra)] if source.spectra is not None else []
     below = [opened(other, work, sources) for other in (*source.without, *([source.beside] if source.beside else []))]
-    # A source that changed makes another folder.
+    # A source whose files have other sizes makes another folder.
     parts = [repr(source), *(str(file.stat().st_size) for file in files), *(mc.DataSet(b).sha256 for b in below)]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
     folder = work / "data" / f"{name.replace(' ', '-').replace(',', '')}-{digest}"
@@ -97,7 +98,12 @@ def opened(name: str, work: Path, sources: Mapping[str, Source] = SOURCES) -> Pa
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         if source.beside is None:
-            _imported(source, files, [mc.DataSet(path) for path in below], unfinished)
+            _imported(
+                source,
+                [file for file in files if file.suffix != ".csv"],
+                [mc.DataSet(path) for path in below],
+                unfinished,
+            )
         else:
             _with_structures(mc.DataSet(below[0]), source.structures, unfinished)
         unfinished.rename(folder)
@@ -148,7 +154,7 @@ def _with_structures(base: mc.DataSet, count: int, folder: Path) -> None:
 
 def _drawn(count: int, taken: set[str]) -> list[str]:
     """Draw structures of the QM9 list that are not among those taken."""
-    with gzip.open(DATA / QM9, "rt", newline="") as file:
+    with gzip.open(QM9, "rt", newline="") as file:
         smiles = [row["smiles"] for row in csv.DictReader(file)]
     out: list[str] = []
     for i in np.random.default_rng(0).permutation(len(smiles)):

@@ -149,7 +149,8 @@ def files(tmp_path, monkeypatch):
             writer.writerow([f"{i}.csv", MOLECULES[row], keys[row], origin])
             lines = [f"{x},{0.1 + (x == 1500)}" for x in range(500, 4001, 4)]
             (tmp_path / "files" / "jdx" / f"{i}.csv").write_text("cm-1,absorbance\n" + "\n".join(lines))
-    with gzip.open(tmp_path / "files" / sources.QM9, "wt") as file:
+    monkeypatch.setattr(sources, "QM9", tmp_path / "files" / "qm9_smiles.csv.gz")
+    with gzip.open(sources.QM9, "wt") as file:
         file.write("smiles,qm9s_split\n" + "".join(f"{smiles},\n" for smiles in MOLECULES))
     return tmp_path
 
@@ -162,6 +163,11 @@ def test_measured_spectra_are_taken_for_computed_molecules_alone(files):
     before = list((files / "work" / "data").iterdir())
     assert mc.DataSet(opened("nist", files / "work", source)).sha256 == data.sha256
     assert list((files / "work" / "data").iterdir()) == before
+
+
+def test_a_missing_table_of_spectra_is_named(files):
+    with pytest.raises(sources.MissingData, match="none.csv"):
+        opened("nist", files / "work", {"nist": Source(files=("a.npz",), spectra="none.csv")})
 
 
 def test_molecules_of_another_set_are_in_no_split(files):
