@@ -11,8 +11,8 @@ __all__ = ["RECIPE", "TABLES"]
 
 ALL_MAPS = ("gm-exp", "gm-half", "gm-clamp")
 
-RECIPE = System(name="recipe", graph="recipes/vibrational.yaml")
-MORE = RECIPE.changed(train__epochs=30)  # larger sets need fewer passes
+MORE = System(name="recipe", graph="recipes/vibrational.yaml")
+RECIPE = MORE.changed(train__epochs=60)  # a small set needs more passes
 PUBLISHED = System(name="reference, published loss", graph="recipes/vibraclip.yaml", seeds=1)
 COSINE = PUBLISHED.changed(name="reference, cosine InfoNCE", loss={"use": "all_pairs", "temperature": "learnable"})
 CLEAN, REALISTIC = Test(name="clean"), Test(name="realistic", condition="realistic")
@@ -72,7 +72,7 @@ CHANGES: Mapping[str, Mapping[str, object]] = {
     "no instrument in the jitter": spectra(jitter={**LIGHT, **STICKS}),
     "no instrument, whole lines alone": spectra(jitter=LIGHT),
     "no jitter": spectra(jitter={}),
-    "patches with learned positions": spectra(encoder__readout={"use": "patches"}),
+    "patches with learned positions": spectra(encoder={"use": "resnet1d", "readout": {"use": "patches"}}),
     "MLP for the spectra": spectra(encoder={"use": "mlp"}),
     "explicit hydrogens": {"modalities.structure.hydrogens": "explicit"},
     "fingerprint in place of the graph": FINGERPRINT,
@@ -97,12 +97,13 @@ GRAPH = BAG.changed(
     modalities__fingerprint=None,
     modalities__structure={"use": "structure", "hydrogens": "implicit", "encoder": {"use": "gine"}},
 )
-FOUR = System(name="recipe with MS/MS", graph="recipes/vibrational.yaml").changed(
+FOUR = RECIPE.changed(
+    name="recipe with MS/MS",
     modalities__msms={
         "use": "msms",
         "encoder": {"use": "peak_bag", "hidden": 512},
         "head": {"layers": 1, "layer_norm": False},
-    }
+    },
 )
 ADDUCT = {"msms": "adduct"}
 
