@@ -3,11 +3,12 @@
 Usage: python datasets/make_qm9_xtb_grown.py FILE.npz ... [--out FOLDER]
 
 Takes files of results, as ``molchord data simulate`` writes them, and any other ``*-xtb.npz`` files, with the failures
-that they, or ``fails-*.json`` beside ``chunk-*.npz``, list. Molecules that the folder holds already are left out. The
-others go into one more file, ``part-00.npz`` and so on, so that large files are committed once, in an order that
-follows from their InChIKey alone and thus is random. Files that list failures go into another call than those that do
-not, so that the card can say what part failed. Wavenumbers are rounded to 0.1 cm^-1, intensities to half precision,
-geometries left out. The data card beside the folder is written from what all its parts hold.
+that they, or ``fails-*.json`` beside ``chunk-*.npz``, list. Molecules that the folder holds already are left out, but
+one that failed may be computed later. The others go into one more file, ``part-00.npz`` and so on, so that large files
+are committed once, in an order that follows from their InChIKey alone and thus is random. Files that list failures go
+into another call than those that do not, so that the card can say what part failed. Wavenumbers are rounded to
+0.1 cm^-1, intensities to half precision, geometries left out. The data card beside the folder is written from what all
+its parts hold.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +26,19 @@ from tqdm import tqdm
 
 from molchord.api import Array
 from molchord.chemistry import molecule
-from molchord.data.simulation_files import Entry, read_contents, write_entries
+from molchord.data.simulation_files import Contents, Entry, read_contents, write_entries
+from molchord.errors import DataError
 
 ARRAYS = {
     "freq": Array(unit="cm^-1", axis="modes", dtype="float32"),
     "ir": Array(unit="km/mol", axis="modes", dtype="float16"),
     "raman": Array(unit="angstrom^4/dalton", axis="modes", dtype="float16"),
 }
+ELEMENTS, HEAVY_ATOMS = frozenset("CHNOF"), 9  # as the card says
 DECIMALS = 1  # of a wavenumber; as float32, which any reader takes, since the archive packs the rest away
-PREPARED_BY = "one conformer by ETKDGv3, relaxed by MMFF94 or UFF (RDKit)"
-COMPUTED_BY = "GFN2-xTB (tblite) as the data card says; wavenumbers rounded to 0.1 cm^-1, intensities to half precision"
+PREPARED_BY = "one conformer by ETKDGv3, relaxed by MMFF94 or UFF (RDKit)"  # of files that do not say it
+COMPUTED_BY = "GFN2-xTB (tblite) as the data card says"  # likewise
+ROUNDED = "; wavenumbers rounded to 0.1 cm^-1, intensities to half precision"
 REASONS = ("imaginary mode", "bonds changed", "no conformer", "SCF not converged", "not converge")
 
 CARD = """# qm9-xtb-grown
@@ -87,7 +92,11 @@ writes jobs for machines that have numpy and tblite only.
 
 
 def entries(path: Path) -> Iterator[Entry]:
-    """Yield what a file, and the list of failures beside it, say of each molecule."""
+    """Yield what a file, and the list of failures beside it, say of each molecule.
+
+    Raises:
+        DataError: A molecule is none of those that the card speaks of, or a value does not fit half precision.
+    """
     with np.load(path, allow_pickle=False) as data:
         modes, smiles = data["modes"], data["smiles"].tolist()
         freq, ir, raman = (data[name] for name in ARRAYS)
@@ -97,35 +106,71 @@ def entries(path: Path) -> Iterator[Entry]:
     for i, text in enumerate(smiles):
         part = slice(*modes[i : i + 2])
         arrays = {"freq": np.round(freq[part], DECIMALS), "ir": ir[part], "raman": raman[part]}
-        yield Entry(id=molecule(text).key14, smiles=text, arrays=arrays)
+        if not all((np.abs(values) <= np.finfo(np.float16).max).all() for values in arrays.values()):
+            raise DataError(f"{str(path)!r}: values of {text!r} are not finite in half precision; compute it again")
+        yield Entry(id=_key14(path, text), smiles=text, arrays=arrays)
     listed = path.with_name(path.name.replace("chunk-", "fails-")).with_suffix(".json")
     if listed.is_file():
         failures += json.loads(listed.read_text())
     for text, reason in failures:
-        yield Entry(id=molecule(text).key14, smiles=text, reason=reason)
+        yield Entry(id=_key14(path, text), smiles=text, reason=reason)
 
 
-def new_entries(files: Sequence[Path], known: set[str]) -> list[Entry]:
-    """Return each molecule that is not known yet once, in random order; one that was computed did not fail."""
-    found: dict[str, Entry] = {}
+def _key14(path: Path, smiles: str) -> str:
+    found = molecule(smiles)
+    atoms = {element: int(count or 1) for element, count in re.findall(r"([A-Z][a-z]?)(\d*)", found.formula)}
+    if not atoms.keys() <= ELEMENTS or sum(atoms.values()) - atoms.get("H", 0) > HEAVY_ATOMS:
+        raise DataError(
+            f"{str(path)!r}: {smiles!r} ({found.formula}) is beyond {HEAVY_ATOMS} atoms of C, N, O, F beside H; "
+            "give files of molecules that the data card speaks of"
+        )
+    return found.key14
+
+
+def new_entries(files: Sequence[Path], contents: Sequence[Contents]) -> tuple[list[Entry], dict[str, str]]:
+    """Return each molecule that the contents lack once, in random order, and how the files say that they were made.
+
+    One that was computed did not fail, whatever another file says.
+    """
+    computed, failed = _states(contents)
+    found: dict[str, tuple[Entry, Path]] = {}
     for path in tqdm(files, unit=" files", disable=None):
         for entry in entries(path):
-            old = found.get(entry.id)
-            if entry.id not in known and (old is None or old.arrays is None):
-                found[entry.id] = entry
-    return sorted(found.values(), key=lambda entry: hashlib.sha256(f"order:{entry.id}".encode()).hexdigest())
+            known = computed if entry.arrays is not None else computed | failed.keys()
+            if entry.id not in known and (entry.id not in found or found[entry.id][0].arrays is None):
+                found[entry.id] = (entry, path)
+    new = [found[id][0] for id in sorted(found, key=lambda id: hashlib.sha256(f"order:{id}".encode()).hexdigest())]
+    sources = {path for _, path in found.values()}
+    made_by = {"prepared_by": _texts(sources, "prepared_by", PREPARED_BY)}
+    return new, {**made_by, "computed_by": _texts(sources, "computed_by", COMPUTED_BY) + ROUNDED}
+
+
+def _states(contents: Sequence[Contents]) -> tuple[set[str], dict[str, str]]:
+    """Return the key14 of molecules that were computed, and the reasons of those that only failed."""
+    computed = {id for one in contents for id in one.ids}
+    return computed, {e.id: e.reason for one in contents for e in one.failed if e.id not in computed}
+
+
+def _texts(files: Iterable[Path], name: str, default: str) -> str:
+    """Return what the files say of how they were made, each text once."""
+    texts = set()
+    for path in files:
+        with np.load(path, allow_pickle=False) as data:
+            texts.add(str(data[name]) if name in data.files else default)
+    return " | ".join(sorted(texts))
 
 
 def card(parts: Sequence[Path]) -> str:
     """Return the data card of what the parts hold."""
     contents = [read_contents(part) for part in parts]
-    molecules = sum(len(one.ids) for one in contents)
+    computed, failures = _states(contents)
+    molecules = len(computed)
     noise = modes = 0
     for part in parts:
         with np.load(part, allow_pickle=False) as data:
             noise, modes = noise + int((data["freq"] < 0).sum()), modes + len(data["freq"])
     size = sum(part.stat().st_size for part in parts)
-    reasons = Counter(_reason(entry.reason) for one in contents for entry in one.failed)
+    reasons = Counter(map(_reason, failures.values()))
     failed = reasons.total()
     beside = sum(len(one.ids) for one in contents if one.failed)
     rows = [f"| {reason} | {count:,} |" for reason, count in reasons.most_common()]
@@ -145,15 +190,15 @@ def main(files: Sequence[Path], out: Path) -> None:
     """Add what is new to the folder, and write the card."""
     parts = sorted(out.glob("part-*.npz"))
     contents = [read_contents(part) for part in parts]
-    known = {id for one in contents for id in (*one.ids, *(entry.id for entry in one.failed))}
-    new = new_entries(files, known)
+    new, made_by = new_entries(files, contents)
     if new:
         out.mkdir(parents=True, exist_ok=True)
         parts.append(out / f"part-{len(parts):02d}.npz")
-        write_entries(parts[-1], ARRAYS, new, prepared_by=PREPARED_BY, computed_by=COMPUTED_BY)
+        write_entries(parts[-1], ARRAYS, new, **made_by)
     out.with_suffix(".md").write_text(card(parts), encoding="utf-8")
     computed = sum(entry.arrays is not None for entry in new)
-    print(f"{out}: {computed} molecules and {len(new) - computed} failures added, {len(known)} were there")
+    there = sum(len(one.ids) + len(one.failed) for one in contents)
+    print(f"{out}: {computed} molecules and {len(new) - computed} failures added to {there} that were there")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import zipfile
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from molchord.api import Array, SampleError
 from molchord.chemistry import molecule
 from molchord.cli import main
 from molchord.data.simulate import _entries, _Job, build_simulator, simulate, simulate_molecules, write_jobs
-from molchord.data.simulation_files import Entry, read_contents, write_entries
+from molchord.data.simulation_files import Entry, read_contents, read_entries, write_entries
+from molchord.data.simulation_folder import SimulationFolder
 from molchord.errors import DataError, OutputExistsError, PluginError
 from molchord.host import Host, Plugin, installed
 from molchord.testing import check_simulator
@@ -319,7 +321,7 @@ CHAINS = ["C" * n for n in range(1, 13)]
 
 @pytest.fixture
 def short_chunks(monkeypatch):
-    monkeypatch.setattr("molchord.data.simulate.CHUNK", 4)
+    monkeypatch.setattr("molchord.data.simulation_folder.CHUNK", 4)
 
 
 def test_a_stopped_simulation_goes_on(tmp_path, short_chunks):
@@ -348,10 +350,11 @@ def test_a_killed_simulation_loses_a_chunk_at_most(tmp_path):
 import os, signal, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import molchord.data.simulate as s
+import molchord.data.simulation_folder
 from test_simulate import CHAINS, Counting, counting
 from pathlib import Path
 Counting.compute = (lambda old: lambda self, job: os.kill(os.getpid(), signal.SIGKILL) if job["n"] == 7 else old(self, job))(Counting.compute)
-s.CHUNK = 4
+molchord.data.simulation_folder.CHUNK = 4
 s.simulate(CHAINS, Path("data"), host=counting(Path(".")), workers=1)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -371,6 +374,117 @@ def test_a_longer_list_computes_what_is_new(tmp_path):
         simulate(CHAINS[4:7], tmp_path / "data", host=host, workers=1, force=True)
 
 
+def test_a_molecule_counts_once(tmp_path):
+    """Of what two files hold, as where two simulations shared a folder, the first wins."""
+    host = counting(tmp_path)
+    simulate(CHAINS[2:4], tmp_path / "data", host=host, workers=1)
+    late = [
+        Entry(id=molecule("CCCC").key14, smiles="CCCC", reason="late"),
+        *(filled(chain, value=9) for chain in CHAINS[2:3] + CHAINS[4:5]),
+    ]
+    declared = host.find("simulator", "counting").record.results
+    write_entries(tmp_path / "data.jobs" / "results-00001.npz", declared, late, prepared_by="p", computed_by="c")
+    report = simulate(CHAINS[2:5], tmp_path / "data", host=host, workers=1, force=True)
+    assert (report.molecules, report.failed, report.measurements["ir"]) == (3, 0, 3)
+    table = mc.DataSet(tmp_path / "data").table("ir")
+    assert [table.read(row).arrays["stick_wavenumber"][0] for row in range(3)] == [3.0, 4.0, 9.0]
+
+
+def filled(chain, value):
+    arrays = {name: np.full(3, value, dtype=np.float32) for name in ("freq", "ir", "raman")}
+    return Entry(id=molecule(chain).key14, smiles=chain, arrays=arrays)
+
+
+def test_two_simulations_share_a_folder(tmp_path):
+    """One that started first and writes last finds its number taken."""
+    host = counting(tmp_path)
+    plugin = host.find("simulator", "counting")
+
+    def slow():
+        yield filled("CCC", 3)
+        SimulationFolder(tmp_path / "jobs", plugin).fill("results", [filled("CCCC", 4)], 1, {"prepared_by": ""}, False)
+
+    SimulationFolder(tmp_path / "jobs", plugin).fill("results", slow(), 1, {"prepared_by": ""}, False)
+    found = [read_contents(path).ids for path in sorted((tmp_path / "jobs").glob("*.npz"))]
+    assert found == [(molecule("CCCC").key14,), (molecule("CCC").key14,)]
+    assert sorted(path.name for path in (tmp_path / "jobs").iterdir()) == [
+        "results-00000.npz", "results-00001.npz", "simulator.txt",
+    ]  # fmt: skip
+
+
+def test_a_number_taken_at_the_last_moment_is_not_overwritten(tmp_path, monkeypatch):
+    folder = SimulationFolder(tmp_path / "jobs", counting(tmp_path).find("simulator", "counting"))
+    link = os.link
+
+    def late(source, target):
+        if target.name == "results-00000.npz":
+            target.write_bytes(b"of another simulation")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", late)
+    folder.fill("results", [filled("CCC", 3)], 1, {"prepared_by": ""}, False)
+    assert (tmp_path / "jobs" / "results-00000.npz").read_bytes() == b"of another simulation"
+    assert read_contents(tmp_path / "jobs" / "results-00001.npz").ids == (molecule("CCC").key14,)
+
+
+def test_a_damaged_array_is_found(tmp_path):
+    host = counting(tmp_path)
+    simulate(CHAINS[2:6], tmp_path / "data", host=host, workers=1)
+    path = tmp_path / "data.jobs" / "results-00000.npz"
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo("freq.npy").header_offset + 60
+    damaged = bytearray(path.read_bytes())
+    damaged[start : start + 40] = bytes(byte ^ 0x5A for byte in damaged[start : start + 40])
+    path.write_bytes(damaged)
+    with pytest.raises(DataError, match=r"results-00000.npz' cannot be read \(.*\); delete it"):
+        simulate(CHAINS[2:6], tmp_path / "data", host=host, workers=1, force=True)
+
+
+def test_results_that_are_not_imported_are_no_smaller_data_set(tmp_path):
+    host = counting(tmp_path)
+    simulate(CHAINS[2:4], tmp_path / "data", host=host, workers=1)
+    record, odd = host.find("simulator", "counting").record, dataclasses.replace(filled("CCCCC", 5), smiles="xx")
+    path = tmp_path / "data.jobs" / "results-00001.npz"
+    write_entries(path, record.results, [odd], prepared_by="p", computed_by="c")
+    with pytest.raises(DataError, match=r"has 2 of 3 simulated molecules; delete the files of results that .*rejected"):
+        simulate(CHAINS[2:5], tmp_path / "data", host=host, workers=1, force=True)
+
+
+def test_what_is_under_way_elsewhere_is_left_out(tmp_path, capsys):
+    """Jobs without a result are neither computed here nor needed: the library may be missing."""
+    host = counting(tmp_path)
+    plugin, record = host.find("simulator", "counting"), host.find("simulator", "counting").record
+    folder = SimulationFolder(tmp_path / "jobs", plugin)
+    for chains in (CHAINS[2:4], CHAINS[4:7]):
+        jobs = [Entry(id=molecule(c).key14, smiles=c, arrays={"n": np.array(len(c))}) for c in chains]
+        folder.fill("jobs", jobs, len(jobs), {"prepared_by": "counting"}, False)
+    options = {"jobs": tmp_path / "jobs", "host": host, "workers": 1, "force": True}
+    with pytest.raises(DataError, match=r"none of 5 molecules could be simulated \(5 whose job has no result yet"):
+        simulate(CHAINS[2:7], tmp_path / "data", **options)
+    theirs = [filled(chain, 1) for chain in CHAINS[2:4]]
+    write_entries(tmp_path / "jobs" / "results-00000.npz", record.results, theirs, prepared_by="p", computed_by="c")
+    report = simulate(CHAINS[2:7], tmp_path / "data", **options)
+    assert (report.molecules, report.waiting) == (2, 3)
+    assert "3 left out whose job has no result yet (run its program, or delete the file of jobs" in report.summary()
+    assert simulate(CHAINS[2:8], tmp_path / "data", **options).molecules == 3
+    assert (tmp_path / "notes").read_text().split() == ["8"]  # the one that is in no file of jobs
+    (tmp_path / "jobs" / "jobs-00001.npz").unlink()
+    assert simulate(CHAINS[2:8], tmp_path / "data", **options).molecules == 6
+
+
+def test_a_molecule_whose_process_died_is_tried_again(tmp_path):
+    """Memory may have been short; other failures are for good."""
+    host = counting(tmp_path)
+    folder = SimulationFolder(tmp_path / "data.jobs", host.find("simulator", "counting"))
+    reasons = ["its process died", "no conformer"]
+    failed = [Entry(id=molecule(c).key14, smiles=c, reason=r) for c, r in zip(CHAINS[2:4], reasons, strict=True)]
+    folder.fill("results", failed, 2, {"prepared_by": "p", "computed_by": "c"}, False)
+    report = simulate(CHAINS[2:4], tmp_path / "data", host=host, workers=1)
+    assert (report.molecules, report.failed) == (1, 1)
+    assert rows(tmp_path / "data" / "failures.csv")[1:] == [["CCCC", molecule("CCCC").key14, "no conformer"]]
+    assert "1 of 2 molecules failed" in mc.DataSet(tmp_path / "data").manifest.options["note"]
+
+
 def test_wrong_folders_are_refused(tmp_path):
     host = counting(tmp_path)
     simulate(CHAINS[2:4], tmp_path / "data", host=host, workers=1)
@@ -379,9 +493,6 @@ def test_wrong_folders_are_refused(tmp_path):
         simulate(CHAINS[2:4], tmp_path / "data", host=host, workers=1)
     with pytest.raises(DataError, match="belongs to simulator 'own:counting', not to 'molchord:gfn2'"):
         make(["O"], tmp_path / "other", jobs=jobs)
-    shutil.copy(jobs / "results-00000.npz", jobs / "results-00001.npz")
-    with pytest.raises(DataError, match=r"is in .*results-00000.npz' and in .*results-00001.npz'; delete one"):
-        simulate(CHAINS[2:4], tmp_path / "data", host=host, force=True)
     (jobs / "results-00001.npz").write_bytes((jobs / "results-00000.npz").read_bytes()[:-40])
     with pytest.raises(DataError, match=r"results-00001.npz' cannot be read \(.*\); delete it"):
         simulate(CHAINS[2:4], tmp_path / "data", host=host, force=True)
@@ -449,6 +560,23 @@ def test_workers_take_one_core_each(tmp_path):
     command = [sys.executable, tmp_path / "script.py"]
     done = subprocess.run(command, env=outside, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["1 1", "7 None"]
+
+
+def test_workers_take_one_core_each_beside_a_fork_server(tmp_path):
+    """A training's loader may have started one, with the environment of then."""
+    (tmp_path / "script.py").write_text(
+        "import multiprocessing, os\n"
+        "from molchord.data.parallel import ordered\n"
+        "if __name__ == '__main__':\n"
+        "    other = multiprocessing.get_context('forkserver').Process(target=print)\n"
+        "    other.start()\n"
+        "    other.join()\n"
+        "    print(*ordered(os.getenv, ['OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'], workers=2))\n"
+    )
+    outside = {**os.environ, "OMP_NUM_THREADS": "7", "OPENBLAS_NUM_THREADS": "7"}
+    command = [sys.executable, tmp_path / "script.py"]
+    done = subprocess.run(command, env=outside, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "1"]
 
 
 def test_a_molecule_that_kills_its_process_is_listed(deadly):
@@ -526,6 +654,26 @@ def test_usage_of_the_program(capsys):
     assert "usage" in capsys.readouterr().err
 
 
+def test_one_error_does_not_end_the_program(tmp_path, monkeypatch, capsys):
+    """The reason reads as where molchord itself computes."""
+    entries = [Entry(id=molecule(s).key14, smiles=s, arrays=job(s)) for s in ("O", "N")]
+    write_entries(tmp_path / "jobs.npz", GFN2.jobs, entries, prepared_by="p")
+
+    def compute(given):
+        if len(given["z"]) == 3:
+            raise np.linalg.LinAlgError("no convergence")
+        flat = np.ones(1, np.float32)
+        return {"z": given["z"], "pos": given["pos"].astype(np.float32), "freq": flat, "ir": flat, "raman": flat}
+
+    monkeypatch.setattr(gfn2, "compute", compute)
+    assert gfn2.main([str(tmp_path / "jobs.npz"), str(tmp_path / "results.npz")]) == 0
+    contents = read_contents(tmp_path / "results.npz")
+    assert contents.ids == (molecule("N").key14,)
+    here = _Job(SIMULATOR, computes=True)(molecule("O"))
+    assert contents.failed == (here,)
+    assert here.reason == "the simulator failed: LinAlgError: no convergence"
+
+
 # --- files and the kit -----------------------------------------------------------------------------------------------
 
 
@@ -543,6 +691,15 @@ def test_arrays_that_are_not_as_declared(arrays, message, tmp_path):
     with pytest.raises(PluginError, match=message):
         write_entries(tmp_path / "a.npz", declared, [Entry(id="K", smiles="C", arrays=arrays)], prepared_by="")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_entries_are_read_as_they_were_written(tmp_path):
+    entries = [Entry(id=s, smiles=s, arrays=job(s)) for s in ("O", "CO")]
+    failed = Entry(id="X", smiles="X", reason="why")
+    write_entries(tmp_path / "a.npz", GFN2.jobs, [entries[0], failed, entries[1]], prepared_by="p")
+    for found, given in zip(read_entries(tmp_path / "a.npz", GFN2.jobs), entries, strict=True):
+        assert (found.id, found.smiles) == (given.id, given.smiles)
+        assert all(np.array_equal(found.arrays[name], given.arrays[name]) for name in GFN2.jobs)
 
 
 def test_no_file_is_made_of_nothing_but_an_empty_one_reads(tmp_path):
@@ -582,9 +739,20 @@ def test_the_simulator_is_installed_as_every_other_plugin():
 # --- the bundled set -------------------------------------------------------------------------------------------------
 
 
+def without_failures(data, path):
+    """Write the results of a simulated data set without the helium that failed, which is none of the bundled set."""
+    results = Path(f"{data}.jobs") / "results-00000.npz"
+    said = {name: getattr(read_contents(results), name) for name in ("prepared_by", "computed_by")}
+    write_entries(path, GFN2.results, list(read_entries(results, GFN2.results)), **said)
+    return path
+
+
+SCRIPT = Path(__file__).parents[2] / "datasets" / "make_qm9_xtb_grown.py"
+
+
 def test_the_bundled_set_grows_by_files(small, tmp_path):
-    script = runpy.run_path(str(Path(__file__).parents[2] / "datasets" / "make_qm9_xtb_grown.py"))
-    results = Path(f"{small}.jobs") / "results-00000.npz"
+    script = runpy.run_path(str(SCRIPT))
+    results = without_failures(small, tmp_path / "results.npz")
     chunk = tmp_path / "chunk-7.npz"
     lines = np.array([-3.04, 100.06, 1234.56, 3001.26])
     np.savez(
@@ -604,7 +772,7 @@ def test_the_bundled_set_grows_by_files(small, tmp_path):
     card = out.with_suffix(".md").read_text()
     assert "spectra of 5 molecules" in card
     assert "| imaginary mode | 2 |" in card
-    assert "3 beside 5 that were computed, 37.5 %" in card
+    assert "2 beside 1 that were computed, 66.7 %" in card
     assert "CC0" in card
     mc.import_files([out], tmp_path / "data")
     data = mc.DataSet(tmp_path / "data")
@@ -614,3 +782,59 @@ def test_the_bundled_set_grows_by_files(small, tmp_path):
     water = data.table("raman").read(data.smiles().index("O")).arrays
     np.testing.assert_allclose(water["stick_wavenumber"], result("O")["freq"], atol=0.0501)
     np.testing.assert_allclose(water["stick_intensity"], result("O")["raman"], rtol=5e-4)
+
+
+def computed(path, smiles, intensity=1.0, **texts):
+    lines = np.full(len(smiles), intensity)
+    modes = np.arange(len(smiles) + 1)
+    np.savez(path, smiles=np.array(smiles), modes=modes, freq=lines + 500, ir=lines, raman=lines, **texts)
+    return path
+
+
+def test_the_bundled_set_says_how_its_inputs_were_made(small, tmp_path):
+    script = runpy.run_path(str(SCRIPT))
+    results = without_failures(small, tmp_path / "results.npz")
+    script["main"]([results], tmp_path / "one")
+    said, found = read_contents(results), read_contents(tmp_path / "one" / "part-00.npz")
+    assert found.prepared_by == said.prepared_by
+    assert found.computed_by == said.computed_by + script["ROUNDED"]
+    silent = computed(tmp_path / "silent.npz", ["F"])
+    known = computed(tmp_path / "known.npz", ["O"], prepared_by=np.array("adds nothing"))
+    script["main"]([silent, results, known], tmp_path / "two")
+    both = sorted([script["PREPARED_BY"], said.prepared_by])
+    assert read_contents(tmp_path / "two" / "part-00.npz").prepared_by == " | ".join(both)
+
+
+@pytest.mark.parametrize("intensity", [7e4, np.nan, np.inf])
+def test_the_bundled_set_refuses_what_half_precision_does_not_hold(intensity, tmp_path):
+    with pytest.raises(DataError, match=r"values of 'F' are not finite in half precision"):
+        runpy.run_path(str(SCRIPT))["main"]([computed(tmp_path / "a.npz", ["F"], intensity)], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("smiles", ["CCl", "CCCCCCCCCC", "C[SiH3]"])
+def test_the_bundled_set_refuses_molecules_that_its_card_leaves_out(smiles, tmp_path):
+    main = runpy.run_path(str(SCRIPT))["main"]
+    with pytest.raises(DataError, match="beyond 9 atoms of C, N, O, F beside H"):
+        main([computed(tmp_path / "a.npz", ["F", smiles])], tmp_path / "out")
+    computed(tmp_path / "chunk-0.npz", ["CCCCCCCCC"])
+    (tmp_path / "fails-0.json").write_text(f'[["{smiles}", "no conformer"]]')
+    with pytest.raises(DataError, match="beyond 9 atoms"):
+        main([tmp_path / "chunk-0.npz"], tmp_path / "out")
+
+
+def test_a_failure_of_the_bundled_set_can_be_computed_later(tmp_path):
+    main = runpy.run_path(str(SCRIPT))["main"]
+    out = tmp_path / "out"
+    chunk = computed(tmp_path / "chunk-0.npz", ["F", "N"])
+    (tmp_path / "fails-0.json").write_text('[["O", "SCF not converged"], ["C", "no conformer"]]')
+    main([chunk], out)
+    main([chunk, computed(tmp_path / "later.npz", ["O"])], out)
+    assert read_contents(out / "part-01.npz").ids == (molecule("O").key14,)
+    assert read_contents(out / "part-01.npz").failed == ()
+    card = out.with_suffix(".md").read_text()
+    assert "spectra of 3 molecules" in card
+    assert "1 beside 2 that were computed" in card
+    assert "| SCF not converged |" not in card
+    main([chunk, tmp_path / "later.npz"], out)
+    assert len(list(out.iterdir())) == 2

@@ -56,8 +56,9 @@ def ordered(job: Callable[[T], R], items: Iterable[T], workers: int | None = Non
 
 
 def _in_processes(job: Callable[[T], R], stream: Iterator[T], workers: int) -> Iterator[R]:
-    # Not forked from this process: its threads (torch, arrow) would be cut off in the middle of what they do.
-    context = multiprocessing.get_context("forkserver")
+    # Not forked from this process: its threads (torch, arrow) would be cut off in the middle of what they do. Nor from
+    # a fork server: it hands on the environment that it was started with, for another purpose perhaps.
+    context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(job,))
     pending: deque[Future[R]] = deque()
     try:

@@ -7,22 +7,20 @@ on where it was, one whose list of molecules has grown computes what is new, and
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from shutil import copyfile
-from typing import Literal, TypeAlias, cast, final
-
-from tqdm import tqdm
+from tempfile import TemporaryDirectory
+from typing import TypeAlias, cast, final
 
 from molchord.api import Measurement, Molecule, Portable, SampleError, Simulator, SimulatorRecord
-from molchord.data.importer import import_files
-from molchord.data.manifest import write_text
+from molchord.data.importer import REJECTED, import_files
 from molchord.data.parallel import WorkerDied, ordered
-from molchord.data.simulation_files import Contents, Entry, read_contents, write_entries
+from molchord.data.simulation_files import Contents, Entry
+from molchord.data.simulation_folder import DIED, SimulationFolder, settled
 from molchord.data.store import DataSet
 from molchord.errors import DataError, OutputExistsError, PluginError
 from molchord.host import Host, Plugin
@@ -33,9 +31,8 @@ __all__ = ["SimulationReport", "build_simulator", "simulate", "simulate_molecule
 Source: TypeAlias = str | Path | DataSet | Iterable[str]
 """SMILES, a file of them (text, or a table with a column ``smiles``), or a data set."""
 
-CHUNK = 100  # molecules between two files: what is lost when the machine stops
 FAILURES = "failures.csv"
-MARK = "simulator.txt"  # in a folder of jobs: whose they are
+_WAITING = "whose job has no result yet (run its program, or delete the file of jobs to compute them here)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +44,8 @@ class SimulationReport:
         molecules: Molecules in it.
         measurements: Measurements in the data set by modality; none in a folder of jobs.
         failed: Rows of ``failures.csv``.
+        rejected: Rows of ``rejected.csv``: measurements that their modality refused.
+        waiting: Molecules left out because their job is in the folder and its result is not.
         files: Files of jobs that were written.
         command: What computes a file of jobs on another machine; empty for a data set.
     """
@@ -55,6 +54,8 @@ class SimulationReport:
     molecules: int
     measurements: Mapping[str, int]
     failed: int
+    rejected: int = 0
+    waiting: int = 0
     files: int = 0
     command: str = ""
 
@@ -64,6 +65,8 @@ class SimulationReport:
         parts += [f"{count} {name}" for name, count in self.measurements.items()]
         parts += [f"{self.files} new files of jobs"] if self.command else []
         parts += [f"{self.failed} failed (see {FAILURES})"] if self.failed else []
+        parts += [f"{self.rejected} rejected (see {REJECTED})"] if self.rejected else []
+        parts += [f"{self.waiting} left out {_WAITING}"] if self.waiting else []
         line = f"{self.path}: " + ", ".join(parts)
         return line + (f"\nfor each of them, on any machine: {self.command}" if self.command else "")
 
@@ -124,6 +127,8 @@ def simulate(
 ) -> SimulationReport:
     """Make a data set of simulated measurements, one entry a molecule; a molecule that fails is listed.
 
+    Molecules that are in a file of jobs are not computed here: their results are collected once they are there.
+
     Args:
         source: The molecules.
         out: Folder of the data set.
@@ -136,7 +141,7 @@ def simulate(
         progress: Show a progress bar.
 
     Raises:
-        DataError: No molecule could be simulated, or the folder holds results of others.
+        DataError: No molecule could be simulated, the folder holds results of others, or a file of results is damaged.
         OutputExistsError: There is something at `out` and `force` is not given.
         PluginError: There is no such simulator, or a library that it needs is not installed.
     """
@@ -145,33 +150,49 @@ def simulate(
     plugin, simulator = _built(host, use)
     refused: list[SampleError] = []
     molecules = _distinct(source, limit, refused)
-    folder = _Folder(out.with_name(f"{out.name}.jobs") if jobs is None else jobs, plugin)
-    known = _states(folder.contents("results"))
-    missing = [molecule for molecule in molecules.values() if molecule.key14 not in known]
+    folder = SimulationFolder(out.with_name(f"{out.name}.jobs") if jobs is None else jobs, plugin)
+    known = settled(folder.contents("results").values())
+    waiting = (settled(folder.contents("jobs").values()) - known) & molecules.keys()
+    missing = [molecule for key14, molecule in molecules.items() if key14 not in known | waiting]
     if missing:
         plugin, simulator = build_simulator(host, use)
         made_by = {"prepared_by": simulator.prepared_by(), "computed_by": simulator.computed_by()}
-        folder.fill("results", _Job(simulator, computes=True), missing, made_by, workers, progress)
+        entries = _entries(_Job(simulator, computes=True), missing, _cores(workers))
+        folder.fill("results", entries, len(missing), made_by, progress)
     contents = folder.contents("results")
-    others = sorted(_states(contents).keys() - molecules.keys())
+    computed = {id for one in contents.values() for id in one.ids}
+    rows = _failures(refused, contents.values())
+    others = sorted((computed | {row[1] for row in rows if row[1]}) - molecules.keys())
     if others:
         raise DataError(
             f"folder {str(folder.path)!r} holds results of {len(others)} molecules that are not asked for, such as "
             f"{others[0]}; name another folder by `--jobs`, or ask for them too"
         )
-    rows = _failures(refused, contents.values())
     write_rows(folder.path / FAILURES, ("smiles", "key14", "reason"), rows)
-    if len(rows) - len(refused) == len(molecules):
-        reasons = Counter(row[2] for row in rows).most_common(3)
+    if not computed:
+        reasons = [reason for reason, _ in Counter(row[2] for row in rows).most_common(3)]
+        reasons += [f"{len(waiting)} {_WAITING}"] if waiting else []
         raise DataError(
-            f"none of {len(rows)} molecules could be simulated ({'; '.join(reason for reason, _ in reasons)}); "
+            f"none of {len(rows) + len(waiting)} molecules could be simulated ({'; '.join(reasons)}); "
             f"see {str(folder.path / FAILURES)!r}"
         )
-    note = _note(plugin, contents.values(), len(molecules))
-    imported = import_files([*contents], out, host=host, note=note, force=force)
+    note = _note(plugin, contents.values(), len(rows) - len(refused), len(molecules))
+    with TemporaryDirectory() as scratch:
+        files = folder.distinct(contents, Path(scratch))
+        imported = import_files(files, out, host=host, note=note, force=force)
     copyfile(folder.path / FAILURES, out / FAILURES)
+    if imported.molecules != len(computed):
+        raise DataError(
+            f"data set {str(out)!r} has {imported.molecules} of {len(computed)} simulated molecules; delete the files "
+            f"of results that {str(out / REJECTED)!r} names, and simulate again with `--force`"
+        )
     return SimulationReport(
-        path=out, molecules=imported.molecules, measurements=imported.measurements, failed=len(rows)
+        path=out,
+        molecules=imported.molecules,
+        measurements=imported.measurements,
+        failed=len(rows),
+        rejected=imported.rejected,
+        waiting=len(waiting),
     )
 
 
@@ -194,11 +215,12 @@ def write_jobs(
         raise PluginError(f"simulator {plugin.name!r} has no program for other machines; simulate here, with `--out`")
     refused: list[SampleError] = []
     molecules = _distinct(source, limit, refused)
-    jobs = _Folder(folder, plugin)
-    known = _states(jobs.contents("jobs")).keys() | _states(jobs.contents("results")).keys()
+    jobs = SimulationFolder(folder, plugin)
+    known = settled(jobs.contents("jobs").values()) | settled(jobs.contents("results").values())
     missing = [molecule for molecule in molecules.values() if molecule.key14 not in known]
     made_by = {"prepared_by": simulator.prepared_by()}
-    files = jobs.fill("jobs", _Job(simulator, computes=False), missing, made_by, workers, progress)
+    entries = _entries(_Job(simulator, computes=False), missing, _cores(workers))
+    files = jobs.fill("jobs", entries, len(missing), made_by, progress)
     program = simulator.program()
     copyfile(program, folder / program.name)
     rows = _failures(refused, jobs.contents("jobs").values())
@@ -254,7 +276,7 @@ def _entries(job: _Job, molecules: Iterable[Molecule], workers: int | None) -> I
             if finished == 0 and not any(alone):
                 raise  # it is not the molecules
             for molecule, found in zip(under_way, alone, strict=True):
-                yield found or Entry(id=molecule.key14, smiles=molecule.smiles, reason="its process died")
+                yield found or Entry(id=molecule.key14, smiles=molecule.smiles, reason=DIED)
             under_way.clear()
 
 
@@ -265,71 +287,11 @@ def _alone(job: _Job, molecule: Molecule) -> Entry | None:
         return None
 
 
-# --- folders of jobs and results -------------------------------------------------------------------------------------
-
-Kind: TypeAlias = Literal["jobs", "results"]
-
-
-@final
-class _Folder:
-    """A folder of jobs and results, which belongs to one simulator."""
-
-    def __init__(self, path: Path, plugin: Plugin) -> None:
-        self.path, self._record = path, _record(plugin)
-        mark = path / MARK
-        if mark.is_file() and mark.read_text(encoding="utf-8").strip() != plugin.qualified:
-            raise DataError(
-                f"folder {str(path)!r} belongs to simulator {mark.read_text(encoding='utf-8').strip()!r}, not to "
-                f"{plugin.qualified!r}; name another one by `--jobs`"
-            )
-        if path.exists() and not mark.is_file() and (not path.is_dir() or any(path.iterdir())):
-            raise DataError(f"{str(path)!r} is there and is no folder of jobs; name another one by `--jobs`")
-        path.mkdir(parents=True, exist_ok=True)
-        write_text(mark, plugin.qualified + "\n")
-
-    def contents(self, kind: Kind) -> dict[Path, Contents]:
-        """Read what the files of one kind hold, in their order."""
-        return {path: read_contents(path) for path in sorted(self.path.glob(f"{kind}-*.npz"))}
-
-    def fill(
-        self,
-        kind: Kind,
-        job: _Job,
-        molecules: Sequence[Molecule],
-        made_by: Mapping[str, str],
-        workers: int | None,
-        progress: bool,
-    ) -> int:
-        """Run a job on molecules and write a file after each chunk of them; returns the number of files."""
-        declared = self._record.results if kind == "results" else self._record.jobs
-        used = [int(found[1]) for path in self.path.iterdir() if (found := re.search(r"-(\d+)\.npz$", path.name))]
-        start = number = max(used, default=-1) + 1
-        chunk: list[Entry] = []
-        cores = len(os.sched_getaffinity(0)) if workers is None else workers
-        bar = tqdm(total=len(molecules), desc=self._record.name, unit=" molecules", disable=None if progress else True)
-        with bar:
-            try:
-                for entry in _entries(job, molecules, cores):
-                    chunk.append(entry)
-                    bar.update()
-                    if len(chunk) == CHUNK:
-                        write_entries(self.path / f"{kind}-{number:05d}.npz", declared, chunk, **made_by)
-                        number, chunk = number + 1, []
-            finally:  # Ctrl-C loses nothing that was finished
-                if chunk:
-                    write_entries(self.path / f"{kind}-{number:05d}.npz", declared, chunk, **made_by)
-                    number += 1
-        return number - start
+def _cores(workers: int | None) -> int:
+    return len(os.sched_getaffinity(0)) if workers is None else workers
 
 
-def _states(contents: Mapping[Path, Contents]) -> dict[str, Path]:
-    """Return the file of each molecule, by key14; those that failed too."""
-    out: dict[str, Path] = {}
-    for path, content in contents.items():
-        for id in (*content.ids, *(entry.id for entry in content.failed)):
-            if out.setdefault(id, path) != path:
-                raise DataError(f"molecule {id} is in {str(out[id])!r} and in {str(path)!r}; delete one of them")
-    return out
+# --- lists of molecules, and what became of them ---------------------------------------------------------------------
 
 
 def _distinct(source: Source, limit: int | None, refused: list[SampleError]) -> dict[str, Molecule]:
@@ -347,15 +309,17 @@ def _distinct(source: Source, limit: int | None, refused: list[SampleError]) -> 
 
 
 def _failures(refused: Iterable[SampleError], contents: Iterable[Contents]) -> list[tuple[str, str, str]]:
-    rows = [(error.id, "", error.reason) for error in refused]
-    return rows + [(entry.smiles, entry.id, entry.reason) for one in contents for entry in one.failed]
-
-
-def _note(plugin: Plugin, contents: Iterable[Contents], asked: int) -> str:
-    """Say for the manifest how the measurements were made; several ways where a later session went on."""
+    """Return the rows of molecules that failed, the last reason of each, and were not computed by another try."""
     found = [*contents]
-    ways = {f"Jobs: {one.prepared_by}. Results: {one.computed_by}." for one in found if one.ids}
-    failed = sum(len(one.failed) for one in found)
+    computed = {id for one in found for id in one.ids}
+    failed = {entry.id: entry for one in found for entry in one.failed if entry.id not in computed}
+    rows = [(error.id, "", error.reason) for error in refused]
+    return rows + [(entry.smiles, entry.id, entry.reason) for entry in failed.values()]
+
+
+def _note(plugin: Plugin, contents: Iterable[Contents], failed: int, asked: int) -> str:
+    """Say for the manifest how the measurements were made; several ways where a later call went on."""
+    ways = {f"Jobs: {one.prepared_by}. Results: {one.computed_by}." for one in contents if one.ids}
     lead = f"Simulated by {plugin.qualified} {plugin.version}; {failed} of {asked} molecules failed (see {FAILURES})."
     return " ".join([lead, *sorted(ways)])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,23 +82,39 @@ def write_entries(path: Path, declared: Mapping[str, Array], entries: Sequence[E
 
 
 def read_contents(path: Path) -> Contents:
-    """Read what a file of jobs or results says beside its arrays.
+    """Read what a file of jobs or results says beside its arrays, which are read too, to find damage.
 
     Raises:
         DataError: It is damaged.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            ids = tuple(archive["id"].tolist())
-            if len(archive["smiles"]) != len(ids):
-                raise ValueError(f"it has {len(ids)} `id` and {len(archive['smiles'])} `smiles`")
-            failed = zip(*(archive[name].tolist() for name in _FAILED), strict=True)
-            made = {name: str(archive[name]) for name in ("prepared_by", "computed_by") if name in archive.files}
+        stored = _arrays(path)
+        ids = tuple(stored["id"].tolist())
+        if len(stored["smiles"]) != len(ids):
+            raise ValueError(f"it has {len(ids)} `id` and {len(stored['smiles'])} `smiles`")
+        failed = zip(*(stored[name].tolist() for name in _FAILED), strict=True)
+        made = {name: str(stored[name]) for name in ("prepared_by", "computed_by") if name in stored}
         return Contents(ids=ids, failed=tuple(Entry(id=i, smiles=s, reason=r) for i, s, r in failed), **made)
     except (*_DAMAGED, TypeError) as error:
         raise DataError(
             f"file {str(path)!r} cannot be read ({one_line(error)}); delete it and simulate again"
         ) from None
+
+
+def read_entries(path: Path, declared: Mapping[str, Array]) -> Iterator[Entry]:
+    """Yield the molecules of a sound file of jobs or results, with their arrays."""
+    stored = _arrays(path)
+    for i, (id, smiles) in enumerate(zip(stored["id"].tolist(), stored["smiles"].tolist(), strict=True)):
+        arrays = {
+            name: stored[name][i if array.axis is None else slice(*stored[array.axis][i : i + 2])]
+            for name, array in declared.items()
+        }
+        yield Entry(id=id, smiles=smiles, arrays=arrays)
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
 
 
 def _texts(values: Sequence[str]) -> NDArray[np.str_]:

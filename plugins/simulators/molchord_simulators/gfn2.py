@@ -393,9 +393,11 @@ def main(arguments: Sequence[str]) -> int:
     for id, smiles, job in _each(jobs):
         try:
             done.append((id, smiles, compute(job)))
-        except Failed as error:
-            failed.append((id, smiles, str(error)))
-            print(f"{source}: {id} {smiles}: {error}", file=sys.stderr)
+        except Exception as error:  # whatever befalls one molecule, the others go on
+            known = isinstance(error, Failed)
+            reason = str(error) if known else f"the simulator failed: {type(error).__name__}: {error}"
+            failed.append((id, smiles, reason))
+            print(f"{source}: {id} {smiles}: {reason}", file=sys.stderr)
     _write(target, done, failed, prepared_by=jobs["prepared_by"], computed_by=np.array(computed_by))
     print(f"{target}: {len(done)} computed, {len(failed)} failed")
     return 0
