@@ -509,8 +509,6 @@ class RerankerRecord:
         build: ``build(config)`` returns a `Reranker`.
         computed: It compares the query with what is computed for the candidates, so the engine gets that, and refuses
             queries that are computed themselves: for them it is the answer.
-        config_version: Raised when old saved configs no longer validate.
-        migrate_config: ``migrate_config(config, from_version)`` for saved configs of older versions.
     """
 
     name: str
@@ -519,8 +517,6 @@ class RerankerRecord:
     config: type[BaseModel]
     build: Callable[[Any], Reranker]
     computed: bool = False
-    config_version: int = 1
-    migrate_config: Callable[[Mapping[str, Any], int], Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -537,8 +533,6 @@ class SimulatorRecord:
         config: Its pydantic model.
         build: ``build(config)`` returns a `Simulator`.
         install: What to `pip install` where a library that `compute` needs is missing.
-        config_version: Raised when old saved configs no longer validate.
-        migrate_config: ``migrate_config(config, from_version)`` for saved configs of older versions.
     """
 
     name: str
@@ -550,5 +544,3 @@ class SimulatorRecord:
     config: type[BaseModel]
     build: Callable[[Any], Simulator]
     install: str = ""
-    config_version: int = 1
-    migrate_config: Callable[[Mapping[str, Any], int], Mapping[str, Any]] | None = None

@@ -1,7 +1,7 @@
 """The run folder: graph, weights, manifest, and the training state for an exact resume. Nothing is pickled.
 
 Layout: ``graph.yaml`` (resolved), ``model.safetensors`` (best weights), ``manifest.json``, ``metrics.jsonl``,
-``checkpoints/last.safetensors``, ``trained_on.txt`` (key14 of every molecule that any part has been trained on).
+``checkpoints/last.safetensors``, ``trained_on.txt`` (key14 and SMILES of every molecule that any part was trained on).
 """
 
 from __future__ import annotations
@@ -63,7 +63,10 @@ class RunManifest(BaseModel):
             from the loss's own, which it is where there are none.
         beta: Confidence factor for each number of spectra, fitted on validation queries.
         pool: How many candidates the validation queries were searched in.
-        familiar: For each spectrum, the cosine of the best candidate that 95 % of the validation queries reach there.
+        familiar: For each subset of spectra, the mean cosine of the best candidate that 95 % of the validation queries
+            reach there.
+        trust: For each subset of spectra, what is right of the answers to the other 5 % over what their probabilities
+            promise, where they are many enough to tell.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -82,6 +85,7 @@ class RunManifest(BaseModel):
     beta: dict[int, float] = {}
     pool: int = 0
     familiar: dict[str, float] = {}
+    trust: dict[str, float] = {}
 
 
 def check_output(path: Path, *, force: bool) -> None:
@@ -152,7 +156,7 @@ def new_run(path: Path) -> Iterator[Path]:
 
 def write_manifest(run: Path, manifest: RunManifest) -> None:
     """Write a run's manifest in one step."""
-    _replace(run / "manifest.json", (manifest.model_dump_json(indent=2) + "\n").encode())
+    replace_file(run / "manifest.json", (manifest.model_dump_json(indent=2) + "\n").encode())
 
 
 def find_run(run: str | Path) -> Path:
@@ -165,7 +169,7 @@ def find_run(run: str | Path) -> Path:
         'runs/demo'
     """
     path = Path(run)
-    return SHIPPED if str(path) == SHIPPED.name and not path.exists() else path
+    return SHIPPED if str(run) == SHIPPED.name and not path.exists() else path
 
 
 def read_manifest(run: Path) -> RunManifest:
@@ -189,21 +193,34 @@ def read_manifest(run: Path) -> RunManifest:
         ) from error
 
 
-def write_trained_on(run: Path, keys: Iterable[str]) -> None:
-    """Write the molecules a run is trained on, those of the runs that its weights come from included."""
-    (run / "trained_on.txt").write_text("".join(f"{key}\n" for key in sorted(set(keys))))
+def write_trained_on(run: Path, smiles: Mapping[str, str]) -> None:
+    """Write the molecules a run is trained on, those of the runs that its weights come from included.
+
+    Args:
+        run: Folder of the run.
+        smiles: SMILES by key14; empty where it is not known.
+    """
+    lines = (f"{key} {smiles[key]}".rstrip() for key in sorted(smiles))
+    (run / "trained_on.txt").write_text("".join(f"{line}\n" for line in lines))
 
 
 def read_trained_on(run: Path) -> set[str]:
-    """Read the key14 of every molecule that a run has been trained on.
+    """Read the key14 of every molecule that a run has been trained on; raises as `trained_smiles`."""
+    return set(trained_smiles(run))
+
+
+def trained_smiles(run: Path) -> dict[str, str]:
+    """Read the molecules that a run has been trained on: SMILES by key14, empty where the list has the key alone.
 
     Raises:
         RunError: The list is missing, so no figure of the run could be trusted.
     """
     try:
-        return set((run / "trained_on.txt").read_text().split())
+        lines = (run / "trained_on.txt").read_text().splitlines()
     except OSError as error:
         raise RunError(f"run {str(run)!r} has no trained_on.txt; restore it, or train the run again") from error
+    parts = (line.partition(" ") for line in lines if line)
+    return {key: smiles for key, _, smiles in parts}
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -367,7 +384,8 @@ def training_data(path: Path, manifest: RunManifest) -> DataSet:
     return dataset
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file in one step: no half-written one is ever seen at `path`."""
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(content)
     os.replace(partial, path)

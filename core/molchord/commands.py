@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from molchord.errors import DataError, MolchordError, did_you_mean
+from molchord.errors import DataError, MolchordError, RunError, did_you_mean
 from molchord.text_table import aligned
 
 if TYPE_CHECKING:
@@ -198,9 +198,12 @@ def _dry_run(arguments: argparse.Namespace) -> int:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Measure a run on held-out molecules, and write the report."""
+    from molchord.checkpoint import SHIPPED
     from molchord.run import Run
 
     run = Run.load(arguments.run_folder, device=arguments.device)
+    if arguments.out is None and run.path == SHIPPED:
+        raise RunError("the shipped run keeps no figures; name a folder for them with `--out`")
     prior = None if arguments.candidates_only is None else Run.load(arguments.candidates_only, device=arguments.device)
     evaluation = run.evaluate(
         arguments.data,

@@ -47,7 +47,9 @@ __all__ = [
     "installed",
 ]
 
-Record: TypeAlias = ModalityRecord | EncoderRecord | LossRecord | RerankerRecord | SimulatorRecord
+GraphRecord: TypeAlias = ModalityRecord | EncoderRecord | LossRecord
+"""What a model graph names, so that its configuration is saved with a run."""
+Record: TypeAlias = GraphRecord | RerankerRecord | SimulatorRecord
 Stage: TypeAlias = Literal["metadata", "policy", "import", "hook", "record", "name"]
 
 ENTRY_POINT_GROUP = "molchord"

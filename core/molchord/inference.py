@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from molchord.api import Compares, Derives, Locates, Measurement, Molecule, SampleError, SpectrumBatch, SpectrumSpec
-from molchord.checkpoint import read_trained_on
+from molchord.checkpoint import trained_smiles
 from molchord.data.derived import derive_molecules
 from molchord.data.derived import failures as underived
 from molchord.data.loader import Feed, anchor_table, feeds
@@ -54,30 +54,36 @@ class EmbeddedData:
 
     Attributes:
         embedded: Vectors of candidates and spectra.
-        indices: For each modality the index in its table of every row of `Spectra.vectors`.
+        indices: For each modality the index in its table of every row of `Spectra.vectors`; the first one's where a
+            row is of several measurements.
+        parts: For each modality the indices of all measurements that every row is of.
         unusable: Measurements that cannot be used, and molecules that cannot be derived.
         missing: Why there is no measurement of a modality, by its name.
     """
 
     embedded: Embedded
     indices: Mapping[str, NDArray[np.int64]]
+    parts: Mapping[str, Sequence[NDArray[np.int64]]]
     unusable: tuple[Unusable, ...]
     missing: Mapping[str, str]
 
     def combined(self) -> EmbeddedData:
         """Return the data with all measurements of a modality that a molecule has as one, their vectors pooled.
 
-        `indices` then holds the first of them, which the baselines take.
+        The baselines take the first of them.
         """
-        spectra, indices = {}, {}
+        spectra, indices, parts = {}, {}, {}
         for name, part in self.embedded.spectra.items():
-            rows, first = np.unique(part.molecule, return_index=True)
+            order = np.argsort(part.molecule, kind="stable")
+            rows, starts = np.unique(part.molecule[order], return_index=True)
             vectors = pooled_by(part.vectors, torch.from_numpy(part.molecule), len(self.embedded))[0]
             tells = part.tells_mass
             known = None if tells is None else np.isin(rows, part.molecule[tells])
             spectra[name] = Spectra(molecule=rows, vectors=vectors[torch.from_numpy(rows)], tells_mass=known)
-            indices[name] = self.indices[name][first]
-        return dataclasses.replace(self, embedded=dataclasses.replace(self.embedded, spectra=spectra), indices=indices)
+            indices[name] = self.indices[name][order[starts]]
+            parts[name] = np.split(self.indices[name][order], starts[1:])
+        embedded = dataclasses.replace(self.embedded, spectra=spectra)
+        return dataclasses.replace(self, embedded=embedded, indices=indices, parts=parts)
 
     def notes(self) -> tuple[str, ...]:
         """Return what was left out, a sentence a modality."""
@@ -134,7 +140,7 @@ def embed_dataset(
         if needed is not None and isinstance(table := opened[name].table, MeasurementTable):
             known = ~table.select({needed: None})[indices[name]]
         spectra[name] = Spectra(molecule=rows, vectors=vectors, tells_mass=known)
-    seen = read_trained_on(run.path)
+    seen, here = trained_smiles(run.path), set(keys)
     embedded = Embedded(
         key14=keys,
         smiles=dataset.smiles(),
@@ -148,9 +154,11 @@ def embed_dataset(
         tau=run.manifest.tau,
         pair_tau=pair_temperatures(run.model),
         with_mass=with_mass(run),
+        trained_elsewhere={key: smiles for key, smiles in seen.items() if key not in here},
     )
     missing = {name: feed.missing for name, feed in opened.items() if feed.missing is not None}
-    return EmbeddedData(embedded=embedded, indices=indices, unusable=tuple(unusable), missing=missing)
+    parts = {name: list(found[:, None]) for name, found in indices.items()}
+    return EmbeddedData(embedded=embedded, indices=indices, parts=parts, unusable=tuple(unusable), missing=missing)
 
 
 def with_mass(run: Run) -> frozenset[str]:
@@ -198,14 +206,14 @@ def baselines_of(
 def readers(
     run: Run,
     dataset: DataSet,
-    indices: Mapping[str, NDArray[np.int64]],
+    found: EmbeddedData,
     *,
     split: str = "test",
     perturb: Perturb | None = None,
-) -> dict[str, Callable[[int], Measurement]]:
-    """Return, a modality, what reads a measurement by its row in `Spectra.vectors`; options as of `embed_dataset`."""
+) -> dict[str, Callable[[int], list[Measurement]]]:
+    """Return, a modality, what reads the measurements of a row of `Spectra.vectors`; options as of `embed_dataset`."""
     opened = _opened(run, dataset, split, perturb)
-    return {name: _reader(opened[name], found) for name, found in indices.items()}
+    return {name: _reader_of_all(opened[name], parts) for name, parts in found.parts.items()}
 
 
 def _prior(run: Run, dataset: DataSet) -> NDArray[np.float64]:
@@ -343,6 +351,10 @@ def _embed_feed(
 
 def _reader(feed: Feed, indices: NDArray[np.int64]) -> Callable[[int], Measurement]:
     return lambda i: feed.read(int(indices[i]))
+
+
+def _reader_of_all(feed: Feed, parts: Sequence[NDArray[np.int64]]) -> Callable[[int], list[Measurement]]:
+    return lambda i: [feed.read(index) for index in parts[i].tolist()]
 
 
 def _peaks(modality: Locates, read: Callable[[int], Measurement]) -> Callable[[int], NDArray[np.floating]]:

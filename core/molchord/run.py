@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from molchord.api import Measurement, Modality, SampleError
 from molchord.checkpoint import (
+    SHIPPED,
     PluginStamp,
     RunManifest,
     check_output,
@@ -30,9 +31,9 @@ from molchord.checkpoint import (
     load_into,
     new_run,
     read_manifest,
-    read_trained_on,
     read_weights,
     saved_graph,
+    trained_smiles,
     training_data,
     write_manifest,
     write_trained_on,
@@ -57,7 +58,7 @@ from molchord.inference import (
 )
 from molchord.model import Model, build_modalities
 from molchord.reading import Given, measurements_of, molecules_of, write_rows
-from molchord.retrieval.doubts import NEAREST, doubted, inspected, unfamiliar
+from molchord.retrieval.doubts import doubted, inspected, unfamiliar
 from molchord.retrieval.library import Hit, Library
 from molchord.retrieval.rerank import Rerank, Reranking, reranked
 from molchord.retrieval.rerank_weights import WEIGHTS
@@ -200,7 +201,9 @@ class Run:
         for feed in trainer.feeds.values():
             if feed.missing is not None:
                 warnings.warn(f"{feed.missing}; its tower stays as it is", stacklevel=3)
-        trained_on = set(dataset.keys(trainer.rows["train"])).union(*map(read_trained_on, sources))
+        rows = trainer.rows["train"]
+        trained_on = {key: text for source in sources for key, text in trained_smiles(source).items()}
+        trained_on |= dict(zip(dataset.keys(rows), dataset.smiles(rows), strict=True))
         temporary = Path(mkdtemp(prefix="molchord-run-")) if out is None else None
         path = temporary / "run" if temporary is not None else Path(str(out))
         try:
@@ -254,16 +257,42 @@ class Run:
         trainer.model.load_state_dict(read_weights(path / "model.safetensors")[0])
         manifest.tau = temperatures(trainer.model, trainer.graph)
         run = cls(path, trainer.graph, trainer.model.eval(), trainer.modalities, manifest, trainer.device)
-        if len(trainer.rows["val"]):
-            write_manifest(path, manifest)
-            found = embed_dataset(run, trainer.dataset, mass_seed=trainer.graph.seed)
-            try:
-                manifest.tau, manifest.beta = calibrate(found.embedded, refit_tau=True)
-            except DataError as error:
-                warnings.warn(f"hits will carry no probability: {error}", stacklevel=3)
-            manifest.pool, manifest.familiar = int(found.embedded.present.sum()), familiar(found.embedded)
         write_manifest(path, manifest)
+        if len(trainer.rows["val"]):
+            run.calibrate(trainer.dataset)
         return run
+
+    def calibrate(self, data: DataSet | str | Path | None = None) -> None:
+        """Fit temperatures, confidence and what counts as unfamiliar, and save them with the run.
+
+        They are fitted on validation queries of every subset of spectra, and training does so at its end. Do it again
+        for other queries, or for weights that have changed.
+
+        Args:
+            data: The data set whose validation queries to take; None: the one the run was trained on.
+
+        Warns:
+            UserWarning: There are too few queries, so hits will carry no probability.
+
+        Example:
+            >>> from molchord.testing import tiny_run
+            >>> run = tiny_run()
+            >>> run.calibrate()
+            >>> sorted(run.manifest.tau)
+            ['ir']
+        """
+        dataset = self.data() if data is None else data if isinstance(data, DataSet) else DataSet(Path(data))
+        manifest = self.manifest
+        manifest.tau = temperatures(self.model, self.graph)  # where the fit starts, whatever was fitted before
+        found = embed_dataset(self, dataset, mass_seed=self.graph.seed)
+        try:
+            manifest.tau, manifest.beta = calibrate(found.embedded, refit_tau=True)
+        except DataError as error:
+            warnings.warn(f"hits will carry no probability: {error}", stacklevel=3)
+        manifest.pool = int(found.embedded.present.sum())
+        embedded = dataclasses.replace(found.embedded, tau=manifest.tau)
+        manifest.familiar, manifest.trust = familiar(embedded, manifest.beta)
+        write_manifest(self.path, manifest)
 
     def realign(
         self,
@@ -529,7 +558,9 @@ class Run:
         query: dict[str, Tensor] = {}
         used: dict[str, list[Measurement]] = {}
         doubts = []
-        for name, given in spectra.items():
+        # What was fitted for several modalities is named in the order of the graph.
+        in_order = [name for name in self.graph.modalities if name in spectra]
+        for name, given in {**{name: spectra[name] for name in in_order}, **spectra}.items():
             if name == self.candidate:
                 raise QueryError(
                     f"modality {name!r} is what is retrieved; give one or more of {', '.join(_quoted(self.spectra))}"
@@ -542,7 +573,7 @@ class Run:
         window = mass if ppm is not None or da is not None or not taken else None
         hits = library.search(
             query,
-            k=max(k, NEAREST, 0 if second is None else second.k) if k > 0 else k,
+            k=max(k, second.k) if second is not None and k > 0 else k,
             map=map,
             mode=mode,
             tau=self.manifest.tau,
@@ -554,8 +585,9 @@ class Run:
             calibration=self.manifest.beta or None,
             device=str(self.device),
         )
-        if len(library) >= self.manifest.pool and window is None and formula is None:
-            doubts += unfamiliar(hits, self.manifest.familiar)
+        plain = (map, mode) == ("gm-exp", "blind") and window is None and formula is None
+        if plain and len(library) >= self.manifest.pool:
+            doubts += unfamiliar(hits[0], self.manifest.tau, self.manifest.familiar, self.manifest.trust)
         hits = hits if second is None else reranked(hits, second, used, self)
         return doubted(hits[:k], doubts, stacklevel=2)
 
@@ -593,8 +625,10 @@ class Run:
                 place of the stored one, to measure robustness; blind mode only, as candidates' spectra stay as stored.
             combine: Search with all measurements of a modality that a molecule has as one factor, not one by one.
             rerank: Re-ranker that gets rows of its own, measured queries only; its weights are fitted on the queries of
-                split ``val`` and written as ``rerank.json`` beside the figures, where `search` finds them.
-            baselines: Whether to measure the baselines that read spectra, or see none (`candidates_only`).
+                split ``val`` and, where `out` is given, written as ``rerank.json`` into the run's own folder, where
+                `search` finds them.
+            baselines: Whether to measure the baselines that read spectra, or see none (`candidates_only`), or rank by
+                a re-ranker's features alone.
             audit: Whether to audit the split.
             seed: Of the bootstrap and of the drawn mass errors.
             out: Folder for ``evaluation.json``, ``evaluation.csv`` and ``report.html``, and for ``unusable.csv`` where
@@ -605,6 +639,7 @@ class Run:
         Raises:
             OutputExistsError: One of the files is there and `force` is not set.
             DataError: The data set has a measurement of none of the run's modalities, or no query.
+            RunError: A re-ranker's weights would go into the run that is shipped.
 
         Example:
             >>> from molchord.testing import tiny_run
@@ -613,9 +648,11 @@ class Run:
             4
         """
         if out is not None:
-            written = ("evaluation.json", "evaluation.csv", "report.html", UNUSABLE)
-            for name in written if rerank is None else (*written, WEIGHTS):
-                check_output(out / name, force=force)
+            written = [out / name for name in ("evaluation.json", "evaluation.csv", "report.html", UNUSABLE)]
+            if rerank is not None and self.path == SHIPPED:
+                raise RunError("the shipped run keeps no weights of a re-ranker; copy its folder, or realign it, first")
+            for path in written if rerank is None else [*written, self.path / WEIGHTS]:
+                check_output(path, force=force)
         dataset = self.data() if data is None else data if isinstance(data, DataSet) else DataSet(Path(data))
         run = self if where is None else self._reading(_changed(self.graph, where))
         if perturb is not None and "library" in modes:
@@ -632,14 +669,15 @@ class Run:
         if rerank is not None:
             if "blind" not in modes or "gm-exp" not in maps:
                 raise DataError("evaluation failed: `rerank` needs mode 'blind' and map 'gm-exp' among those measured")
-            read = readers(run, dataset, indices, split=split, perturb=perturb)
+            read = readers(run, dataset, found, split=split, perturb=perturb)
             by, beta = Reranking.of(run, rerank), self.manifest.beta
-            second = fit_reranking(embedded, by, read, pools=pools, calibration=beta, seed=seed)
+            second = fit_reranking(embedded, by, read, pools=pools, calibration=beta, seed=seed, alone=baselines)
         node = run.graph.modalities[self.candidate]
         settings = {
             "run": self.id[:12],
             "graph": hashlib.sha256(run.graph.to_yaml().encode()).hexdigest()[:12],
             "data": dataset.sha256[:12],
+            "split_rule": dataset.rule or dataset.manifest.split,
             "candidates": self.candidate,
             **{key: value for key, value in node.config.model_dump().items() if isinstance(value, (str, int))},
             **({"perturb": repr(perturb)} if perturb is not None else {}),
@@ -664,7 +702,7 @@ class Run:
             evaluation.save(out, force=force)
             (out / UNUSABLE).unlink(missing_ok=True)
             if second is not None:
-                second.reranking.file(second.weights).write(out / WEIGHTS)
+                second.reranking.file(second.weights).write(self.path / WEIGHTS)
             if found.unusable:
                 write_rows(out / UNUSABLE, ("modality", "key14", "reason"), found.unusable)
             from molchord.evaluate.report import write_report  # matplotlib is imported only where a report is written
@@ -700,12 +738,13 @@ def _changed(
 
 def _manifest(trainer: Trainer) -> RunManifest:
     graph, code = trainer.graph, code_version()
+    versions = graph.config_versions()
     return RunManifest(
         molchord=code["version"] or "",
         commit=code["commit"],
         device=str(trainer.device),
         plugins=[
-            PluginStamp(type=p.type, name=p.qualified, version=p.version, config_version=p.record.config_version)
+            PluginStamp(type=p.type, name=p.qualified, version=p.version, config_version=versions[p.type][p.qualified])
             for p in graph.plugins()
         ],
         specs={name: {"kind": n.kind, "spec": dataclasses.asdict(n.spec)} for name, n in graph.modalities.items()},

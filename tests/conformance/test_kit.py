@@ -248,6 +248,14 @@ def test_wrong_doubts_peaks_and_mass_columns_are_caught():
     odd = dataclasses.replace(with_build("modality", "ir", change), mass_needs="adduct")
     assert {"doubts_and_peaks_fit", "measurements_fit_declaration"} <= failures(check_modality(odd))
 
+    def odd_curve(modality):
+        inspect = modality.inspect
+        modality.inspect = lambda measurement: [Doubt("", doubt.trust) for doubt in inspect(measurement)]
+        return modality
+
+    # The examples are computed, so that they leave no doubt; their curves upside down do.
+    assert "doubts_and_peaks_fit" in failures(check_modality(with_build("modality", "ir", odd_curve)))
+
     def unsure(modality):
         modality.peaks = lambda measurement: [[1.0]]
         return modality

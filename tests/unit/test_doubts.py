@@ -10,8 +10,8 @@ import torch
 
 from molchord.api import Doubt, Inspects, Measurement
 from molchord.errors import QueryError
-from molchord.evaluate.calibration import familiar
-from molchord.evaluate.embedded import Embedded, Spectra
+from molchord.evaluate.calibration import calibrate, familiar
+from molchord.evaluate.embedded import Embedded, Spectra, queries_of, subsets
 from molchord.retrieval.doubts import doubted, inspected, unfamiliar
 from molchord.retrieval.library import Hit
 from molchord.run import Run
@@ -128,6 +128,28 @@ def test_a_constant_curve_and_one_beside_the_grid_are_judged_without_failing():
     assert [d.trust for d in curve_doubts(np.linspace(4500, 5000, 99), np.arange(99.0), GRID, 50.0)] == [0.5**10]
 
 
+def test_a_hole_is_no_baseline_and_no_flat_top():
+    y = spectrum()
+    alone = (X == 500) | (X >= 620)  # the first two points observed are 120 cm^-1 apart
+    told = [d.message for d in doubts_of(X[alone], y[alone])]
+    assert all(message.startswith("it covers") for message in told)
+    # Each half lies flat, at two levels; the height between them and the top on either side are no faults of a stretch.
+    halves = np.where(X < 2000, y, y + 0.5)
+    kept = (X < 1730) | (X > 2300)
+    told = [d.message for d in doubts_of(X[kept], halves[kept])]
+    assert [message[:9] for message in told] == ["it covers"]
+
+
+def test_faults_are_seen_beside_a_hole():
+    kept = (X < 2200) | (X > 2500)
+    for fault in ("upside down", "clipped", "slope", "noise"):
+        change, says = FAULTS[fault]
+        x, y = change(X, spectrum())
+        told = [d.message for d in doubts_of(x[kept], y[kept])]
+        assert [message[:9] for message in told[:1]] == ["it covers"]
+        assert any(message.startswith(says) for message in told)
+
+
 def test_gas_phase_spectra_are_sound_and_the_same_upside_down_are_not(shared_data):
     folder = shared_data / "nist-ir"
     with (folder / "index.csv").open() as file:
@@ -167,12 +189,55 @@ def test_without_doubts_hits_stay_as_they_are():
     assert inspected(object(), "ir", [Measurement(arrays={})]) == []
 
 
-def test_only_hits_below_the_validation_queries_are_unfamiliar():
-    assert unfamiliar([], {"ir": 0.9}) == []
-    assert unfamiliar([hit(ir=0.2, raman=0.3), hit(2, ir=0.6, raman=0.1)], {"ir": 0.6}) == []
-    found = unfamiliar([hit(ir=0.2, raman=0.3), hit(2, ir=0.6, raman=0.1)], {"ir": 0.7, "raman": 0.3})
-    assert len(found) == 1
-    assert "'ir' is doubtful: its best candidate has a cosine of 0.60" in found[0].message
+def test_only_a_best_hit_below_those_of_validation_queries_is_unfamiliar():
+    tau, both = {"ir": 0.1, "raman": 0.3}, hit(ir=0.2, raman=0.6)
+    mean = (0.2 / 0.1 + 0.6 / 0.3) / (1 / 0.1 + 1 / 0.3)
+    assert unfamiliar(both, tau, {"ir": 0.9, "raman": 0.9}, {}) == []  # nothing was fitted for the two together
+    assert unfamiliar(both, tau, {"ir + raman": mean - 1e-9}, {}) == []
+    found = unfamiliar(both, tau, {"ir + raman": mean + 0.1}, {"ir": 0.5})
+    assert [doubt.trust for doubt in found] == [1.0]
+    assert "the query of 'ir + raman' is doubtful: its best candidate has a mean cosine of 0.30" in found[0].message
+    assert [d.trust for d in unfamiliar(hit(ir=0.2), tau, {"ir": 0.3}, {"ir": 0.5})] == [0.5]
+
+
+def towers(molecules, queries, spectra, seed=0):
+    """Spectra that are as like their molecules as 1.2 of noise to 1 of signal leaves them, some of them hardly."""
+    rng = np.random.default_rng(seed)
+
+    def unit(values):
+        return torch.nn.functional.normalize(torch.from_numpy(values).float(), dim=1)
+
+    space, molecule = rng.normal(size=(molecules, 32)), np.arange(queries)
+    hard = np.where(rng.random(queries) < 0.1, 3.0, 1.0)[:, None]
+    parts = {
+        name: Spectra(molecule=molecule, vectors=unit(space[:queries] + 1.2 * hard * rng.normal(size=(queries, 32))))
+        for name in spectra
+    }
+    return Embedded(
+        key14=[str(i) for i in range(molecules)], smiles=["C"] * molecules, formula=["CH4"] * molecules,
+        exact_mass=np.ones(molecules), split=np.where(np.arange(molecules) < queries, 1, 0),
+        trained=np.zeros(molecules, bool), candidates=unit(space), present=np.ones(molecules, bool), spectra=parts,
+        tau=dict.fromkeys(spectra, 0.1),
+    )  # fmt: skip
+
+
+def test_of_validation_queries_one_in_twenty_is_unfamiliar_whatever_their_spectra():
+    embedded = towers(300, 250, ("a", "b", "c"))
+    tau, beta = calibrate(embedded)
+    least, trust = familiar(embedded, beta, fewest=1)
+    assert len(least) == len(trust) == 7
+    for subset in subsets(["a", "b", "c"]):
+        name, queries = " + ".join(subset), queries_of(embedded, subset, "val")
+        cosines = {m: vectors @ embedded.candidates.T for m, vectors in queries.vectors(embedded).items()}
+        total = beta[len(subset)] * sum(cosine / tau[m] for m, cosine in cosines.items())
+        first, chance = total.argmax(dim=1), total.double().softmax(dim=1).amax(dim=1)
+        hits = [hit(**{m: float(c[row, first[row]]) for m, c in cosines.items()}) for row in range(len(queries))]
+        flagged = [row for row, best in enumerate(hits) if unfamiliar(best, tau, least, trust)]
+        assert 0.03 <= len(flagged) / len(hits) <= 0.06
+        right = sum(int(first[row]) == int(queries.molecule[row]) for row in flagged)
+        promised = sum(float(chance[row]) for row in flagged)
+        assert trust[name] == pytest.approx(min(1.0, (right + 1) / (promised + 1)), rel=1e-4)
+    assert familiar(embedded, beta)[1] == {}  # 13 of 250 are too few to tell
 
 
 def test_the_limit_is_the_quantile_of_the_best_cosines_against_brute_force():
@@ -190,7 +255,7 @@ def test_the_limit_is_the_quantile_of_the_best_cosines_against_brute_force():
     )  # fmt: skip
     mine = [i for i in range(100) if molecule[i] < 20]
     best = [max(float(unit[40 + i] @ unit[j]) for j in range(40) if present[j]) for i in mine]
-    assert familiar(embedded) == {"ir": pytest.approx(np.quantile(best, 0.05), abs=1e-6)}
+    assert familiar(embedded, {}) == ({"ir": pytest.approx(np.quantile(best, 0.05), abs=1e-6)}, {})
 
 
 @pytest.fixture
@@ -226,7 +291,7 @@ def test_which_of_several_measurements_is_doubtful_is_said(run):
 
 def test_an_unlike_query_is_doubted_in_a_whole_library_of_the_validation_pools_size_only(run):
     library = run.library(["CCO", "CC#N", "CSC"])
-    run.manifest.familiar, run.manifest.pool = {"ir": 1.01}, 3
+    run.manifest.familiar, run.manifest.trust, run.manifest.pool = {"ir": 1.01}, {"ir": 0.2}, 3
     query = curve_measurement(spectrum())
     with pytest.warns(UserWarning, match="or the measurement is unlike what the run was trained on"):
         one = run.search(library, ir=query, k=1)
@@ -236,6 +301,12 @@ def test_an_unlike_query_is_doubted_in_a_whole_library_of_the_validation_pools_s
     assert one[0] == three[0]
     assert sum(h.probability for h in three) == pytest.approx(0.2)
     assert run.search(library, ir=query, formula="C2H6O")[0].doubts == ()
+    assert run.search(library, ir=query, map="gm-half")[0].doubts == ()
+    run.manifest.trust = {}
+    with pytest.warns(UserWarning, match="unlike"):
+        told = run.search(library, ir=query, k=3)
+    assert sum(h.probability for h in told) == pytest.approx(1.0)
+    assert len(told[0].doubts) == 1
     run.manifest.pool = 4
     assert run.search(library, ir=query)[0].doubts == ()
 
@@ -248,4 +319,4 @@ def test_hits_of_less_than_one_are_refused(run):
 def test_a_trained_run_knows_its_pool():
     manifest = tiny_run().manifest
     assert manifest.pool == len(tiny_run().data())
-    assert manifest.familiar == {}  # of four validation queries there is no quantile of 5 %
+    assert manifest.familiar == manifest.trust == {}  # of four validation queries there is no quantile of 5 %

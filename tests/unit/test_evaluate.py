@@ -11,6 +11,7 @@ import torch
 
 import molchord as mc
 from molchord.api import Compares, Measurement
+from molchord.chemistry import morgan
 from molchord.errors import DataError, OutputExistsError
 from molchord.evaluate.audit import audit_split, nearest_training, top1_by_nearest
 from molchord.evaluate.baselines import nearest_by_cosine, nearest_by_similarity, peak_coincidence
@@ -19,6 +20,7 @@ from molchord.evaluate.embedded import Embedded, Spectra, queries_of, subsets
 from molchord.evaluate.evaluation import Baselines, OwnSimilarity, PeakPositions, evaluate
 from molchord.evaluate.metrics import METRICS, paired_tanimoto
 from molchord.evaluate.pools import make_pool, measured_masses
+from molchord.evaluate.repeats import out_of_fold
 from molchord.inference import embed_dataset
 from molchord.retrieval.scores import MAPS
 from molchord.testing import examples_of, molecules
@@ -655,10 +657,9 @@ def test_nearest_training_similarity_and_bins():
 def test_the_audit_counts_overlap_and_tautomers():
     pytest.importorskip("rdkit")
     smiles = ["CC(=O)CC(C)=O", "CC(O)=CC(C)=O", "CCCC(=O)C=O", "CCO", "CCO"]
-    formula = ["C5H8O2"] * 3 + ["C2H6O"] * 2
     tested = np.array([True, False, False, True, False])
     trained = np.array([False, True, True, False, False])
-    common = {"smiles": smiles, "formula": formula, "nearest": np.array([0.5, 1.0], np.float32), "top1": {}}
+    common = {"smiles": smiles, "nearest": np.array([0.5, 1.0], np.float32), "top1": {}}
     found = audit_split(tested=tested, trained=trained, tautomers=100, **common)
     assert (found.overlap, found.tautomers, found.tautomers_unchecked) == (0, 1, 0)
     assert (found.histogram[5], found.histogram[9]) == (1, 1)
@@ -667,3 +668,28 @@ def test_the_audit_counts_overlap_and_tautomers():
     skipped = audit_split(tested=tested, trained=tested | trained, tautomers=None, **common)
     assert (skipped.overlap, skipped.tautomers) == (2, None)
     assert "not looked for" in skipped.text()
+
+
+def test_the_audit_looks_at_molecules_trained_on_in_other_data_sets():
+    pytest.importorskip("rdkit")
+    smiles = ["CC(=O)CC(C)=O", "c1ccccc1", "CCCCCCO"]
+    embedded = Embedded(
+        key14=["A", "B", "C"], smiles=smiles, formula=["C5H8O2", "C6H6", "C6H14O"], exact_mass=np.ones(3),
+        split=np.array([2, 2, 0]), trained=np.array([False, False, True]), candidates=torch.eye(3),
+        present=np.ones(3, bool), spectra={"ir": Spectra(molecule=np.arange(3), vectors=torch.eye(3))},
+    )  # fmt: skip
+    options = {"pools": ["all"], "modes": ["blind"], "maps": ["gm-exp"]}
+    alone = evaluate(embedded, **options).audit
+    assert (alone.tautomers, alone.unknown) == (0, 0)
+    assert alone.histogram[9] == 0
+    # A tautomer of the first one, a relative of the second one, and one that an old list names by its key alone.
+    elsewhere = {"D": "CC(O)=CC(C)=O", "E": "Cc1ccccc1", "F": ""}
+    found = evaluate(dataclasses.replace(embedded, trained_elsewhere=elsewhere), **options).audit
+    assert (found.overlap, found.tautomers, found.unknown) == (0, 1, 1)
+    prints = morgan([*smiles, *filter(None, elsewhere.values())])
+    nearest = [max(paired_tanimoto(prints[[i]], prints[[j]])[0] for j in (2, 3, 4)) for i in (0, 1)]
+    assert list(found.histogram) == np.histogram(nearest, bins=np.linspace(0, 1, 11))[0].tolist()
+    assert sum(count for count, _ in found.top1_by_nearest["ir"].values()) == 2
+    assert "compared by key alone: 1" in found.text()
+    joined = out_of_fold([dataclasses.replace(evaluate(embedded, **options), audit=found)])
+    assert joined.audit.unknown == 1

@@ -17,8 +17,9 @@ from molchord.chemistry import molecule
 from molchord.errors import DataError, MolchordError, PluginError, QueryError
 from molchord.evaluate.embedded import Embedded, Queries, Spectra, candidate_pool, queries_of
 from molchord.evaluate.metrics import tally
-from molchord.evaluate.reranking import Reranked, fit_reranking, reranked_scorer
+from molchord.evaluate.reranking import Reranked, features_scorer, fit_reranking, reranked_scorer
 from molchord.host import Host, Plugin, installed
+from molchord.inference import embed_dataset, readers
 from molchord.retrieval import rerank as module
 from molchord.retrieval.computed import Computed
 from molchord.retrieval.rerank import Rerank, Reranking
@@ -189,7 +190,7 @@ def looking(table, k):
     reranking = Reranking(name="table", qualified="lab:table", config=Config(), reranker=ByTable(table), k=k)
 
     def read(i):
-        return Measurement(arrays={"number": np.array([i])})
+        return [Measurement(arrays={"number": np.array([i])})]
 
     return reranking, {"ir": read}
 
@@ -223,6 +224,107 @@ def test_ranks_agree_with_lists_sorted_by_hand(k, pool):
         members = [i for i in range(30) if made.mask(slice(row, row + 1), slice(0, 30))[0, i]]
         expected = rank_by_hand(embedded, query, members, k, table, (0.6, [1.3, -0.4]), 1.7)
         assert counts.rank[row] == expected
+
+
+@pytest.mark.parametrize("weight", [0.0, 5.0])
+def test_a_molecule_that_ties_with_one_beyond_the_first_k_is_beyond_them(weight):
+    embedded = dataclasses.replace(scattered(60), candidates=torch.ones(60, 4) / 2, present=np.ones(60, bool))
+    table = np.zeros((60, 60, 2))
+    table[..., 0] = np.eye(60)  # the feature knows the answer
+    reranking, read = looking(table, 25)
+    queries = queries_of(embedded, ("ir",), "test")
+    made = candidate_pool(embedded, queries, "all", split="test", seed=0)
+    by = Reranked(reranking=reranking, read=read, weights={})
+    weights = Weights(first=1.0, features={"first": weight, "second": 0.0}, queries=1)
+    scorer = reranked_scorer(embedded, queries, made, by, weights)
+    assert set(tally(scorer, queries.truth(embedded), [made], 60)[0].rank) == {60.0}
+    with pytest.raises(DataError, match="no val query is among the first candidates"):
+        fit_reranking(embedded, reranking, read, pools=["all"])
+    every, read = looking(table, 60)  # none is beyond the first 60, so the feature may decide
+    scorer = reranked_scorer(embedded, queries, made, Reranked(reranking=every, read=read, weights={}), weights)
+    assert set(tally(scorer, queries.truth(embedded), [made], 60)[0].rank) == {1.0 if weight else 60.0}
+
+
+# --- the features alone ----------------------------------------------------------------------------------------------
+
+
+class Holds:
+    """Stands in for computed measurements: a data set that holds those of some candidates, and nothing to simulate."""
+
+    failures: dict[str, str] = {}  # noqa: RUF012
+
+    def __init__(self, held):
+        self.held = held
+
+    def stored(self, molecules):
+        return [{"ir": STICKS[0]} if int(m.key14) in self.held else {} for m in molecules]
+
+    of = stored
+
+
+@pytest.mark.parametrize("pool", ["all", "isomers"])
+def test_features_alone_rank_every_candidate_that_is_computed(pool):
+    embedded, rng = scattered(), np.random.default_rng(5)
+    table = rng.normal(size=(30, 30, 2))
+    table[np.arange(30), np.arange(30), 0] += 1.5
+    table[rng.random(table.shape) < 0.1] = np.nan
+    held = set(range(30)) - {2, 7, 9}
+    reranking, read = looking(table, 5)
+    reranking = dataclasses.replace(reranking, computed=Holds(held))
+    by = fit_reranking(embedded, reranking, read, pools=[pool], alone=True)
+    weights = by.alone[pool]["ir"]
+    assert by.left_out == ("table alone: 3 candidates without a computed measurement rank last",)
+    queries = queries_of(embedded, ("ir",), "test")
+    made = candidate_pool(embedded, queries, pool, split="test", seed=0)
+    for chosen in (weights, None):
+        scorer = features_scorer(embedded, queries, made, by, chosen)
+        found = tally(scorer, queries.truth(embedded), [made], 30, queries_at_once=4, candidates_at_once=7)[0]
+        for row, query in enumerate(queries.molecule.tolist()):
+            members = [i for i in range(30) if made.mask(slice(row, row + 1), slice(0, 30))[0, i]]
+            judged = [i for i in members if i in held]
+            if chosen is None:
+                score = {i: table[query, i, 0] for i in judged if np.isfinite(table[query, i, 0])}
+            else:
+                values = by_hand([0.0] * len(judged), table[query, judged], 0.0, [*chosen.features.values()])
+                score = dict(zip(judged, values, strict=True))
+            mine = score.get(query, -np.inf)
+            expected = sum(score.get(i, -np.inf) >= mine - 1e-6 for i in members) if query in members else np.inf
+            assert found.rank[row] == expected
+
+
+def test_weights_of_the_features_alone_are_the_best_for_validation_queries():
+    embedded, rng = scattered(), np.random.default_rng(5)
+    table = rng.normal(size=(30, 30, 2))
+    table[np.arange(30), np.arange(30), 0] += 1.5
+    reranking, read = looking(table, 5)
+    found = fit_reranking(embedded, reranking, read, pools=["all"], alone=True).alone["all"]["ir"]
+    mine = [row for row in np.flatnonzero(embedded.split == 1) if embedded.present[row]]
+    there = np.flatnonzero(embedded.present)
+    features = table[mine][:, there]
+    expected = fit_weights(
+        np.zeros(features.shape[:2]), features, np.array([list(there).index(row) for row in mine]), ["first", "second"]
+    )
+    assert found.queries == len(mine)
+    assert found.features == pytest.approx(expected.features, abs=1e-4)
+    assert fit_reranking(embedded, reranking, read, pools=["all"]).alone == {"all": {}}
+
+
+def test_baselines_of_an_evaluation_simulate_nothing(run, measured, cache, monkeypatch):
+    plugin, simulator = invented()
+    source = Computed(nodes(run), run.modalities, [], (plugin, simulator), workers=1)
+    monkeypatch.setattr(module, "_computed", lambda *_: source)
+    found = evaluated(run, measured, Rerank(AS_IS, k=2), baselines=True)
+    assert {row.system for row in found.rows if "alone" in row.system or "feature" in row.system} == {
+        "mass alone", "mass alone (expected)"
+    }  # fmt: skip
+    assert 0 < len(simulator.asked) < len(MOLECULES)
+    monkeypatch.undo()
+    found = evaluated(run, measured, Rerank(AS_IS, k=2, computed=cache), baselines=True)
+    for system in ("simulate_and_match alone", "simulate_and_match, first feature"):
+        row = found.find("ir", system=system)
+        assert (row.mode, row.map, row.pool_size, row.with_mass) == ("blind", "", 16, False)
+        assert row.figures["top1"].value == 1.0
+        assert system in found.summary()
 
 
 def test_whether_a_candidate_was_trained_on_changes_nothing():
@@ -308,6 +410,36 @@ def test_evaluation_leaves_the_weights_that_a_search_takes(run, measured, cache,
     assert sum(h.probability for h in every) == pytest.approx(sum(h.probability for h in before))
     similar = {hit.key14: hit.score for hit in before}
     assert all(hit.score == pytest.approx(similar[hit.key14]) for hit in every)
+
+
+def test_weights_lie_in_the_runs_folder_whatever_folder_the_figures_are_in(run, measured, cache, tmp_path):
+    asked = Rerank("simulate_and_match", computed=cache)
+    evaluated(run, measured, asked)
+    assert not (run.path / "rerank.json").exists()  # nothing is written without a folder for figures
+    evaluated(run, measured, asked, out=tmp_path / "figures")
+    assert not (tmp_path / "figures" / "rerank.json").exists()
+    assert run.search(run.library(MOLECULES), ir=curve(STICKS[3]), rerank=asked)[0].rerank_score is not None
+    with pytest.raises(MolchordError, match=r"rerank\.json' already exists"):
+        evaluated(run, measured, asked, out=tmp_path / "other")
+    evaluated(run, measured, asked, out=tmp_path / "other", force=True)
+
+
+def test_a_query_of_several_measurements_is_compared_with_all_of_them(run, cache):
+    twice = [[curve(s, 0.05, seed), curve(s, 0.05, 50 + seed)] for seed, s in enumerate(STICKS)]
+    data = mc.from_measurements(MOLECULES, {"ir": twice}, splits=SPLITS)
+    asked = Rerank(AS_IS, k=16, computed=cache)
+    found = evaluated(run, data, asked, combine=True, out=run.path)
+    assert found.find("ir", system="model + simulate_and_match, k 16").queries == 4
+    # What an evaluation ranks by is what a search ranks by.
+    embedded = embed_dataset(run, data)
+    read = readers(run, data, embedded.combined())["ir"]
+    row = embedded.combined().embedded.spectra["ir"].molecule.tolist().index(13)
+    assert [m.arrays["absorbance"].sum() for m in read(row)] == [m.arrays["absorbance"].sum() for m in twice[13]]
+    assert len(readers(run, data, embedded)["ir"](row)) == 1
+    mixed = [[curve(s), s] for s in STICKS]  # the second of each is computed
+    data = mc.from_measurements(MOLECULES, {"ir": mixed}, splits=SPLITS)
+    with pytest.raises(DataError, match="a query of 'ir' is computed itself"):
+        evaluated(run, data, asked, combine=True)
 
 
 def test_hits_beyond_k_keep_their_order(run, measured, cache):
@@ -463,7 +595,7 @@ class Invented:
         return {"number": job["number"]}
 
     def measurements(self, result):
-        return {"ir": STICKS[int(result["number"])], "other": STICKS[0]}
+        return {"ir": STICKS[int(result["number"]) % len(STICKS)], "other": STICKS[0]}
 
     def prepared_by(self):
         return "by hand"
@@ -647,13 +779,18 @@ class SaysZero(Mutant):
 
 class NumbersThePlaces(Mutant):
     def features(self, query, candidates):
-        return np.nan_to_num(self.inner.features(query, candidates)) + np.arange(len(candidates))[:, None]
+        return self.inner.features(query, candidates) + np.arange(len(candidates))[:, None]
 
 
 class Draws(Mutant):
     def features(self, query, candidates):
         found = self.inner.features(query, candidates)
-        return np.where(np.isnan(found), np.random.default_rng().normal(size=found.shape), found)
+        return found + np.random.default_rng().normal(size=found.shape)
+
+
+class SaysNothing(Mutant):
+    def features(self, query, candidates):
+        return np.full_like(self.inner.features(query, candidates), np.nan)
 
 
 @pytest.mark.parametrize(
@@ -663,11 +800,13 @@ class Draws(Mutant):
         (DropsColumns, "features_have_names"),
         (NumbersThePlaces, "features_follow_the_candidates"),
         (Draws, "features_are_repeatable"),
+        (SaysNothing, "features_are_not_all_missing"),
         (SaysZero, "nothing_computed_is_no_error"),
     ],
 )
 def test_kit_catches_wrong_rerankers(mutant, caught):
     good = installed().find("reranker", "simulate_and_match").record
+    assert {"config_version", "migrate_config"}.isdisjoint(f.name for f in dataclasses.fields(good))  # nothing is saved
     wrong = dataclasses.replace(good, build=lambda config: mutant(good.build(config)))
     assert caught in {result.check for result in check_reranker(wrong).results if result.failure}
 

@@ -13,7 +13,7 @@ import torch
 
 import molchord as mc
 from molchord.api import Measurement, SampleError
-from molchord.checkpoint import new_run, read_manifest, read_trained_on
+from molchord.checkpoint import new_run, read_manifest, read_trained_on, trained_smiles
 from molchord.errors import DataError, GraphError, OutputExistsError, QueryError, RunError
 from molchord.evaluate.pools import measured_masses
 from molchord.evaluate.repeats import out_of_fold, over_seeds
@@ -458,6 +458,38 @@ def test_baselines_and_audit_can_be_left_out(every):
     assert "nearest training spectrum" not in {row.system for row in found.rows}
 
 
+def test_a_run_lists_what_it_was_trained_on_with_structures_and_reads_old_lists(only_ir, tmp_path):
+    pretrained = Run.train(graph_of("structure", "ir"), only_ir, tmp_path / "first", progress=False)
+    known = dict(zip(only_ir.keys(), only_ir.smiles(), strict=True))
+    trained = set(only_ir.keys(only_ir.rows("train")))
+    assert trained_smiles(pretrained.path) == {key: known[key] for key in trained}
+    lone = sorted(trained)[0]
+    path = pretrained.path / "trained_on.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("".join(f"{lone if line.startswith(lone) else line}\n" for line in lines))
+    other = mc.from_measurements(
+        ["CCCCO", "CCCO", "CCCCCO", "C1CCCC1"], {"ir": examples_of("ir", 4)}, tmp_path / "other",
+        splits=["train", "train", "val", "test"],
+    )  # fmt: skip
+    moved = pretrained.realign(other, tmp_path / "moved", epochs=1, progress=False)
+    both = {**known, **dict(zip(other.keys(), other.smiles(), strict=True))}
+    expected = {key: both[key] for key in trained | set(other.keys(other.rows("train")))} | {lone: ""}
+    assert trained_smiles(moved.path) == expected
+    assert read_trained_on(moved.path) == set(expected)
+    elsewhere = embed_dataset(moved, other).embedded.trained_elsewhere
+    assert elsewhere == {key: text for key, text in expected.items() if key in trained}
+    assert moved.evaluate(**BLIND).audit.unknown == 1
+
+
+def test_reports_name_the_split_that_was_looked_at(only_ir, tmp_path):
+    fold = mc.DataSet(only_ir.path, split="fold:1")
+    run = Run.train(graph_of("structure", "ir"), fold, tmp_path / "run", progress=False)
+    found = run.evaluate(out=tmp_path / "out", **BLIND)
+    assert found.settings["split_rule"] == "fold:1"
+    assert "rule: fold:1," in (tmp_path / "out" / "report.html").read_text()
+    assert run.evaluate(only_ir, **BLIND).settings["split_rule"] == only_ir.manifest.split
+
+
 def test_folds_are_trained_apart_and_joined_out_of_fold(only_ir, tmp_path):
     folds = [mc.DataSet(only_ir.path, split=f"fold:{number}") for number in range(5)]
     graph = graph_of("structure", "ir")
@@ -470,6 +502,8 @@ def test_folds_are_trained_apart_and_joined_out_of_fold(only_ir, tmp_path):
     joined = out_of_fold(evaluations)
     assert joined.audit.overlap == 0
     assert sum(joined.audit.histogram) == 16
+    assert joined.settings["split_rule"] == [f"fold:{number}" for number in range(5)]
+    assert joined.settings["seed"] == 0
     row = joined.find("ir", system="model")
     assert (row.molecules, row.queries, row.pool_size) == (16, 16, 16)
     parts = [evaluation.find("ir", system="model") for evaluation in evaluations]

@@ -18,32 +18,33 @@ BINS = ("< 0.4", "0.4-0.6", "> 0.6")
 def audit_split(
     *,
     smiles: Sequence[str],
-    formula: Sequence[str],
     tested: NDArray[np.bool_],
     trained: NDArray[np.bool_],
     nearest: NDArray[np.float32],
     top1: Mapping[str, Mapping[str, tuple[int, float]]],
     tautomers: int | None,
+    unknown: int = 0,
 ) -> SplitAudit:
     """Audit a split; one molecule a row, so that a molecule on both sides is a row that is tested and trained.
 
     Args:
         smiles: n SMILES.
-        formula: n formulas.
         tested: (n,) bool.
         trained: (n,) bool.
         nearest: (tested,) from `nearest_training`.
         top1: Per subset, from `top1_by_nearest`.
         tautomers: How many canonical tautomers may be computed (about 10 ms each); None skips the search.
+        unknown: Molecules that were trained on and whose SMILES is not known.
     """
     histogram = np.histogram(nearest, bins=np.linspace(0.0, 1.0, 11))[0]
-    found, unchecked = (None, 0) if tautomers is None else _tautomers(smiles, formula, tested, trained, tautomers)
+    found, unchecked = (None, 0) if tautomers is None else _tautomers(smiles, tested, trained, tautomers)
     return SplitAudit(
         overlap=int((tested & trained).sum()),
         tautomers=found,
         tautomers_unchecked=unchecked,
         histogram=[int(count) for count in histogram],
         top1_by_nearest=top1,
+        unknown=unknown,
     )
 
 
@@ -94,7 +95,7 @@ def top1_by_nearest(
 
 
 def _tautomers(
-    smiles: Sequence[str], formula: Sequence[str], tested: NDArray[np.bool_], trained: NDArray[np.bool_], most: int
+    smiles: Sequence[str], tested: NDArray[np.bool_], trained: NDArray[np.bool_], most: int
 ) -> tuple[int, int]:
     """Count tested molecules with a trained tautomer, and those that the limit leaves unchecked.
 
@@ -104,7 +105,7 @@ def _tautomers(
 
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for i in np.flatnonzero(tested | trained).tolist():
-        groups[formula[i], _skeleton(smiles[i])].append(i)
+        groups[_formula_and_skeleton(smiles[i])].append(i)
     found = unchecked = 0
     for group in groups.values():
         here, there = [i for i in group if tested[i]], [i for i in group if trained[i] and not tested[i]]
@@ -119,11 +120,13 @@ def _tautomers(
     return found, unchecked
 
 
-def _skeleton(smiles: str) -> str:
-    """Return the canonical SMILES of the heavy atoms joined by single bonds."""
+def _formula_and_skeleton(smiles: str) -> tuple[str, str]:
+    """Return the formula, and the canonical SMILES of the heavy atoms joined by single bonds."""
     from rdkit import Chem
+    from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 
     mol = Chem.MolFromSmiles(smiles)
+    formula = CalcMolFormula(mol)
     for atom in mol.GetAtoms():
         atom.SetIsAromatic(False)
         atom.SetFormalCharge(0)
@@ -133,4 +136,4 @@ def _skeleton(smiles: str) -> str:
     for bond in mol.GetBonds():
         bond.SetIsAromatic(False)
         bond.SetBondType(Chem.BondType.SINGLE)
-    return str(Chem.MolToSmiles(mol))
+    return formula, str(Chem.MolToSmiles(mol))

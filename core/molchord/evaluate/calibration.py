@@ -17,10 +17,10 @@ from torch import Tensor
 
 from molchord.errors import DataError
 from molchord.evaluate.embedded import Embedded, Queries, queries_of, subsets
-from molchord.evaluate.metrics import Pool, Scorer
+from molchord.evaluate.metrics import Members, Pool, Scorer
 from molchord.evaluate.pools import make_pool
 
-__all__ = ["calibrate", "confidences", "familiar", "fit_beta", "fit_tau", "logits"]
+__all__ = ["calibrate", "confidences", "familiar", "fit_beta", "fit_tau", "logit_scorer", "logits"]
 
 _MOST_ENTRIES = 2**25
 _TAU_RANGE = (1e-3, 10.0)
@@ -34,7 +34,7 @@ def calibrate(
 
     Args:
         embedded: The embedded data set; its `tau` is kept unless `refit_tau` is true or it has none. Where it is fitted
-            anew, all subsets of spectra count alike, and its `tau` is a weak prior.
+            anew, all queries of every subset of spectra count alike, and its `tau` is a weak prior.
         split: The split whose queries are fitted on.
         pool: The pool they are ranked in; ``test`` means the structures of `split`.
         refit_tau: Whether to fit the temperatures anew.
@@ -65,7 +65,7 @@ def calibrate(
     beta = {}
     for size in sorted({len(queries.subset) for queries in by_subset}):
         same = [queries for queries in by_subset if len(queries.subset) == size]
-        most = max(1, _MOST_ENTRIES // len(members) // len(same))
+        most = _MOST_ENTRIES // len(members) // len(same)
         parts = [_reachable(embedded, queries, place, most, seed) for queries in same]
         truth = torch.cat([found for _, found in parts])
         if len(truth) > 0:
@@ -73,16 +73,26 @@ def calibrate(
     return tau, beta
 
 
-def familiar(embedded: Embedded, *, split: str = "val", missed: float = 0.05) -> dict[str, float]:
-    """Return, a modality, the cosine of the best of all candidates that all but `missed` of the queries reach.
+def familiar(
+    embedded: Embedded, beta: Mapping[int, float], *, split: str = "val", missed: float = 0.05, fewest: int = 20
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return how similar the best candidate of nearly all queries is, and how far to trust the answers to the others.
 
-    A query whose best candidate is less alike is probably of a molecule that is not there, or unlike what the model
-    was trained on. Modalities of fewer than ``1 / missed`` queries are left out.
+    Similar is by the mean cosine of the query's spectra, each counting 1 / tau: by what blind ``gm-exp`` ranks by. A
+    query whose best candidate is less alike is probably of a molecule that is not there, or unlike what the model was
+    trained on.
 
     Args:
         embedded: The embedded data set.
+        beta: Confidence factor for each number of spectra.
         split: The split whose queries are looked at.
         missed: Share of the queries that stay below.
+        fewest: Of fewer queries below, nothing is said of the trust.
+
+    Returns:
+        By the query's modalities joined by " + ": the mean cosine that all but `missed` of the queries reach (where
+        there are ``1 / missed`` or more), and for the queries below it, the share of first hits that are right over
+        what their probabilities promise, 1 at most.
 
     Example:
         >>> from molchord.evaluate.embedded import Spectra
@@ -91,18 +101,27 @@ def familiar(embedded: Embedded, *, split: str = "val", missed: float = 0.05) ->
         ...     split=np.array([1, 1]), trained=np.zeros(2, bool), candidates=torch.eye(2), present=np.ones(2, bool),
         ...     spectra={"ir": Spectra(molecule=np.array([0, 1]), vectors=torch.eye(2))},
         ... )
-        >>> familiar(embedded, missed=0.5), familiar(embedded)
-        ({'ir': 1.0}, {})
+        >>> familiar(embedded, {1: 1.0}, missed=0.5), familiar(embedded, {1: 1.0})
+        (({'ir': 1.0}, {}), ({}, {}))
     """
-    candidates = embedded.candidates[torch.from_numpy(np.flatnonzero(embedded.present))]
-    out = {}
-    for name in embedded.spectra:
-        vectors = queries_of(embedded, (name,), split).vectors(embedded)[name]
-        if len(vectors) >= 1 / missed and len(candidates) > 0:
-            starts = range(0, len(vectors), 512)
-            best = torch.cat([(vectors[i : i + 512] @ candidates.T).amax(dim=1) for i in starts])
-            out[name] = float(best.double().quantile(missed))
-    return out
+    present = torch.from_numpy(embedded.present)
+    least, trust = {}, {}
+    for subset in subsets(list(embedded.spectra)):
+        queries = queries_of(embedded, subset, split)
+        if len(queries) < 1 / missed or not present.any():
+            continue
+        name = " + ".join(subset)
+        scorer = logit_scorer(embedded, queries, 1.0)
+        best = [scorer(slice(i, i + 512), present.nonzero()[:, 0]).amax(dim=1) for i in range(0, len(queries), 512)]
+        similar = torch.cat(best).double().numpy() / sum(1 / (embedded.tau or {}).get(m, 1.0) for m in subset)
+        least[name] = float(np.quantile(similar, missed))
+        below = similar < least[name]
+        if below.sum() >= fewest:
+            scorer = logit_scorer(embedded, queries, beta.get(len(subset), 1.0))
+            promised, right = confidences(scorer, queries.truth(embedded), Members(present), len(embedded))
+            # One right answer more on either side keeps the trust above 0.
+            trust[name] = float(min(1.0, (right[below].sum() + 1) / (promised[below].sum() + 1)))
+    return least, trust
 
 
 def logits(
@@ -203,6 +222,18 @@ def fit_beta(values: Float[Tensor, "q n"], truth: Int64[Tensor, " q"]) -> float:
         slope = float((expected - true).mean()) + 0.1 * middle / math.exp(middle) / len(truth)
         low, high = (low, middle) if slope > 0 else (middle, high)
     return math.exp((low + high) / 2)
+
+
+def logit_scorer(embedded: Embedded, queries: Queries, beta: float, *, device: str = "cpu") -> Scorer:
+    """Return the scorer whose softmax over a pool is the confidence: beta times the logits of these queries."""
+    tau = embedded.tau or {name: 1.0 for name in queries.subset}
+    vectors = {name: rows.to(device) for name, rows in queries.vectors(embedded).items()}
+
+    def scorer(rows: slice, columns: slice | Tensor) -> Tensor:
+        query = {name: part[rows] for name, part in vectors.items()}
+        return beta * logits(query, embedded.candidates[columns].to(device), tau)
+
+    return scorer
 
 
 def confidences(

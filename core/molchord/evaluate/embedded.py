@@ -56,6 +56,8 @@ class Embedded:
         tau: Temperature of each modality with the candidate; None means 1.
         pair_tau: Temperatures of pairs of spectra, for library mode.
         with_mass: Modalities whose embedding knows the molecule's mass (an anchor, the precursor m/z).
+        trained_elsewhere: SMILES, by key14, of the molecules that were trained on and are none of these, empty where
+            it is not known; for the split audit.
     """
 
     key14: Sequence[str]
@@ -70,6 +72,7 @@ class Embedded:
     tau: Mapping[str, float] | None = None
     pair_tau: Mapping[tuple[str, str], float] | None = None
     with_mass: frozenset[str] = field(default_factory=frozenset)
+    trained_elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("smiles", "formula", "exact_mass", "split", "trained", "candidates", "present"):

@@ -8,7 +8,6 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from molchord.api import Compares, Measurement
 from molchord.errors import DataError, did_you_mean
@@ -21,7 +20,7 @@ from molchord.evaluate.baselines import (
     peak_coincidence,
     random_counts,
 )
-from molchord.evaluate.calibration import confidences, logits
+from molchord.evaluate.calibration import confidences, logit_scorer
 from molchord.evaluate.embedded import (
     Embedded,
     Queries,
@@ -45,7 +44,7 @@ from molchord.evaluate.metrics import (
     tally,
 )
 from molchord.evaluate.pools import CandidatePool, measured_masses
-from molchord.evaluate.reranking import Reranked, reranked_scorer
+from molchord.evaluate.reranking import Reranked, features_scorer, reranked_scorer
 from molchord.evaluate.results import Evaluation, Row, SplitAudit, code_version
 from molchord.retrieval.scores import MAPS, MODES, self_consistency
 
@@ -191,6 +190,7 @@ def evaluate(
                 rows += _model_rows(run, queries, mode, map, beta)
         if reranked is not None and "blind" in modes and "gm-exp" in maps:
             rows += _reranked_rows(run, queries, reranked, calibration)
+            rows += _features_rows(run, queries, reranked)
         rows += _baseline_rows(run, queries, baselines or Baselines(), modes)
     if not rows:
         raise DataError(f"evaluation failed: no molecule of split {split!r} has a spectrum; choose another split")
@@ -298,6 +298,19 @@ def _reranked_rows(run: _Run, queries: Queries, by: Reranked, calibration: Mappi
         yield run.row(queries, pool, counts, metrics, system=by.system, mode="blind", map="gm-exp", with_mass=aware)
 
 
+def _features_rows(run: _Run, queries: Queries, by: Reranked) -> Iterator[Row]:
+    """Yield baselines: all candidates ranked by a re-ranker's features, without the model's score."""
+    for pool in run.make_pools(queries):
+        weights = by.alone.get(pool.name, {}).get(" + ".join(queries.subset))
+        if weights is None:
+            continue
+        name = by.reranking.name
+        for system, chosen in ((f"{name} alone", weights), (f"{name}, first feature", None)):
+            scorer = features_scorer(run.embedded, queries, pool, by, chosen)
+            counts = tally(scorer, queries.truth(run.embedded), [pool], len(run.embedded))[0]
+            yield run.row(queries, pool, counts, run.metrics(queries, counts), system=system, mode="blind")
+
+
 def _baseline_rows(run: _Run, queries: Queries, baselines: Baselines, modes: Sequence[str]) -> Iterator[Row]:
     mass = mass_alone(run.embedded.exact_mass, run.measured[queries.molecule])
     for pool, counts in run.count(mass, queries):
@@ -376,32 +389,31 @@ def _own_rows(run: _Run, queries: Queries, baselines: Baselines) -> Iterator[Row
 
 
 def _error(run: _Run, queries: Queries, pool: CandidatePool, beta: float) -> float:
-    """Return the expected calibration error of the first hit's probability in a pool."""
-    embedded, vectors = run.embedded, queries.vectors(run.embedded)
-    tau = embedded.tau or {name: 1.0 for name in queries.subset}
-
-    def scorer(rows: slice, columns: slice | Tensor) -> Tensor:
-        query = {name: part[rows].to(run.device) for name, part in vectors.items()}
-        return beta * logits(query, embedded.candidates[columns].to(run.device), tau)
-
-    return calibration_error(*confidences(scorer, queries.truth(embedded), pool, len(embedded)))
+    """Return the expected calibration error of the first hit's probability in a pool, before any doubt lowers it."""
+    scorer = logit_scorer(run.embedded, queries, beta, device=run.device)
+    return calibration_error(*confidences(scorer, queries.truth(run.embedded), pool, len(run.embedded)))
 
 
 def _audit(run: _Run, rows: Sequence[Row], map: str, tautomers: int | None) -> SplitAudit:
-    embedded, tested = run.embedded, run.embedded.in_split(run.split)
-    nearest = nearest_training(run.fingerprints, tested, embedded.trained)
+    """Audit the split against all molecules that were trained on, those of other data sets too."""
+    embedded = run.embedded
+    others = [smiles for smiles in embedded.trained_elsewhere.values() if smiles]
+    tested = np.pad(embedded.in_split(run.split), (0, len(others)))
+    trained = np.pad(embedded.trained, (0, len(others)), constant_values=True)
+    fingerprints = run.fingerprints if not others else np.concatenate([run.fingerprints, _morgan(others)])
+    nearest = nearest_training(fingerprints, tested, trained)
     blind = [r for r in rows if (r.system, r.mode, r.map, r.pool) == ("model", "blind", map, run.pools[0])]
     top1 = {
         " + ".join(r.subset): top1_by_nearest(r.by_molecule[0], r.by_molecule[1][:, 0], tested, nearest) for r in blind
     }
     return audit_split(
-        smiles=embedded.smiles,
-        formula=embedded.formula,
+        smiles=[*embedded.smiles, *others],
         tested=tested,
-        trained=embedded.trained,
+        trained=trained,
         nearest=nearest,
         top1=top1,
         tautomers=tautomers,
+        unknown=len(embedded.trained_elsewhere) - len(others),
     )
 
 

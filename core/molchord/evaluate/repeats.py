@@ -68,7 +68,11 @@ def _joined(parts: Sequence[Evaluation], join: Callable[[Sequence[Row]], Row]) -
     notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
     audits = [part.audit for part in parts if part.audit is not None]
     audit = None if not audits else audits[0] if join is _averaged else _audited(audits)
-    return dataclasses.replace(parts[0], rows=tuple(rows), self_consistency=consistency, notes=notes, audit=audit)
+    settings = {
+        name: value if all(part.settings[name] == value for part in parts) else [part.settings[name] for part in parts]
+        for name, value in parts[0].settings.items()
+    }
+    return Evaluation(rows=tuple(rows), settings=settings, self_consistency=consistency, notes=notes, audit=audit)
 
 
 def _groups(parts: Sequence[Evaluation]) -> list[list[Row]]:
@@ -128,6 +132,7 @@ def _audited(audits: Sequence[SplitAudit]) -> SplitAudit:
             subset: _bins([audit.top1_by_nearest[subset] for audit in audits if subset in audit.top1_by_nearest])
             for subset in audits[0].top1_by_nearest
         },
+        unknown=max(audit.unknown for audit in audits),
     )
 
 

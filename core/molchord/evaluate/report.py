@@ -94,7 +94,7 @@ def write_report(
         ],
         map=shown,
         split=split,
-        split_rule=dataset.manifest.split,
+        split_rule=evaluation.settings["split_rule"],
         consistency=evaluation.self_consistency,
         audit=None if evaluation.audit is None else _audit(evaluation.audit),
         notes=evaluation.notes,
@@ -208,6 +208,7 @@ def _audit(audit: SplitAudit) -> dict[str, Any]:
         "overlap": audit.overlap,
         "tautomers": audit.tautomers,
         "unchecked": audit.tautomers_unchecked,
+        "unknown": audit.unknown,
         "bins": near,
         "lines": [
             (subset, [f"{100 * bins[n][1]:.1f} of {bins[n][0]}" if n in bins and bins[n][0] else "-" for n in near])

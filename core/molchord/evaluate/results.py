@@ -43,7 +43,8 @@ class Row:
         unreachable: Queries counted as misses because the true molecule is not in the pool.
         with_mass: Whether anything of the row used the query's mass.
         figures: Every metric of `METRICS` with its interval, as fractions.
-        calibration_error: Expected calibration error of the first hit's probability, where a calibration was given.
+        calibration_error: Expected calibration error of the first hit's probability, before any doubt lowers it, where
+            a calibration was given.
         by_molecule: Molecules and their mean metrics, for paired comparisons; not saved.
     """
 
@@ -75,7 +76,7 @@ class Row:
 @final
 @dataclass(frozen=True, kw_only=True)
 class SplitAudit:
-    """How far apart the trained and the tested molecules are.
+    """How far apart the tested molecules and those that the run was trained on, in whatever data set, are.
 
     Attributes:
         overlap: Molecules of the tested split that were trained on; must be 0.
@@ -83,6 +84,8 @@ class SplitAudit:
         tautomers_unchecked: Tested molecules left unchecked by the limit on the search.
         histogram: Tested molecules by nearest training Tanimoto, in bins of 0.1 from 0 to 1.
         top1_by_nearest: Per subset (names joined by " + "): nearest Tanimoto bin to (molecules, Top-1).
+        unknown: Molecules that were trained on but of which the run's list has no structure, so that the tested ones
+            are compared with them by key alone.
     """
 
     overlap: int
@@ -90,6 +93,7 @@ class SplitAudit:
     tautomers_unchecked: int
     histogram: Sequence[int]
     top1_by_nearest: Mapping[str, Mapping[str, tuple[int, float]]]
+    unknown: int = 0
 
     def text(self) -> str:
         """Return the audit as lines of text."""
@@ -105,6 +109,8 @@ class SplitAudit:
         for subset, bins in self.top1_by_nearest.items():
             parts = ", ".join(f"{name}: {100 * top1:.1f} % of {count}" for name, (count, top1) in bins.items())
             lines.append(f"Top-1 by nearest training Tanimoto, {subset}: {parts}")
+        if self.unknown:
+            lines.append(f"training molecules of unknown structure, compared by key alone: {self.unknown}")
         return "\n".join(lines)
 
 

@@ -28,7 +28,7 @@ from molchord.graph.checks import (
 from molchord.graph.complaints import Complaint, plain, validate
 from molchord.graph.settings import HeadConfig, TrainConfig
 from molchord.graph.strict_yaml import DocumentPath, dotted, dump, read
-from molchord.host import NAME, PLUGIN_TYPES, RESERVED_KEYS, RESERVED_NAMES, Host, Plugin, installed
+from molchord.host import NAME, PLUGIN_TYPES, RESERVED_KEYS, RESERVED_NAMES, GraphRecord, Host, Plugin, installed
 
 __all__ = ["EncoderNode", "LossNode", "ModalityNode", "ModelGraph", "Use", "Where", "from_dict", "load"]
 
@@ -237,7 +237,8 @@ class ModelGraph:
         """Return the configuration version of each plugin by type and ``dist:name``, to be saved beside the graph."""
         versions: dict[str, dict[str, int]] = {}
         for plugin in self.plugins():
-            versions.setdefault(plugin.type, {})[plugin.qualified] = plugin.record.config_version
+            record = cast(GraphRecord, plugin.record)
+            versions.setdefault(plugin.type, {})[plugin.qualified] = record.config_version
         return versions
 
 
@@ -400,7 +401,7 @@ class _Resolver:
     def _config(
         self, plugin: Plugin, raw: Mapping[str, Any], at: DocumentPath, modalities: tuple[str, ...] | None
     ) -> Any | None:
-        record, owner = plugin.record, f"{plugin.type} {plugin.name!r}"
+        record, owner = cast(GraphRecord, plugin.record), f"{plugin.type} {plugin.name!r}"
         saved = self._versions.get(plugin.type, {}).get(plugin.qualified, record.config_version)
         differs = (
             f"configuration version {saved} was saved and {plugin.dist} {plugin.version} has {record.config_version}; "

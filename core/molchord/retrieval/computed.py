@@ -44,7 +44,17 @@ class Computed:
         self._nodes = dict(nodes)
         self._simulator, self._workers = simulator, workers
         self._caches = [_Cache(dataset, nodes, modalities) for dataset in datasets]
+        self._stored: dict[str, dict[str, Measurement]] = {}
+        self._unreadable: dict[str, str] = {}
         self._kept: dict[str, dict[str, Measurement]] = {}
+
+    def stored(self, molecules: Sequence[Molecule]) -> list[Mapping[str, Measurement]]:
+        """Return what the data sets hold for each molecule, by modality name; nothing is computed on the spot.
+
+        Raises:
+            DataError: A data set is damaged.
+        """
+        return [self._read(molecule.key14) for molecule in molecules]
 
     def of(self, molecules: Sequence[Molecule]) -> list[Mapping[str, Measurement]]:
         """Return what is computed for each molecule, by modality name; empty where it cannot be had.
@@ -54,7 +64,7 @@ class Computed:
             PluginError: The simulator fails.
         """
         new = {m.key14: m for m in molecules if m.key14 not in self._kept}
-        found = {key: self._read(key) for key in new}
+        found = {key: dict(self._read(key)) for key in new}
         if self._simulator is not None:
             plugin, simulator = self._simulator
             makes = cast(SimulatorRecord, plugin.record).makes
@@ -66,18 +76,20 @@ class Computed:
             if found[key]:
                 self.failures.pop(key, None)
             else:
-                self.failures.setdefault(key, "the data sets given do not hold it")
+                self.failures.setdefault(key, self._unreadable.get(key, "the data sets given do not hold it"))
         self._kept |= found
         return [self._kept[molecule.key14] for molecule in molecules]
 
     def _read(self, key: str) -> dict[str, Measurement]:
-        found: dict[str, Measurement] = {}
-        for cache in self._caches:
-            try:
-                found = cache.read(key) | found
-            except SampleError as error:
-                self.failures[key] = error.reason
-        return found
+        if key not in self._stored:
+            found: dict[str, Measurement] = {}
+            for cache in self._caches:
+                try:
+                    found = cache.read(key) | found
+                except SampleError as error:
+                    self._unreadable[key] = error.reason
+            self._stored[key] = found
+        return self._stored[key]
 
     def _simulated(
         self, simulator: Simulator, molecules: Sequence[Molecule]

@@ -1,4 +1,4 @@
-"""Doubts about a query: what its modalities say of its measurements, and hits less alike than validation queries have.
+"""Doubts about a query: what its modalities say of its measurements, and a best hit less alike than others have.
 
 A doubtful query is searched with all the same; its hits say why they are doubtful, and the probability that its doubts
 leave them is the calibrated one times the lowest trust. The rest belongs to "none of these".
@@ -13,13 +13,7 @@ from collections.abc import Mapping, Sequence
 from molchord.api import Doubt, Inspects, Measurement, Modality
 from molchord.retrieval.library import Hit
 
-__all__ = ["NEAREST", "doubted", "inspected", "unfamiliar"]
-
-NEAREST = 25
-"""Hits among which the best candidate of each modality is looked for."""
-
-UNFAMILIAR_TRUST = 0.2
-"""About what is right of the first hits of queries that no candidate is like, against their calibrated probability."""
+__all__ = ["doubted", "inspected", "unfamiliar"]
 
 
 def inspected(modality: Modality, name: str, measurements: Sequence[Measurement]) -> list[Doubt]:
@@ -36,32 +30,36 @@ def inspected(modality: Modality, name: str, measurements: Sequence[Measurement]
     return found
 
 
-def unfamiliar(hits: Sequence[Hit], least: Mapping[str, float]) -> list[Doubt]:
-    """Return a doubt for each modality to which no hit is as similar as the best ones of validation queries are.
+def unfamiliar(
+    best: Hit, tau: Mapping[str, float], least: Mapping[str, float], trust: Mapping[str, float]
+) -> list[Doubt]:
+    """Return a doubt where the best candidate is less similar to the query than those of validation queries are.
 
     Args:
-        hits: The best candidates of a pool no smaller than that of the validation queries, `NEAREST` of them or more.
-        least: By modality, the cosine of the best candidate that nearly all validation queries reach.
+        best: The first hit of a blind search with map ``gm-exp`` in a pool no smaller than the validation queries' was.
+        tau: Temperature of each modality.
+        least: As `evaluate.calibration.familiar` gives it, by the query's modalities joined by " + ".
+        trust: Likewise; 1 where it says nothing, since so few validation queries show too little.
 
     Example:
         >>> hit = Hit(rank=1, key14="A", smiles="C", formula="CH4", exact_mass=16.03, score=0.1, cosines={"ir": 0.3},
         ...           probability=0.9)
-        >>> [doubt.trust for doubt in unfamiliar([hit], {"ir": 0.6})], unfamiliar([hit], {"ir": 0.2})
-        ([0.2], [])
+        >>> [doubt.trust for doubt in unfamiliar(hit, {"ir": 0.1}, {"ir": 0.6}, {"ir": 0.7})]
+        [0.7]
+        >>> unfamiliar(hit, {"ir": 0.1}, {"ir": 0.2}, {})
+        []
     """
-    found = []
-    for name in hits[0].cosines if hits else ():
-        best = max(hit.cosines[name] for hit in hits[:NEAREST])
-        if best < least.get(name, best):
-            found.append(
-                Doubt(
-                    f"the measurement of {name!r} is doubtful: its best candidate has a cosine of {best:.2f}, nearly "
-                    f"all validation queries reach {least[name]:.2f}; the molecule is not among the candidates, or the "
-                    "measurement is unlike what the run was trained on",
-                    UNFAMILIAR_TRUST,
-                )
-            )
-    return found
+    name = " + ".join(best.cosines)
+    found = sum(value / tau[m] for m, value in best.cosines.items()) / sum(1 / tau[m] for m in best.cosines)
+    if found >= least.get(name, found):
+        return []
+    cosine = "cosine" if len(best.cosines) == 1 else "mean cosine"
+    message = (
+        f"the query of {name!r} is doubtful: its best candidate has a {cosine} of {found:.2f}, nearly all validation "
+        f"queries reach {least[name]:.2f}; the molecule is not among the candidates, or the measurement is unlike what "
+        "the run was trained on"
+    )
+    return [Doubt(message, trust.get(name, 1.0))]
 
 
 def doubted(hits: Sequence[Hit], doubts: Sequence[Doubt], *, stacklevel: int) -> list[Hit]:

@@ -180,14 +180,21 @@ class Reranking:
         return found
 
     def features(
-        self, query: Mapping[str, Sequence[Measurement]], molecules: Sequence[Molecule]
+        self, query: Mapping[str, Sequence[Measurement]], molecules: Sequence[Molecule], *, simulate: bool = True
     ) -> Float[NDArray[np.float64], "k f"]:
         """Return the features of a query's candidates.
+
+        Args:
+            query: The query's measurements a modality.
+            molecules: The candidates.
+            simulate: Compute on the spot what the data sets of computed measurements lack.
 
         Raises:
             PluginError: The re-ranker returned something else.
         """
-        found = [{} for _ in molecules] if self.computed is None else self.computed.of(molecules)
+        computed = self.computed
+        look = None if computed is None else computed.of if simulate else computed.stored
+        found = [{} for _ in molecules] if look is None else look(molecules)
         candidates = [Candidate(molecule=m, computed=c) for m, c in zip(molecules, found, strict=True)]
         features = np.asarray(self.reranker.features(query, candidates), dtype=np.float64)
         wanted = (len(molecules), len(self.names(tuple(query))))

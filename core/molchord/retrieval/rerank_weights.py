@@ -19,6 +19,7 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from molchord.checkpoint import replace_file
 from molchord.errors import DataError, QueryError, did_you_mean
 
 __all__ = ["WEIGHTS", "Weights", "WeightsFile", "centred", "combine", "fit_weights"]
@@ -65,8 +66,8 @@ class WeightsFile(BaseModel):
     weights: dict[str, dict[str, Weights]]
 
     def write(self, path: Path) -> None:
-        """Write the file."""
-        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        """Write the file in one step."""
+        replace_file(path, (self.model_dump_json(indent=2) + "\n").encode())
 
     @classmethod
     def read(cls, path: Path) -> WeightsFile:

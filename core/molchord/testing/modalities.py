@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import pickle
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from molchord.api import (
     Inspects,
     Locates,
     Measurement,
+    Modality,
     ModalityRecord,
     PeaksBatch,
     PeaksSpec,
@@ -34,7 +36,7 @@ from molchord.api import (
 )
 from molchord.data.store import DataSet
 from molchord.testing.report import require
-from molchord.testing.samples import MOLECULES, batch_of, built, default_config, examples, molecules, same
+from molchord.testing.samples import MOLECULES, batch_of, built, curves, default_config, examples, molecules, same
 
 
 def _kinds(record: ModalityRecord) -> Iterator[tuple[str, Any]]:
@@ -306,7 +308,9 @@ def similarity_prefers_itself(record: ModalityRecord) -> None:
 def doubts_and_peaks_fit(record: ModalityRecord) -> None:
     """A search shows doubts and multiplies by their trust; peaks of several modalities are matched as numbers."""
     for _, modality in _kinds(record):
-        for measurement in examples(modality):
+        sound = examples(modality)
+        measured = curves(record, modality, sound)
+        for measurement in [*sound, *_taken(modality, [*measured, *map(_upside_down, measured)])]:
             if isinstance(modality, Inspects):
                 doubts = list(modality.inspect(measurement))
                 require(all(0 <= doubt.trust <= 1 for doubt in doubts), f"a trust is not in 0-1: {doubts}")
@@ -314,6 +318,22 @@ def doubts_and_peaks_fit(record: ModalityRecord) -> None:
             if isinstance(modality, Locates):
                 peaks = np.asarray(modality.peaks(measurement))
                 require(peaks.ndim == 1 and bool(np.isfinite(peaks).all()), f"peaks are {peaks!r}, not finite numbers")
+
+
+def _taken(modality: Modality, measurements: Sequence[Measurement]) -> Iterator[Measurement]:
+    """Yield the measurements that `transform` takes, which alone are asked about."""
+    for measurement in measurements:
+        try:
+            modality.transform(measurement, None)
+        except SampleError:
+            continue
+        yield measurement
+
+
+def _upside_down(curve: Measurement) -> Measurement:
+    """Return a curve with its heights, the second array, turned over, which is doubtful."""
+    places, heights = curve.arrays
+    return dataclasses.replace(curve, arrays={places: curve.arrays[places], heights: -curve.arrays[heights]})
 
 
 CHECKS = (

@@ -7,23 +7,34 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from molchord.api import Candidate, Measurement, RerankerRecord
+from molchord.api import Candidate, Measurement, ModalityRecord, RerankerRecord
 from molchord.host import installed
 from molchord.testing.report import require
-from molchord.testing.samples import built, molecules
+from molchord.testing.samples import built, curves, examples, molecules
 
 COUNT = 6
 """Candidates that the checks show."""
 
 
+def _modalities() -> list[ModalityRecord]:
+    """Return every installed modality that is no candidate's own."""
+    records = (plugin.record for plugin in installed().plugins)
+    return [record for record in records if isinstance(record, ModalityRecord) and not record.derives]
+
+
 def _spectra() -> dict[str, list[Measurement]]:
-    """Return examples for the candidates of every installed modality that is no candidate's own."""
-    records = [plugin.record for plugin in installed().plugins if plugin.type == "modality"]
-    return {
-        record.name: list(built(record, record.kinds[0]).example(molecules(COUNT), 0))  # type: ignore[arg-type,union-attr]
-        for record in records
-        if not getattr(record, "derives", False)
-    }
+    """Return examples for the candidates, a modality."""
+    return {record.name: examples(built(record, record.kinds[0]), COUNT) for record in _modalities()}
+
+
+def _query() -> dict[str, list[Measurement]]:
+    """Return the first molecule's example, a modality, and where it is no curve, the curve of it as measured."""
+    query = {}
+    for record in _modalities():
+        modality = built(record, record.kinds[0])
+        first = examples(modality, COUNT)[:1]
+        query[record.name] = [*first, *curves(record, modality, first)]
+    return query
 
 
 def _candidates(spectra: dict[str, list[Measurement]]) -> list[Candidate]:
@@ -37,8 +48,8 @@ def _features(
     record: RerankerRecord, names: Sequence[str], candidates: Sequence[Candidate]
 ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """Return what a re-ranker says of a query of the first molecule's spectra, and the names."""
-    spectra, reranker = _spectra(), record.build(record.config())
-    query = {name: spectra[name][:1] for name in names}
+    every, reranker = _query(), record.build(record.config())
+    query = {name: every[name] for name in names}
     return tuple(reranker.names(tuple(names))), np.asarray(reranker.features(query, candidates), dtype=np.float64)
 
 
@@ -54,6 +65,14 @@ def features_have_names(record: RerankerRecord) -> None:
                 features.shape == (len(some), len(named)),
                 f"features of {len(some)} candidates by {len(named)} names have shape {features.shape}",
             )
+
+
+def features_are_not_all_missing(record: RerankerRecord) -> None:
+    """A re-ranker that says nothing of anything passes every other check, so of some spectrum it must say something."""
+    spectra = _spectra()
+    _, features = _features(record, [*spectra], _candidates(spectra))
+    told = f"of a query of {', '.join(spectra)} and candidates with these computed"
+    require(bool(np.isfinite(features).any()), f"no feature is a finite number {told}")
 
 
 def features_follow_the_candidates(record: RerankerRecord) -> None:
@@ -85,6 +104,7 @@ def nothing_computed_is_no_error(record: RerankerRecord) -> None:
 
 CHECKS = (
     features_have_names,
+    features_are_not_all_missing,
     features_follow_the_candidates,
     features_are_repeatable,
     nothing_computed_is_no_error,

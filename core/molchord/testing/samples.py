@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from molchord.api import Measurement, Modality, ModalityRecord, Molecule
+from molchord.api import Measurement, Modality, ModalityRecord, Molecule, SpectrumSpec
 from molchord.chemistry import molecule
 from molchord.host import installed
 
@@ -50,6 +51,31 @@ def built(record: ModalityRecord, kind: str, needs: tuple[str, ...] = ()) -> Mod
 def examples(modality: Modality, count: int = 4, seed: int = 0) -> list[Measurement]:
     """Return example measurements of the kit's first molecules."""
     return list(modality.example(molecules(count), seed))
+
+
+def curves(record: ModalityRecord, modality: Modality, measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Return measurements of a spectrum as curves on its grid, where it stores curves in another form than theirs.
+
+    A curve is two arrays along one axis, one of them in the unit of the grid.
+    """
+    spec = record.spec(default_config(record), record.kinds[0])
+    if not isinstance(spec, SpectrumSpec):
+        return []
+    axes: dict[str | None, list[str]] = {}
+    for name, array in record.stores.arrays.items():
+        axes.setdefault(array.axis if array.shape == () else None, []).append(name)
+    grid = np.linspace(spec.start, spec.stop, spec.points, dtype=np.float32)
+    found = []
+    for axis, names in axes.items():
+        places = [name for name in names if record.stores.arrays[name].unit == spec.unit]
+        if axis is None or len(names) != 2 or len(places) != 1:
+            continue
+        heights = next(name for name in names if name not in places)
+        for measurement in measurements:
+            if measurement.arrays.keys().isdisjoint(names):
+                values = batch_of(modality, [measurement]).values[0, 0].numpy()
+                found.append(Measurement(arrays={places[0]: grid, heights: values}, columns={"origin": "measured"}))
+    return found
 
 
 def batch_of(modality: Modality, measurements: Sequence[Measurement]) -> Any:

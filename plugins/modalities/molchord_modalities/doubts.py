@@ -67,31 +67,38 @@ def curve_doubts(x: Numbers, y: Numbers, grid: Numbers, max_gap: float, *, corre
         found.append(Doubt(f"it covers {share:.0%} of the grid of {grid[0]:g}-{grid[-1]:g} cm^-1", trust))
     if share < LEAST_JUDGED:
         return found
-    return found + _shape_doubts(y, grid[observed], values[observed], corrected=corrected)
+    return found + _shape_doubts(y, grid, np.where(observed, values, np.nan), corrected=corrected)
 
 
-def _shape_doubts(y: Numbers, places: Numbers, values: Numbers, *, corrected: bool) -> list[Doubt]:
-    """Judge the shape; a curve that is noise or upside down has no baseline and no bands to judge further."""
-    height = float(np.ptp(values))
+def _shape_doubts(y: Numbers, grid: Numbers, values: Numbers, *, corrected: bool) -> list[Doubt]:
+    """Judge the shape; a curve that is noise or upside down has no baseline and no bands to judge further.
+
+    What is wide on the grid, baseline and flat top, is judged within stretches without a hole (values that are NaN).
+    """
+    observed = np.isfinite(values)
+    places, seen = grid[observed], values[observed]
+    height = float(np.ptp(seen))
     if not height > 0:
         return []
     noise = _noise(y) / height
     if noise > LOUDEST_NOISE:
         trust = LOUDEST_NOISE / noise
         return [Doubt(f"its noise has a standard deviation of {noise:.0%} of its height", trust)]
-    low, high = curve.rubberband(places, values), -curve.rubberband(places, -values)
+    low, high = curve.rubberband(places, seen), -curve.rubberband(places, -seen)
     # Between its lower and its upper hull, a spectrum lies low most of the time, whatever its baseline.
-    if np.median((values - low) / np.maximum(high - low, np.finfo(float).tiny)) > HIGHEST_MEDIAN:
+    if np.median((seen - low) / np.maximum(high - low, np.finfo(float).tiny)) > HIGHEST_MEDIAN:
         return [Doubt("it hangs from its top, as transmittance read as absorbance or a curve upside down does", 0.02)]
     found = []
     if y.min() > OFFSET and y.max() <= -np.log10(curve.LOWEST_TRANSMITTANCE):
         lowest = f"its lowest absorbance is {y.min():.1f}, as where fractions of transmittance are read as per cent"
         found.append(Doubt(lowest, 0.8))
-    step = float(places[1] - places[0])
-    baseline = float(np.ptp(_lowest(values, curve.cells(BASELINE_WINDOW, step)))) / height
+    step = float(grid[1] - grid[0])
+    stretch = values[_longest(observed)]
+    baseline = float(np.ptp(_lowest(stretch, curve.cells(BASELINE_WINDOW, step)))) / height
     if baseline > HIGHEST_BASELINE and not corrected:
         found.append(Doubt(f"its baseline rises by {baseline:.0%} of its height; subtract it", 0.2))
-    top = _longest(values > values.max() - 0.005 * height) * step
+    flat = _longest(values > seen.max() - 0.005 * height)
+    top = (flat.stop - flat.start) * step
     if top > WIDEST_TOP:
         found.append(Doubt(f"its strongest band is cut off flat over {top:.0f} cm^-1, as by saturation", 0.7))
     return found
@@ -111,7 +118,7 @@ def _lowest(values: Numbers, points: int) -> Numbers:
     return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, points).min(axis=1))
 
 
-def _longest(flags: NDArray[np.bool_]) -> int:
-    """Return the length of the longest run of true values."""
-    ends = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(np.int8)))
-    return int((ends[1::2] - ends[::2]).max(initial=0))
+def _longest(flags: NDArray[np.bool_]) -> slice:
+    """Return the longest run of true values, of which there is one."""
+    ends = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(np.int8))).reshape(-1, 2)
+    return slice(*ends[(ends[:, 1] - ends[:, 0]).argmax()].tolist())

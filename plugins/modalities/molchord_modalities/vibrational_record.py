@@ -109,8 +109,8 @@ JITTER = (
         scale=(0.98, 1.02), shift=(-20.0, 20.0), width=(1.0, 1.8), noise=(0.0, 0.05), window=(0.7, 1.0), **_MOLECULE
     ),
 )
-"""Half of the spectra as they are computed, half as an instrument might give them. The sticks' own variation is that of
-like molecules, and makes few molecules count for more."""
+"""Half of the spectra vary as computed ones of like molecules do, half as instruments and harmonic wavenumbers make
+them too. The sticks' own variation makes few molecules count for more."""
 
 
 class Baseline(Config):

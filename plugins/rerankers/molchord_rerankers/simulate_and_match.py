@@ -150,7 +150,10 @@ def correlation(
 
 
 def _curve(measurement: Measurement, grid: Numbers) -> tuple[Numbers, NDArray[np.bool_]] | None:
-    """Return a curve on the grid, scaled to 0 and 1, and where it was measured; None where there is no curve."""
+    """Return a curve on the grid, scaled to 0 and 1, and what lies between its ends; None where there is no curve.
+
+    A hole within is bridged by a straight line and counts as measured.
+    """
     x = np.asarray(measurement.arrays.get("wavenumber", ()), dtype=float)
     others = [values for name, values in measurement.arrays.items() if name != "wavenumber" and len(values) == len(x)]
     if len(x) == 0 or len(others) != 1:
