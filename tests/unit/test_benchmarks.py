@@ -5,11 +5,19 @@ import dataclasses
 import doctest
 import gzip
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks import report
+from benchmarks.accuracy import __main__ as command
+from benchmarks.accuracy import perturb, plan, sources
+from benchmarks.accuracy.perturb import CONDITIONS, GRID, STEP, Perturbed
+from benchmarks.accuracy.plan import FIVE_FOLDS, Curve, Realign, System, Table, Test
+from benchmarks.accuracy.runner import Bench, measure
+from benchmarks.accuracy.sources import SOURCES, MissingData, Source, opened
+from benchmarks.accuracy.tables import TABLES
+from benchmarks.plots import draw
 
 import molchord as mc
 from molchord.api import Measurement
@@ -20,18 +28,6 @@ from molchord.host import installed
 from molchord.testing import MOLECULES, examples_of
 
 ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT))  # the benchmarks are no part of the installed package
-
-from benchmarks import report  # noqa: E402
-from benchmarks.accuracy import __main__ as command  # noqa: E402
-from benchmarks.accuracy import perturb, plan, sources  # noqa: E402
-from benchmarks.accuracy.perturb import CONDITIONS, GRID, STEP, Perturbed  # noqa: E402
-from benchmarks.accuracy.plan import FIVE_FOLDS, Curve, Realign, System, Table, Test  # noqa: E402
-from benchmarks.accuracy.runner import Bench, measure  # noqa: E402
-from benchmarks.accuracy.sources import SOURCES, MissingData, Source, opened  # noqa: E402
-from benchmarks.accuracy.tables import TABLES  # noqa: E402
-from benchmarks.plots import draw  # noqa: E402
-
 SPLITS = ["train"] * 8 + ["val"] * 2 + ["test"] * 6
 GRAPH = """
 schema: 1

@@ -1,0 +1,52 @@
+"""The script that ships a run, and the run that is shipped."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from models import make_pretrained
+from safetensors.torch import load_file
+
+from molchord.checkpoint import read_trained_on, trained_smiles
+from molchord.testing import examples_of, tiny_data, tiny_run
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    out = tmp_path_factory.mktemp("ship") / "pretrained"
+    return make_pretrained.ship(tiny_run(), tiny_data(), out)
+
+
+def test_weights_are_shipped_in_half_precision_and_nothing_more(shipped):
+    assert {path.name for path in shipped.path.iterdir()} == {
+        "graph.yaml", "manifest.json", "model.safetensors", "trained_on.txt"
+    }  # fmt: skip
+    weights = load_file(shipped.path / "model.safetensors")
+    assert {t.dtype for t in weights.values() if t.is_floating_point()} == {torch.float16}
+    own = tiny_run().model.state_dict()
+    for name, tensor in weights.items():
+        assert torch.allclose(tensor.to(own[name].dtype), own[name], rtol=1e-3, atol=1e-6), name
+
+
+def test_a_shipped_run_is_calibrated_and_says_what_it_saw(shipped):
+    assert shipped.manifest.tau
+    assert shipped.manifest.beta
+    assert read_trained_on(shipped.path) == read_trained_on(tiny_run().path)
+    assert all(trained_smiles(shipped.path).values())
+    assert not shipped.manifest.data["path"].startswith("/")
+
+
+def test_a_shipped_run_finds_what_the_run_finds(shipped):
+    smiles = tiny_data().smiles()
+    query = examples_of("ir", 1)[0]
+    found, expected = ([h.smiles for h in r.search(r.library(smiles), ir=query, k=3)] for r in (shipped, tiny_run()))
+    assert found == expected
+
+
+def test_the_card_holds_the_figures(shipped):
+    data = tiny_data()
+    found = {"clean": shipped.evaluate(data, pools=["test", "all"], modes=["blind"], maps=["gm-exp"])}
+    text = make_pretrained.card(shipped, tiny_run(), data, found)
+    top1 = found["clean"].find("ir", system="model", pool="all").figures["top1"].value
+    assert f"| clean | `all` | {len(data)} | ir | {100 * top1:.1f} [" in text
+    assert f"{len(data.rows('train'))} molecules with computed spectra" in text
