@@ -5,7 +5,8 @@ Usage: python datasets/make_demo.py FOLDER
 FOLDER holds ``qm9-xtb.npz``, ``massbank-xtb.npz`` and ``massbank/ms2.mgf.gz``. Takes every molecule of
 ``massbank-xtb.npz`` that has MS/MS under CC0 or CC BY, with all those spectra, and the first molecules of
 ``qm9-xtb.npz``, 2,000 together; the import itself is that of ``molchord data import``. Writes the attribution file, and
-``examples/unknown``: the spectra of one held-out molecule as the files that a chemist would have.
+``examples/unknown`` and ``examples/unknown-small``: the spectra of two held-out molecules as the files that a chemist
+would have.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ ORIGINALS = ("qm9-xtb.npz", "massbank-xtb.npz", "massbank/ms2.mgf.gz")
 LICENCES = ("CC0", "CC BY")
 UNKNOWN = "ZYGHJZDHTFUPRJ"
 """Coumarin, of the test split."""
+UNKNOWN_SMALL = "ISAKRJDGNUQOIC"
+"""Uracil, of the test split of `qm9-xtb-grown`."""
 # Wavenumbers to 0.1 cm^-1 and half-precision intensities keep the set small; m/z stays at single precision.
 STORAGE = {
     f"{modality}.{array}": how
@@ -72,10 +75,10 @@ def sliced(source: Path, chosen: np.ndarray, out: Path) -> None:
     )
 
 
-def unknown(folder: Path, out: Path) -> None:
-    """Write the spectra of a molecule of the test split as files: noisy broadened curves, and one MS/MS spectrum."""
-    data = np.load(folder / "massbank-xtb.npz")
-    row = [str(key)[:14] for key in data["inchikey"]].index(UNKNOWN)
+def curves(source: Path, key14: str, out: Path) -> None:
+    """Write the infrared and Raman spectrum of one molecule of an npz file as noisy broadened curves."""
+    data = np.load(source)
+    row = [str(id)[:14] for id in data["id"]].index(key14)
     modes = slice(*data["modes"][row : row + 2])
     grid, rng = np.arange(400.0, 4001.0, 2.0), np.random.default_rng(0)
     out.mkdir(parents=True, exist_ok=True)
@@ -85,6 +88,11 @@ def unknown(folder: Path, out: Path) -> None:
         curve = curve / curve.max() + rng.normal(0, NOISE, len(grid))
         rows = [f"{x:.0f},{y:.4f}" for x, y in zip(grid, curve, strict=True)]
         (out / f"{name}.csv").write_text("\n".join([heading, *rows]) + "\n")
+
+
+def unknown(folder: Path, out: Path) -> None:
+    """Write the spectra of a molecule of the test split as files: two curves, and one MS/MS spectrum."""
+    curves(folder / "massbank-xtb.npz", UNKNOWN, out)
     texts = [text for fields, text in entries(folder / "massbank" / "ms2.mgf.gz") if _is_unknown(fields)]
     private = ("SMILES=", "INCHIKEY=", "TITLE=")
     richest = max(texts, key=lambda text: text.count("\n"))
@@ -133,3 +141,4 @@ if __name__ == "__main__":
     here = Path(__file__).parent
     main(Path(sys.argv[1]), here / "demo")
     unknown(Path(sys.argv[1]), here.parent / "examples" / "unknown")
+    curves(here / "qm9-xtb-grown" / "part-01.npz", UNKNOWN_SMALL, here.parent / "examples" / "unknown-small")
