@@ -371,10 +371,10 @@ class Batches:
     def __len__(self) -> int:
         return -(-len(self._rows) // self._size)
 
-    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of one epoch from batch `start` on."""
-        rows = self._rows
-        if self._shuffle:
+    def epoch(self, epoch: int = 0, start: int = 0, order: NDArray[np.int64] | None = None) -> Iterator[Batch]:
+        """Yield the batches of one epoch from batch `start` on; `order`: its molecules, where chosen elsewhere."""
+        rows = self._rows if order is None else order
+        if self._shuffle and order is None:
             rows = np.random.default_rng(random_state(self._seed, epoch, "order")).permutation(rows)
         number = epoch if self._shuffle else -1
         self._sampler.batches = [

@@ -77,6 +77,10 @@ class TrainConfig(Config):
     modality_dropout: Annotated[float, Ge(0), Lt(1)] = Field(
         0.0, description="chance that a present measurement is hidden in a step (never the last one, nor the candidate)"
     )
+    hard_negatives: Annotated[int, Ge(0)] = Field(
+        0,
+        description="molecules a group of near neighbours; half of each batch is such groups; 0: batches are random",
+    )
     anchor_dropout: Annotated[float, Ge(0), Le(1)] = Field(0.5, description="chance that the anchors are hidden")
     fraction: Annotated[float, Gt(0), Le(1)] = Field(
         1.0, description="share of the training molecules to train on; a larger share holds a smaller one"

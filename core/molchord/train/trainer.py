@@ -32,6 +32,7 @@ from molchord.evaluate.evaluation import blind_mrr
 from molchord.graph.resolve import ModelGraph
 from molchord.graph.settings import TrainConfig
 from molchord.model import Embeddings, Model, build_modalities
+from molchord.train.hard_negatives import HardNegatives
 from molchord.train.optimization import moving_average, parameter_groups, schedule_factor, set_trained, training_mode
 
 
@@ -183,6 +184,15 @@ class Trainer:
         groups = parameter_groups(self.model, self.config.optimizer)
         self.optimizer = torch.optim.AdamW(groups, betas=self.config.optimizer.betas, fused=True)
         self.ema = moving_average(self.model, self.config.ema) if self.config.ema is not None else None
+        self.hard: HardNegatives | None = None
+        if self.config.hard_negatives:
+            self.hard = HardNegatives(
+                self.rows["train"],
+                width=graph.embedding_dim,
+                group=self.config.hard_negatives,
+                batch_size=self.config.batch_size,
+                device=self.device,
+            )
         self.state = Progress()
         self._absent: set[tuple[str, str, str]] = set()
         self._stop = False
@@ -258,6 +268,9 @@ class Trainer:
         torch.manual_seed(random_state(*seed, "layers"))
         with self._autocast():
             embeddings = self.model(batch, generators)
+        if self.hard is not None:
+            candidate = self.graph.candidate
+            self.hard.see(batch.molecule, embeddings.unit[candidate], embeddings.present[candidate])
         if self.config.modality_dropout > 0:
             embeddings = masked(embeddings, hide(batch, self.config, self.graph.candidate, rng))
         return self.model.compute_loss(embeddings, batch)
@@ -329,7 +342,8 @@ class Trainer:
         training_mode(self.model, self.config)
         start, began = self.state.batch, time.perf_counter()
         sums: dict[str, Tensor] = {}
-        for number, batch in enumerate(batches.epoch(self.state.epoch, start), start):
+        order = None if self.hard is None else self._hard_order(self.hard)
+        for number, batch in enumerate(batches.epoch(self.state.epoch, start, order), start):
             for failure in batch.failures:
                 if failure not in self._absent:
                     self._absent.add(failure)
@@ -361,6 +375,12 @@ class Trainer:
             "seconds": round(seconds, 3),
             "molecules_per_second": round(len(self.rows["train"]) * (1 - start / len(batches)) / seconds, 1),
         }
+
+    def _hard_order(self, hard: HardNegatives) -> NDArray[np.int64]:
+        """Return the molecules of the current epoch; one that was interrupted goes on in the order it began."""
+        if self.state.batch == 0:
+            hard.begin(np.random.default_rng(random_state(self.graph.seed, self.state.epoch, "order")))
+        return hard.order
 
     def _finish_epoch(self, folder: Path, record: dict[str, Any]) -> None:
         if not math.isfinite(record["loss"]):
@@ -478,6 +498,8 @@ class Trainer:
             tensors |= {f"ema.{k}": v for k, v in self.ema.state_dict().items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
+        if self.hard is not None:
+            tensors |= {f"hard.{k}": v for k, v in self.hard.state().items()}
         (folder / "checkpoints").mkdir(exist_ok=True)
         write_weights(folder / "checkpoints" / "last.safetensors", tensors, {"progress": json.dumps(vars(self.state))})
 
@@ -495,6 +517,8 @@ class Trainer:
         load_into(self.model, below("model."), f"checkpoint of {str(folder)!r}")
         if self.ema is not None:
             load_into(self.ema, below("ema."), f"checkpoint of {str(folder)!r}")
+        if self.hard is not None:
+            self.hard.restore(below("hard."))
         slots: dict[int, dict[str, Tensor]] = {}
         for name, value in below("optimizer.").items():
             index, _, slot = name.partition(".")
