@@ -9,6 +9,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from molchord.api import Measurement
@@ -20,6 +21,7 @@ from molchord.host import installed
 from molchord.run import Run
 from molchord.testing import molecules
 from molchord.train.dry_run import dry_run
+from molchord.train.hard_negatives import HardNegatives
 from molchord.train.optimization import (
     moving_average,
     parameter_groups,
@@ -191,7 +193,7 @@ def test_loader_processes_change_nothing(dataset, tmp_path):
     assert same(weights(alone), weights(helped))
 
 
-@pytest.mark.parametrize("extra", [{}, {"ema": 0.9, "accumulate": 2, "modality_dropout": 0.3}])
+@pytest.mark.parametrize("extra", [{}, {"ema": 0.9, "accumulate": 2, "modality_dropout": 0.3, "hard_negatives": 2}])
 def test_resume_is_exact(dataset, tmp_path, monkeypatch, extra):
     """A training stopped in the middle of an epoch ends with the very weights of one that was not."""
     graph = make_graph(train={"epochs": 3, **extra})
@@ -219,6 +221,35 @@ def test_resume_is_exact(dataset, tmp_path, monkeypatch, extra):
     for one, other in zip(without_time(tmp_path / "whole"), without_time(tmp_path / "parts"), strict=True):
         assert one.keys() == other.keys()
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [8, 11, 64])
+def test_hard_negatives_bring_neighbours_into_one_batch(batch_size):
+    """Every molecule once an epoch, and many more of its three likes in its batch than a random order puts there."""
+    generator = torch.Generator().manual_seed(1)
+    rows = np.arange(1200)[::3]  # the data set holds others too
+    likes = nn.functional.normalize(torch.randn(100, 64, generator=generator)).repeat_interleave(4, dim=0)
+    hard = HardNegatives(rows, width=64, group=4, batch_size=batch_size, device=torch.device("cpu"))
+
+    def met(seed):
+        hard.begin(np.random.default_rng(seed))
+        assert sorted(hard.order) == rows.tolist()
+        batch = np.empty(1200, dtype=int)
+        batch[hard.order] = np.arange(400) // batch_size
+        own = batch[rows].reshape(100, 4)
+        return sum((own[:, [i]] == own[:, [j]]).sum() for i in range(4) for j in range(i))
+
+    unseen = sum(map(met, range(10)))
+    shuffled = torch.randperm(400, generator=generator)
+    hard.see(torch.from_numpy(rows)[shuffled], likes[shuffled], torch.ones(400, dtype=torch.bool))
+    # of six pairs among four likes those whose both are in the part of the batch that is grouped
+    grouped = (batch_size // 2 // 4 * 4 / batch_size) ** 2 * 6 * 100 * 10
+    assert sum(map(met, range(10))) > unseen + 0.5 * grouped
+
+
+def test_hard_negatives_need_half_a_batch():
+    with pytest.raises(ValidationError, match="`hard_negatives` of 5 does not fit into half a batch of 8"):
+        TrainConfig(batch_size=8, hard_negatives=5)
 
 
 def test_resuming_a_finished_run_loads_it(dataset, tmp_path):

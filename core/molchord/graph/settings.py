@@ -99,3 +99,12 @@ class TrainConfig(Config):
     )
     workers: Annotated[int, Ge(0)] | None = Field(None, description="loader processes; none: chosen by the machine")
     deterministic: bool = Field(False, description="ask torch for deterministic algorithms")
+
+    @model_validator(mode="after")
+    def _groups_fit(self) -> TrainConfig:
+        if self.hard_negatives > self.batch_size // 2:
+            raise ValueError(
+                f"`hard_negatives` of {self.hard_negatives} does not fit into half a batch of {self.batch_size}; "
+                "make `hard_negatives` smaller or `batch_size` larger"
+            )
+        return self

@@ -62,7 +62,8 @@ class HardNegatives:
 
     def begin(self, rng: np.random.Generator) -> None:
         """Choose the order of an epoch: in each batch first groups of neighbours, then molecules at random."""
-        size, near = self._batch_size, self._batch_size // 2
+        size = self._batch_size
+        near = size // 2 // self._group * self._group  # whole groups
         places = rng.permutation(len(self._rows))
         grouped, alone = np.split(places, [len(places) * near // size])
         groups = self._groups(grouped)
