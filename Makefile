@@ -10,7 +10,7 @@ RUN := runs/demo
 LIBRARY := runs/demo-library
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-wheel benchmark-accuracy clean
+.PHONY: demo docs test test-wheel benchmark-accuracy clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)/report.html $(LIBRARY)/manifest.json
@@ -40,7 +40,12 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/codespell core plugins recipes datasets/*.py *.md
+	$(BIN)/codespell core plugins recipes datasets/*.py docs *.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
+
+# The documentation, as it is read: http://127.0.0.1:8000
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 # The same wheel test with the package index in reach: everything is fetched into an empty environment.
 test-wheel: $(INSTALLED)
