@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from molchord import commands
+from molchord import author_commands, commands
 from molchord.errors import GraphError, MolchordError, QueryError, did_you_mean
 
 __all__ = ["main"]
@@ -104,6 +104,14 @@ def _parser() -> argparse.ArgumentParser:
 def _plugin_commands(group: _Group) -> None:
     _command(group, "list", commands.plugins_list, "list the usable plugins")
     _command(group, "check", commands.plugins_check, "name every plugin that cannot be used; exit 1 if there is one")
+    new = _command(group, "new", author_commands.plugins_new, "write the package of a plugin of your own")
+    new.add_argument("type", choices=("modality", "encoder", "loss"), help="what it is")
+    new.add_argument("name", metavar="NAME", help="lower-case letters, digits and '_'")
+    new.add_argument(
+        "--kind", choices=("graph", "spectrum1d", "peaks", "vector"),
+        help="form in which a modality reaches an encoder, or that an encoder accepts (default spectrum1d)",
+    )  # fmt: skip
+    new.add_argument("--out", metavar="FOLDER", help="default: molchord-NAME here; nothing is ever replaced")
 
 
 def _graph_commands(group: _Group) -> None:
