@@ -116,7 +116,7 @@ def _plugin_commands(group: _Group) -> None:
 
 def _graph_commands(group: _Group) -> None:
     check = _command(group, "check", commands.graph_check, "show every error of a model graph; exit 2 if there is one")
-    check.add_argument("graph", metavar="GRAPH", help="YAML file")
+    _graph(check)
     check.add_argument("--explain", action="store_true", help="print the graph with every default filled in")
 
 
@@ -161,7 +161,7 @@ def _data_commands(group: _Group) -> None:
 
 def _run_commands(group: _Group) -> None:
     train = _command(group, "train", commands.train, "train a model graph on a data set")
-    train.add_argument("graph", nargs="?", metavar="GRAPH", help="YAML file")
+    _graph(train, nargs="?")
     train.add_argument("--data", metavar="DATASET")
     train.add_argument("--out", metavar="RUN", help="folder to write")
     train.add_argument("--resume", metavar="RUN", help="go on with a training where it stopped")
@@ -266,6 +266,14 @@ def _folders_first(words: Sequence[str]) -> list[str]:
     if len(folders) != 2:
         return [*words]
     return [*folders, *(word for word in words if word not in folders)]
+
+
+def _graph(parser: argparse.ArgumentParser, **options: Any) -> None:
+    parser.add_argument("graph", metavar="GRAPH", help="YAML file, or the name of a built-in recipe", **options)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE",
+        help="set one value of the graph, such as modalities.ir.encoder.width=96; repeatable",
+    )  # fmt: skip
 
 
 def _run(parser: argparse.ArgumentParser) -> None:

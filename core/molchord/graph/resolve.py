@@ -26,8 +26,9 @@ from molchord.graph.checks import (
     parts_of,
 )
 from molchord.graph.complaints import Complaint, plain, validate
+from molchord.graph.layers import EXTENDS, Layers, laid_over, read_layers
 from molchord.graph.settings import HeadConfig, TrainConfig
-from molchord.graph.strict_yaml import DocumentPath, dotted, dump, read
+from molchord.graph.strict_yaml import Document, DocumentPath, dotted, dump
 from molchord.host import NAME, PLUGIN_TYPES, RESERVED_KEYS, RESERVED_NAMES, GraphRecord, Host, Plugin, installed
 
 __all__ = ["EncoderNode", "LossNode", "ModalityNode", "ModelGraph", "Use", "Where", "from_dict", "load"]
@@ -194,9 +195,14 @@ class ModelGraph:
         )
 
     @classmethod
-    def load(cls, path: str | Path, host: Host | None = None) -> ModelGraph:
-        """Read a graph file, as the function `load` does."""
-        return load(path, host)
+    def load(cls, path: str | Path, host: Host | None = None, overrides: Mapping[str, Any] | None = None) -> ModelGraph:
+        """Read a graph file or a built-in recipe, as the function `load` does.
+
+        Example:
+            >>> ModelGraph.load("demo", overrides={"embedding_dim": 64}).embedding_dim
+            64
+        """
+        return load(path, host, overrides=overrides)
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Any], host: Host | None = None) -> ModelGraph:
@@ -242,38 +248,49 @@ class ModelGraph:
         return versions
 
 
-def load(path: str | Path, host: Host | None = None, versions: Versions | None = None) -> ModelGraph:
-    """Read and resolve a graph file.
+def load(
+    path: str | Path,
+    host: Host | None = None,
+    versions: Versions | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> ModelGraph:
+    """Read and resolve a graph file, with all that it extends.
 
     Args:
-        path: YAML file.
+        path: YAML file, or the name of a built-in recipe.
         host: Plugins to use; None: those installed.
         versions: `ModelGraph.config_versions` of the graph when it was saved; None: it is not a saved one.
+        overrides: Values to set, by dotted path, such as ``{"modalities.ir.encoder.width": 96}``.
 
     Raises:
         GraphError: The file is wrong; holds all complaints as ``file:line: path: message``.
     """
-    document = read(path)
-    resolver = _Resolver(document.data, installed() if host is None else host, versions or {})
-    graph = resolver.graph()
-    if graph is None:
-        ordered = sorted(resolver.complaints, key=lambda complaint: document.line(complaint[0]))
-        raise GraphError([document.locate(*complaint) for complaint in ordered])
-    return graph
+    return _resolved(read_layers(path, overrides), host, versions)
 
 
-def from_dict(mapping: Mapping[str, Any], host: Host | None = None, versions: Versions | None = None) -> ModelGraph:
-    """Resolve a graph given as mappings; `host` and `versions` as in `load`.
+def from_dict(
+    mapping: Mapping[str, Any],
+    host: Host | None = None,
+    versions: Versions | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> ModelGraph:
+    """Resolve a graph given as mappings; arguments as in `load`.
 
     Raises:
         GraphError: The graph is wrong; holds all complaints as ``path: message``.
     """
     data, complaints = plain(mapping)
-    resolver = _Resolver(data, installed() if host is None else host, versions or {})
-    graph = None if complaints else resolver.graph()
-    if graph is None:
-        complaints += resolver.complaints
+    if complaints:
         raise GraphError([f"{dotted(path) or 'model graph'}: {message}" for path, message in complaints])
+    return _resolved(laid_over(Document(data, {}, ""), overrides=overrides), host, versions)
+
+
+def _resolved(layers: Layers, host: Host | None, versions: Versions | None) -> ModelGraph:
+    resolver = _Resolver(layers.data, installed() if host is None else host, versions or {})
+    graph = resolver.graph()
+    if graph is None:
+        ordered = sorted(resolver.complaints, key=lambda complaint: layers.place(complaint[0])[:2])
+        raise GraphError([layers.locate(*complaint) for complaint in ordered])
     return graph
 
 
@@ -347,7 +364,7 @@ class _Resolver:
         if not isinstance(self._data, dict):
             self._complain((), "a model graph is a mapping with `schema`, `embedding_dim`, `modalities` and `loss`")
             return None
-        frame = self._valid(_Frame, self._data, "the model graph", ())
+        frame = self._valid(_Frame, self._data, "the model graph", (), siblings=(EXTENDS,))
         towers = mapping_at(self._data, "modalities")
         nodes = {name: self._modality(name, tower) for name, tower in towers.items() if isinstance(tower, dict)}
         if "modalities" in self._data and isinstance(self._data["modalities"], dict) and len(towers) < 2:
