@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 
-from molchord.commands import say
+from molchord.commands import graph_of, say
 
 
 def plugins_new(arguments: argparse.Namespace) -> int:
@@ -16,4 +17,24 @@ def plugins_new(arguments: argparse.Namespace) -> int:
     lines = [f"{folder}: {arguments.type} {arguments.name!r} in {len(files)} files", *(f"  {path}" for path in files)]
     lines += ["it works as it stands:", f"  cd {folder}", "  pip install -e '.[dev]'", "  pytest"]
     say(arguments, {"folder": str(folder), "files": [str(path) for path in files]}, "\n".join(lines))
+    return 0
+
+
+def graph_schema(arguments: argparse.Namespace) -> int:
+    """Print the JSON Schema of model graphs, which is JSON anyway."""
+    from molchord.graph.schema import graph_schema as schema
+
+    print(json.dumps(schema(), indent=2))
+    return 0
+
+
+def graph_show(arguments: argparse.Namespace) -> int:
+    """Draw a model graph as text, or as SVG."""
+    from molchord.graph.drawing import as_svg, as_text
+    from molchord.model import pairs_of
+
+    graph = graph_of(arguments)
+    pairs = pairs_of(graph)
+    drawing = as_svg(graph, pairs) if arguments.svg else as_text(graph, pairs)
+    say(arguments, {"graph": graph.to_dict(), "pairs": pairs, "drawing": drawing}, drawing)
     return 0

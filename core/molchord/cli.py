@@ -118,6 +118,10 @@ def _graph_commands(group: _Group) -> None:
     check = _command(group, "check", commands.graph_check, "show every error of a model graph; exit 2 if there is one")
     _graph(check)
     check.add_argument("--explain", action="store_true", help="print the graph with every default filled in")
+    show = _command(group, "show", author_commands.graph_show, "draw the towers, and the pairs that the loss aligns")
+    _graph(show)
+    show.add_argument("--svg", action="store_true", help="print the drawing as SVG")
+    _command(group, "schema", author_commands.graph_schema, "print a JSON Schema of all installed plugins, for editors")
 
 
 def _data_commands(group: _Group) -> None:
