@@ -38,3 +38,23 @@ def graph_show(arguments: argparse.Namespace) -> int:
     drawing = as_svg(graph, pairs) if arguments.svg else as_text(graph, pairs)
     say(arguments, {"graph": graph.to_dict(), "pairs": pairs, "drawing": drawing}, drawing)
     return 0
+
+
+def tune(arguments: argparse.Namespace) -> int:
+    """Try settings of a model graph."""
+    from molchord.graph.layers import settings
+    from molchord.train.tune import tune as run_study
+
+    study = run_study(
+        arguments.graph,
+        arguments.data,
+        arguments.out,
+        trials=arguments.trials,
+        overrides=settings(arguments.set),
+        device=arguments.device,
+        progress=not arguments.json,
+    )
+    trials = [{**vars(trial), "run": str(trial.run)} for trial in study.trials]
+    best = ", ".join(str(trial.run) for trial in study.best) or "none: every trial failed"
+    say(arguments, {"study": str(study.path), "trials": trials}, f"{study.text()}\nbest: {best}")
+    return 0

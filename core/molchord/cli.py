@@ -175,6 +175,12 @@ def _run_commands(group: _Group) -> None:
     )  # fmt: skip
     _device(train)
     _force(train)
+    tune = _command(group, "tune", author_commands.tune, "try settings of a model graph, as its section `tune` says")
+    _graph(tune)
+    tune.add_argument("--data", required=True, metavar="DATASET")
+    tune.add_argument("--out", required=True, metavar="STUDY", help="folder to write; a study that is there goes on")
+    tune.add_argument("--trials", required=True, type=int, metavar="N", help="trainings in all, those there included")
+    _device(tune)
     evaluate = _command(group, "evaluate", commands.evaluate, "measure a run on held-out molecules, and report")
     _run(evaluate)
     evaluate.add_argument("--data", metavar="DATASET", help="default: what the run was trained on")

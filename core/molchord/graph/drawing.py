@@ -75,10 +75,9 @@ def as_svg(graph: ModelGraph, pairs: Sequence[Pair]) -> str:
     source = (resources.files("molchord.graph") / "drawing.svg.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     names = [*graph.modalities]
+    towers = [_tower(graph, name) for name in names]
     return environment.from_string(source).render(
-        towers=[
-            tower._replace(sample=tower.sample.replace("^-1", "⁻¹")) for tower in map(partial(_tower, graph), names)
-        ],
+        towers=[tower._replace(sample=tower.sample.replace("^-1", "⁻¹")) for tower in towers],
         retrieved=names.index(graph.candidate),
         pairs=[(names.index(first), names.index(second)) for first, second in pairs],
         loss=loss_line(graph, pairs),

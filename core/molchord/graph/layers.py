@@ -7,7 +7,7 @@ another plugin replaces all of it, since the settings below belong to the old on
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -58,6 +58,32 @@ class Layers:
         where = f"{place.source}:{place.line}: " if place.line else f"{place.source}: " if place.source else ""
         what = dotted(path) or ("" if place.line else "model graph")
         return where + (f"{what}: {message}" if what else message)
+
+    def over(self, overrides: Mapping[str, Any]) -> Layers:
+        """Lay single values over these layers, by dotted path.
+
+        Raises:
+            GraphError: A value is no plain one, or belongs to a modality that is not there.
+        """
+        layers = self
+        for path, value in overrides.items() if isinstance(self.data, dict) else ():
+            data, complaints = plain(value)
+            if complaints:
+                raise GraphError([f"{SET}: {dotted((path, *at))}: {message}" for at, message in complaints])
+            for key in reversed(path.split(".")):
+                data = {key: data}
+            _check_modality(data, layers.data)
+            layers = layers._under(Document(data, {}, SET))
+        return layers
+
+    def _under(self, upper: Document) -> Layers:
+        """Lay a document over these layers."""
+        over = {key: value for key, value in upper.data.items() if key != EXTENDS}
+        places = dict(self.places)
+        data = _merged(self.data, over, (), places)
+        layer = 1 + max(place.layer for place in places.values())
+        lines = upper.lines or _lineless(over)
+        return Layers(data, places | {at: Place(layer, line, upper.source) for at, line in lines.items()})
 
 
 @functools.cache
@@ -137,22 +163,14 @@ def laid_over(document: Document, path: Path | None = None, overrides: Mapping[s
         >>> layers.data["loss"], layers.data["seed"], layers.locate(("loss", "use"), "wrong")
         ({'use': 'all_pairs'}, 8, '<text>:2: loss.use: wrong')
     """
-    documents = [*reversed(list(_chain(document, path))), *_single(overrides or {})]
-    if len(documents) == 1 or not isinstance(document.data, dict):
-        lines = document.lines or {(): 0}
-        return Layers(document.data, {at: Place(0, line, document.source) for at, line in lines.items()})
-    data: Any = {}
-    places: dict[DocumentPath, Place] = {}
-    for layer, upper in enumerate(documents):
-        over = {key: value for key, value in upper.data.items() if key != EXTENDS}
-        if upper.source == SET:
-            _check_modality(over, data)
-        data = _merged(data, over, (), places)
-        places |= {at: Place(layer, line, upper.source) for at, line in (upper.lines or _lineless(over)).items()}
-    return Layers(data, places)
+    lowest, *others = reversed(list(_chain(document, path)))
+    layers = Layers(lowest.data, _places(lowest))
+    for upper in others:
+        layers = layers._under(upper)
+    return layers.over(overrides or {})
 
 
-def _chain(document: Document, path: Path | None) -> Iterable[Document]:
+def _chain(document: Document, path: Path | None) -> Iterator[Document]:
     """Yield a document and what it extends, the lowest layer last."""
     seen = [] if path is None else [path.resolve()]
     while True:
@@ -188,18 +206,7 @@ def _complaint(document: Document, message: str) -> GraphError:
 
 
 def _places(document: Document) -> dict[DocumentPath, Place]:
-    return {at: Place(0, line, document.source) for at, line in (document.lines or {(): 0, (EXTENDS,): 0}).items()}
-
-
-def _single(overrides: Mapping[str, Any]) -> Iterable[Document]:
-    """Yield each single value as a document of its own."""
-    for path, value in overrides.items():
-        data, complaints = plain(value)
-        if complaints:
-            raise GraphError([f"{SET}: {dotted((path, *at))}: {message}" for at, message in complaints])
-        for key in reversed(path.split(".")):
-            data = {key: data}
-        yield Document(data, {}, SET)
+    return {at: Place(0, line, document.source) for at, line in (document.lines or _lineless(document.data)).items()}
 
 
 def _check_modality(over: Mapping[str, Any], data: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ validates its configuration, and fills in everything else; every error is report
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, cast
@@ -26,8 +26,8 @@ from molchord.graph.checks import (
     parts_of,
 )
 from molchord.graph.complaints import Complaint, plain, validate
-from molchord.graph.layers import EXTENDS, Layers, laid_over, read_layers
-from molchord.graph.settings import HeadConfig, TrainConfig
+from molchord.graph.layers import EXTENDS, SET, Layers, Place, laid_over, read_layers
+from molchord.graph.settings import HeadConfig, TrainConfig, TuneConfig
 from molchord.graph.strict_yaml import Document, DocumentPath, dotted, dump
 from molchord.host import NAME, PLUGIN_TYPES, RESERVED_KEYS, RESERVED_NAMES, GraphRecord, Host, Plugin, installed
 
@@ -265,7 +265,7 @@ def load(
     Raises:
         GraphError: The file is wrong; holds all complaints as ``file:line: path: message``.
     """
-    return _resolved(read_layers(path, overrides), host, versions)
+    return resolved(read_layers(path, overrides), host, versions)
 
 
 def from_dict(
@@ -282,16 +282,39 @@ def from_dict(
     data, complaints = plain(mapping)
     if complaints:
         raise GraphError([f"{dotted(path) or 'model graph'}: {message}" for path, message in complaints])
-    return _resolved(laid_over(Document(data, {}, ""), overrides=overrides), host, versions)
+    return resolved(laid_over(Document(data, {}, ""), overrides=overrides), host, versions)
 
 
-def _resolved(layers: Layers, host: Host | None, versions: Versions | None) -> ModelGraph:
-    resolver = _Resolver(layers.data, installed() if host is None else host, versions or {})
+def resolved(layers: Layers, host: Host | None = None, versions: Versions | None = None) -> ModelGraph:
+    """Resolve a graph of layers; `host` and `versions` as in `load`.
+
+    Raises:
+        GraphError: The graph is wrong; holds all complaints.
+    """
+    host = installed() if host is None else host
+    resolver = _Resolver(layers.data, host, versions or {})
     graph = resolver.graph()
-    if graph is None:
+    if graph is not None:
+        resolver.complaints += _wrong_values(layers, host)
+    if graph is None or resolver.complaints:
         ordered = sorted(resolver.complaints, key=lambda complaint: layers.place(complaint[0])[:2])
         raise GraphError([layers.locate(*complaint) for complaint in ordered])
     return graph
+
+
+def _wrong_values(layers: Layers, host: Host) -> Iterator[Complaint]:
+    """Find values in `tune.space` that the graph cannot take; each is tried by itself."""
+    base = Layers({key: value for key, value in layers.data.items() if key != "tune"}, {(): Place(0, 0, "")})
+    for path, values in mapping_at(layers.data, "tune", "space").items():
+        for value in values if isinstance(values, list) else (values["low"], values["high"]):
+            try:
+                wrong = _Resolver(base.over({path: value}).data, host, {})
+                said = [] if wrong.graph() is not None else [f"{dotted(at)}: {text}" for at, text in wrong.complaints]
+            except GraphError as error:
+                said = [complaint.removeprefix(f"{SET}: ") for complaint in error.complaints]
+            if said:
+                yield ("tune", "space", path), f"{value!r} cannot be tried: {said[0]}"
+                break
 
 
 # --- plain data ------------------------------------------------------------------------------------------------------
@@ -325,6 +348,7 @@ class _Frame(Config):
     modalities: dict[str, dict[str, Any]]
     loss: dict[str, Any]
     train: TrainConfig = TrainConfig()
+    tune: TuneConfig | None = None
 
 
 class _Tower(Config):

@@ -15,7 +15,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 from molchord.api import EncoderRecord, ModalityRecord
 from molchord.graph.layers import EXTENDS, recipes
 from molchord.graph.resolve import SCHEMA
-from molchord.graph.settings import HeadConfig, TrainConfig
+from molchord.graph.settings import HeadConfig, TrainConfig, TuneConfig
 from molchord.host import NAME, Host, Plugin, installed
 
 __all__ = ["DIALECT", "graph_schema"]
@@ -62,7 +62,7 @@ class _Writer:
             },
             "loss": self._chosen("loss", {}, "the loss over all modalities"),
             "train": self._settings(TrainConfig, "train"),
-            "tune": {"type": "object", "description": "what `molchord tune` tries"},
+            "tune": {**self._settings(TuneConfig, "tune"), "required": ["space"]},
         }
         whole = {
             "required": ["schema", "embedding_dim", "modalities", "loss"],
