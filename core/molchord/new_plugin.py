@@ -62,7 +62,7 @@ def new_plugin(
         "kind": kind,
         "package": package,
         "dist": f"molchord-{dashed}",
-        "title": f"{name}: {article} {type} made from a template",
+        "title": f"{article} {type} from a template; say here in one line what it is",
         "article": article,
         "Article": article.capitalize(),
         "api": API_VERSION,
