@@ -41,7 +41,7 @@ def graph_show(arguments: argparse.Namespace) -> int:
 
 
 def tune(arguments: argparse.Namespace) -> int:
-    """Try settings of a model graph."""
+    """Try settings of a model graph; exit 1 if every trial failed."""
     from molchord.graph.layers import settings
     from molchord.train.tune import tune as run_study
 
@@ -57,4 +57,4 @@ def tune(arguments: argparse.Namespace) -> int:
     trials = [{**vars(trial), "run": str(trial.run)} for trial in study.trials]
     best = ", ".join(str(trial.run) for trial in study.best) or "none: every trial failed"
     say(arguments, {"study": str(study.path), "trials": trials}, f"{study.text()}\nbest: {best}")
-    return 0
+    return 0 if study.best else 1

@@ -3,7 +3,9 @@
 import copy
 import inspect
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,7 @@ from molchord.graph.schema import graph_schema
 from molchord.graph.strict_yaml import parse, read
 from molchord.host import Host, Plugin, installed
 
+ROOT = Path(__file__).parent.parent.parent
 Validator = pytest.importorskip("jsonschema").Draft202012Validator
 SCHEMA = graph_schema()
 
@@ -50,6 +53,12 @@ def test_it_is_a_schema():
 def test_recipes_pass_as_written_and_resolved(name):
     assert places(read(recipes()[name]).data) == set()
     assert places(load(name).to_dict()) == set()
+
+
+def test_graphs_of_the_readme_pass():
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert any("tune:" in block for block in blocks)
+    assert [places(parse(block).data) for block in blocks] == [set()] * len(blocks)
 
 
 def test_a_good_graph_passes():
@@ -146,6 +155,16 @@ def unknown_key_of_training(graph):
 def wrong_value_of_training(graph):
     """train.schedule.use"""
     graph["train"]["schedule"] = {"use": "cosinus"}
+
+
+def unknown_objective(graph):
+    """tune.objectives.0"""
+    graph["tune"] = {"space": {"seed": [1, 2]}, "objectives": ["mrr"]}
+
+
+def nothing_to_choose_from(graph):
+    """tune.space.seed"""
+    graph["tune"] = {"space": {"seed": [1]}}
 
 
 def empty_choice_of_measurements(graph):

@@ -210,6 +210,30 @@ def test_a_study_of_something_else_is_not_gone_on_with(study, data, tmp_path):
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
+def test_whatever_a_trial_raises_the_others_go_on(data, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    train, raised = Trainer.run, iter([RuntimeError("out of memory"), None])
+
+    def run(trainer, folder):
+        error = next(raised)
+        if error is not None:
+            raise error
+        return train(trainer, folder)
+
+    monkeypatch.setattr(Trainer, "run", run)
+    found = tune(GRAPH, data, tmp_path / "study", trials=2, device="cpu", progress=False)
+    assert [trial.failure for trial in found.trials] == ["RuntimeError: out of memory", ""]
+    assert [trial.number for trial in found.best] == [1]
+
+
+def test_a_damaged_study_is_said(data, tmp_path):
+    pytest.importorskip("optuna")
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "study.jsonl").write_text("not json\n{}\n")
+    with pytest.raises(RunError, match=r"has a damaged study\.jsonl"):
+        tune(GRAPH, data, tmp_path / "study", trials=1)
+
+
 def test_figures_of_validation_need_validation_molecules(tmp_path):
     pytest.importorskip("optuna")
     none = mc.from_measurements(MOLECULES, {"ir": examples_of("ir", 16)}, splits=["train"] * 16)

@@ -70,7 +70,7 @@ class Study:
         paths = list(dict.fromkeys(path for trial in self.trials for path in trial.settings))
         rows = [["", "trial", *self.objectives, *paths]]
         for t in self.trials:
-            figures = [f"{t.figures[name]:.4g}" if t.figures else "failed" for name in self.objectives]
+            figures = [_shown(t.figures[name]) if t.figures else "failed" for name in self.objectives]
             rows.append(["*" if t.best else "", str(t.number), *figures, *(_shown(t.settings[p]) for p in paths)])
         failures = [f"trial {trial.number} failed: {trial.failure}" for trial in self.trials if trial.failure]
         return "\n".join([*aligned(rows), *failures])
@@ -90,7 +90,7 @@ def tune(
 
     Settings are proposed by the tree-structured Parzen estimator (Bergstra et al. 2011), in its form for several
     objectives (Ozaki et al. 2022) where there are several. A study that was interrupted goes on where it stopped, in
-    the middle of a training too.
+    the middle of a training too. One process at a time works on a study.
 
     Args:
         graph: YAML file, name of a built-in recipe, or a mapping, with a section ``tune``.
@@ -105,7 +105,7 @@ def tune(
         MolchordError: optuna is not installed, or the study is stopped by Ctrl-C.
         GraphError: The graph is wrong, or has no section ``tune``.
         DataError: An objective needs validation molecules, which the data set lacks.
-        RunError: The folder is no study, or one of another graph or data set.
+        RunError: The folder is no study, a damaged one, or one of another graph or data set.
     """
     layers = _layers(graph, overrides)
     sweep = TuneConfig.model_validate_json(json.dumps(layers.data["tune"]))
@@ -130,6 +130,8 @@ def tune(
             raise stopped from None
         except MolchordError as error:
             study.fail(number, str(error))
+        except Exception as error:  # plugins and devices raise anything, such as too little memory; the others go on
+            study.fail(number, f"{type(error).__name__}: {error}")
     return study.result()
 
 
@@ -171,7 +173,9 @@ def _figures(run: Run) -> dict[str, float]:
 
 
 def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value)
+    if not isinstance(value, float):
+        return json.dumps(value)
+    return f"{value:.0f}" if value.is_integer() else f"{value:.4g}"
 
 
 class _Study:
@@ -192,12 +196,15 @@ class _Study:
         self.sweep = sweep
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         journal = optuna.storages.journal.JournalFileBackend(str(path / JOURNAL))
-        self._study = optuna.create_study(
-            storage=optuna.storages.JournalStorage(journal),
-            study_name="molchord",
-            directions=[DIRECTIONS[name] for name in sweep.objectives],
-            load_if_exists=True,
-        )
+        try:
+            self._study = optuna.create_study(
+                storage=optuna.storages.JournalStorage(journal),
+                study_name="molchord",
+                directions=[DIRECTIONS[name] for name in sweep.objectives],
+                load_if_exists=True,
+            )
+        except (ValueError, KeyError) as error:
+            raise RunError(f"study {str(path)!r} has a damaged {JOURNAL} ({error}); choose another folder") from error
         for name, text in made_of.items():
             if self._study.user_attrs.get(name, text) != text:
                 raise RunError(f"study {str(path)!r} was begun with another {name}; choose another folder")
