@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from molchord.retrieval.library import Library as Library
     from molchord.retrieval.rerank import Rerank as Rerank
     from molchord.run import Run as Run
+    from molchord.train.tune import Study as Study
 
     __version__: str
 
@@ -29,6 +30,7 @@ _EXPORTS = {
     "MolchordError": "molchord.errors",
     "Rerank": "molchord.retrieval.rerank",
     "Run": "molchord.run",
+    "Study": "molchord.train.tune",
     "Use": "molchord.graph.resolve",
 }
 
@@ -41,12 +43,14 @@ __all__ = [
     "MolchordError",
     "Rerank",
     "Run",
+    "Study",
     "Use",
     "__version__",
     "from_measurements",
     "import_files",
     "load",
     "simulate",
+    "tune",
 ]
 
 
@@ -132,6 +136,20 @@ def simulate(smiles: str | Path | Sequence[str], out: str | Path, **options: Any
 
     run_simulation(smiles, Path(out), **{"host": installed(), **options})
     return DataSet(out)
+
+
+def tune(graph: str | Path | Mapping[str, Any], data: DataSet | str | Path, out: str | Path, **options: Any) -> Study:
+    """Try settings of a model graph; options as `molchord.train.tune.tune` takes them.
+
+    Example:
+        ```python
+        study = mc.tune("my.yaml", "data/mine", "studies/mine", trials=30)
+        print(study.text())
+        ```
+    """
+    from molchord.train.tune import tune as run_study
+
+    return run_study(graph, data, out, **options)
 
 
 def __getattr__(name: str) -> Any:

@@ -43,6 +43,7 @@ from molchord.declarations import (
     Stores,
     VectorSpec,
 )
+from molchord.deprecation import old_names
 from molchord.errors import SampleError, did_you_mean
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
     from torch import Tensor
+else:
+    __getattr__ = old_names("molchord.api")
 
 __all__ = [
     "API_VERSION",
@@ -107,7 +110,20 @@ __all__ = [
     "hookimpl",
 ]
 API_VERSION = 1
-"""The plugin API this release speaks; a record carries the literal number it was written for."""
+"""The plugin API this release speaks; a record carries the literal number it was written for.
+
+While the number stays, a plugin that works goes on working. Promised is all that stands in `__all__` of `molchord.api`
+and `molchord.testing`, and the hooks:
+
+- no name goes, and none changes its meaning;
+- functions and records only get arguments and fields that have defaults;
+- batches and what else the engine hands out only get fields;
+- no protocol gets a method or an argument: a new ability is a protocol of its own, which a plugin need not have.
+
+What is to go is served with a `DeprecationWarning` first, which says since when, until when, and what to use instead.
+The conformance kit may become stricter in what it checks, never in what this page promises. A plugin written for
+another number is named by `molchord plugins check` and left out; all others work.
+"""
 
 hookimpl = pluggy.HookimplMarker("molchord")
 

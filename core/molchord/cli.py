@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from molchord import commands
+from molchord import author_commands, commands
 from molchord.errors import GraphError, MolchordError, QueryError, did_you_mean
 
 __all__ = ["main"]
@@ -104,12 +104,24 @@ def _parser() -> argparse.ArgumentParser:
 def _plugin_commands(group: _Group) -> None:
     _command(group, "list", commands.plugins_list, "list the usable plugins")
     _command(group, "check", commands.plugins_check, "name every plugin that cannot be used; exit 1 if there is one")
+    new = _command(group, "new", author_commands.plugins_new, "write the package of a plugin of your own")
+    new.add_argument("type", choices=("modality", "encoder", "loss"), help="what it is")
+    new.add_argument("name", metavar="NAME", help="lower-case letters, digits and '_'")
+    new.add_argument(
+        "--kind", choices=("graph", "spectrum1d", "peaks", "vector"),
+        help="form in which a modality reaches an encoder, or that an encoder accepts (default spectrum1d)",
+    )  # fmt: skip
+    new.add_argument("--out", metavar="FOLDER", help="default: molchord-NAME here; nothing is ever replaced")
 
 
 def _graph_commands(group: _Group) -> None:
     check = _command(group, "check", commands.graph_check, "show every error of a model graph; exit 2 if there is one")
-    check.add_argument("graph", metavar="GRAPH", help="YAML file")
+    _graph(check)
     check.add_argument("--explain", action="store_true", help="print the graph with every default filled in")
+    show = _command(group, "show", author_commands.graph_show, "draw the towers, and the pairs that the loss aligns")
+    _graph(show)
+    show.add_argument("--svg", action="store_true", help="print the drawing as SVG")
+    _command(group, "schema", author_commands.graph_schema, "print a JSON Schema of all installed plugins, for editors")
 
 
 def _data_commands(group: _Group) -> None:
@@ -153,7 +165,7 @@ def _data_commands(group: _Group) -> None:
 
 def _run_commands(group: _Group) -> None:
     train = _command(group, "train", commands.train, "train a model graph on a data set")
-    train.add_argument("graph", nargs="?", metavar="GRAPH", help="YAML file")
+    _graph(train, nargs="?")
     train.add_argument("--data", metavar="DATASET")
     train.add_argument("--out", metavar="RUN", help="folder to write")
     train.add_argument("--resume", metavar="RUN", help="go on with a training where it stopped")
@@ -163,6 +175,12 @@ def _run_commands(group: _Group) -> None:
     )  # fmt: skip
     _device(train)
     _force(train)
+    tune = _command(group, "tune", author_commands.tune, "try settings of a model graph, as its section `tune` says")
+    _graph(tune)
+    tune.add_argument("--data", required=True, metavar="DATASET")
+    tune.add_argument("--out", required=True, metavar="STUDY", help="folder to write; a study that is there goes on")
+    tune.add_argument("--trials", required=True, type=int, metavar="N", help="trainings in all, those there included")
+    _device(tune)
     evaluate = _command(group, "evaluate", commands.evaluate, "measure a run on held-out molecules, and report")
     _run(evaluate)
     evaluate.add_argument("--data", metavar="DATASET", help="default: what the run was trained on")
@@ -258,6 +276,14 @@ def _folders_first(words: Sequence[str]) -> list[str]:
     if len(folders) != 2:
         return [*words]
     return [*folders, *(word for word in words if word not in folders)]
+
+
+def _graph(parser: argparse.ArgumentParser, **options: Any) -> None:
+    parser.add_argument("graph", metavar="GRAPH", help="YAML file, or the name of a built-in recipe", **options)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE",
+        help="set one value of the graph, such as modalities.ir.encoder.width=96; repeatable",
+    )  # fmt: skip
 
 
 def _run(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from molchord.text_table import aligned
 
 if TYPE_CHECKING:
     from molchord.api import ModalityRecord
+    from molchord.graph.resolve import ModelGraph
     from molchord.retrieval.rerank import Rerank
 
 SPECTRUM = "spectrum "
@@ -63,13 +64,19 @@ def plugins_check(arguments: argparse.Namespace) -> int:
 
 def graph_check(arguments: argparse.Namespace) -> int:
     """Show every error of a model graph; exit 2 if there is one."""
-    from molchord.graph.resolve import load
-
-    graph = load(arguments.graph)
+    graph = graph_of(arguments)
     names = ", ".join(graph.modalities)
     text = graph.to_yaml().rstrip() if arguments.explain else f"{arguments.graph}: good ({names}; {graph.loss.use})"
     say(arguments, graph.to_dict(), text)
     return 0
+
+
+def graph_of(arguments: argparse.Namespace) -> ModelGraph:
+    """Read the model graph that the arguments name, with what `--set` says."""
+    from molchord.graph.layers import settings
+    from molchord.graph.resolve import load
+
+    return load(arguments.graph, overrides=settings(arguments.set))
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
@@ -159,7 +166,7 @@ def train(arguments: argparse.Namespace) -> int:
 
     show = _progress(arguments)
     if arguments.resume is not None:
-        if arguments.graph or arguments.data or arguments.out or arguments.dry_run:
+        if arguments.graph or arguments.data or arguments.out or arguments.dry_run or arguments.set:
             raise MolchordError("`--resume RUN` takes graph and data from the run; leave the other options out")
         return _trained(arguments, Run.resume(arguments.resume, device=arguments.device, progress=show))
     if arguments.graph is None or arguments.data is None:
@@ -168,9 +175,8 @@ def train(arguments: argparse.Namespace) -> int:
         return _dry_run(arguments)
     if arguments.out is None:
         raise MolchordError("`molchord train` needs `--out RUN`, the folder to write")
-    run = Run.train(
-        arguments.graph, arguments.data, arguments.out, device=arguments.device, force=arguments.force, progress=show
-    )
+    graph, options = graph_of(arguments), {"device": arguments.device, "force": arguments.force, "progress": show}
+    run = Run.train(graph, arguments.data, arguments.out, **options)
     return _trained(arguments, run)
 
 
@@ -182,11 +188,10 @@ def _trained(arguments: argparse.Namespace, run: Any) -> int:
 
 def _dry_run(arguments: argparse.Namespace) -> int:
     from molchord.data.store import DataSet
-    from molchord.graph.resolve import load
     from molchord.train.dry_run import dry_run
     from molchord.train.trainer import Trainer
 
-    found = dry_run(Trainer(load(arguments.graph), DataSet(arguments.data), device=arguments.device, progress=False))
+    found = dry_run(Trainer(graph_of(arguments), DataSet(arguments.data), device=arguments.device, progress=False))
     lines = [f"one batch on {found['device']}: loss {found['loss']:.4f}, peak memory {found['memory_mb']} MB"]
     for part in ("molecules", "batch", "parameters"):
         lines += [part, *(f"  {name}: {count}" for name, count in found[part].items())]

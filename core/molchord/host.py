@@ -31,6 +31,7 @@ from molchord.api import (
     SimulatorRecord,
     Stores,
 )
+from molchord.deprecation import DEPRECATED
 from molchord.errors import PluginError, did_you_mean
 from molchord.registry import BUILTIN, Policy, Registry
 
@@ -170,7 +171,7 @@ class Host:
             plugins=tuple(sorted(collector.plugins, key=lambda p: (_TYPE_ORDER[p.type], p.name, p.dist))),
             problems=tuple(collector.problems),
             blocked=tuple(collector.blocked),
-            warnings=(*collector.warnings, *_shadowed(collector.plugins)),
+            warnings=(*collector.warnings, *_shadowed(collector.plugins), *_outdated(collector.plugins)),
             entry_points=tuple(collector.loaded),
             registry=catalogue,
         )
@@ -273,6 +274,15 @@ def _shadowed(plugins: Sequence[Plugin]) -> Iterator[str]:
                 f"{p.type} {p.name!r} of {p.dist} {p.version} has the name of a built-in one, which wins; "
                 f"write {p.qualified!r} to use it"
             )
+
+
+def _outdated(plugins: Sequence[Plugin]) -> Iterator[str]:
+    """Name what records use and should not."""
+    for p in plugins:
+        for field_ in fields(p.record):
+            entry = DEPRECATED.get(f"molchord.api.{type(p.record).__name__}.{field_.name}")
+            if entry is not None and getattr(p.record, field_.name) != field_.default:
+                yield f"{p.type} {p.name!r} of {p.dist} {p.version} uses {entry}"
 
 
 class _Collector:

@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from molchord.api import LossBatch, LossOutput, Modality
+from molchord.api import Featurizes, LossBatch, LossOutput, Modality
+from molchord.chemistry import molecule
 from molchord.data.loader import Batch, random_state
 from molchord.graph.resolve import ModelGraph
 from molchord.graph.settings import HeadConfig
@@ -164,6 +165,31 @@ def build_modalities(graph: ModelGraph, states: Mapping[str, Mapping[str, Any]] 
         if states is not None and name in states:
             out[name].restore(states[name])  # type: ignore[attr-defined]
     return out
+
+
+@torch.no_grad()
+def pairs_of(graph: ModelGraph) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of modalities that a graph's loss aligns, as the loss of an empty batch names them.
+
+    Example:
+        >>> from molchord.graph.resolve import load
+        >>> pairs_of(load("vibrational"))
+        (('structure', 'ir'), ('structure', 'raman'))
+    """
+    with torch.random.fork_rng(devices=[]):
+        loss = graph.loss.record.build(graph.loss.config, tuple(graph.modalities), graph.candidate)
+    asked = loss.features(molecule("C")) if isinstance(loss, Featurizes) else {}
+    rows = dict.fromkeys(graph.modalities, torch.zeros(0, graph.embedding_dim))
+    output: LossOutput = loss(
+        LossBatch(
+            embeddings=rows,
+            raw=rows,
+            present=dict.fromkeys(graph.modalities, torch.zeros(0, dtype=torch.bool)),
+            molecule=torch.zeros(0, dtype=torch.int64),
+            features={name: torch.as_tensor(value)[None][:0] for name, value in asked.items()},
+        )
+    )
+    return tuple(output.per_pair)
 
 
 def parameters_of(model: nn.Module, part: str) -> dict[str, nn.Parameter]:

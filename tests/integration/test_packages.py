@@ -40,7 +40,8 @@ def built(tmp_path_factory):
 
 def test_wheel_holds_what_it_must(built):
     names = set(zipfile.ZipFile(built[1]).namelist())
-    assert {"molchord/registry.toml", "molchord/evaluate/report.html.j2"} <= names
+    assert {"molchord/registry.toml", "molchord/evaluate/report.html.j2", "molchord/templates/README.md.j2"} <= names
+    assert {f"molchord/recipes/{path.name}" for path in (ROOT / "recipes").glob("*.yaml")} <= names
     for package in PACKAGES:
         assert f"{package}/py.typed" in names
     assert "molchord/data/store.py" in names
@@ -72,10 +73,14 @@ def molchord(built, tmp_path_factory):
     return lambda *arguments: python("-m", "molchord", *arguments, **options)
 
 
-def test_installed_wheel_finds_its_plugins(molchord):
+def test_installed_wheel_finds_its_plugins_recipes_and_templates(molchord, tmp_path):
     assert "dimenetpp" in molchord("plugins", "list")
     assert "no problem" in molchord("plugins", "check")
     assert "good" in molchord("graph", "check", ROOT / "recipes" / "demo.yaml")
+    assert "embedding_dim: 8" in molchord("graph", "check", "demo", "--explain", "--set", "embedding_dim=8")
+    (tmp_path / "mine.yaml").write_text("extends: vibrational\nmodalities: {raman: null}\n")
+    assert "good (structure, ir; molchord:graph_centered)" in molchord("graph", "check", tmp_path / "mine.yaml")
+    assert "6 files" in molchord("plugins", "new", "modality", "uvvis", "--out", tmp_path / "uvvis")
 
 
 def test_installed_wheel_imports_trains_and_evaluates(molchord, tmp_path):
@@ -91,4 +96,5 @@ def test_installed_wheel_imports_trains_and_evaluates(molchord, tmp_path):
     molchord("data", "import", tmp_path / "computed.npz", "--out", data)
     molchord("train", tmp_path / "graph.yaml", "--data", data, "--out", run)
     molchord("evaluate", run, "--split", "train", "--pool", "all", "--mode", "blind", "--out", tmp_path / "figures")
-    assert "<svg" in (tmp_path / "figures" / "report.html").read_text()
+    report = (tmp_path / "figures" / "report.html").read_text()
+    assert 'aria-label="loss all_pairs aligns 1 pair: structure-ir"' in report

@@ -57,7 +57,22 @@ def test_a_plugin_imports_the_api_and_itself_only(path):
             assert name == "molchord.api" or name.split(".")[0] == own, f"{path.name} imports {name}"
 
 
-@pytest.mark.parametrize("module", ["api", "hookspecs", "errors", "registry", "host", "graph", "cli", "graph.settings"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "api",
+        "hookspecs",
+        "errors",
+        "registry",
+        "host",
+        "graph",
+        "cli",
+        "graph.settings",
+        "graph.schema",
+        "graph.drawing",
+        "new_plugin",
+    ],
+)
 def test_light_modules_import_nothing_heavy(module):
     code = (
         f"import sys, molchord.{module}; print([m for m in ('torch', 'numpy', 'rdkit', 'pyarrow') if m in sys.modules])"

@@ -20,6 +20,8 @@ from molchord.data.loader import feeds
 from molchord.data.store import DataSet
 from molchord.evaluate.embedded import Embedded
 from molchord.evaluate.results import Evaluation, Row, SplitAudit
+from molchord.graph.drawing import as_svg
+from molchord.model import pairs_of
 from molchord.retrieval.scores import geometric_mean, scores
 
 if TYPE_CHECKING:
@@ -86,6 +88,7 @@ def write_report(
         run=run,
         name=run.path.name,
         pairs=_pairs(run),
+        drawing=as_svg(run.graph, pairs_of(run.graph)),
         curves=_curves(metrics) if metrics else "",
         pools=[_pool(evaluation, blind, pool) for pool in dict.fromkeys(r.pool for r in blind)],
         library=[

@@ -6,7 +6,7 @@ validates its configuration, and fills in everything else; every error is report
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, cast
@@ -26,8 +26,9 @@ from molchord.graph.checks import (
     parts_of,
 )
 from molchord.graph.complaints import Complaint, plain, validate
-from molchord.graph.settings import HeadConfig, TrainConfig
-from molchord.graph.strict_yaml import DocumentPath, dotted, dump, read
+from molchord.graph.layers import EXTENDS, SET, Layers, Place, laid_over, read_layers
+from molchord.graph.settings import HeadConfig, TrainConfig, TuneConfig
+from molchord.graph.strict_yaml import Document, DocumentPath, dotted, dump
 from molchord.host import NAME, PLUGIN_TYPES, RESERVED_KEYS, RESERVED_NAMES, GraphRecord, Host, Plugin, installed
 
 __all__ = ["EncoderNode", "LossNode", "ModalityNode", "ModelGraph", "Use", "Where", "from_dict", "load"]
@@ -194,9 +195,14 @@ class ModelGraph:
         )
 
     @classmethod
-    def load(cls, path: str | Path, host: Host | None = None) -> ModelGraph:
-        """Read a graph file, as the function `load` does."""
-        return load(path, host)
+    def load(cls, path: str | Path, host: Host | None = None, overrides: Mapping[str, Any] | None = None) -> ModelGraph:
+        """Read a graph file or a built-in recipe, as the function `load` does.
+
+        Example:
+            >>> ModelGraph.load("demo", overrides={"embedding_dim": 64}).embedding_dim
+            64
+        """
+        return load(path, host, overrides=overrides)
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Any], host: Host | None = None) -> ModelGraph:
@@ -242,39 +248,73 @@ class ModelGraph:
         return versions
 
 
-def load(path: str | Path, host: Host | None = None, versions: Versions | None = None) -> ModelGraph:
-    """Read and resolve a graph file.
+def load(
+    path: str | Path,
+    host: Host | None = None,
+    versions: Versions | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> ModelGraph:
+    """Read and resolve a graph file, with all that it extends.
 
     Args:
-        path: YAML file.
+        path: YAML file, or the name of a built-in recipe.
         host: Plugins to use; None: those installed.
         versions: `ModelGraph.config_versions` of the graph when it was saved; None: it is not a saved one.
+        overrides: Values to set, by dotted path, such as ``{"modalities.ir.encoder.width": 96}``.
 
     Raises:
         GraphError: The file is wrong; holds all complaints as ``file:line: path: message``.
     """
-    document = read(path)
-    resolver = _Resolver(document.data, installed() if host is None else host, versions or {})
-    graph = resolver.graph()
-    if graph is None:
-        ordered = sorted(resolver.complaints, key=lambda complaint: document.line(complaint[0]))
-        raise GraphError([document.locate(*complaint) for complaint in ordered])
-    return graph
+    return resolved(read_layers(path, overrides), host, versions)
 
 
-def from_dict(mapping: Mapping[str, Any], host: Host | None = None, versions: Versions | None = None) -> ModelGraph:
-    """Resolve a graph given as mappings; `host` and `versions` as in `load`.
+def from_dict(
+    mapping: Mapping[str, Any],
+    host: Host | None = None,
+    versions: Versions | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> ModelGraph:
+    """Resolve a graph given as mappings; arguments as in `load`.
 
     Raises:
         GraphError: The graph is wrong; holds all complaints as ``path: message``.
     """
     data, complaints = plain(mapping)
-    resolver = _Resolver(data, installed() if host is None else host, versions or {})
-    graph = None if complaints else resolver.graph()
-    if graph is None:
-        complaints += resolver.complaints
+    if complaints:
         raise GraphError([f"{dotted(path) or 'model graph'}: {message}" for path, message in complaints])
+    return resolved(laid_over(Document(data, {}, ""), overrides=overrides), host, versions)
+
+
+def resolved(layers: Layers, host: Host | None = None, versions: Versions | None = None) -> ModelGraph:
+    """Resolve a graph of layers; `host` and `versions` as in `load`.
+
+    Raises:
+        GraphError: The graph is wrong; holds all complaints.
+    """
+    host = installed() if host is None else host
+    resolver = _Resolver(layers.data, host, versions or {})
+    graph = resolver.graph()
+    if graph is not None:
+        resolver.complaints += _wrong_values(layers, host)
+    if graph is None or resolver.complaints:
+        ordered = sorted(resolver.complaints, key=lambda complaint: layers.place(complaint[0])[:2])
+        raise GraphError([layers.locate(*complaint) for complaint in ordered])
     return graph
+
+
+def _wrong_values(layers: Layers, host: Host) -> Iterator[Complaint]:
+    """Find values in `tune.space` that the graph cannot take; each is tried by itself."""
+    base = Layers({key: value for key, value in layers.data.items() if key != "tune"}, {(): Place(0, 0, "")})
+    for path, values in mapping_at(layers.data, "tune", "space").items():
+        for value in values if isinstance(values, list) else (values["low"], values["high"]):
+            try:
+                wrong = _Resolver(base.over({path: value}).data, host, {})
+                said = [] if wrong.graph() is not None else [f"{dotted(at)}: {text}" for at, text in wrong.complaints]
+            except GraphError as error:
+                said = [complaint.removeprefix(f"{SET}: ") for complaint in error.complaints]
+            if said:
+                yield ("tune", "space", path), f"{value!r} cannot be tried: {said[0]}"
+                break
 
 
 # --- plain data ------------------------------------------------------------------------------------------------------
@@ -308,6 +348,7 @@ class _Frame(Config):
     modalities: dict[str, dict[str, Any]]
     loss: dict[str, Any]
     train: TrainConfig = TrainConfig()
+    tune: TuneConfig | None = None
 
 
 class _Tower(Config):
@@ -347,7 +388,7 @@ class _Resolver:
         if not isinstance(self._data, dict):
             self._complain((), "a model graph is a mapping with `schema`, `embedding_dim`, `modalities` and `loss`")
             return None
-        frame = self._valid(_Frame, self._data, "the model graph", ())
+        frame = self._valid(_Frame, self._data, "the model graph", (), siblings=(EXTENDS,))
         towers = mapping_at(self._data, "modalities")
         nodes = {name: self._modality(name, tower) for name, tower in towers.items() if isinstance(tower, dict)}
         if "modalities" in self._data and isinstance(self._data["modalities"], dict) and len(towers) < 2:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import Field, model_validator
 
 from molchord.api import Config
@@ -108,3 +108,33 @@ class TrainConfig(Config):
                 "make `hard_negatives` smaller or `batch_size` larger"
             )
         return self
+
+
+class RangeConfig(Config):
+    """Numbers from `low` to `high`; whole ones where both ends are whole."""
+
+    low: int | float = Field(description="lowest value")
+    high: int | float = Field(description="highest value")
+    log: bool = Field(False, description="tried evenly in the logarithm, for rates and sizes")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(
+                f"the range from {self.low!r} to {self.high!r} is none"
+                + (" in the logarithm" if self.log else "")
+                + "; give `low` below `high`"
+                + (", above 0" if self.log else "")
+            )
+        return self
+
+
+class TuneConfig(Config):
+    """What `molchord tune` tries, and what it looks for."""
+
+    space: Mapping[str, RangeConfig | Annotated[tuple[Any, ...], MinLen(2)]] = Field(
+        description="what is tried, by dotted path: {low: ..., high: ..., log: true}, or a list of choices"
+    )
+    objectives: Annotated[tuple[Literal["blind_mrr", "loss", "parameters", "seconds"], ...], MinLen(1)] = Field(
+        ("blind_mrr",), description="figures of the best epoch: blind_mrr is raised, the others are lowered"
+    )

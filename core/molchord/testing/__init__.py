@@ -21,6 +21,9 @@ Example:
 A check that is known to fail is listed as ``expected_failures={"check_name": "reason"}``; it then has to fail.
 """
 
+from typing import TYPE_CHECKING
+
+from molchord.deprecation import old_names
 from molchord.testing.report import (
     Report,
     Result,
@@ -33,6 +36,9 @@ from molchord.testing.report import (
     checks,
 )
 from molchord.testing.samples import MOLECULES, examples_of, molecules, tiny_data, tiny_run
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names("molchord.testing")
 
 __all__ = [
     "MOLECULES",
