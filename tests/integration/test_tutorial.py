@@ -1,0 +1,70 @@
+"""The tutorial, word for word: every command is run and every block of code is put where the page says."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "tutorial.md"
+BLOCKS = re.findall(r"```(\w+)([^\n]*)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """A fresh environment that sees what is installed here, and a `pip` that asks no network."""
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    site = next(venv.glob("lib/python*/site-packages"))
+    (site / "shared.pth").write_text(f"import site; site.addsitedir({sysconfig.get_paths()['purelib']!r})\n")
+    for name, command in {
+        "pip": f'exec {sys.executable} -m pip --python {venv}/bin/python "$@" -q --no-deps --no-build-isolation --no-index',
+        "molchord": f'exec {venv}/bin/python -m molchord "$@"',
+        "pytest": f'exec {venv}/bin/python -m pytest -p no:cacheprovider "$@"',
+    }.items():
+        (venv / "bin" / name).write_text(f"#!/bin/sh\n{command}\n")
+        (venv / "bin" / name).chmod(0o755)
+    return {**os.environ, "PATH": f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+
+
+def test_the_tutorial_works_word_for_word(environment, tmp_path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    shown = ""
+    for language, option, text in BLOCKS:
+        if language == "sh":
+            done = subprocess.run(
+                ["bash", "-ec", text], capture_output=True, text=True, check=False, cwd=folder, env=environment
+            )
+            assert done.returncode == 0, text + done.stdout + done.stderr
+            shown += done.stdout
+        elif "title=" in option:
+            (folder / option.split('"')[1]).write_text(text, encoding="utf-8")
+        else:
+            path = folder / option.split('"')[1]
+            path.write_text(replaced(path.read_text(encoding="utf-8"), text), encoding="utf-8")
+    assert "uv" in shown
+    assert "16 candidates" in shown or "of 16" in shown
+
+
+def replaced(source, changes):
+    """Replace the functions and methods of a module by those of the same name."""
+    new = {name: (changes, node) for name, node in functions(changes)}
+    lines = source.splitlines()
+    for name, node in sorted(functions(source), key=lambda item: -item[1].lineno):
+        if name in new:
+            text, other = new.pop(name)
+            lines[node.lineno - 1 : node.end_lineno] = text.splitlines()[other.lineno - 1 : other.end_lineno]
+    assert new == {}, "the page replaces functions that the template lacks"
+    return "\n".join(line for line in lines if line != "import json") + "\n"
+
+
+def functions(source):
+    tree = ast.parse(source)
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    found = [(node.name, node) for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return found + [(f"{c.name}.{n.name}", n) for c in classes for n in c.body if isinstance(n, ast.FunctionDef)]
