@@ -94,6 +94,6 @@ class Synchronised(_BatchNorm):
         assert self.num_batches_tracked is not None
         self.num_batches_tracked += enough
         step = 1 / self.num_batches_tracked.clamp(min=1) if self.momentum is None else self.momentum
-        step = step * enough
+        step = step * enough.to(mean.dtype)
         self.running_mean += (mean - self.running_mean) * step
         self.running_var += (variance - self.running_var) * step

@@ -6,6 +6,7 @@ their gradients and the parameters' gradients; all else each derives from the se
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import signal
@@ -179,13 +180,14 @@ def several(device: str | None) -> Iterator[tuple[Processes, str | None]]:
     if gpu:
         torch.cuda.set_device(device)
     with _lost_is_said():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=STEP)
+        if not dist.is_initialized():  # once a process: a second time it would meet what the first one left
+            dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=STEP)
+            atexit.register(dist.destroy_process_group)
         patient = dist.new_group(backend="gloo", timeout=_PATIENT)
     with warnings.catch_warnings(), _told_to_end():
         if rank > 0:  # process 0 says the same
             warnings.simplefilter("ignore")
         yield Processes(rank, size, patient), device
-    dist.destroy_process_group()
 
 
 def summed(own: Tensor) -> Tensor:
