@@ -247,7 +247,9 @@ def test_chunks_draw_the_same_twice(dataset):
     loss = trainer.learn(share, 0).total
     found = {name: p.grad.clone() for name, p in trainer.model.named_parameters()}
     trainer.optimizer.zero_grad()
-    parts = [trainer._encode(chunk, 0, slice(2 * i, 2 * i + 2), None) for i, chunk in enumerate(share.chunks)]
+    parts = [
+        trainer.step.encode(chunk, (3, 0, 0), slice(2 * i, 2 * i + 2), None) for i, chunk in enumerate(share.chunks)
+    ]
     assert [len(part.present["ir"]) for part in parts] == [2, 2, 2, 2, 1]
     raw = {name: torch.cat([part.raw[name] for part in parts]) for name in parts[0].raw}
     embeddings = Embeddings.of(raw, {name: torch.cat([part.present[name] for part in parts]) for name in raw})
@@ -257,14 +259,14 @@ def test_chunks_draw_the_same_twice(dataset):
     expected.backward()
     torch.testing.assert_close(loss, expected.detach(), rtol=1e-12, atol=0)
     assert_same(found, {name: p.grad for name, p in trainer.model.named_parameters()}, 1e-10)
-    again = trainer._encode(share.chunks[0], 1, slice(0, 2), None)
+    again = trainer.step.encode(share.chunks[0], (3, 0, 1), slice(0, 2), None)
     assert not torch.equal(again.raw["ir"], parts[0].raw["ir"])  # another batch draws otherwise
 
 
 def test_one_chunk_at_a_time_keeps_its_graph(dataset, monkeypatch):
     graph = make_graph("all_pairs", batch_norm=False, train={"chunk": 4})
     trainer = exact(Trainer(graph, dataset, progress=False))
-    alive, encode = weakref.WeakSet(), trainer._encode
+    alive, encode = weakref.WeakSet(), trainer.step.encode
     most = []
 
     def encoded(*given):
@@ -275,7 +277,7 @@ def test_one_chunk_at_a_time_keeps_its_graph(dataset, monkeypatch):
         return found
 
     monkeypatch.setattr(Embeddings, "__hash__", object.__hash__)
-    monkeypatch.setattr(trainer, "_encode", encoded)
+    monkeypatch.setattr(trainer.step, "encode", encoded)
     trainer.learn(next(trainer.batches(trainer.rows["train"], shuffle=True).shares()), 0)
     assert most[:3] == [0, 0, 0]  # first without graphs
     assert len(most) == 6

@@ -8,9 +8,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from types import FrameType
@@ -26,7 +26,6 @@ from molchord.api import Featurizes, Fits, LossOutput, Tempered
 from molchord.checkpoint import initialise, load_into, read_weights, taken_anchors, taken_states, write_weights
 from molchord.data.derived import features
 from molchord.data.loader import (
-    Batch,
     Batches,
     Collate,
     Missing,
@@ -41,12 +40,12 @@ from molchord.data.store import DataSet
 from molchord.errors import DataError, RunError
 from molchord.evaluate.evaluation import blind_mrr
 from molchord.graph.resolve import ModelGraph
-from molchord.graph.settings import TrainConfig
-from molchord.model import Embeddings, Model, build_modalities
+from molchord.model import Model, build_modalities
 from molchord.train.batch_statistics import synchronise, with_batch_statistics
 from molchord.train.hard_negatives import HardNegatives
 from molchord.train.optimization import moving_average, parameter_groups, schedule_factor, set_trained, training_mode
 from molchord.train.processes import Processes
+from molchord.train.step import Step, autocast
 
 
 def choose_device(device: str | None = None) -> torch.device:
@@ -63,26 +62,6 @@ def choose_device(device: str | None = None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise RunError(f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try 'cpu'") from error
     return chosen
-
-
-def hide(batch: Batch, config: TrainConfig, candidate: str, rng: np.random.Generator) -> dict[str, Tensor]:
-    """Return presence masks with modality dropout: never the candidate, never a molecule's last other modality."""
-    names = [name for name in batch.present if name != candidate]
-    there = np.stack([batch.present[name].cpu().numpy() for name in names], axis=1)
-    kept = there & (rng.random(there.shape) >= config.modality_dropout)
-    emptied = there.any(axis=1) & ~kept.any(axis=1)
-    kept[emptied] = there[emptied]
-    hidden = {name: torch.from_numpy(kept[:, i]).to(batch.molecule.device) for i, name in enumerate(names)}
-    return {**batch.present, **hidden}
-
-
-def masked(embeddings: Embeddings, present: Mapping[str, Tensor]) -> Embeddings:
-    """Hide embeddings that are not `present`."""
-
-    def zeroed(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: r * present[name][:, None] for name, r in rows.items()}
-
-    return Embeddings(unit=zeroed(embeddings.unit), raw=zeroed(embeddings.raw), present=dict(present))
 
 
 def pair_temperatures(model: Model) -> dict[tuple[str, str], float] | None:
@@ -213,6 +192,7 @@ class Trainer:
                 batch_size=self.config.batch_size,
                 device=self.device,
             )
+        self.step = Step(graph, self.config, self.model, self.device, self.processes, self.hard)
         self.state = Progress()
         self._absent: set[tuple[str, str, str]] = set()
         self._interrupted = False
@@ -290,104 +270,8 @@ class Trainer:
     # --- one step
 
     def learn(self, share: Share, number: int, weight: float = 1.0) -> LossOutput:
-        """Add a training batch's gradients, times `weight`, to those of the parameters, and return its loss.
-
-        First come the embeddings, then the gradient of the loss with respect to them, then that of the towers. So the
-        processes exchange embeddings only; and a share of several chunks goes through the towers twice, the first time
-        without keeping anything but the embeddings, the second time with the same random draws (gradient caching, Gao
-        et al. 2021, Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, section 3).
-
-        Args:
-            share: What this process has of the batch.
-            number: Of the batch in its epoch.
-            weight: What the loss is multiplied by.
-
-        Returns:
-            This process's share of the loss, without gradient.
-        """
-        rng = np.random.default_rng(random_state(*self._batch_seed(number), "dropout"))
-        hidden = rng.random(sum(share.sizes)) < self.config.anchor_dropout if self.graph.anchors else None
-        again = len(share.chunks) > 1
-        parts, chunks, first = [], [], share.rows.start
-        for chunk in share.chunks:
-            rows = slice(first, first + len(chunk.molecule))
-            first = rows.stop
-            with torch.set_grad_enabled(not again):
-                parts.append(self._encode(chunk, number, rows, hidden))
-            chunks.append((chunk, rows))
-        raw, whole = self._gathered(share, parts)
-        embeddings = Embeddings.of(dict(zip(self.graph.modalities, raw.unbind(1), strict=True)), whole.present)
-        if self.hard is not None:
-            candidate = self.graph.candidate
-            self.hard.see(whole.molecule, embeddings.unit[candidate], whole.present[candidate])
-        if self.config.modality_dropout > 0:
-            embeddings = masked(embeddings, hide(whole, self.config, self.graph.candidate, rng))
-        output = self.model.compute_loss(embeddings, whole, share.rows)
-        (output.total * weight).backward()  # type: ignore[no-untyped-call]
-        assert raw.grad is not None  # `raw` is a leaf that the loss comes from
-        gradients = dict(zip(self.graph.modalities, self.processes.sum(raw.grad).unbind(1), strict=True))
-        for (chunk, rows), part in zip(chunks, parts, strict=True):
-            embedded = self._encode(chunk, number, rows, hidden) if again else part
-            # one tower after another, since batch statistics exchange gradients in this order in every process
-            for name, own in embedded.raw.items():
-                if own.requires_grad:
-                    own.backward(gradients[name][rows])  # type: ignore[no-untyped-call]
-        return LossOutput(
-            total=output.total.detach(), per_pair={pair: v.detach() for pair, v in output.per_pair.items()}
-        )
-
-    def _batch_seed(self, number: int) -> tuple[int, int, int]:
-        return self.graph.seed, self.state.epoch, number
-
-    def _encode(self, chunk: Batch, number: int, rows: slice, hidden: NDArray[np.bool_] | None) -> Embeddings:
-        """Embed rows of a batch, with augmentation, dropout and hidden anchors; what is drawn follows from the place.
-
-        A chunk draws by its first row, so rows that begin elsewhere (other chunks, another number of processes) see
-        other augmentation on the device and other dropout; measurements and their transforms stay the same.
-        """
-        seed = (*self._batch_seed(number), *([rows.start] if rows.start else []))
-        chunk = to_device(chunk, self.device)
-        if hidden is not None:
-            unknown = torch.from_numpy(hidden[rows]).to(self.device)
-            chunk = replace(chunk, anchors=chunk.anchors.masked_fill(unknown[:, None], math.nan))
-        generators = {}
-        for name in self.graph.modalities:
-            generators[name] = torch.Generator(self.device)
-            generators[name].manual_seed(random_state(*seed, name))
-        # Layers such as dropout draw from torch's global generator: seeded each step, so that a resume needs no state.
-        torch.manual_seed(random_state(*seed, "layers"))
-        with self._autocast():
-            embeddings: Embeddings = self.model(chunk, generators)
-        return embeddings
-
-    def _gathered(self, share: Share, parts: Sequence[Embeddings]) -> tuple[Tensor, Batch]:
-        """Return the raw embeddings of a whole batch, (n, modalities, d), to take gradients of, and what it holds."""
-        names = tuple(self.graph.modalities)
-
-        def joined(own: Sequence[Tensor]) -> Tensor:
-            return self.processes.gather(torch.cat([t.detach().to(self.device) for t in own]), share.sizes)
-
-        raw = joined([torch.stack([part.raw[name] for name in names], dim=1) for part in parts])
-        present = joined([torch.stack([part.present[name] for name in names], dim=1) for part in parts])
-        whole = Batch(
-            molecule=joined([chunk.molecule for chunk in share.chunks]),
-            present=dict(zip(names, present.unbind(1), strict=True)),
-            inputs={},
-            anchors=raw.new_zeros(len(raw), 0),
-            features={
-                name: joined([chunk.features[name] for chunk in share.chunks]) for name in share.chunks[0].features
-            },
-        )
-        return raw.requires_grad_(), whole
-
-    @contextmanager
-    def _autocast(self) -> Iterator[None]:
-        precision = self.config.precision
-        # Older GPUs only emulate bf16, which is slower than fp32.
-        native = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        enabled = precision == "bf16" or (precision == "auto" and native)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
-            yield
+        """Add the gradients of batch `number` of the epoch, as `Step.learn` does."""
+        return self.step.learn(share, (self.graph.seed, self.state.epoch, number), weight)
 
     def _set_rates(self, batches: int) -> None:
         # The rate that a step uses is that of its end, so that the first step of a warm-up is not lost at rate 0.
@@ -547,7 +431,7 @@ class Trainer:
         present: dict[str, list[Tensor]] = {name: [] for name in self.graph.modalities}
         for batch in self.batches(queries, shuffle=False).epoch():
             moved = to_device(batch, self.device)
-            with self._autocast():
+            with autocast(self.config.precision, self.device):
                 embeddings = model(moved)
             total += float(model.compute_loss(embeddings, moved).total) * len(batch.molecule)
             weight += len(batch.molecule)
@@ -595,7 +479,7 @@ class Trainer:
         )
         out = []
         for batch in alone.epoch():
-            with self._autocast():
+            with autocast(self.config.precision, self.device):
                 embeddings = model(to_device(batch, self.device))
             there = embeddings.present[name][:, None]
             out.append(torch.where(there, embeddings.unit[name], embeddings.unit[name].new_tensor(math.nan)))
