@@ -457,7 +457,8 @@ class Largest(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         made = function(*args, **(kwargs or {}))
-        if isinstance(made, torch.Tensor) and made.shape[-1:] == (self.columns,):
+        bits = 2048  # of all fingerprints, transposed
+        if isinstance(made, torch.Tensor) and made.shape[-1:] == (self.columns,) and len(made) != bits:
             self.elements = max(self.elements, made.numel())
         return made
 
