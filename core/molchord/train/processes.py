@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from types import FrameType
-from typing import Any, TypeVar, final
+from typing import Any, ClassVar, TypeVar, final
 
 import torch
 import torch.distributed as dist
@@ -30,7 +30,7 @@ T = TypeVar("T")
 STEP = timedelta(seconds=50)
 """How long a process waits for the others in a step; one that takes longer counts as dead."""
 
-_PATIENT = timedelta(days=7)  # set-up, validation and saving, which one process does while the others wait
+_PATIENT = timedelta(days=7)  # starting, set-up, validation and saving, when one process may wait long for another
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -53,7 +53,6 @@ class Processes:
     Args:
         rank: Which of them this is; 0 validates and writes.
         size: How many there are.
-        patient: Group of those that wait for process 0 while it is busy; None: there is one process.
 
     Example:
         >>> alone = Processes()
@@ -61,10 +60,9 @@ class Processes:
         (torch.Size([2, 3]), True, 'here')
     """
 
-    def __init__(self, rank: int = 0, size: int = 1, patient: dist.ProcessGroup | None = None) -> None:
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank = rank
         self.size = size
-        self._patient = patient
 
     # --- at every step
 
@@ -87,7 +85,7 @@ class Processes:
         sent[: len(own)] = packed
         received = [torch.empty_like(sent) for _ in sizes]
         with _lost_is_said():
-            dist.all_gather(received, sent)
+            dist.all_gather(received, sent, group=_Groups.step)
         whole = torch.cat([rows[:size] for rows, size in zip(received, sizes, strict=True)])
         return whole.view(own.dtype).reshape(sum(sizes), *own.shape[1:])
 
@@ -116,7 +114,7 @@ class Processes:
             return list(own)
         lists: list[Any] = [None] * self.size
         with _lost_is_said():
-            dist.all_gather_object(lists, list(own), group=self._patient)
+            dist.all_gather_object(lists, list(own), group=_Groups.patient)
         return [item for items in lists for item in items]
 
     # --- while one of them is busy
@@ -127,7 +125,7 @@ class Processes:
             return own
         box = [own]
         with _lost_is_said():
-            dist.broadcast_object_list(box, src=0, group=self._patient)
+            dist.broadcast_object_list(box, src=0, group=_Groups.patient)
         return box[0]
 
     def wait(self) -> None:
@@ -180,20 +178,34 @@ def several(device: str | None) -> Iterator[tuple[Processes, str | None]]:
     if gpu:
         torch.cuda.set_device(device)
     with _lost_is_said():
-        if not dist.is_initialized():  # once a process: a second time it would meet what the first one left
-            dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=STEP)
-            atexit.register(dist.destroy_process_group)
-        patient = dist.new_group(backend="gloo", timeout=_PATIENT)
+        _Groups.make("cpu:gloo,cuda:nccl" if gpu else "gloo")
     with warnings.catch_warnings(), _told_to_end():
         if rank > 0:  # process 0 says the same
             warnings.simplefilter("ignore")
-        yield Processes(rank, size, patient), device
+        yield Processes(rank, size), device
 
 
 def summed(own: Tensor) -> Tensor:
     """Return the sum over all processes, with its gradient: the sum of theirs."""
     total: Tensor = _Sum.apply(own)  # type: ignore[no-untyped-call]
     return total
+
+
+class _Groups:
+    """The same processes twice, as a group waits equally long for all that it does."""
+
+    step: ClassVar[dist.ProcessGroup | None] = None
+    patient: ClassVar[dist.ProcessGroup | None] = None
+
+    @classmethod
+    def make(cls, backend: str) -> None:
+        if cls.step is not None:  # made once a process: a second time it would meet what the first one left
+            return
+        if not dist.is_initialized():
+            dist.init_process_group(backend, timeout=_PATIENT)
+            atexit.register(dist.destroy_process_group)
+        cls.patient = dist.new_group(backend="gloo", timeout=_PATIENT)
+        cls.step = dist.new_group(backend=backend, timeout=STEP)
 
 
 class _Sum(torch.autograd.Function):
@@ -209,7 +221,7 @@ class _Sum(torch.autograd.Function):
 def _all_reduced(own: Tensor) -> Tensor:
     total = own.clone(memory_format=torch.contiguous_format)
     with _lost_is_said():
-        dist.all_reduce(total)
+        dist.all_reduce(total, group=_Groups.step)
     return total
 
 
@@ -228,9 +240,11 @@ def _lost_is_said() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        # "[file of the library] Connection reset by peer. Advice on libraries"
+        cause = str(error).splitlines()[0].partition(". ")[0].rpartition("] ")[2]
         raise RunError(
             f"process {launched()[0]} ends, as another process of this training has ended or did not answer within "
-            f"{STEP.seconds} s ({str(error).splitlines()[0]}); see what that one said, then go on with "
+            f"{STEP.seconds} s ({cause}); see what that one said, then go on with "
             "`molchord train --resume RUN`, started as before"
         ) from error
 
