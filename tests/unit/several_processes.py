@@ -101,7 +101,7 @@ def gradients(trainer):
 
 def same_gradients(processes, dataset, folder):
     """With statistics of whole batches, every loss; and with chunks in each process, without."""
-    graphs = {loss: make_graph(loss) for loss in ("all_pairs", "tanimoto_infonce", "graph_centered")}
+    graphs = {loss: make_graph(loss) for loss in ("all_pairs", "tanimoto_infonce")}
     train = {"chunk": 1, "hard_negatives": 2, "modality_dropout": 0.3}
     graphs["chunked"] = make_graph("all_pairs", batch_norm=False, train=train)
     for name, graph in graphs.items():

@@ -81,7 +81,7 @@ def test_batches_are_such_that_processes_differ(dataset):
 
 
 @pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("what", ["all_pairs", "tanimoto_infonce", "graph_centered", "chunked"])
+@pytest.mark.parametrize("what", ["all_pairs", "tanimoto_infonce", "chunked"])
 def test_processes_have_the_gradients_of_one(what, size, results):
     alone, together = (read_weights(results / f"{what}-{n}.safetensors")[0] for n in (1, size))
     assert sum(name.startswith("1.") for name in alone) > 50
@@ -228,14 +228,13 @@ def test_statistics_that_are_not_kept_are_refused():
 
 @pytest.mark.parametrize("loss", ["all_pairs", "tanimoto_infonce"])
 def test_chunks_have_the_gradient_of_the_whole(loss, dataset):
-    """In chunks of 1 and 4 rows of batches of 9 and 3, with missing and hidden measurements."""
+    """In chunks of 4 rows of batches of 9 and 3, with missing and hidden measurements."""
     found = {}
-    for chunk in (None, 1, 4):
+    for chunk in (None, 4):
         graph = make_graph(loss, batch_norm=False, train={"chunk": chunk, "modality_dropout": 0.3})
         found[chunk] = gradients(exact(Trainer(graph, dataset, progress=False)))
     assert len(found[None]) > 100
-    for chunk in (1, 4):
-        assert_same(found[chunk], found[None], 1e-10)
+    assert_same(found[4], found[None], 1e-10)
 
 
 def test_chunks_draw_the_same_twice(dataset):
