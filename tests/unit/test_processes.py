@@ -191,7 +191,7 @@ def test_gathering_keeps_type_and_shape(dtype, shape, monkeypatch):
 @pytest.mark.parametrize("shape", [(6, 4), (6, 4, 7), (2, 4), (1, 4), (0, 4, 7)])
 @pytest.mark.parametrize("momentum", [0.1, None])
 def test_synchronised_statistics_are_torchs(shape, momentum, monkeypatch):
-    monkeypatch.setattr(batch_statistics, "summed", lambda own: own)
+    monkeypatch.setattr(batch_statistics, "gathered", lambda own: own[None])
     torch.manual_seed(0)
     theirs = nn.BatchNorm1d(4, momentum=momentum, dtype=torch.float64)
     ours = nn.Sequential(nn.BatchNorm1d(4, momentum=momentum, dtype=torch.float64))

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from molchord.errors import RunError
 
-__all__ = ["Processes", "launched", "several", "summed"]
+__all__ = ["Processes", "gathered", "launched", "several"]
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ class Processes:
             own = [torch.zeros_like(p) if p.grad is None else p.grad for p in those]
             total = self.sum(torch.cat([gradient.flatten() for gradient in own]))
             for p, gradient in zip(those, torch.split(total, [p.numel() for p in those]), strict=True):
-                p.grad = gradient.view_as(p).clone()
+                p.grad = gradient.view_as(p)
 
     def any(self, own: bool) -> bool:
         """Say whether one of the processes says so."""
@@ -185,9 +185,15 @@ def several(device: str | None) -> Iterator[tuple[Processes, str | None]]:
         yield Processes(rank, size), device
 
 
-def summed(own: Tensor) -> Tensor:
-    """Return the sum over all processes, with its gradient: the sum of theirs."""
-    total: Tensor = _Sum.apply(own)  # type: ignore[no-untyped-call]
+def gathered(own: Tensor) -> Tensor:
+    """Return what all processes pass, with gradient: the sum of theirs.
+
+    Shape:
+        (...) to (processes, ...)
+    """
+    rank, size = launched()
+    table = torch.stack([own if i == rank else torch.zeros_like(own) for i in range(size)])
+    total: Tensor = _Sum.apply(table)  # type: ignore[no-untyped-call]
     return total
 
 
