@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from molchord.errors import DataError, MolchordError, RunError, did_you_mean
+from molchord.errors import DataError, GraphError, MolchordError, RunError, did_you_mean
 from molchord.text_table import aligned
 
 if TYPE_CHECKING:
@@ -163,21 +163,30 @@ def data_split(arguments: argparse.Namespace) -> int:
 def train(arguments: argparse.Namespace) -> int:
     """Train a model graph on a data set, or go on with a training."""
     from molchord.run import Run
+    from molchord.train.processes import launched
 
+    first = launched()[0] == 0  # of several processes, one says what there is to say
     show = _progress(arguments)
     if arguments.resume is not None:
         if arguments.graph or arguments.data or arguments.out or arguments.dry_run or arguments.set:
             raise MolchordError("`--resume RUN` takes graph and data from the run; leave the other options out")
-        return _trained(arguments, Run.resume(arguments.resume, device=arguments.device, progress=show))
+        run = Run.resume(arguments.resume, device=arguments.device, progress=show)
+        return _trained(arguments, run) if first else 0
     if arguments.graph is None or arguments.data is None:
         raise MolchordError("`molchord train` needs GRAPH and `--data DATASET`, or `--resume RUN`")
     if arguments.dry_run:
-        return _dry_run(arguments)
+        return _dry_run(arguments) if first else 0
     if arguments.out is None:
         raise MolchordError("`molchord train` needs `--out RUN`, the folder to write")
-    graph, options = graph_of(arguments), {"device": arguments.device, "force": arguments.force, "progress": show}
+    try:
+        graph = graph_of(arguments)
+    except GraphError as error:
+        if first:
+            raise
+        raise SystemExit(error.status) from error
+    options = {"device": arguments.device, "force": arguments.force, "progress": show}
     run = Run.train(graph, arguments.data, arguments.out, **options)
-    return _trained(arguments, run)
+    return _trained(arguments, run) if first else 0
 
 
 def _trained(arguments: argparse.Namespace, run: Any) -> int:

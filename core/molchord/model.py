@@ -86,6 +86,12 @@ class Embeddings:
     raw: dict[str, Float[Tensor, "b d"]]
     present: dict[str, Bool[Tensor, " b"]]
 
+    @staticmethod
+    def of(raw: Mapping[str, Float[Tensor, "b d"]], present: Mapping[str, Bool[Tensor, " b"]]) -> Embeddings:
+        """Make unit rows of raw ones, zero where not present."""
+        unit = {name: functional.normalize(rows, dim=1) * present[name][:, None] for name, rows in raw.items()}
+        return Embeddings(unit=unit, raw=dict(raw), present=dict(present))
+
 
 class Model(nn.Module):
     """All towers of a model graph, and its loss.
@@ -130,21 +136,20 @@ class Model(nn.Module):
         prepared = self._prepare[name](inputs, generator)
         standard = (anchors - self.anchor_mean) / self.anchor_std
         raw: Tensor = self.modalities[name](prepared, standard)
-        return raw.float()
+        return raw.to(torch.promote_types(raw.dtype, torch.float32))
 
     def forward(self, batch: Batch, generators: Mapping[str, torch.Generator | None] | None = None) -> Embeddings:
         """Embed what is present of every modality in the batch; 0 and 1 rows work, and keep the graph connected."""
-        unit, raw = {}, {}
+        raw = {}
         for name in batch.inputs:
             rows = batch.present[name].nonzero().squeeze(1)
             packed = self.embed(name, batch.inputs[name], batch.anchors[rows], (generators or {}).get(name))
             empty = packed.new_zeros(len(batch.molecule), packed.shape[1])
             raw[name] = empty.index_copy(0, rows, packed)
-            unit[name] = empty.index_copy(0, rows, functional.normalize(packed, dim=1))
-        return Embeddings(unit=unit, raw=raw, present={name: batch.present[name] for name in batch.inputs})
+        return Embeddings.of(raw, {name: batch.present[name] for name in batch.inputs})
 
-    def compute_loss(self, embeddings: Embeddings, batch: Batch) -> LossOutput:
-        """Compute the graph's loss of a batch."""
+    def compute_loss(self, embeddings: Embeddings, batch: Batch, rows: slice | None = None) -> LossOutput:
+        """Compute the graph's loss of a batch; with `rows`, their share of it."""
         output: LossOutput = self.loss(
             LossBatch(
                 embeddings=embeddings.unit,
@@ -152,6 +157,7 @@ class Model(nn.Module):
                 present=embeddings.present,
                 molecule=batch.molecule,
                 features=batch.features,
+                rows=rows,
             )
         )
         return output

@@ -63,6 +63,7 @@ from molchord.retrieval.library import Hit, Library
 from molchord.retrieval.rerank import Rerank, Reranking, reranked
 from molchord.retrieval.rerank_weights import WEIGHTS
 from molchord.retrieval.scores import MAPS, MODES, pooled
+from molchord.train.processes import Processes, several
 from molchord.train.trainer import Trainer, choose_device, pair_temperatures, temperatures
 
 _WHOLE = {"freeze": [], "init": {}, "fraction": 1.0, "missing": {}}
@@ -148,6 +149,9 @@ class Run:
     ) -> Run:
         """Train a model graph on a data set into a new run folder.
 
+        Started by `torchrun`, all its processes train one model together, and each returns the run; all must see the
+        same folders, and the first one writes.
+
         Args:
             graph: A resolved graph, or the path of a YAML file.
             data: A data set, or its folder.
@@ -182,11 +186,40 @@ class Run:
             >>> [hit.rank for hit in run.search(run.library(smiles), ir=examples_of("ir", 1)[0], k=2)]
             [1, 2]
         """
+        with several(device) as (processes, own_device):
+            with processes.first_alone():
+                trainer, path, temporary = cls._begin(
+                    graph, data, out, processes, device=own_device, force=force, progress=progress, start=start
+                )
+            path = processes.from_first(path)
+            try:
+                run = cls._finish(trainer, path)
+            except BaseException as error:
+                if temporary is not None and not isinstance(error, TrainingStopped):
+                    shutil.rmtree(temporary, ignore_errors=True)
+                raise
+        if temporary is not None:
+            weakref.finalize(run, shutil.rmtree, temporary, ignore_errors=True)
+        return run
+
+    @staticmethod
+    def _begin(
+        graph: ModelGraph | str | Path,
+        data: DataSet | str | Path,
+        out: str | Path | None,
+        processes: Processes,
+        *,
+        device: str | None,
+        force: bool,
+        progress: bool,
+        start: Run | None,
+    ) -> tuple[Trainer, Path, Path | None]:
+        """Set a training up and write the folder of its run; return both, and the temporary folder that it is in."""
         graph = graph if isinstance(graph, ModelGraph) else graphs.load(Path(graph))
         dataset = data if isinstance(data, DataSet) else DataSet(Path(data))
         sources = [find_run(source.partition("#")[0]) for source in graph.train.init.values()]
         sources += [] if start is None else [start.path]
-        if out is not None:
+        if out is not None and processes.rank == 0:
             kept = [("data set", dataset.path), *(("run that weights come from", source) for source in sources)]
             check_run_output(Path(out), kept, force=force)
         trainer = Trainer(
@@ -196,11 +229,14 @@ class Run:
             fitted=None if start is None else start.manifest.fitted,
             missing="refuse" if start is None else "empty",
             progress=progress,
+            processes=processes,
         )
         trainer.start_from(None if start is None else start.model.state_dict())
         for feed in trainer.feeds.values():
             if feed.missing is not None:
-                warnings.warn(f"{feed.missing}; its tower stays as it is", stacklevel=3)
+                warnings.warn(f"{feed.missing}; its tower stays as it is", stacklevel=4)
+        if processes.rank > 0:
+            return trainer, Path(), None
         rows = trainer.rows["train"]
         trained_on = {key: text for source in sources for key, text in trained_smiles(source).items()}
         trained_on |= dict(zip(dataset.keys(rows), dataset.smiles(rows), strict=True))
@@ -212,14 +248,11 @@ class Run:
                 write_manifest(folder, _manifest(trainer))
                 write_trained_on(folder, trained_on)
                 trainer.save(folder)
-            run = cls._finish(trainer, path)
-        except BaseException as error:
-            if temporary is not None and not isinstance(error, TrainingStopped):
+        except BaseException:
+            if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise
-        if temporary is not None:
-            weakref.finalize(run, shutil.rmtree, temporary, ignore_errors=True)
-        return run
+        return trainer, path, temporary
 
     @classmethod
     def resume(cls, path: str | Path, *, device: str | None = None, progress: bool = True) -> Run:
@@ -235,18 +268,39 @@ class Run:
             True
         """
         path = Path(path)
-        manifest = read_manifest(path)
-        graph = saved_graph(path, manifest)
-        dataset = training_data(path, manifest)
-        # What the data set lacked was accepted when the training began.
-        trainer = Trainer(graph, dataset, device=device, fitted=manifest.fitted, missing="empty", progress=progress)
-        trainer.restore(path)
-        return cls._finish(trainer, path)
+        with several(device) as (processes, own_device):
+            with processes.first_alone():
+                manifest = read_manifest(path)
+                trainer = Trainer(
+                    saved_graph(path, manifest),
+                    training_data(path, manifest),
+                    device=own_device,
+                    fitted=manifest.fitted,
+                    missing="empty",  # what the data set lacked was accepted when the training began
+                    progress=progress,
+                    processes=processes,
+                )
+                trainer.restore(path)
+            return cls._finish(trainer, path)
 
     @classmethod
     def _finish(cls, trainer: Trainer, path: Path) -> Run:
         if not trainer.run(path):
-            raise TrainingStopped(path, trainer.state.epoch, trainer.state.step)
+            stopped = TrainingStopped(path, trainer.state.epoch, trainer.state.step)
+            if trainer.processes.rank > 0:
+                raise SystemExit(stopped.status)  # process 0 says it
+            raise stopped
+        if trainer.processes.rank == 0:
+            run = cls._complete(trainer, path)
+        trainer.processes.wait()
+        if trainer.processes.rank > 0:
+            run = cls.load(path, device=str(trainer.device))
+        trainer.processes.wait()  # a temporary run goes with the first process
+        return run
+
+    @classmethod
+    def _complete(cls, trainer: Trainer, path: Path) -> Run:
+        """Write what is known of a run once it is trained."""
         manifest = read_manifest(path)
         state = trainer.state
         if state.best is not None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from molchord.api import Featurizes, LossBatch, Molecule, SampleError, Tempered
 from molchord.graph.complaints import validate
@@ -444,6 +445,38 @@ def test_no_tile_is_larger_than_allowed(monkeypatch):
         built(key)(batch).total.sum().backward(retain_graph=True)
     assert max(seen) == 60
     assert len(seen) > 100
+
+
+class Largest(TorchDispatchMode):
+    """Notes the largest tensor that is made with so many columns."""
+
+    def __init__(self, columns):
+        super().__init__()
+        self.columns = columns
+        self.elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        bits = 2048  # of all fingerprints, transposed
+        if isinstance(made, torch.Tensor) and made.shape[-1:] == (self.columns,) and len(made) != bits:
+            self.elements = max(self.elements, made.numel())
+        return made
+
+
+@every_loss
+def test_no_matrix_of_the_whole_batch_is_made(key, monkeypatch):
+    """Neither forward nor backward; and between the two nothing is kept that grows with the square of the batch."""
+    monkeypatch.setattr(entries, "TILE_ELEMENTS", 50 * 150)
+    batch, _ = make(rows=150, complete=True)
+    kept = []
+    with Largest(150) as largest:
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+            total = built(key)(batch).total
+        count = len(kept)
+        total.backward()
+    assert largest.elements == 50 * 150
+    # of what the forward pass keeps, only the tiles' inputs remain: embeddings, masks, packed fingerprints
+    assert max(kept[:count]) <= 150 * 6
 
 
 @every_loss

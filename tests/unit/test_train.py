@@ -363,13 +363,13 @@ def test_plateau_cuts_the_rate(dataset, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_in_a_sentence(dataset, tmp_path, monkeypatch):
-    original = Trainer.loss_of
+    original = Trainer.learn
 
-    def broken(self, batch, number):
-        output = original(self, batch, number)
+    def broken(self, share, number, weight):
+        output = original(self, share, number, weight)
         return type(output)(total=output.total * math.nan, per_pair=output.per_pair)
 
-    monkeypatch.setattr(Trainer, "loss_of", broken)
+    monkeypatch.setattr(Trainer, "learn", broken)
     with pytest.raises(RunError, match="loss became nan in epoch 1"):
         Run.train(make_graph(), dataset, tmp_path / "run", progress=False)
 

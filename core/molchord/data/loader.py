@@ -50,6 +50,37 @@ class Batch:
     failures: tuple[tuple[str, str, str], ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What one process has of a batch.
+
+    Attributes:
+        chunks: Its molecules, as many at a time as go through the encoders together; one chunk at least.
+        rank: Which of the processes it is.
+        sizes: How many molecules of the batch each process has, in order of rank.
+    """
+
+    chunks: tuple[Batch, ...]
+    rank: int = 0
+    sizes: tuple[int, ...]
+
+    @property
+    def rows(self) -> slice:
+        """Where its molecules are in the batch."""
+        first = sum(self.sizes[: self.rank])
+        return slice(first, first + self.sizes[self.rank])
+
+
+def divided(count: int, parts: int) -> tuple[int, ...]:
+    """Divide rows into parts of nearly the same size.
+
+    Example:
+        >>> divided(7, 2), divided(1, 2)
+        ((3, 4), (0, 1))
+    """
+    return tuple(count * (i + 1) // parts - count * i // parts for i in range(parts))
+
+
 def to_device(value: Any, device: torch.device) -> Any:
     """Move every tensor of a tensor, mapping or dataclass to a device.
 
@@ -338,6 +369,9 @@ class Batches:
         seed: Seed of the order and of every draw.
         workers: Loader processes.
         shuffle: Draw a new order and new measurements each epoch; False: rows in order, first measurements.
+        chunk: Molecules a `Batch`; None: all that this process has of a batch.
+        rank: Which of the processes this is that share each batch.
+        processes: How many they are.
     """
 
     def __init__(
@@ -350,7 +384,13 @@ class Batches:
         seed: int,
         workers: int = 0,
         shuffle: bool = True,
+        chunk: int | None = None,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
+        self._chunk = chunk
+        self._rank = rank
+        self._processes = processes
         self._rows = rows
         self._size = batch_size
         self._seed = seed
@@ -372,17 +412,36 @@ class Batches:
         return -(-len(self._rows) // self._size)
 
     def epoch(self, epoch: int = 0, start: int = 0, order: NDArray[np.int64] | None = None) -> Iterator[Batch]:
-        """Yield the batches of one epoch from batch `start` on; `order`: its molecules, where chosen elsewhere."""
+        """Yield what `shares` does, one chunk after another: whole batches, where nothing divides them."""
+        for share in self.shares(epoch, start, order):
+            yield from share.chunks
+
+    def shares(self, epoch: int = 0, start: int = 0, order: NDArray[np.int64] | None = None) -> Iterator[Share]:
+        """Yield this process's share of the batches of one epoch from batch `start` on.
+
+        Args:
+            epoch: Number of the epoch.
+            start: First batch.
+            order: Molecules of the epoch, where chosen elsewhere.
+
+        Raises:
+            DataError: A loader process died.
+        """
         rows = self._rows if order is None else order
         if self._shuffle and order is None:
             rows = np.random.default_rng(random_state(self._seed, epoch, "order")).permutation(rows)
         number = epoch if self._shuffle else -1
-        self._sampler.batches = [
-            [(number, int(row)) for row in rows[i : i + self._size]]
-            for i in range(start * self._size, len(rows), self._size)
-        ]
+        shares = []
+        for first in range(start * self._size, len(rows), self._size):
+            sizes = divided(min(self._size, len(rows) - first), self._processes)
+            own = [(number, int(row)) for row in rows[first + sum(sizes[: self._rank]) :][: sizes[self._rank]]]
+            step = self._chunk or max(1, len(own))
+            shares.append((sizes, [own[i : i + step] for i in range(0, max(1, len(own)), step)]))
+        self._sampler.batches = [chunk for _, chunks in shares for chunk in chunks]
         try:
-            yield from self._loader
+            loaded = iter(self._loader)
+            for sizes, chunks in shares:
+                yield Share(chunks=tuple(next(loaded) for _ in chunks), rank=self._rank, sizes=sizes)
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise

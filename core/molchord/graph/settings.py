@@ -65,12 +65,17 @@ class StoppingConfig(Config):
 class TrainConfig(Config):
     """How a model graph is trained."""
 
-    batch_size: Annotated[int, Ge(1)] = Field(128, description="molecules a batch")
+    batch_size: Annotated[int, Ge(1)] = Field(128, description="molecules a batch, of all processes together")
     epochs: Annotated[int, Ge(1)] = Field(100, description="passes over the training molecules")
     optimizer: OptimizerConfig = Field(OptimizerConfig(), description="AdamW")
     schedule: ScheduleConfig = Field(ScheduleConfig(), description="learning-rate schedule")
     clip_norm: PositiveFloat | None = Field(1.0, description="gradient norm limit; none: no clipping")
     accumulate: Annotated[int, Ge(1)] = Field(1, description="batches a step")
+    chunk: Annotated[int, Ge(1)] | None = Field(
+        None,
+        description="molecules that go through the encoders at a time, twice each, so that a batch larger than memory "
+        "has the same gradient; none: all of a batch at once",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 autocast on a GPU, else fp32")
     ema: Annotated[float, Gt(0), Lt(1)] | None = Field(None, description="decay of the weights' moving average")
     stopping: StoppingConfig = Field(StoppingConfig(), description="validation figure and early stopping")

@@ -16,11 +16,11 @@ from molchord.train.trainer import Trainer
 def dry_run(trainer: Trainer) -> dict[str, Any]:
     """Run one batch and describe it: shapes, parameters, memory, and how many molecules each modality and pair has."""
     training_mode(trainer.model, trainer.config)
-    batch = next(trainer.batches(trainer.rows["train"], shuffle=True).epoch())
+    share = next(trainer.batches(trainer.rows["train"], shuffle=True).shares())
+    batch = share.chunks[0]
     if trainer.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(trainer.device)
-    output = trainer.loss_of(batch, 0)
-    output.total.backward()  # type: ignore[no-untyped-call]
+    output = trainer.learn(share, 0)
     parts = {f"modalities.{name}": tower for name, tower in trainer.model.modalities.items()}
     return {
         "device": str(trainer.device),
@@ -32,7 +32,7 @@ def dry_run(trainer: Trainer) -> dict[str, Any]:
             "all": sum(p.numel() for p in trainer.model.parameters()),
             "trained": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         },
-        "loss": float(output.total.detach()),
+        "loss": float(output.total),
         "memory_mb": _peak_memory(trainer.device),
     }
 

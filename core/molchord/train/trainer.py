@@ -25,15 +25,27 @@ from tqdm import tqdm
 from molchord.api import Featurizes, Fits, LossOutput, Tempered
 from molchord.checkpoint import initialise, load_into, read_weights, taken_anchors, taken_states, write_weights
 from molchord.data.derived import features
-from molchord.data.loader import Batch, Batches, Collate, Missing, anchor_table, drawn, feeds, random_state, to_device
+from molchord.data.loader import (
+    Batches,
+    Collate,
+    Missing,
+    Share,
+    anchor_table,
+    drawn,
+    feeds,
+    random_state,
+    to_device,
+)
 from molchord.data.store import DataSet
 from molchord.errors import DataError, RunError
 from molchord.evaluate.evaluation import blind_mrr
 from molchord.graph.resolve import ModelGraph
-from molchord.graph.settings import TrainConfig
-from molchord.model import Embeddings, Model, build_modalities
+from molchord.model import Model, build_modalities
+from molchord.train.batch_statistics import synchronise, with_batch_statistics
 from molchord.train.hard_negatives import HardNegatives
 from molchord.train.optimization import moving_average, parameter_groups, schedule_factor, set_trained, training_mode
+from molchord.train.processes import Processes
+from molchord.train.step import Step, autocast
 
 
 def choose_device(device: str | None = None) -> torch.device:
@@ -50,26 +62,6 @@ def choose_device(device: str | None = None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise RunError(f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try 'cpu'") from error
     return chosen
-
-
-def hide(batch: Batch, config: TrainConfig, candidate: str, rng: np.random.Generator) -> dict[str, Tensor]:
-    """Return presence masks with modality dropout: never the candidate, never a molecule's last other modality."""
-    names = [name for name in batch.present if name != candidate]
-    there = np.stack([batch.present[name].cpu().numpy() for name in names], axis=1)
-    kept = there & (rng.random(there.shape) >= config.modality_dropout)
-    emptied = there.any(axis=1) & ~kept.any(axis=1)
-    kept[emptied] = there[emptied]
-    hidden = {name: torch.from_numpy(kept[:, i]).to(batch.molecule.device) for i, name in enumerate(names)}
-    return {**batch.present, **hidden}
-
-
-def masked(embeddings: Embeddings, present: Mapping[str, Tensor]) -> Embeddings:
-    """Hide embeddings that are not `present`."""
-
-    def zeroed(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: r * present[name][:, None] for name, r in rows.items()}
-
-    return Embeddings(unit=zeroed(embeddings.unit), raw=zeroed(embeddings.raw), present=dict(present))
 
 
 def pair_temperatures(model: Model) -> dict[tuple[str, str], float] | None:
@@ -118,9 +110,11 @@ class Trainer:
         fitted: Fitted states of modalities to take over instead of fitting anew.
         missing: What becomes of a modality without measurements: refused, or its tower stays as it is.
         progress: Show progress bars.
+        processes: Those that train together; None: this one alone.
 
     Raises:
         DataError: The data set has no molecule to train on.
+        RunError: `train.chunk` divides batches of which a tower takes statistics.
     """
 
     def __init__(
@@ -132,6 +126,7 @@ class Trainer:
         fitted: Mapping[str, Mapping[str, Any]] | None = None,
         missing: Missing = "refuse",
         progress: bool = True,
+        processes: Processes | None = None,
     ) -> None:
         if graph.train.deterministic:
             # cuBLAS reads it at its first call; without it, torch refuses matrix products on a GPU.
@@ -140,12 +135,13 @@ class Trainer:
         self.config = graph.train
         self.dataset = dataset
         self.device = choose_device(device)
-        self.show = progress
+        self.processes = processes or Processes()
+        self.show = progress and self.processes.rank == 0
         # A part from another run was trained on that run's scaling.
         fitted = taken_states(graph.train.init) if fitted is None else fitted
         self.modalities = build_modalities(graph, fitted)
         self.feeds = feeds(
-            graph, self.modalities, dataset, missing=missing, workers=self.config.workers, progress=progress
+            graph, self.modalities, dataset, missing=missing, workers=self.config.workers, progress=self.show
         )
         unmeasured = tuple(f"modalities.{name}" for name, feed in self.feeds.items() if feed.missing is not None)
         if unmeasured:  # frozen, since weight decay alone would change them
@@ -172,7 +168,10 @@ class Trainer:
             )
         self.fitted = {name: dict(state) for name, state in fitted.items()} | self._fit(fitted)
         self.model = Model(graph, self.modalities).to(self.device)
+        if self.processes.size > 1:
+            synchronise(self.model)
         set_trained(self.model, self.config)
+        self._check_chunk()
         anchors = anchor_table(dataset, graph.anchors)
         self._standardise(anchors)
         asked = (
@@ -193,11 +192,25 @@ class Trainer:
                 batch_size=self.config.batch_size,
                 device=self.device,
             )
+        self.step = Step(graph, self.config, self.model, self.device, self.processes, self.hard)
         self.state = Progress()
         self._absent: set[tuple[str, str, str]] = set()
-        self._stop = False
+        self._interrupted = False
+        self._stop = False  # what all processes have agreed upon
 
     # --- set-up
+
+    def _check_chunk(self) -> None:
+        if self.config.chunk is None or self.config.chunk >= self.config.batch_size:
+            return
+        training_mode(self.model, self.config)
+        found = with_batch_statistics(self.model)
+        if found:
+            raise RunError(
+                f"`train.chunk` {self.config.chunk} divides batches of {self.config.batch_size}, but {found[0]!r} "
+                "normalises by whole batches; leave `chunk` out, freeze that part, or choose an encoder without batch "
+                "normalisation"
+            )
 
     def _usable(self, split: str) -> NDArray[np.int64]:
         rows = self.dataset.rows(split)
@@ -248,41 +261,17 @@ class Trainer:
             seed=self.graph.seed,
             workers=workers if shuffle else 0,
             shuffle=shuffle,
+            # what is in order is for validation, which one process does
+            chunk=self.config.chunk if shuffle else None,
+            rank=self.processes.rank if shuffle else 0,
+            processes=self.processes.size if shuffle else 1,
         )
 
     # --- one step
 
-    def loss_of(self, batch: Batch, number: int) -> LossOutput:
-        """Compute the loss of a training batch, with augmentation and dropout of modalities and anchors."""
-        seed = (self.graph.seed, self.state.epoch, number)
-        rng = np.random.default_rng(random_state(*seed, "dropout"))
-        batch = to_device(batch, self.device)
-        if self.graph.anchors:
-            hidden = torch.from_numpy(rng.random(len(batch.molecule)) < self.config.anchor_dropout).to(self.device)
-            batch.anchors[hidden] = math.nan
-        generators = {}
-        for name in self.graph.modalities:
-            generators[name] = torch.Generator(self.device)
-            generators[name].manual_seed(random_state(*seed, name))
-        # Layers such as dropout draw from torch's global generator: seeded each step, so that a resume needs no state.
-        torch.manual_seed(random_state(*seed, "layers"))
-        with self._autocast():
-            embeddings = self.model(batch, generators)
-        if self.hard is not None:
-            candidate = self.graph.candidate
-            self.hard.see(batch.molecule, embeddings.unit[candidate], embeddings.present[candidate])
-        if self.config.modality_dropout > 0:
-            embeddings = masked(embeddings, hide(batch, self.config, self.graph.candidate, rng))
-        return self.model.compute_loss(embeddings, batch)
-
-    @contextmanager
-    def _autocast(self) -> Iterator[None]:
-        precision = self.config.precision
-        # Older GPUs only emulate bf16, which is slower than fp32.
-        native = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        enabled = precision == "bf16" or (precision == "auto" and native)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
-            yield
+    def learn(self, share: Share, number: int, weight: float = 1.0) -> LossOutput:
+        """Add the gradients of batch `number` of the epoch, as `Step.learn` does."""
+        return self.step.learn(share, (self.graph.seed, self.state.epoch, number), weight)
 
     def _set_rates(self, batches: int) -> None:
         # The rate that a step uses is that of its end, so that the first step of a warm-up is not lost at rate 0.
@@ -293,6 +282,7 @@ class Trainer:
 
     def _step(self) -> Tensor:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.processes.sum_gradients(parameters)
         limit = self.config.clip_norm if self.config.clip_norm is not None else math.inf
         norm = nn.utils.clip_grad_norm_(parameters, limit)
         self.optimizer.step()
@@ -326,6 +316,7 @@ class Trainer:
                 record = self._epoch(batches, bar)
                 if self._stop:
                     self.save(folder)
+                    self.processes.wait()  # until it is written, as the end of one process may end the others
                     return False
                 self._finish_epoch(folder, record)
                 figures = {"loss": f"{record['loss']:.3f}", **_shown(record.get("val", {}))}
@@ -343,24 +334,29 @@ class Trainer:
         start, began = self.state.batch, time.perf_counter()
         sums: dict[str, Tensor] = {}
         order = None if self.hard is None else self._hard_order(self.hard)
-        for number, batch in enumerate(batches.epoch(self.state.epoch, start, order), start):
-            for failure in batch.failures:
-                if failure not in self._absent:
-                    self._absent.add(failure)
-                    self.state.absent.append(list(failure))
-            output = self.loss_of(batch, number)
+        norms: float | Tensor = 0.0
+        failures: list[tuple[str, str, str]] = []
+        for number, share in enumerate(batches.shares(self.state.epoch, start, order), start):
+            failures += [failure for chunk in share.chunks for failure in chunk.failures]
             remaining = len(batches) - number // self.config.accumulate * self.config.accumulate
-            (output.total / min(self.config.accumulate, remaining)).backward()  # type: ignore[no-untyped-call]
+            output = self.learn(share, number, 1 / min(self.config.accumulate, remaining))
             _add(sums, {"loss": output.total, **{"-".join(pair): v for pair, v in output.per_pair.items()}})
             if (number + 1) % self.config.accumulate == 0 or number + 1 == len(batches):
                 self._set_rates(len(batches))
-                _add(sums, {"grad_norm": self._step()})
+                norms = norms + self._step()
                 self.state.batch = number + 1
+                self._stop = self.processes.any(self._interrupted)
                 if self._stop:
                     break
             bar.update()
-        for name, value in sums.items():
-            self.state.sums[name] = self.state.sums.get(name, 0.0) + float(value)
+        if sums:
+            values = self.processes.sum(torch.stack([*sums.values()]).double()).tolist()
+            for name, value in {**dict(zip(sums, values, strict=True)), "grad_norm": float(norms)}.items():
+                self.state.sums[name] = self.state.sums.get(name, 0.0) + value
+        for failure in self.processes.joined(failures):
+            if failure not in self._absent:
+                self._absent.add(failure)
+                self.state.absent.append(list(failure))
         seconds = time.perf_counter() - began
         totals, steps = self.state.sums, math.ceil(len(batches) / self.config.accumulate)
         return {
@@ -380,6 +376,8 @@ class Trainer:
         """Return the molecules of the current epoch; one that was interrupted goes on in the order it began."""
         if self.state.batch == 0:
             hard.begin(np.random.default_rng(random_state(self.graph.seed, self.state.epoch, "order")))
+            # unlike devices may round similarities otherwise
+            hard.order = self.processes.from_first(hard.order)
         return hard.order
 
     def _finish_epoch(self, folder: Path, record: dict[str, Any]) -> None:
@@ -391,14 +389,16 @@ class Trainer:
         state, config = self.state, self.config
         state.epoch, state.batch, state.sums = state.epoch + 1, 0, {}
         last = state.epoch == config.epochs
-        if len(self.rows["val"]) and (state.epoch % config.stopping.every == 0 or last):
-            record["val"] = self.validate()
-            self._judge(folder, record["val"][config.stopping.metric])
-        elif last and state.best is None:
-            self.write_best(folder)
-        _append_line(folder / "metrics.jsonl", record, state.lines)
         state.lines += 1
-        self.save(folder)
+        if self.processes.rank == 0:
+            if len(self.rows["val"]) and (state.epoch % config.stopping.every == 0 or last):
+                record["val"] = self.validate()
+                self._judge(folder, record["val"][config.stopping.metric])
+            elif last and state.best is None:
+                self.write_best(folder)
+            _append_line(folder / "metrics.jsonl", record, state.lines - 1)
+            self.save(folder)
+        self.state = self.processes.from_first(state)
 
     def _judge(self, folder: Path, figure: float) -> None:
         state, stopping, schedule = self.state, self.config.stopping, self.config.schedule
@@ -431,7 +431,7 @@ class Trainer:
         present: dict[str, list[Tensor]] = {name: [] for name in self.graph.modalities}
         for batch in self.batches(queries, shuffle=False).epoch():
             moved = to_device(batch, self.device)
-            with self._autocast():
+            with autocast(self.config.precision, self.device):
                 embeddings = model(moved)
             total += float(model.compute_loss(embeddings, moved).total) * len(batch.molecule)
             weight += len(batch.molecule)
@@ -479,7 +479,7 @@ class Trainer:
         )
         out = []
         for batch in alone.epoch():
-            with self._autocast():
+            with autocast(self.config.precision, self.device):
                 embeddings = model(to_device(batch, self.device))
             there = embeddings.present[name][:, None]
             out.append(torch.where(there, embeddings.unit[name], embeddings.unit[name].new_tensor(math.nan)))
@@ -492,7 +492,12 @@ class Trainer:
         write_weights(folder / "model.safetensors", self.best_model.state_dict())
 
     def save(self, folder: Path) -> None:
-        """Write all that an exact resume needs, as one file; all randomness follows from seed, epoch and batch."""
+        """Write all that an exact resume needs, as one file; all randomness follows from seed, epoch and batch.
+
+        Of several processes the first one writes, as all hold the same.
+        """
+        if self.processes.rank > 0:
+            return
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         if self.ema is not None:
             tensors |= {f"ema.{k}": v for k, v in self.ema.state_dict().items()}
@@ -550,9 +555,9 @@ class Trainer:
         """Let Ctrl-C end the step in hand first; a second Ctrl-C ends at once."""
 
         def on_interrupt(number: int, frame: FrameType | None) -> None:
-            if self._stop:
+            if self._interrupted:
                 raise KeyboardInterrupt
-            self._stop = True
+            self._interrupted = True
 
         try:
             previous = signal.signal(signal.SIGINT, on_interrupt)
@@ -567,7 +572,8 @@ class Trainer:
 
 def _default_workers(device: torch.device) -> int:
     # On a CPU the model needs the cores more than the loader does: reading and transforming a batch takes milliseconds.
-    return min(8, len(os.sched_getaffinity(0)) - 1) if device.type == "cuda" else 0
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # processes on this machine
+    return max(0, min(8, len(os.sched_getaffinity(0)) // here - 1)) if device.type == "cuda" else 0
 
 
 def _add(sums: dict[str, Tensor], values: Mapping[str, Tensor]) -> None:
