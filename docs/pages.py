@@ -7,11 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from griffe import Extension, Object
 from latex2mathml.converter import convert
 
 from molchord.cli import _parser
 
 README = Path(__file__).parent.parent / "README.md"
+
+
+class Examples(Extension):  # type: ignore[misc]
+    """Has the sections `Example` of docstrings set as code."""
+
+    def on_object(self, *, obj: Object, **_: Any) -> None:
+        """Call them as the parser of docstrings knows them."""
+        if obj.docstring:
+            obj.docstring.value = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
