@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pluggy
 
-from molchord.api import EncoderRecord, LossRecord, ModalityRecord, RerankerRecord, SimulatorRecord
+from molchord.api import EncoderRecord, IndexRecord, LossRecord, ModalityRecord, RerankerRecord, SimulatorRecord
 
 hookspec = pluggy.HookspecMarker("molchord")
 
@@ -70,5 +70,18 @@ def molchord_rerankers() -> list[RerankerRecord]:  # type: ignore[empty-body]
         @hookimpl
         def molchord_rerankers():
             return [RerankerRecord(name="rings", summary="rings that the spectrum shows", api=1, ...)]
+        ```
+    """
+
+
+@hookspec
+def molchord_indexes() -> list[IndexRecord]:  # type: ignore[empty-body]
+    """Return the indexes that this package provides.
+
+    Example:
+        ```python
+        @hookimpl
+        def molchord_indexes():
+            return [IndexRecord(name="trees", summary="random projection trees", api=1, ...)]
         ```
     """

@@ -25,6 +25,7 @@ from molchord import hookspecs, registry
 from molchord.api import (
     API_VERSION,
     EncoderRecord,
+    IndexRecord,
     LossRecord,
     ModalityRecord,
     RerankerRecord,
@@ -50,7 +51,7 @@ __all__ = [
 
 GraphRecord: TypeAlias = ModalityRecord | EncoderRecord | LossRecord
 """What a model graph names, so that its configuration is saved with a run."""
-Record: TypeAlias = GraphRecord | RerankerRecord | SimulatorRecord
+Record: TypeAlias = GraphRecord | RerankerRecord | SimulatorRecord | IndexRecord
 Stage: TypeAlias = Literal["metadata", "policy", "import", "hook", "record", "name"]
 
 ENTRY_POINT_GROUP = "molchord"
@@ -73,12 +74,13 @@ PLUGIN_TYPES: dict[str, PluginType] = {
     "loss": PluginType("molchord_losses", LossRecord, frozenset({"use"})),
     "reranker": PluginType("molchord_rerankers", RerankerRecord, frozenset({"use"})),
     "simulator": PluginType("molchord_simulators", SimulatorRecord, frozenset({"use"})),
+    "index": PluginType("molchord_indexes", IndexRecord, frozenset({"use"})),
 }
 """The plugin types; a later type is one more line here and one more hook."""
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 RESERVED_NAMES = frozenset(
-    "k mass ppm da formula library run map mode rerank computed simulator seed device out json force help".split()  # noqa: SIM905
+    "k mass ppm da formula library run map mode rerank computed simulator index seed device out json force help".split()  # noqa: SIM905
 )
 """Names that a modality cannot have, since the command line uses them for other things."""
 

@@ -13,6 +13,7 @@ def modules():
     for base in (
         "core",
         "plugins/encoders",
+        "plugins/indexes",
         "plugins/losses",
         "plugins/modalities",
         "plugins/rerankers",

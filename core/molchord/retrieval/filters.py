@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from molchord.errors import QueryError
 
-__all__ = ["hill", "mass_window"]
+__all__ = ["Rows", "adjoined", "hill", "mass_window", "runs"]
+
+Rows: TypeAlias = "NDArray[np.int64] | range"
+"""Ascending rows of a library."""
+
+_RUN = 256
 
 
 def mass_window(mass: float | None, ppm: float | None, da: float | None) -> tuple[float, float] | None:
@@ -59,3 +69,44 @@ def hill(formula: str) -> str:
     first = [element for element in ("C", "H") if "C" in counts and element in counts]
     ordered = [*first, *sorted(set(counts) - set(first))]
     return "".join(e + (str(counts[e]) if counts[e] > 1 else "") for e in ordered) + (match[2] or "")
+
+
+def runs(rows: Rows) -> list[Rows]:
+    """Split rows into ranges, which are read without copying, where these are long on average; else keep them.
+
+    Example:
+        >>> runs(np.array([3, 5, 6]))
+        [array([3, 5, 6])]
+        >>> runs(np.delete(np.arange(1000), 400))
+        [range(0, 400), range(401, 1000)]
+    """
+    if len(rows) == 0:
+        return []
+    if isinstance(rows, range):
+        return [rows]
+    ends = np.flatnonzero(np.diff(rows) > 1)
+    if len(rows) < _RUN * (len(ends) + 1):
+        return [rows]
+    starts, stops = [0, *(ends + 1).tolist()], [*ends.tolist(), len(rows) - 1]
+    return [range(int(rows[a]), int(rows[b]) + 1) for a, b in zip(starts, stops, strict=True)]
+
+
+def adjoined(parts: Iterable[Rows]) -> Iterator[Rows]:
+    """Yield the runs of rows, those that lie side by side as one.
+
+    Example:
+        >>> list(adjoined([range(0, 3), range(3, 5), range(7, 9)]))
+        [range(0, 5), range(7, 9)]
+    """
+    last: range | None = None
+    for part in (run for rows in parts for run in runs(rows)):
+        if isinstance(part, range) and last is not None and last.stop == part.start:
+            last = range(last.start, part.stop)
+            continue
+        if last is not None:
+            yield last
+        last = part if isinstance(part, range) else None
+        if last is None:
+            yield part
+    if last is not None:
+        yield last

@@ -7,69 +7,43 @@ A shard is a safetensors file (vectors, masses, keys; spectra where there are an
 
 from __future__ import annotations
 
-import math
 import shutil
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TypeAlias, final
+from typing import Any, final
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from molchord.api import Molecule
+from molchord.api import IndexedRows, Limits, Molecule
 from molchord.errors import QueryError, did_you_mean
-from molchord.retrieval.filters import hill, mass_window
-from molchord.retrieval.library_files import Entry, Manifest, Shard, Writer, read_manifest, read_removed, write_removed
-from molchord.retrieval.scores import MODES, Block, TopK, geometric_mean, library_scores, pair_temperatures, scores
+from molchord.retrieval.exact import Exact, Found, feed
+from molchord.retrieval.filters import Rows, adjoined, hill, mass_window, runs
+from molchord.retrieval.hits import Hit, hits_of
+from molchord.retrieval.indexes import EXACT, OpenIndex, index_names, open_index, write_index
+from molchord.retrieval.library_files import (
+    Entry,
+    Manifest,
+    Shard,
+    Storage,
+    Writer,
+    read_manifest,
+    read_removed,
+    write_removed,
+)
+from molchord.retrieval.scores import MODES, Block, TopK, check_query, joined, library_scores, pair_temperatures
 
 __all__ = ["Entry", "Hit", "Library", "Rows"]
 
 _ROWS_AT_ONCE = 8192
-
-Rows: TypeAlias = "NDArray[np.int64] | range"
-"""Ascending rows of one shard, counted through the whole library."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Hit:
-    """One candidate that a search found.
-
-    Attributes:
-        rank: From 1.
-        key14: First block of the InChIKey.
-        smiles: Canonical SMILES.
-        formula: Hill formula.
-        exact_mass: Monoisotopic mass in Da.
-        score: Geometric mean of the mapped similarities; NaN where a vector is not finite.
-        cosines: Cosine of each of the query's modalities with the candidate.
-        probability: Calibrated probability among the candidates that passed the filters, lowered by the query's
-            doubts; None without a calibration for this number of spectra, and in library mode.
-        proven: Whether no candidate left out can score higher: true, since the search is exhaustive; false where the
-            first ones were re-ranked, since the others were not looked at again.
-        rerank_score: Score by which a hit was re-ranked; None where it was not.
-        features: What the re-ranker saw, by name; NaN where it cannot say.
-        doubts: Why the query is doubtful, a sentence each, the same for all of its hits.
-    """
-
-    rank: int
-    key14: str
-    smiles: str
-    formula: str
-    exact_mass: float
-    score: float
-    cosines: Mapping[str, float]
-    probability: float | None
-    proven: bool = True
-    rerank_score: float | None = None
-    features: Mapping[str, float] = field(default_factory=dict)
-    doubts: tuple[str, ...] = ()
+_QUERIES_AT_ONCE, _VALUES_AT_ONCE = (1024, 4096), (2**24, 2**29)
+"""Queries that are searched at once, and their inner products with a block, on a CPU and on a GPU."""
 
 
 @final
@@ -85,6 +59,9 @@ class Library:
         self.path = Path(path)
         self.manifest: Manifest = read_manifest(self.path)
         self._removed = read_removed(self.path)
+        self._open: dict[str, Shard] = {}
+        self._indexes: dict[str, OpenIndex] = {}
+        self._held: Block | None = None
 
     @classmethod
     def create(
@@ -96,6 +73,7 @@ class Library:
         candidate: str,
         embedding_dim: int,
         spectra: Iterable[str] = (),
+        storage: Storage = "fp32",
         shard_rows: int = 65536,
         force: bool = False,
     ) -> Library:
@@ -111,6 +89,8 @@ class Library:
             candidate: The modality that the vectors are of.
             embedding_dim: Size of the vectors.
             spectra: Modalities whose vectors entries may carry; with any, library mode is possible.
+            storage: What a search scans: "fp32", or "bf16" or "int8", which are written beside the fp32 vectors, half
+                and a quarter of the size; the hits are the same.
             shard_rows: Rows of a shard.
             force: Replace a library that is there.
 
@@ -127,7 +107,9 @@ class Library:
         """
         folder = mkdtemp(prefix="molchord-library-") if path is None else None
         target = Path(path) if path is not None else Path(str(folder)) / "library"
-        manifest = Manifest(run=run, candidate=candidate, embedding_dim=embedding_dim, spectra=tuple(spectra))
+        manifest = Manifest(
+            run=run, candidate=candidate, embedding_dim=embedding_dim, spectra=tuple(spectra), storage=storage
+        )
         try:
             with Writer.new(target, manifest, shard_rows, force=force) as writer:
                 writer.write(entries)
@@ -168,7 +150,7 @@ class Library:
         before = len(self)
         with Writer.more(self.path, self.manifest, self._removed, shard_rows) as writer:
             writer.write(entries)
-        self.manifest = read_manifest(self.path)
+        self._reopen()
         return len(self) - before
 
     def remove(self, keys: Iterable[str]) -> int:
@@ -182,6 +164,26 @@ class Library:
         self._removed = np.union1d(self._removed, gone).astype(np.int64)
         write_removed(self.path, self._removed)
         return len(gone)
+
+    def compact(self, *, storage: Storage | None = None, shard_rows: int = 65536) -> int:
+        """Merge the shards into ones that are sorted by mass throughout, without the removed rows.
+
+        Indexes go, since they know candidates by row; make them again.
+
+        Args:
+            storage: What a search shall scan; None: what it does now.
+            shard_rows: Rows of a shard.
+
+        Returns:
+            How many removed rows were dropped.
+        """
+        manifest = self.manifest.model_copy(update={"shards": (), "storage": storage or self.manifest.storage})
+        dropped = len(self._removed)
+        with Writer.new(self.path, manifest, shard_rows, force=True) as writer:
+            writer.keep(self.path.glob("*.csv"))
+            writer.write(self._by_mass())
+        self._reopen()
+        return dropped
 
     # --- reading it
 
@@ -213,32 +215,108 @@ class Library:
         """Return the molecules of rows, reading no more than the row groups they lie in."""
         wanted = list(rows)
         found: dict[int, Molecule] = {}
-        for number, start, local in self._by_shard(wanted):
-            found |= {start + row: molecule for row, molecule in self._shard(number).molecules(local).items()}
+        for number, _, local in self._by_shard(wanted):
+            start = int(self._starts[number])
+            found |= {start + row: m for row, m in self._shard(number).molecules(local.tolist()).items()}
         return [found[row] for row in wanted]
 
-    def vectors(self, rows: Iterable[int]) -> Float[Tensor, "rows d"]:
+    def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Float[Tensor, "rows d"]:
         """Return the candidate vectors of rows."""
-        wanted = list(rows)
-        found: dict[int, Tensor] = {}
-        for number, start, local in self._by_shard(wanted):
-            found |= {start + row: vector for row, vector in self._shard(number).vectors(local).items()}
-        return torch.stack([found[row] for row in wanted])
+        return self._gather("vectors", rows)
 
-    def blocks(self, rows: Iterable[Rows], *, spectra: bool = False) -> Iterator[Block]:
+    def blocks(self, rows: Iterable[Rows], *, spectra: bool = False, at_once: int = _ROWS_AT_ONCE) -> Iterator[Block]:
         """Yield the candidates of filtered rows in blocks of bounded size.
 
         Args:
             rows: From `filter`, one entry a shard.
             spectra: Whether to read the candidates' own spectra too.
+            at_once: Rows of a block at most.
         """
         names = self.manifest.spectra if spectra else ()
-        for number, part in enumerate(rows):
-            if len(part) == 0:
-                continue
-            start = int(self._starts[number])
-            local = range(part.start - start, part.stop - start) if isinstance(part, range) else part - start
-            yield from self._shard(number).blocks(local, start, names, _ROWS_AT_ONCE)
+        for number, (start, whole) in enumerate(zip(self._starts.tolist(), rows, strict=False)):
+            for part in runs(whole):
+                local = range(part.start - start, part.stop - start) if isinstance(part, range) else part - start
+                yield from self._shard(number).blocks(local, start, names, at_once)
+
+    def hold(self, device: str = "cpu") -> None:
+        """Keep all vectors in the memory of a device, where blind searches on it find them without reading the disk.
+
+        Args:
+            device: Where; while they are put together it needs twice the room.
+        """
+        every = [range(start, stop) for start, stop in pairwise(self._starts.tolist())]
+        longest = max(map(len, every))
+        self._held = joined([block.to(device) for block in self.blocks(every, at_once=longest)])
+
+    # --- searching it
+
+    def find(
+        self,
+        queries: Mapping[str, Float[Tensor, "q d"]],
+        *,
+        k: int = 25,
+        map: str = "gm-exp",
+        tau: Mapping[str, float] | None = None,
+        present: Mapping[str, Bool[Tensor, " q"]] | None = None,
+        mass: float | None = None,
+        ppm: float | None = None,
+        da: float | None = None,
+        formula: str | None = None,
+        calibration: Mapping[int, float] | None = None,
+        device: str = "cpu",
+        index: str | None = None,
+    ) -> Found:
+        """Return the k best candidates for many queries at once, blind, as rows and ranking values (`scores`).
+
+        Args:
+            queries: Unit rows a modality.
+            k: As for `search`, as are the arguments that are not listed here.
+            map: Map of the geometric mean.
+            tau: Temperature of each modality.
+            present: Which queries have each modality, each (q,) bool; None, or a modality left out, means all.
+            mass: Of all queries alike, as are `ppm`, `da` and `formula`.
+            ppm: Half width of the mass window in ppm.
+            da: Half width of the mass window in Da.
+            formula: Sum formula.
+            calibration: Number of spectra to the scale beta of the confidence, whose totals are then kept.
+            device: Where scores are computed.
+            index: Name of an index that proposes candidates; None or "exact": all are searched.
+
+        Raises:
+            QueryError: The queries do not fit the library, or no candidate passes the filters.
+
+        Example:
+            >>> ethanol = Molecule(key14="LFQSCWFLJHTTHZ", smiles="CCO", formula="C2H6O", exact_mass=46.0419)
+            >>> entries = [Entry(ethanol, np.array([1.0, 0.0]))]
+            >>> library = Library.create(None, entries, run="r", candidate="structure", embedding_dim=2)
+            >>> found = library.find({"ir": torch.eye(2)})
+            >>> found.rows.tolist(), found.values.tolist(), found.proven.tolist()
+            ([[0], [0]], [[1.0], [0.0]], [True, True])
+        """
+        check_query(map, queries)
+        for name, vectors in queries.items():
+            if vectors.ndim != 2 or vectors.shape[1] != self.manifest.embedding_dim:
+                raise QueryError(
+                    f"search failed: the vectors of {name!r} have shape {tuple(vectors.shape)!r}, but library "
+                    f"{str(self.path)!r} holds {(self.manifest.embedding_dim,)!r}; use the run that embedded it"
+                )
+        rows = self._pool(mass, ppm, da, formula)
+        proposing = None if index in (None, EXACT) else self._index(str(index))
+        limits = self._limits(rows, mass_window(mass, ppm, da), formula) if proposing is not None else None
+        found = []
+        count, at_once = len(next(iter(queries.values()))), _QUERIES_AT_ONCE[_is_cuda(device)]
+        for start in range(0, count, at_once):
+            part = slice(start, start + at_once)
+            here = {name: mask[part].to(device) for name, mask in (present or {}).items()}
+            tile = {name: vectors[part].to(device) for name, vectors in queries.items()}
+            beta = None if calibration is None or proposing is not None else _beta(tile, here, calibration)
+            search = Exact(tile, k, map=map, tau=tau, present=here, beta=beta)
+            if proposing is None or limits is None:
+                feed(search, self._vector_blocks(rows, min(at_once, count - start), device), device)
+                found.append(search.found())
+            else:
+                found.append(proposing.search(search, k, limits, self._scored_rows))
+        return Found.joined(found)
 
     def search(
         self,
@@ -256,6 +334,7 @@ class Library:
         formula: str | None = None,
         calibration: Mapping[int, float] | None = None,
         device: str = "cpu",
+        index: str | None = None,
     ) -> list[Hit]:
         """Return the k best candidates for one query, exactly; equal values are ordered by key14.
 
@@ -273,43 +352,41 @@ class Library:
             formula: Sum formula.
             calibration: Number of spectra to the scale beta of the confidence.
             device: Where scores are computed.
+            index: Name of an index of the library, which proposes the candidates to score; None or "exact": all are
+                searched. Hits that a better candidate may be missing from are marked as not proven, and a probability
+                needs a search of all.
 
         Raises:
             QueryError: The query does not fit the library, or no candidate passes the filters.
         """
         self._check_query(query, mode)
-        rows = self.filter(mass=mass, ppm=ppm, da=da, formula=formula)
-        pool = sum(len(part) for part in rows)
-        if pool == 0:
-            raise QueryError(
-                f"search failed: no candidate of library {str(self.path)!r} ({len(self)} in all) passes the filters; "
-                "widen the mass window, check the formula, or use another library"
-            )
+        limits: dict[str, Any] = {"mass": mass, "ppm": ppm, "da": da, "formula": formula}
+        if mode == "blind":
+            several = {name: vector[None] for name, vector in query.items()}
+            more: dict[str, Any] = {"tau": tau, "calibration": calibration, "device": device, "index": index}
+            found = self.find(several, k=k, map=map, **limits, **more)
+            return self._hits(query, found, map, pair_temperatures(query, tau), calibration)
+        if index not in (None, EXACT):
+            raise QueryError(f"search failed: index {index!r} serves mode 'blind' only, got mode {mode!r}; leave it out")
         vectors = {name: vector[None].to(device) for name, vector in query.items()}
-        spectra = self.manifest.spectra if mode == "library" else ()
+        spectra = self.manifest.spectra
         pairs = pair_temperatures(query, tau, spectra=spectra, pair_tau=pair_tau, same_modality=same_modality)
-        logit = _logit(vectors, pairs, calibration if mode == "blind" else None)
-        best, total = TopK(k), -math.inf
-        for block in self.blocks(rows, spectra=mode == "library"):
+        best = TopK(k)
+        for block in self.blocks(self._pool(**limits), spectra=True):
             moved = block.to(device)
-            if mode == "blind":
-                values = scores(vectors, moved.vectors, map=map, tau=tau)
-            else:
-                values = library_scores(
-                    vectors,
-                    moved.vectors,
-                    moved.spectra,
-                    map=map,
-                    tau=tau,
-                    pair_tau=pair_tau,
-                    spectra_present=moved.spectra_present,
-                    same_modality=same_modality,
-                )
+            values = library_scores(
+                vectors,
+                moved.vectors,
+                moved.spectra,
+                map=map,
+                tau=tau,
+                pair_tau=pair_tau,
+                spectra_present=moved.spectra_present,
+                same_modality=same_modality,
+            )
             best.update(values, moved.index, moved.order)
-            if logit is not None:
-                total = float(np.logaddexp(total, float((moved.vectors.double() @ logit).logsumexp(dim=0))))
-        found = [geometric_mean(value, map=map, tau=list(pairs.values())) for value in best.values[0].tolist()]
-        return self._hits(query, best.index[0].tolist(), found, None if logit is None else logit.cpu(), total)
+        found = Found(best.index.cpu(), best.values.cpu(), torch.ones(1, dtype=torch.bool))
+        return self._hits(query, found, map, pairs, None)
 
     # --- helpers
 
@@ -318,16 +395,74 @@ class Library:
         """Return the first row of every shard, and the end."""
         return np.cumsum([0, *(shard.rows for shard in self.manifest.shards)], dtype=np.int64)
 
-    def _by_shard(self, rows: Iterable[int]) -> Iterator[tuple[int, int, list[int]]]:
-        """Yield the number and first row of every shard concerned, and the rows counted from there."""
-        wanted = np.asarray(list(rows), dtype=np.int64)
-        shards = np.searchsorted(self._starts, wanted, side="right") - 1
-        for number in np.unique(shards).tolist():
-            start = int(self._starts[number])
-            yield number, start, (wanted[shards == number] - start).tolist()
+    def _reopen(self) -> None:
+        """Read the folder again after a change of its shards."""
+        self.manifest, self._removed = read_manifest(self.path), read_removed(self.path)
+        self._open.clear()
+        self._indexes.clear()
+        self._held = None
 
     def _shard(self, number: int) -> Shard:
-        return Shard(self.path, self.manifest.shards[number].name)
+        name = self.manifest.shards[number].name
+        if name not in self._open:
+            self._open[name] = Shard(self.path, name)
+        return self._open[name]
+
+    def _by_shard(self, rows: Sequence[int] | NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield the number of every shard concerned, places in `rows`, and the rows there counted from its start."""
+        wanted = np.asarray(rows, dtype=np.int64)
+        shards = np.searchsorted(self._starts, wanted, side="right") - 1
+        for number in np.unique(shards).tolist():
+            places = np.flatnonzero(shards == number)
+            yield number, places, wanted[places] - self._starts[number]
+
+    def _gather(self, name: str, rows: Sequence[int] | NDArray[np.int64]) -> Tensor:
+        """Return one array of a shard's for rows of any order."""
+        parts = [(places, self._shard(number).gather(name, local)) for number, places, local in self._by_shard(rows)]
+        out = parts[0][1].new_empty((len(rows), *parts[0][1].shape[1:]))
+        for places, part in parts:
+            out[torch.from_numpy(places)] = part
+        return out
+
+    def _by_mass(self) -> Iterator[Entry]:
+        """Yield all entries, lightest first."""
+        live = np.concatenate([np.asarray(part) for part in self.filter()])
+        mass = self._gather("mass", live).numpy()
+        keys = self._gather("key14", live).numpy().view("S14")[:, 0]
+        live = live[np.lexsort((keys, mass))]
+        for start in range(0, len(live), _ROWS_AT_ONCE):
+            rows = live[start : start + _ROWS_AT_ONCE]
+            vectors = self._gather("vectors", rows).numpy()
+            spectra = {name: self._gather(f"spectrum.{name}", rows).numpy() for name in self.manifest.spectra}
+            there = {name: self._gather(f"present.{name}", rows).numpy() for name in spectra}
+            for i, molecule in enumerate(self.molecules(rows)):
+                yield Entry(molecule, vectors[i], {name: part[i] for name, part in spectra.items() if there[name][i]})
+
+    def _pool(
+        self, mass: float | None = None, ppm: float | None = None, da: float | None = None, formula: str | None = None
+    ) -> list[Rows]:
+        """Return the rows that pass the filters, of which there are some."""
+        rows = self.filter(mass=mass, ppm=ppm, da=da, formula=formula)
+        if not any(len(part) for part in rows):
+            raise QueryError(
+                f"search failed: no candidate of library {str(self.path)!r} ({len(self)} in all) passes the filters; "
+                "widen the mass window, check the formula, or use another library"
+            )
+        return rows
+
+    def _vector_blocks(self, rows: Sequence[Rows], queries: int, device: str) -> Iterator[Block]:
+        """Yield blocks as large as the inner products with so many queries may be."""
+        at_once = max(1, _VALUES_AT_ONCE[_is_cuda(device)] // queries)
+        if self._held is not None and self._held.vectors.device == torch.device(device):
+            for part in adjoined(rows):
+                for start in range(0, len(part), at_once):
+                    some = part[start : start + at_once]
+                    whole = isinstance(some, range)
+                    yield self._held[slice(some.start, some.stop) if whole else torch.from_numpy(some).to(device)]
+        else:
+            # Short rows are widened on a CPU, in a block that its cache holds.
+            short = self.manifest.storage != "fp32" and not _is_cuda(device)
+            yield from self.blocks(rows, at_once=min(at_once, _ROWS_AT_ONCE) if short else at_once)
 
     def _filter_shard(self, number: int, window: tuple[float, float] | None, formula: str | None) -> Rows:
         entry, start = self.manifest.shards[number], int(self._starts[number])
@@ -366,32 +501,89 @@ class Library:
                 raise QueryError(f"search failed: the embedding of {name!r} is not finite; check that spectrum")
 
     def _hits(
-        self, query: Mapping[str, Tensor], rows: list[int], found: list[float], logit: Tensor | None, total: float
+        self,
+        query: Mapping[str, Tensor],
+        found: Found,
+        map: str,
+        pairs: Mapping[tuple[str, str | None], float],
+        calibration: Mapping[int, float] | None,
     ) -> list[Hit]:
-        vectors = self.vectors(rows).double()
-        entries = zip(found, self.molecules(rows), vectors, strict=True)
-        return [
-            Hit(
-                rank=rank,
-                key14=molecule.key14,
-                smiles=molecule.smiles,
-                formula=molecule.formula,
-                exact_mass=molecule.exact_mass,
-                score=score,
-                cosines={name: float(part.cpu().double() @ vector) for name, part in query.items()},
-                probability=None if logit is None else math.exp(float(logit @ vector) - total),
-            )
-            for rank, (score, molecule, vector) in enumerate(entries, start=1)
-        ]
+        rows = found.rows[0].tolist()
+        return hits_of(query, found, self.molecules(rows), self.vectors(rows), map, pairs, calibration)
+
+    # --- its indexes
+
+    def write_index(self, name: str, config: Mapping[str, Any] | None = None, *, force: bool = False) -> Path:
+        """Make an index of the library, which proposes candidates to `search`; returns its folder.
+
+        Args:
+            name: Name of an index plugin.
+            config: Its configuration.
+            force: Replace one that is there.
+
+        Raises:
+            OutputExistsError: There is one, and `force` is not set.
+            PluginError: There is no such plugin, its configuration is wrong, or a library that it needs is missing.
+        """
+        self._indexes.pop(name, None)
+        return write_index(self.path, self.manifest, _Vectors(self), name, config or {}, force=force)
+
+    @property
+    def indexes(self) -> list[str]:
+        """Return the names of its indexes."""
+        return index_names(self.path)
+
+    def _index(self, name: str) -> OpenIndex:
+        if name not in self._indexes:
+            self._indexes[name] = open_index(self.path, self.manifest, name)
+        return self._indexes[name]
+
+    def _limits(self, rows: Sequence[Rows], window: tuple[float, float] | None, formula: str | None) -> Limits:
+        every = all(len(part) == shard.rows for part, shard in zip(rows, self.manifest.shards, strict=True))
+        return Limits(
+            window=window,
+            formula=None if formula is None else hill(formula),
+            removed=self._removed,
+            rows=None if every else np.concatenate([np.asarray(part, dtype=np.int64) for part in rows]),
+        )
+
+    def _scored_rows(self, rows: NDArray[np.int64]) -> Block:
+        """Return rows as a search scores them."""
+        vectors, order = self._gather("vectors", rows), self._gather("order", rows)
+        return Block(index=torch.from_numpy(rows), vectors=vectors, order=order)
 
 
-def _logit(
-    vectors: Mapping[str, Tensor],
-    pairs: Mapping[tuple[str, str | None], float],
-    calibration: Mapping[int, float] | None,
-) -> Tensor | None:
-    """Return beta_M sum_m q_m / tau_m, whose product with a candidate is its logit; None where M is not calibrated."""
-    if calibration is None or len(vectors) not in calibration:
-        return None
-    parts = [part[0].double() / pairs[name, None] for name, part in vectors.items()]
-    return calibration[len(vectors)] * torch.stack(parts).sum(dim=0)
+class _Vectors:
+    """The candidates of a library, as an index is made of them."""
+
+    def __init__(self, library: Library) -> None:
+        self._library, self.size = library, library.manifest.embedding_dim
+
+    def __len__(self) -> int:
+        return len(self._library)
+
+    def __iter__(self) -> Iterator[IndexedRows]:
+        library = self._library
+        for part in library.filter():
+            for start in range(0, len(part), _ROWS_AT_ONCE):
+                rows = np.asarray(part[start : start + _ROWS_AT_ONCE], dtype=np.int64)
+                molecules = library.molecules(rows)
+                yield IndexedRows(
+                    rows=rows,
+                    vectors=library.vectors(rows).numpy(),
+                    exact_mass=np.array([molecule.exact_mass for molecule in molecules]),
+                    formula=[molecule.formula for molecule in molecules],
+                )
+
+
+def _is_cuda(device: str) -> bool:
+    return torch.device(device).type == "cuda"
+
+
+def _beta(queries: Mapping[str, Tensor], present: Mapping[str, Tensor], calibration: Mapping[int, float]) -> Tensor:
+    """Return the scale of each query's logit, NaN where its number of spectra is not calibrated."""
+    first = next(iter(queries.values()))
+    every = torch.ones(len(first), dtype=torch.int64, device=first.device)
+    counts = sum((present.get(name, every).long() for name in queries), start=torch.zeros_like(every))
+    scales = [calibration.get(count, float("nan")) for count in counts.tolist()]
+    return torch.tensor(scales, dtype=torch.float64, device=first.device)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, final
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import save_file as save_tensors
 
 from molchord.api import Molecule
 from molchord.errors import OutputExistsError, QueryError
@@ -29,14 +30,20 @@ __all__ = [
     "Manifest",
     "Shard",
     "ShardEntry",
+    "Storage",
     "Writer",
     "read_manifest",
     "read_removed",
+    "shortened",
     "write_removed",
 ]
 
 _GROUP = 1024  # molecules of a parquet row group: what is read for one hit
 _MANIFEST, _REMOVED = "manifest.json", "removed.safetensors"
+_SHORT = ("short", "scale")
+Storage: TypeAlias = Literal["fp32", "bf16", "int8"]
+"""What a search scans; beside bf16 and int8, a half and a quarter of the size, the fp32 rows stay for scoring."""
+
 _LETTERS = 26 ** np.arange(12, -1, -1, dtype=np.int64)
 
 
@@ -70,6 +77,7 @@ class Manifest(BaseModel):
         candidate: The modality that the vectors are of.
         embedding_dim: Size of the vectors.
         spectra: Modalities whose vectors candidates may carry.
+        storage: What a search scans; the fp32 vectors are there in any case.
         shards: In the order they were written.
         duplicates: Entries left out since their key14 was there.
         unusable: Entries left out since a vector was not finite.
@@ -82,6 +90,7 @@ class Manifest(BaseModel):
     candidate: str
     embedding_dim: int
     spectra: tuple[str, ...] = ()
+    storage: Storage = "fp32"
     shards: tuple[ShardEntry, ...] = ()
     duplicates: int = 0
     unusable: int = 0
@@ -121,7 +130,7 @@ def write_removed(path: Path, rows: NDArray[np.int64]) -> None:
 
 @final
 class Shard:
-    """One shard, opened for reading; slices are copied out of the mapped file.
+    """One shard, opened for reading; slices are views of the mapped file.
 
     Args:
         folder: The library's folder.
@@ -135,6 +144,7 @@ class Shard:
         self._arrays, self._table = folder / f"{name}.safetensors", folder / f"{name}.parquet"
         try:
             self._file = safe_open(self._arrays, framework="pt")
+            self._names = frozenset(self._file.keys())  # type: ignore[no-untyped-call]
         except (OSError, SafetensorError) as error:
             raise QueryError(
                 f"shard {str(self._arrays)!r} is damaged: {error}; make the library again with `molchord embed`"
@@ -161,14 +171,14 @@ class Shard:
         with self._parquet() as file:
             for group in sorted({row // _GROUP for row in rows}):
                 table = file.read_row_group(group)
-                for row in (row for row in rows if row // _GROUP == group):
-                    found[row] = Molecule(**table.slice(row - group * _GROUP, 1).to_pylist()[0])
+                here = [row for row in rows if row // _GROUP == group]
+                values = table.take([row - group * _GROUP for row in here]).to_pylist()
+                found |= {row: Molecule(**value) for row, value in zip(here, values, strict=True)}
         return found
 
-    def vectors(self, rows: Iterable[int]) -> dict[int, torch.Tensor]:
-        """Return the vectors of some rows of this shard."""
-        part = self._file.get_slice("vectors")  # type: ignore[no-untyped-call]
-        return {row: part[row : row + 1][0] for row in rows}
+    def gather(self, name: str, rows: NDArray[np.int64]) -> torch.Tensor:
+        """Return some rows of one of this shard's arrays."""
+        return self._read(name)[torch.from_numpy(rows)]
 
     def blocks(
         self, rows: NDArray[np.int64] | range, offset: int, spectra: Iterable[str], at_once: int
@@ -183,10 +193,14 @@ class Shard:
                     continue
                 kept = torch.from_numpy(rows[low:high] - start)
             index = torch.arange(start, stop)
+            short, scale = (self._slice(name, start, stop, kept) if name in self._names else None for name in _SHORT)
             yield Block(
                 index=offset + (index if kept is None else index[kept]),
                 vectors=self._slice("vectors", start, stop, kept),
                 order=self._slice("order", start, stop, kept),
+                short=short,
+                scale=scale,
+                error=float(self._read("error")) if short is not None else 0.0,
                 spectra={name: self._slice(f"spectrum.{name}", start, stop, kept) for name in spectra},
                 spectra_present={name: self._slice(f"present.{name}", start, stop, kept) for name in spectra},
             )
@@ -206,6 +220,32 @@ class Shard:
             raise QueryError(
                 f"table {str(self._table)!r} is damaged: {error}; make the library again with `molchord embed`"
             ) from error
+
+
+def shortened(vectors: torch.Tensor, storage: Storage) -> dict[str, torch.Tensor]:
+    """Return rows in fewer bits, by the names of a shard's arrays: `short`, `scale` (int8 only) and `error`.
+
+    Args:
+        vectors: (n, d) fp32 rows.
+        storage: Their type; "fp32" has none.
+
+    Example:
+        >>> found = shortened(torch.tensor([[1.0, -0.5]]), "int8")
+        >>> found["short"], round(float(found["error"]), 3)
+        (tensor([[127, -64]], dtype=torch.int8), 0.004)
+    """
+    if storage == "fp32":
+        return {}
+    parts = {}
+    if storage == "bf16":
+        parts["short"] = vectors.bfloat16()
+        back = parts["short"].double()
+    else:
+        parts["scale"] = vectors.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / 127.0
+        parts["short"] = (vectors / parts["scale"][:, None]).round().to(torch.int8)
+        back = parts["short"].double() * parts["scale"].double()[:, None]
+    missed = (vectors.double() - back).norm(dim=1).max()
+    return {**parts, "error": missed * (1.0 + 1e-9)}
 
 
 @final
@@ -268,6 +308,11 @@ class Writer:
             if self._target.exists():
                 shutil.rmtree(self._target)
             os.replace(self._folder, self._target)
+
+    def keep(self, files: Iterable[Path]) -> None:
+        """Take files over from the library that a new one replaces."""
+        for file in files:
+            shutil.copy2(file, self._folder)
 
     def write(self, entries: Iterable[Entry]) -> None:
         """Write entries, the first one of each key14.
@@ -353,7 +398,9 @@ class Writer:
                 np.float32
             )
             arrays[f"present.{modality}"] = np.array([modality in e.spectra for e in entries])
-        save_file(arrays, self._folder / f"{name}.safetensors")
+        tensors = {name: torch.from_numpy(part) for name, part in arrays.items()}
+        tensors |= shortened(tensors["vectors"], self._manifest.storage)
+        save_tensors(tensors, self._folder / f"{name}.safetensors")
         table = {
             field: [getattr(e.molecule, field) for e in entries]
             for field in ("key14", "smiles", "formula", "exact_mass")

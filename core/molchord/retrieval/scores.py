@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import final
+from typing import cast, final
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -33,8 +33,11 @@ __all__ = [
     "MODES",
     "Block",
     "TopK",
+    "check_query",
     "combine",
+    "full_precision",
     "geometric_mean",
+    "joined",
     "library_scores",
     "pair_temperatures",
     "pooled",
@@ -81,7 +84,7 @@ def scores(
         tensor([[1., 0.],
                 [0., 1.]])
     """
-    _check(map, queries)
+    check_query(map, queries)
     taus = _temperatures(queries, tau)
     masks = [(present or {}).get(name) for name in queries]
     if map != "gm-exp":
@@ -134,7 +137,7 @@ def library_scores(
     Raises:
         QueryError: As for `scores`.
     """
-    _check(map, queries)
+    check_query(map, queries)
     pairs = pair_temperatures(queries, tau, spectra=spectra, pair_tau=pair_tau, same_modality=same_modality)
     cosines, masks = [], []
     for name, other in pairs:
@@ -288,6 +291,10 @@ class Block:
         index: (n,) int64 what the caller knows each candidate by.
         vectors: (n, d) unit rows.
         order: (n,) int64; of two equal values the lower order comes first (then the lower index); None: the index.
+        short: (n, d) the same rows in fewer bits, bf16 or int8, which a search may scan in their place; None: there are
+            none.
+        scale: (n,) what each row of `short` is multiplied by; None: nothing.
+        error: Upper bound of the length of what `short`, scaled, misses of a row.
         spectra: Unit rows of the candidates' own spectra a modality, each (n, d).
         spectra_present: Which candidates have each spectrum, each (n,) bool.
     """
@@ -295,18 +302,56 @@ class Block:
     index: Tensor
     vectors: Tensor
     order: Tensor | None = None
+    short: Tensor | None = None
+    scale: Tensor | None = None
+    error: float = 0.0
     spectra: Mapping[str, Tensor] = field(default_factory=dict)
     spectra_present: Mapping[str, Tensor] = field(default_factory=dict)
 
+    def __len__(self) -> int:
+        return len(self.index)
+
     def to(self, device: str | torch.device) -> Block:
         """Return the block on a device."""
+        return self._each(lambda part: part.to(device))
+
+    def __getitem__(self, rows: slice | Tensor) -> Block:
+        return self._each(lambda part: part[rows])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Block:
         return Block(
-            index=self.index.to(device),
-            vectors=self.vectors.to(device),
-            order=None if self.order is None else self.order.to(device),
-            spectra={name: part.to(device) for name, part in self.spectra.items()},
-            spectra_present={name: part.to(device) for name, part in self.spectra_present.items()},
+            index=change(self.index),
+            vectors=change(self.vectors),
+            order=None if self.order is None else change(self.order),
+            short=None if self.short is None else change(self.short),
+            scale=None if self.scale is None else change(self.scale),
+            error=self.error,
+            spectra={name: change(part) for name, part in self.spectra.items()},
+            spectra_present={name: change(part) for name, part in self.spectra_present.items()},
         )
+
+
+def joined(blocks: Sequence[Block]) -> Block:
+    """Return blocks as one, without the candidates' spectra.
+
+    Example:
+        >>> block = Block(index=torch.arange(2), vectors=torch.eye(2))
+        >>> len(joined([block, block]))
+        4
+    """
+
+    def one(parts: Sequence[Tensor | None]) -> Tensor | None:
+        there = [part for part in parts if part is not None]
+        return torch.cat(there) if there else None
+
+    return Block(
+        index=torch.cat([block.index for block in blocks]),
+        vectors=torch.cat([block.vectors for block in blocks]),
+        order=one([block.order for block in blocks]),
+        short=one([block.short for block in blocks]),
+        scale=one([block.scale for block in blocks]),
+        error=max(block.error for block in blocks),
+    )
 
 
 def top_k(
@@ -334,7 +379,7 @@ def top_k(
     for block in blocks:
         best = TopK(k) if best is None else best
         best.update(score(block), block.index, block.order)
-    if best is None or best.index.shape[1] == 0:
+    if best is None or best.found == 0:
         raise QueryError("search failed: no candidate is left; widen the mass or formula limit, or use another library")
     return best.values, best.index
 
@@ -346,16 +391,24 @@ class TopK:
     Attributes:
         values: (q, found) ranking values, best first.
         index: (q, found) the candidates' indices.
+        cosines: (q, found, m) what `merge` was given beside them.
     """
 
     values: Tensor
     index: Tensor
+    cosines: Tensor | None
 
     def __init__(self, k: int) -> None:
         if k < 1:
             raise QueryError(f"search failed: `k` is {k!r}, but must be at least 1")
         self._k = k
         self._order: Tensor | None = None
+        self.cosines = None
+
+    @property
+    def found(self) -> int:
+        """Return how many candidates a query has."""
+        return 0 if self._order is None else self._order.shape[1]
 
     def update(self, values: Tensor, index: Tensor, order: Tensor | None = None) -> None:
         """Merge a block: values (q, n), index (n,) and tie order (n,)."""
@@ -363,18 +416,29 @@ class TopK:
         values = values.where(values.isfinite(), -torch.inf)
         first = _lexicographic(order, index)
         chosen = _best_columns(values[:, first], self._k)
-        values = values[:, first].gather(1, chosen)
-        index, order = index[first][chosen], order[first][chosen]
+        self.merge(values[:, first].gather(1, chosen), index[first][chosen], order[first][chosen])
+
+    def merge(self, values: Tensor, index: Tensor, order: Tensor, cosines: Tensor | None = None) -> None:
+        """Merge candidates of each query's own, each (q, n), -inf standing for values that are not finite.
+
+        Args:
+            values: Ranking values.
+            index: The candidates' indices.
+            order: Their tie order.
+            cosines: (q, n, m) numbers to keep with them; every call gives some, or none does.
+        """
         if self._order is not None:
             values = torch.cat([self.values, values], dim=1)
             index = torch.cat([self.index, index], dim=1)
             order = torch.cat([self._order, order], dim=1)
+            cosines = None if cosines is None else torch.cat([cast(Tensor, self.cosines), cosines], dim=1)
         # Stable sorts from the least to the most significant key.
-        parts = [values, index, order]
-        for key, descending in ((1, False), (2, False), (0, True)):
-            place = parts[key].sort(dim=1, descending=descending, stable=True).indices
-            parts = [part.gather(1, place) for part in parts]
-        self.values, self.index, self._order = (part[:, : self._k] for part in parts)
+        place = index.argsort(dim=1, stable=True)
+        place = place.gather(1, order.gather(1, place).argsort(dim=1, stable=True))
+        place = place.gather(1, values.gather(1, place).argsort(dim=1, descending=True, stable=True))[:, : self._k]
+        self.values, self.index, self._order = (part.gather(1, place) for part in (values, index, order))
+        if cosines is not None:
+            self.cosines = cosines.gather(1, place[:, :, None].expand(-1, -1, cosines.shape[2]))
 
 
 def _lexicographic(order: Tensor, index: Tensor) -> Tensor:
@@ -399,7 +463,12 @@ def _best_columns(values: Tensor, k: int) -> Tensor:
 # --- helpers ---------------------------------------------------------------------------------------------------------
 
 
-def _check(map: str, queries: Mapping[str, Tensor]) -> None:
+def check_query(map: str, queries: Mapping[str, Tensor]) -> None:
+    """Refuse an unknown map and a query without a modality.
+
+    Raises:
+        QueryError: Which it is.
+    """
     if map not in MAPS:
         raise QueryError(f"search failed: unknown map {map!r}; {did_you_mean(map, MAPS)}")
     if not queries:
@@ -455,17 +524,21 @@ def _product(queries: Tensor, candidates: Tensor, present: Tensor | None) -> Ten
         queries = torch.where(present[:, None], queries, 0.0)
     queries, candidates = _wide(queries), _wide(candidates)
     dtype = torch.promote_types(queries.dtype, candidates.dtype)
-    with _full_precision(queries.device):
+    with full_precision(queries.device):
         return queries.to(dtype) @ candidates.to(dtype).T
 
 
 @contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
-    """Multiply in full fp32: training may have allowed TF32, whose errors exceed the tie tolerance of 1e-6."""
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Multiply in full fp32, and add up in it: training may have allowed TF32, whose errors exceed the tie tolerance."""
     before = torch.get_float32_matmul_precision()
+    cuda = torch.backends.cuda.matmul
+    reduced = cuda.allow_bf16_reduced_precision_reduction
     torch.set_float32_matmul_precision("highest")
+    cuda.allow_bf16_reduced_precision_reduction = False
     try:
         with torch.autocast(device.type, enabled=False):
             yield
     finally:
         torch.set_float32_matmul_precision(before)
+        cuda.allow_bf16_reduced_precision_reduction = reduced

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-from molchord.api import EncoderRecord, LossRecord, ModalityRecord, RerankerRecord, SimulatorRecord
+from molchord.api import EncoderRecord, IndexRecord, LossRecord, ModalityRecord, RerankerRecord, SimulatorRecord
 
 Check: TypeAlias = Callable[[Any], None]
-Record: TypeAlias = ModalityRecord | EncoderRecord | LossRecord | RerankerRecord | SimulatorRecord
+Record: TypeAlias = ModalityRecord | EncoderRecord | LossRecord | RerankerRecord | SimulatorRecord | IndexRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +88,11 @@ def check_simulator(record: SimulatorRecord, *, expected_failures: Mapping[str, 
     return check_record(record, expected_failures=expected_failures)
 
 
+def check_index(record: IndexRecord, *, expected_failures: Mapping[str, str] | None = None) -> Report:
+    """Run every check on an index, whose library must be installed."""
+    return check_record(record, expected_failures=expected_failures)
+
+
 def checks(*records: Record, expected_failures: Mapping[str, str] | None = None) -> Callable[[Any], Any]:
     """Parametrise a pytest test, whose argument is ``check``, with every check of the records."""
     import pytest
@@ -102,7 +107,7 @@ def checks(*records: Record, expected_failures: Mapping[str, str] | None = None)
 
 
 def _checks_of(record: Record) -> list[Check]:
-    from molchord.testing import encoders, losses, modalities, records, rerankers, simulators
+    from molchord.testing import encoders, indexes, losses, modalities, records, rerankers, simulators
 
     own = {
         ModalityRecord: modalities,
@@ -110,6 +115,7 @@ def _checks_of(record: Record) -> list[Check]:
         LossRecord: losses,
         RerankerRecord: rerankers,
         SimulatorRecord: simulators,
+        IndexRecord: indexes,
     }[type(record)]
     return [*records.CHECKS, *own.CHECKS]
 

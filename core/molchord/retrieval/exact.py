@@ -1,0 +1,351 @@
+"""Exact search that scores few candidates: the others are excluded by an upper bound of their ranking value.
+
+The bound is one inner product of a candidate with a *direction* made of the query's vectors, whatever the number of
+modalities, taken in fp32 or, where a block has short rows, in their fewer bits. A candidate whose bound, with all
+rounding counted, lies below the k-th best value so far cannot be a hit; the others are scored in fp64 from their fp32
+rows. So the hits are those of a search that scores all.
+
+Bounds, for M modalities with cosines c_m, mapped factors f_m and their geometric mean G:
+
+* ``gm-exp``: the ranking value is itself a constant plus one inner product (`scores`).
+* ``gm-half``, f_m = (1 + c_m) / 2: for any lambda_m > 0 whose product is 1, G <= mean(lambda_m f_m), since a geometric
+  mean is at most the arithmetic one. lambda_m = G / f_m at the current k-th hit makes that the plane which touches G
+  there, so a modality that says little about the query loosens the bound little; before there is a hit it is 1.
+* ``gm-clamp``: the same with f_m = c_m, since a candidate with a value above 0 has positive cosines only, and below a
+  k-th value above 0 the others need no bound. Until the k-th value is positive lambda_m is 1, which bounds all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from molchord.errors import QueryError
+from molchord.retrieval.scores import Block, TopK, check_query, combine, full_precision, pair_temperatures
+
+__all__ = ["LONGEST", "Exact", "Found", "feed", "scan"]
+
+LONGEST = 1.002
+"""No candidate's vector is longer; a library takes unit vectors only, up to 0.001."""
+
+_SLACK = 1e-9
+"""More than fp64 rounding can change a value or a bound."""
+
+_SAMPLE = 16384
+"""Candidates whose best ones give the first k-th value that is not linear."""
+
+_SPARE = 8
+"""Candidates beyond the k-th that are looked at before all are."""
+
+_MANY, _FEWEST = 4096, 64
+"""Candidates of a block that may be scored for each query, and how few a block may be cut down to."""
+
+
+@final
+@dataclass(frozen=True)
+class Found:
+    """The best candidates of some queries.
+
+    Attributes:
+        rows: (q, found) the candidates' indices, best first; equal values in tie order.
+        values: (q, found) their ranking values; -inf where one is not finite.
+        proven: (q,) whether no candidate left out can be better, nor as good and earlier in tie order.
+        totals: (q,) logarithm of the sum of exp(logit) over the pool; None where it was not asked for.
+    """
+
+    rows: Int64[Tensor, "q found"]
+    values: Float[Tensor, "q found"]
+    proven: Bool[Tensor, " q"]
+    totals: Float[Tensor, " q"] | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[Found]) -> Found:
+        """Return what was found for some queries and for others as one."""
+        totals = [part.totals for part in parts if part.totals is not None]
+        return cls(
+            torch.cat([part.rows for part in parts]),
+            torch.cat([part.values for part in parts]),
+            torch.cat([part.proven for part in parts]),
+            torch.cat(totals) if totals else None,
+        )
+
+
+@final
+class Exact:
+    """The k best candidates of some queries, exactly, block after block.
+
+    Args:
+        queries: Unit rows a modality, each (q, d), on the device where blocks will be.
+        k: How many to keep.
+        map: Map of the geometric mean.
+        tau: Temperature of each modality; None means 1.
+        present: Which queries have each modality, each (q,) bool; None, or a modality left out, means all.
+        beta: (q,) scale of each query's logit, beta * sum_m cos_m / tau_m, whose softmax over the pool is the
+            probability of a hit; None: no totals are kept.
+
+    Attributes:
+        best: What was found so far; its values are those of `scores`, in fp64.
+        totals: (q,) logarithm of the sum of exp(logit), exact for what was scored, else from the inner products that
+            excluded the candidate; None without `beta`.
+
+    Raises:
+        QueryError: Unknown map, a query without a modality, or a temperature that is missing or not positive.
+
+    Example:
+        >>> search = Exact({"ir": torch.eye(3)[:1]}, 2)
+        >>> search.update(Block(index=torch.arange(3), vectors=torch.eye(3)))
+        >>> search.best.index, search.best.values
+        (tensor([[0, 1]]), tensor([[1., 0.]], dtype=torch.float64))
+    """
+
+    def __init__(
+        self,
+        queries: Mapping[str, Float[Tensor, "q d"]],
+        k: int,
+        *,
+        map: str = "gm-exp",
+        tau: Mapping[str, float] | None = None,
+        present: Mapping[str, Bool[Tensor, " q"]] | None = None,
+        beta: Float[Tensor, " q"] | None = None,
+    ) -> None:
+        check_query(map, queries)
+        self.best, self._k, self._map = TopK(k), k, map
+        self._tau = list(pair_temperatures(queries, tau).values())
+        vectors = torch.stack([part.double() for part in queries.values()], dim=1)
+        every = torch.ones(len(vectors), dtype=torch.bool, device=vectors.device)
+        self._here = torch.stack([(present or {}).get(name, every) for name in queries], dim=1)
+        self._count = self._here.sum(dim=1).double()
+        if bool((self._count == 0).any()):
+            which = int((self._count == 0).nonzero()[0])
+            raise QueryError(f"search failed: query {which} has no modality; give each at least one spectrum")
+        vectors = torch.where(self._here[:, :, None], vectors, 0.0)
+        inverse = self._here / torch.tensor(self._tau, dtype=torch.float64, device=vectors.device)
+        self.totals = None if beta is None else torch.full_like(beta.double(), -torch.inf)
+        scale = self._count * sum(1.0 / t for t in self._tau) / len(self._tau)
+        beta = scale.new_zeros(len(scale)) if beta is None else beta.double()
+        self._linear = map == "gm-exp"
+        if self._linear:  # one axis, whose inner product with a candidate is its value less a constant
+            slope = inverse / scale[:, None]
+            self._axes = (slope[:, :, None] * vectors).sum(dim=1, keepdim=True)
+            self._offset, self._logit = 1.0 - slope.sum(dim=1), (beta * scale)[:, None]
+        else:
+            self._axes, self._logit = vectors, beta[:, None] * inverse
+        self._floor = torch.full_like(self._count, -torch.inf)
+        self._at = torch.zeros_like(self._axes[:, :, 0])
+
+    def update(self, block: Block) -> None:
+        """Search a block, or nothing of it where memory runs out, so that its halves can be tried (`feed`).
+
+        Raises:
+            MemoryError: Too many candidates could be hits; what the first half finds excludes many of the second.
+        """
+        if not self._linear and not bool(self._floor.isfinite().all()):
+            self._sample(block[:_SAMPLE])
+        direction, offset = self.plane()
+        values, error = scan(direction, block)
+        floor, near = self._floor, None
+        if self._linear and len(block) > self._k + _SPARE and not bool(floor.isfinite().all()):
+            near = values.topk(self._k + _SPARE, dim=1)
+            if not bool(near.values.isfinite().all()):
+                near = values.where(values.isfinite(), -torch.inf).topk(self._k + _SPARE, dim=1)
+            floor = floor.maximum(near.values[:, self._k - 1] + offset - error)
+        least = (floor - offset - error - _SLACK).float()
+        least = least.nextafter(torch.full_like(least, -torch.inf))[:, None]
+        if near is not None and self.totals is None and bool((near.values[:, -1:] < least).all()):
+            rows, place = (near.values >= least).nonzero(as_tuple=True)
+            columns, excluded = near.indices[rows, place], None
+        else:
+            open_ = ~(values < least)  # of a value that is not a number nothing is known
+            rows, columns = open_.nonzero(as_tuple=True)
+            if len(rows) > max(_MANY, 64 * self._k) * len(values):
+                raise MemoryError(f"{len(rows)} candidates to score")
+            excluded = None if self.totals is None else self._excluded(block, values, open_)
+        self._score(block, rows, columns, excluded)
+
+    def score(self, block: Block, columns: Int64[Tensor, "q n"]) -> None:
+        """Score columns of a block for each query, -1 standing for none, in place of searching it."""
+        rows, place = (columns >= 0).nonzero(as_tuple=True)
+        self._score(block, rows, columns[rows, place], None)
+
+    def plane(self) -> tuple[Float[Tensor, "q d"], Float[Tensor, " q"]]:
+        """Return a direction and an offset: offset + <g, direction> bounds the value of candidate g from above."""
+        if self._linear:
+            return self._axes[:, 0], self._offset
+        factor = self._at.clamp(min=0.0) if self._map == "gm-clamp" else (1.0 + self._at) / 2.0
+        # Any positive lambda_m of product 1 will do, so that tiny factors need no care beyond staying positive.
+        known = self._here & (self._floor > 0)[:, None]
+        logs = torch.where(known, -factor.clamp(min=1e-4).log(), 0.0)
+        logs = logs - (logs.sum(dim=1) / self._count)[:, None]
+        weights = torch.where(self._here, logs.exp(), 0.0) / self._count[:, None]
+        if self._map == "gm-clamp":
+            return (weights[:, :, None] * self._axes).sum(dim=1), torch.zeros_like(self._count)
+        return (weights[:, :, None] * self._axes).sum(dim=1) / 2.0, weights.sum(dim=1) / 2.0
+
+    def excludes(self, bound: Float[Tensor, " q"]) -> Bool[Tensor, " q"]:
+        """Return where candidates whose value is at most `bound` can be no hit."""
+        return bound + _SLACK < self._floor
+
+    def found(self, proven: Bool[Tensor, " q"] | None = None) -> Found:
+        """Return the result; `proven` None: all was searched.
+
+        Raises:
+            QueryError: There was no candidate.
+        """
+        if self.best.found == 0:
+            raise QueryError(
+                "search failed: no candidate is left; widen the mass or formula limit, or use another library"
+            )
+        proven = torch.ones_like(self._count, dtype=torch.bool) if proven is None else proven
+        totals = None if self.totals is None else self.totals.cpu()
+        return Found(self.best.index.cpu(), self.best.values.cpu(), proven.cpu(), totals)
+
+    # --- helpers
+
+    def _sample(self, block: Block) -> None:
+        """Score the likeliest candidates of a few, whose k-th value is one that the k-th best one reaches."""
+        if len(block) < self._k:
+            return
+        values, _ = scan(self.plane()[0], block)
+        # With gm-clamp some of these have no value above 0, so more are taken to have k that do.
+        many = min(4 * self._k if self._map == "gm-clamp" else self._k, len(block))
+        columns = values.where(values.isfinite(), -torch.inf).topk(many, dim=1).indices
+        rows = torch.arange(len(columns), device=columns.device).repeat_interleave(columns.shape[1])
+        cosines = self._cosines(block, rows, columns.flatten())
+        reached = self._values(cosines, rows).view(columns.shape).topk(self._k, dim=1)
+        last = reached.indices[:, -1, None, None].expand(-1, 1, cosines.shape[1])
+        self._raise(reached.values[:, -1], cosines.view(*columns.shape, -1).gather(1, last)[:, 0])
+
+    def _raise(self, floor: Tensor, at: Tensor) -> None:
+        """Raise what the k-th best value reaches, and note the cosines it was reached at."""
+        self._at = torch.where((floor >= self._floor)[:, None], at, self._at)
+        self._floor = self._floor.maximum(floor)
+
+    def _score(self, block: Block, rows: Tensor, columns: Tensor, excluded: Tensor | None) -> None:
+        """Score pairs of a query and a candidate, `rows` ascending, and keep the best."""
+        cosines = self._cosines(block, rows, columns)
+        values = self._values(cosines, rows)
+        index = block.index[columns]
+        order = index if block.order is None else block.order[columns]
+        counts = rows.bincount(minlength=len(self._count))
+        slot = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+        shape = (len(counts), int(counts.max()))
+
+        def spread(part: Tensor, fill: float) -> Tensor:
+            out = part.new_full((*shape, *part.shape[1:]), fill)
+            out[rows, slot] = part
+            return out
+
+        totals = self.totals
+        if totals is not None:
+            logits = (cosines * self._logit[rows]).sum(dim=1)
+            scored = spread(logits.where(logits.isfinite(), -torch.inf), -torch.inf).logsumexp(dim=1)
+            totals = totals.logaddexp(scored) if excluded is None else totals.logaddexp(scored).logaddexp(excluded)
+        last = torch.iinfo(torch.int64).max
+        if shape[1] > 0:
+            kept = None if self._linear else spread(cosines, 0.0)
+            self.best.merge(spread(values, -torch.inf), spread(index, last), spread(order, last), kept)
+        self.totals = totals
+        if self.best.found >= self._k:
+            at = self._at if self.best.cosines is None else self.best.cosines[:, self._k - 1]
+            self._raise(self.best.values[:, self._k - 1], at)
+
+    def _cosines(self, block: Block, rows: Tensor, columns: Tensor) -> Tensor:
+        """Return (pairs, axes) inner products in fp64, the same for equal vectors wherever they stand."""
+        at_once = 32768 if columns.is_cuda else 1024  # a core's cache holds what is read for these
+        found = [self._axes.new_zeros((0, self._axes.shape[1]))]
+        for start in range(0, len(rows), at_once):
+            part = slice(start, start + at_once)
+            vectors = block.vectors[columns[part]].double()
+            axes = range(self._axes.shape[1])
+            found.append(torch.stack([(vectors * self._axes[rows[part], a]).sum(dim=1) for a in axes], dim=1))
+        return torch.cat(found)
+
+    def _values(self, cosines: Tensor, rows: Tensor) -> Tensor:
+        """Return the ranking values of pairs, -inf where one is not finite."""
+        if self._linear:
+            values = self._offset[rows] + cosines[:, 0]
+        else:
+            parts = [(cosines[:, m, None], self._here[rows, m, None]) for m in range(cosines.shape[1])]
+            masks = [mask for _, mask in parts]
+            values = combine([cosine for cosine, _ in parts], self._tau, map=self._map, present=masks)[:, 0]
+        return values.where(values.isfinite(), -torch.inf)
+
+    def _excluded(self, block: Block, values: Tensor, open_: Tensor) -> Tensor:
+        """Return the logarithm of the sum of exp(logit) over the candidates that are not scored."""
+        if self._linear:
+            logits = values * self._logit.float()
+        else:
+            logits, _ = scan((self._logit[:, :, None] * self._axes).sum(dim=1), block)
+        return logits.masked_fill(open_, -torch.inf).double().logsumexp(dim=1)
+
+
+def scan(
+    direction: Float[Tensor, "q d"], block: Block
+) -> tuple[Float[Tensor, "q n"], Float[Tensor, " q"]]:
+    """Return the inner products of directions with a block's rows, as fast as can be, and how wrong they may be.
+
+    The bound counts the rounding of both sides and, for fp32 sums of d products that are rounded or cut off in any
+    order, d * 2^-23 times the product of the lengths (Higham 2002, "Accuracy and Stability of Numerical Algorithms",
+    section 3.1, twice over).
+
+    Args:
+        direction: fp64 rows of any length.
+        block: Candidates; its short rows are read where there are any.
+
+    Shape:
+        Values (q, n) in fp32, errors (q,) in fp64.
+
+    Example:
+        >>> block = Block(index=torch.arange(2), vectors=torch.eye(2))
+        >>> values, error = scan(torch.tensor([[0.5, 0.25]], dtype=torch.float64), block)
+        >>> values, bool(error < 1e-6)
+        (tensor([[0.5000, 0.2500]]), True)
+    """
+    rows = block.vectors if block.short is None else block.short
+    with full_precision(rows.device):
+        if rows.is_cuda and rows.dtype in (torch.bfloat16, torch.int8):
+            near = direction.bfloat16()  # integers up to 127 are exact in bf16
+            values = torch.mm(near, rows.bfloat16().T, out_dtype=torch.float32)
+        else:
+            near = direction.float()
+            values = near @ rows.float().T
+    if block.scale is not None:
+        values *= block.scale
+    near = near.double()
+    length = near.norm(dim=1)
+    summed = (direction.shape[1] + 4) * 2.0**-23 * (LONGEST + block.error)
+    return values, (direction - near).norm(dim=1) * LONGEST + length * (block.error + summed)
+
+
+def feed(search: Exact, blocks: Iterable[Block], device: str | torch.device) -> None:
+    """Search blocks one by one on a device; one that memory is too small for is searched in halves.
+
+    Raises:
+        QueryError: Memory is too small for the smallest block.
+    """
+    for block in blocks:
+        parts = [block]
+        while parts:
+            part = parts.pop()
+            try:
+                search.update(part.to(device))
+            except (MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error):
+                    raise
+                if len(part) <= _FEWEST:
+                    raise QueryError(
+                        f"search failed: there is no memory on {str(device)!r} for a block of {len(part)} candidates; "
+                        "close other programs, or search on another device"
+                    ) from error
+                middle = len(part) // 2
+                parts += [part[middle:], part[:middle]]
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out; torch says so on a CPU in words only."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

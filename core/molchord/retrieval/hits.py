@@ -1,0 +1,98 @@
+"""What a search returns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+import torch
+from torch import Tensor
+
+from molchord.api import Molecule
+from molchord.retrieval.exact import Found
+from molchord.retrieval.scores import geometric_mean
+
+__all__ = ["Hit", "hits_of"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """One candidate that a search found.
+
+    Attributes:
+        rank: From 1.
+        key14: First block of the InChIKey.
+        smiles: Canonical SMILES.
+        formula: Hill formula.
+        exact_mass: Monoisotopic mass in Da.
+        score: Geometric mean of the mapped similarities; NaN where a vector is not finite.
+        cosines: Cosine of each of the query's modalities with the candidate.
+        probability: Calibrated probability among the candidates that passed the filters, lowered by the query's
+            doubts; None without a calibration for this number of spectra, and in library mode.
+        proven: Whether no candidate left out can score higher: true of a search without an index, which leaves none
+            out; with one, where a bound says so; false where the first ones were re-ranked, since the others were not
+            looked at again.
+        rerank_score: Score by which a hit was re-ranked; None where it was not.
+        features: What the re-ranker saw, by name; NaN where it cannot say.
+        doubts: Why the query is doubtful, a sentence each, the same for all of its hits.
+    """
+
+    rank: int
+    key14: str
+    smiles: str
+    formula: str
+    exact_mass: float
+    score: float
+    cosines: Mapping[str, float]
+    probability: float | None
+    proven: bool = True
+    rerank_score: float | None = None
+    features: Mapping[str, float] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+
+
+def hits_of(
+    query: Mapping[str, Tensor],
+    found: Found,
+    molecules: Sequence[Molecule],
+    vectors: Tensor,
+    map: str,
+    pairs: Mapping[tuple[str, str | None], float],
+    calibration: Mapping[int, float] | None,
+) -> list[Hit]:
+    """Return the hits of one query.
+
+    Args:
+        query: Its unit vector a modality.
+        found: What was found for it.
+        molecules: The candidates found, best first.
+        vectors: Their vectors, (found, d).
+        map: Map of the geometric mean.
+        pairs: The pairs that entered the ranking value, with their temperatures.
+        calibration: Number of spectra to the scale beta of the confidence; None: hits have no probability.
+    """
+    taus, wide = list(pairs.values()), vectors.double()
+    logit = None
+    if calibration is not None and len(query) in calibration and found.totals is not None:
+        parts = [part.cpu().double() / pairs[name, None] for name, part in query.items()]
+        logit = calibration[len(query)] * torch.stack(parts).sum(dim=0)
+    total = math.nan if found.totals is None else float(found.totals[0])
+    return [
+        Hit(
+            rank=rank,
+            key14=molecule.key14,
+            smiles=molecule.smiles,
+            formula=molecule.formula,
+            exact_mass=molecule.exact_mass,
+            score=geometric_mean(value, map=map, tau=taus),
+            cosines={name: float(part.cpu().double() @ vector) for name, part in query.items()},
+            probability=None if logit is None else math.exp(float(logit @ vector) - total),
+            proven=bool(found.proven[0]),
+        )
+        for rank, (value, molecule, vector) in enumerate(
+            zip(found.values[0].tolist(), molecules, wide, strict=True), start=1
+        )
+    ]
