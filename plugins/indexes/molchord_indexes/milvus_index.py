@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import uuid
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
@@ -19,6 +21,8 @@ __all__ = ["MilvusIndex"]
 
 _FILE, _ABOUT = "milvus.db", "collection.json"
 _MOST = 16384  # candidates that Milvus returns at most
+_FIELDS = ("row", "vector", "mass", "formula")
+_PARAMETERS = {"IVF_FLAT": {"nlist": 1024}, "HNSW": {"M": 32, "efConstruction": 200}}
 
 
 @final
@@ -35,44 +39,65 @@ class MilvusIndex:
     def write(self, folder: Path, vectors: IndexedVectors) -> None:
         """Make a collection of its own name, so that a server may hold those of many libraries."""
         collection = f"molchord_{uuid.uuid4().hex}"
-        with self._client(folder) as client:
-            client.create_collection(collection, schema=_schema(vectors.size))
-            for block in vectors:
-                columns = zip(block.rows.tolist(), block.vectors, block.exact_mass.tolist(), block.formula, strict=True)
-                data = [dict(zip(("row", "vector", "mass", "formula"), column, strict=True)) for column in columns]
-                for start in range(0, len(data), self._config.rows):
-                    client.insert(collection, data[start : start + self._config.rows])
-            client.flush(collection)
-            index = client.prepare_index_params()
-            index.add_index("vector", index_type=self._config.index, metric_type="IP", params=_params(self._config.index))
-            client.create_index(collection, index)
-            client.load_collection(collection)
+        client, close = self._connect(folder)
+        try:
+            with _refusals(self._address(folder)):
+                self._fill(client, collection, vectors)
+        finally:
+            close()
         (folder / _ABOUT).write_text(json.dumps({"collection": collection}), encoding="utf-8")
 
     def open(self, folder: Path) -> Proposer:
-        """Load the collection."""
+        """Load the collection, for as long as the proposer lives; a file is locked meanwhile."""
         collection = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))["collection"]
-        with self._client(folder) as client:
-            if not client.has_collection(collection):
-                raise ConnectionError(f"{self._address(folder)} no longer has collection {collection!r}; make it again")
-        return _Proposer(self, folder, collection)
-
-    @contextmanager
-    def _client(self, folder: Path) -> Iterator[Any]:
-        """Connect for as long as it is needed, so that nothing keeps a folder open that may move."""
-        from pymilvus import MilvusClient, MilvusException
-
-        address = self._address(folder)
+        client, close = self._connect(folder)
         try:
-            client = MilvusClient(address, timeout=self._config.timeout)
-        except (MilvusException, ConnectionError, OSError) as error:
-            raise ConnectionError(_away(address, self._config.uri)) from error
+            with _refusals(self._address(folder)):
+                client.load_collection(collection)
+        except BaseException:
+            close()
+            raise
+        proposer = _Proposer(client, collection, self._address(folder))
+        weakref.finalize(proposer, close)
+        return proposer
+
+    def _fill(self, client: Any, collection: str, vectors: IndexedVectors) -> None:
+        client.create_collection(collection, schema=_schema(vectors.size))
+        for block in vectors:
+            columns = zip(block.rows.tolist(), block.vectors, block.exact_mass.tolist(), block.formula, strict=True)
+            data = [dict(zip(_FIELDS, column, strict=True)) for column in columns]
+            for start in range(0, len(data), self._config.rows):
+                client.insert(collection, data[start : start + self._config.rows])
+        client.flush(collection)
+        kind = self._config.index
+        index = client.prepare_index_params()
+        index.add_index("vector", index_type=kind, metric_type="IP", params=_PARAMETERS.get(kind, {}))
+        client.create_index(collection, index)
+
+    def _connect(self, folder: Path) -> tuple[Any, Callable[[], None]]:
+        """Return a client, and what closes it.
+
+        Raises:
+            ConnectionError: There is no connection.
+        """
+        import pymilvus
+
+        uri, address = self._config.uri, self._address(folder)
+        for name in ("milvus_lite", "pymilvus"):  # what they log is said once, in the error
+            logging.getLogger(name).addHandler(logging.NullHandler())
+        if uri is None:
+            from milvus_lite.server_manager import server_manager_instance as local
         try:
-            yield client
-        except MilvusException as error:
-            raise ConnectionError(f"{address} refuses: {' '.join(str(error).split())}; see to the server") from error
-        finally:
+            client = pymilvus.MilvusClient(address, timeout=self._config.timeout)
+        except (pymilvus.MilvusException, OSError) as error:
+            raise ConnectionError(_away(address, uri)) from error
+
+        def close() -> None:
             client.close()
+            if uri is None:
+                local.release_server(address)
+
+        return client, close
 
     def _address(self, folder: Path) -> str:
         return self._config.uri or str(folder / _FILE)
@@ -80,24 +105,35 @@ class MilvusIndex:
 
 @final
 class _Proposer:
-    def __init__(self, index: MilvusIndex, folder: Path, collection: str) -> None:
-        self._index, self._folder, self._collection = index, folder, collection
+    def __init__(self, client: Any, collection: str, address: str) -> None:
+        self._client, self._collection, self._address = client, collection, address
 
     def propose(self, queries: NDArray[np.float32], count: int, limits: Limits) -> Proposals:
         """Search with the limits as an expression on the scalar fields; Milvus gives no bound."""
         rows = np.full((len(queries), min(count, _MOST)), -1, dtype=np.int64)
-        with self._index._client(self._folder) as client:
-            found = client.search(
+        with _refusals(self._address):
+            found = self._client.search(
                 self._collection,
                 data=list(queries),
                 limit=rows.shape[1],
                 filter=_expression(limits),
                 search_params={"metric_type": "IP"},
-                output_fields=["row"],
             )
         for query, hits in enumerate(found):
             rows[query, : len(hits)] = [hit["row"] for hit in hits]
         return Proposals(rows=rows)
+
+
+@contextmanager
+def _refusals(address: str) -> Iterator[None]:
+    """Turn what a server refuses into a sentence."""
+    from pymilvus import MilvusException
+
+    try:
+        yield
+    except MilvusException as error:
+        reason = " ".join(error.message.split())
+        raise ConnectionError(f"{address!r} refuses ({reason}); see to the server, or make the index again") from error
 
 
 def _schema(size: int) -> Any:
@@ -109,10 +145,6 @@ def _schema(size: int) -> Any:
     schema.add_field("mass", DataType.DOUBLE)
     schema.add_field("formula", DataType.VARCHAR, max_length=256)
     return schema
-
-
-def _params(index: str) -> dict[str, int]:
-    return {"IVF_FLAT": {"nlist": 1024}, "HNSW": {"M": 32, "efConstruction": 200}}.get(index, {})
 
 
 def _expression(limits: Limits) -> str:
@@ -134,7 +166,7 @@ def _expression(limits: Limits) -> str:
 
 def _away(address: str, uri: str | None) -> str:
     if uri is None:
-        return f"Milvus Lite cannot open {address!r}; make the index again, or install 'molchord[milvus]'"
+        return f"Milvus Lite cannot open {address!r}, which another process may be searching; wait for it, or use a server"
     return (
         f"no Milvus server answers at {address!r}; start one (`docker compose up -d` with Milvus's compose file), or "
         "make the index with another `uri`, or none for a file"
