@@ -449,13 +449,12 @@ class IndexedRows:
 
 
 class IndexedVectors(Protocol):
-    """The candidates of a library, to be gone through block by block, as often as an index likes.
+    """The candidates of a library, to be gone through block by block, as often as an index likes."""
 
-    Attributes:
-        size: Length of a vector.
-    """
-
-    size: int
+    @property
+    def size(self) -> int:
+        """Return the length of a vector."""
+        ...
 
     def __len__(self) -> int:
         """Return the number of candidates."""

@@ -20,6 +20,7 @@ from molchord.errors import GraphError, MolchordError, QueryError, did_you_mean
 
 __all__ = ["main"]
 
+_STORAGE = ("fp32", "bf16", "int8")
 _MAPS = ("gm-exp", "gm-half", "gm-clamp")
 
 Command: TypeAlias = Callable[[argparse.Namespace], int]
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     _graph_commands(_group(group.add_parser("graph", help="model graphs"), "COMMAND"))
     _data_commands(_group(group.add_parser("data", help="data sets"), "COMMAND"))
     _run_commands(group)
+    _library_commands(_group(group.add_parser("library", help="libraries of candidates"), "COMMAND"))
     return parser
 
 
@@ -210,6 +212,7 @@ def _run_commands(group: _Group) -> None:
     embed.add_argument("source", metavar="SMILES", help="file of SMILES, table with a column `smiles`, or a data set")
     embed.add_argument("--out", required=True, metavar="LIBRARY", help="folder to write")
     embed.add_argument("--spectra", action="store_true", help="embed a data set's spectra too, for library mode")
+    embed.add_argument("--storage", choices=_STORAGE, default="fp32", help="what a search scans (default fp32)")
     embed.add_argument("--workers", type=int, metavar="N", help="processes that prepare structures")
     _force(embed)
     # Which spectra there are hangs on the run, so the words are parsed once it is known: none is an option until then.
@@ -217,6 +220,19 @@ def _run_commands(group: _Group) -> None:
     search = group.add_parser("search", help=summary, add_help=False, prefix_chars="\0")
     search.add_argument("words", nargs="*")
     search.set_defaults(run=commands.search)
+
+
+def _library_commands(group: _Group) -> None:
+    info = _command(group, "info", commands.library_info, "say what a library holds")
+    info.add_argument("library", metavar="LIBRARY")
+    compact = _command(group, "compact", commands.library_compact, "merge its shards, without what was removed")
+    compact.add_argument("library", metavar="LIBRARY")
+    compact.add_argument("--storage", choices=_STORAGE, help="what a search shall scan (default: as it is)")
+    index = _command(group, "index", commands.library_index, "make an index for `molchord search --index NAME`")
+    index.add_argument("library", metavar="LIBRARY")
+    index.add_argument("index", metavar="NAME", help="an index plugin, such as faiss or milvus")
+    index.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of it; repeatable")
+    _force(index)
 
 
 def _search_parser() -> argparse.ArgumentParser:
@@ -238,6 +254,7 @@ def _search_parser() -> argparse.ArgumentParser:
     search.add_argument("--ppm", type=float, help="half width of the mass window in ppm")
     search.add_argument("--da", type=float, help="half width of the mass window in Da")
     search.add_argument("--formula", help="sum formula, such as C8H9NO2")
+    search.add_argument("--index", metavar="NAME", help="index that proposes candidates (default: all are searched)")
     _rerank(search)
     search.add_argument("--json", action="store_true", help="print machine-readable output")
     return search

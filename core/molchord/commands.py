@@ -257,8 +257,9 @@ def embed(arguments: argparse.Namespace) -> int:
 
     run = Run.load(arguments.run_folder, device=arguments.device)
     library = run.library(
-        arguments.source, arguments.out, spectra=arguments.spectra, workers=arguments.workers, force=arguments.force
-    )
+        arguments.source, arguments.out, spectra=arguments.spectra, storage=arguments.storage,
+        workers=arguments.workers, force=arguments.force,
+    )  # fmt: skip
     failed = library.path / "failures.csv"
     lost = max(0, len(failed.read_text().splitlines()) - 1) if failed.exists() else 0
     text = f"{library.path}: {len(library)} candidates" + (f", {lost} left out (see failures.csv)" if lost else "")
@@ -275,9 +276,50 @@ def search(arguments: argparse.Namespace) -> int:
     spectra = {name: files for name in run.spectra if (files := getattr(arguments, SPECTRUM + name, None))}
     hits = run.search(
         Library(arguments.library), k=arguments.k, map=arguments.map, mode=arguments.mode, mass=arguments.mass,
-        ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, rerank=_rerank_of(arguments), **spectra,
+        ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, rerank=_rerank_of(arguments),
+        index=arguments.index, **spectra,
     )  # fmt: skip
-    say(arguments, [vars_of(hit) for hit in hits], hit_table(hits))
+    text = hit_table(hits)
+    if arguments.index is not None and not hits[0].proven:
+        text += f"\nnot proven: index {arguments.index!r} may have missed a better candidate; without it none is missed"
+    say(arguments, [vars_of(hit) for hit in hits], text)
+    return 0
+
+
+def library_info(arguments: argparse.Namespace) -> int:
+    """Say what a library holds."""
+    from molchord.retrieval.library import Library
+
+    info = Library(arguments.library).info()
+    lines = [f"{info['path']}: {info['candidates']} candidates"]
+    lines += [f"  {key}: {value}" for key, value in info.items() if key not in ("path", "candidates")]
+    say(arguments, info, "\n".join(lines))
+    return 0
+
+
+def library_compact(arguments: argparse.Namespace) -> int:
+    """Merge the shards of a library, without what was removed."""
+    from molchord.retrieval.library import Library
+
+    library = Library(arguments.library)
+    indexes, before = library.indexes, len(library.manifest.shards)
+    dropped = library.compact(storage=arguments.storage)
+    done = {"library": str(library.path), "candidates": len(library), "dropped": dropped, "indexes": indexes}
+    text = f"{library.path}: {len(library)} candidates in {len(library.manifest.shards)} shards, before {before}"
+    text += f"; {dropped} removed rows dropped" if dropped else ""
+    text += f"; make its indexes again: {', '.join(indexes)}" if indexes else ""
+    say(arguments, done, text)
+    return 0
+
+
+def library_index(arguments: argparse.Namespace) -> int:
+    """Make an index of a library."""
+    from molchord.retrieval.library import Library
+
+    library = Library(arguments.library)
+    config = dict(pair(text, "--set", "KEY=VALUE") for text in arguments.set)
+    folder = library.write_index(arguments.index, config, force=arguments.force)
+    say(arguments, {"index": str(folder), "candidates": len(library)}, f"{folder}: {len(library)} candidates")
     return 0
 
 

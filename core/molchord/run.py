@@ -60,6 +60,7 @@ from molchord.model import Model, build_modalities
 from molchord.reading import Given, measurements_of, molecules_of, write_rows
 from molchord.retrieval.doubts import doubted, inspected, unfamiliar
 from molchord.retrieval.library import Hit, Library
+from molchord.retrieval.library_files import Storage
 from molchord.retrieval.rerank import Rerank, Reranking, reranked
 from molchord.retrieval.rerank_weights import WEIGHTS
 from molchord.retrieval.scores import MAPS, MODES, pooled
@@ -510,6 +511,7 @@ class Run:
         out: str | Path | None = None,
         *,
         spectra: bool = False,
+        storage: Storage = "fp32",
         workers: int | None = None,
         force: bool = False,
     ) -> Library:
@@ -519,6 +521,7 @@ class Run:
             source: SMILES, a text or CSV file of them (column ``smiles``), or a data set whose molecules to take.
             out: Folder to make; None: a temporary one.
             spectra: Embed the data set's own spectra too, which permits library mode.
+            storage: What a search scans: "fp32", or "bf16" or "int8" beside it, as `Library.create` has it.
             workers: Processes that make conformers and graphs.
             force: Replace an existing folder.
 
@@ -556,6 +559,7 @@ class Run:
             candidate=self.candidate,
             embedding_dim=self.graph.embedding_dim,
             spectra=self.spectra if spectra else (),
+            storage=storage,
             force=force,
         )
         if failures:
@@ -574,6 +578,7 @@ class Run:
         da: float | None = None,
         formula: str | None = None,
         rerank: Rerank | str | None = None,
+        index: str | None = None,
         **spectra: Given,
     ) -> list[Hit]:
         """Rank a library's candidates by the geometric mean of their similarities to the given spectra.
@@ -588,6 +593,8 @@ class Run:
             da: Half width of the mass window in Da.
             formula: Sum formula that candidates must have.
             rerank: Re-ranker for the first hits, with the weights that `evaluate` left in the run's folder.
+            index: Name of an index of the library that proposes the candidates to score; None: all are searched. Its
+                hits carry no probability, and say whether a better candidate may be missing.
             spectra: Files or measurements by modality; several of one modality count as one factor.
 
         Raises:
@@ -638,6 +645,7 @@ class Run:
             formula=formula,
             calibration=self.manifest.beta or None,
             device=str(self.device),
+            index=index,
         )
         plain = (map, mode) == ("gm-exp", "blind") and window is None and formula is None
         if plain and len(library) >= self.manifest.pool:

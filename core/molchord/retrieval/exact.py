@@ -284,9 +284,7 @@ class Exact:
         return logits.masked_fill(open_, -torch.inf).double().logsumexp(dim=1)
 
 
-def scan(
-    direction: Float[Tensor, "q d"], block: Block
-) -> tuple[Float[Tensor, "q n"], Float[Tensor, " q"]]:
+def scan(direction: Float[Tensor, "q d"], block: Block) -> tuple[Float[Tensor, "q n"], Float[Tensor, " q"]]:
     """Return the inner products of directions with a block's rows, as fast as can be, and how wrong they may be.
 
     The bound counts the rounding of both sides and, for fp32 sums of d products that are rounded or cut off in any

@@ -1,7 +1,7 @@
 """Indexes of a library: plugins propose candidates, exact scores decide.
 
-An index lies in the library's folder under ``indexes/NAME``, what the plugin wrote beside an ``index.json`` that says what
-it was made of; it is refused for another library, run or version, and where shards were added or merged since.
+An index lies in the library's folder under ``indexes/NAME``, what the plugin wrote beside an ``index.json`` that says
+what it was made of; it is refused for another library, run or version, and where shards were added or merged since.
 """
 
 from __future__ import annotations
@@ -69,9 +69,7 @@ class OpenIndex:
     name: str
     proposer: Proposer
 
-    def search(
-        self, search: Exact, k: int, limits: Limits, read: Callable[[NDArray[np.int64]], Block]
-    ) -> Found:
+    def search(self, search: Exact, k: int, limits: Limits, read: Callable[[NDArray[np.int64]], Block]) -> Found:
         """Score what the index proposes.
 
         Args:

@@ -303,7 +303,7 @@ class Library:
         rows = self._pool(mass, ppm, da, formula)
         proposing = None if index in (None, EXACT) else self._index(str(index))
         limits = self._limits(rows, mass_window(mass, ppm, da), formula) if proposing is not None else None
-        found = []
+        found: list[Found] = []
         count, at_once = len(next(iter(queries.values()))), _QUERIES_AT_ONCE[_is_cuda(device)]
         for start in range(0, count, at_once):
             part = slice(start, start + at_once)
@@ -367,7 +367,7 @@ class Library:
             found = self.find(several, k=k, map=map, **limits, **more)
             return self._hits(query, found, map, pair_temperatures(query, tau), calibration)
         if index not in (None, EXACT):
-            raise QueryError(f"search failed: index {index!r} serves mode 'blind' only, got mode {mode!r}; leave it out")
+            raise QueryError(f"search failed: index {index!r} serves mode 'blind' only, got {mode!r}; leave it out")
         vectors = {name: vector[None].to(device) for name, vector in query.items()}
         spectra = self.manifest.spectra
         pairs = pair_temperatures(query, tau, spectra=spectra, pair_tau=pair_tau, same_modality=same_modality)
@@ -408,7 +408,9 @@ class Library:
             self._open[name] = Shard(self.path, name)
         return self._open[name]
 
-    def _by_shard(self, rows: Sequence[int] | NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+    def _by_shard(
+        self, rows: Sequence[int] | NDArray[np.int64]
+    ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
         """Yield the number of every shard concerned, places in `rows`, and the rows there counted from its start."""
         wanted = np.asarray(rows, dtype=np.int64)
         shards = np.searchsorted(self._starts, wanted, side="right") - 1
@@ -457,8 +459,10 @@ class Library:
             for part in adjoined(rows):
                 for start in range(0, len(part), at_once):
                     some = part[start : start + at_once]
-                    whole = isinstance(some, range)
-                    yield self._held[slice(some.start, some.stop) if whole else torch.from_numpy(some).to(device)]
+                    if isinstance(some, range):
+                        yield self._held[some.start : some.stop]
+                    else:
+                        yield self._held[torch.from_numpy(some).to(device)]
         else:
             # Short rows are widened on a CPU, in a block that its cache holds.
             short = self.manifest.storage != "fp32" and not _is_cuda(device)
@@ -527,6 +531,20 @@ class Library:
         """
         self._indexes.pop(name, None)
         return write_index(self.path, self.manifest, _Vectors(self), name, config or {}, force=force)
+
+    def info(self) -> dict[str, Any]:
+        """Return what it holds, as JSON values."""
+        m = self.manifest
+        return {
+            "path": str(self.path),
+            "candidates": len(self),
+            **m.model_dump(mode="json", include={"candidate", "embedding_dim", "run", "storage", "spectra"}),
+            "shards": len(m.shards),
+            "removed": len(self._removed),
+            "masses": [min(shard.lightest for shard in m.shards), max(shard.heaviest for shard in m.shards)],
+            "megabytes": round(sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()) / 1e6, 1),
+            "indexes": self.indexes,
+        }
 
     @property
     def indexes(self) -> list[str]:

@@ -167,7 +167,7 @@ class Shard:
 
     def molecules(self, rows: Iterable[int]) -> dict[int, Molecule]:
         """Return the molecules of some rows of this shard."""
-        found = {}
+        found: dict[int, Molecule] = {}
         with self._parquet() as file:
             for group in sorted({row // _GROUP for row in rows}):
                 table = file.read_row_group(group)

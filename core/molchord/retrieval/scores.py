@@ -530,7 +530,7 @@ def _product(queries: Tensor, candidates: Tensor, present: Tensor | None) -> Ten
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Multiply in full fp32, and add up in it: training may have allowed TF32, whose errors exceed the tie tolerance."""
+    """Multiply and add in full fp32: training may have allowed TF32, whose errors exceed the tie tolerance of 1e-6."""
     before = torch.get_float32_matmul_precision()
     cuda = torch.backends.cuda.matmul
     reduced = cuda.allow_bf16_reduced_precision_reduction

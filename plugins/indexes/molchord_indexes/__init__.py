@@ -35,7 +35,8 @@ class MilvusConfig(Config):
     """Configuration of `milvus`.
 
     Attributes:
-        uri: Address of a Milvus server, such as "http://localhost:19530"; None: a Milvus Lite file in the index's folder.
+        uri: Address of a Milvus server, such as "http://localhost:19530"; None: a Milvus Lite file, in the
+            index's folder.
         index: What Milvus builds.
         rows: Candidates that are sent at once.
         timeout: Seconds to wait for the server.

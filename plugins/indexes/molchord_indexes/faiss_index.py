@@ -73,7 +73,7 @@ class _Proposer:
         rows = np.where(places >= 0, self._rows[places], -1)
         if not isinstance(self._index, faiss.IndexFlat):
             return Proposals(rows=rows)
-        # Both inner products, of the last one found and of one left out, are sums of fp32 products rounded in any order.
+        # Inner products of the last one found and of those left out are fp32 sums, rounded in any order.
         size = queries.shape[1]
         error = 2 * (size + 4) * 2.0**-23 * np.linalg.norm(queries.astype(np.float64), axis=1) * _LONGEST
         bound = np.where(places[:, -1] >= 0, values[:, -1].astype(np.float64) + error, -np.inf)

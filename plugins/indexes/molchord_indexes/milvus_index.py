@@ -166,7 +166,7 @@ def _expression(limits: Limits) -> str:
 
 def _away(address: str, uri: str | None) -> str:
     if uri is None:
-        return f"Milvus Lite cannot open {address!r}, which another process may be searching; wait for it, or use a server"
+        return f"Milvus Lite cannot open {address!r}, maybe since another process searches it; wait, or use a server"
     return (
         f"no Milvus server answers at {address!r}; start one (`docker compose up -d` with Milvus's compose file), or "
         "make the index with another `uri`, or none for a file"
