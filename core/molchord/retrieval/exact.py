@@ -9,8 +9,9 @@ Bounds, for M modalities with cosines c_m, mapped factors f_m and their geometri
 
 * ``gm-exp``: the ranking value is itself a constant plus one inner product (`scores`).
 * ``gm-half``, f_m = (1 + c_m) / 2: for any lambda_m > 0 whose product is 1, G <= mean(lambda_m f_m), since a geometric
-  mean is at most the arithmetic one. lambda_m = G / f_m at the current k-th hit makes that the plane which touches G
-  there, so a modality that says little about the query loosens the bound little; before there is a hit it is 1.
+  mean is at most the arithmetic one. lambda_m = (G / f_m)^t at the current k-th hit, where t = 1 gives the plane that
+  touches G there and t = 0 the plain mean; t is the one that most candidates of a sample lie farthest below, so that a
+  modality that says little about the query loosens the bound little.
 * ``gm-clamp``: the same with f_m = c_m, since a candidate with a value above 0 has positive cosines only, and below a
   k-th value above 0 the others need no bound. Until the k-th value is positive lambda_m is 1, which bounds all of them.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import final
 
 import torch
@@ -26,7 +28,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from molchord.errors import QueryError
-from molchord.retrieval.scores import Block, TopK, check_query, combine, full_precision, pair_temperatures
+from molchord.retrieval.scores import Block, TopK, check_query, full_precision, pair_temperatures
 
 __all__ = ["LONGEST", "Exact", "Found", "feed", "scan"]
 
@@ -36,8 +38,8 @@ LONGEST = 1.002
 _SLACK = 1e-9
 """More than fp64 rounding can change a value or a bound."""
 
-_SAMPLE = 16384
-"""Candidates whose best ones give the first k-th value that is not linear."""
+_SAMPLE, _TILTS = 4096, 5
+"""Candidates that tell what a k-th value reaches before any is searched, and how many bounds to choose from."""
 
 _SPARE = 8
 """Candidates beyond the k-th that are looked at before all are."""
@@ -89,7 +91,6 @@ class Exact:
             probability of a hit; None: no totals are kept.
 
     Attributes:
-        best: What was found so far; its values are those of `scores`, in fp64.
         totals: (q,) logarithm of the sum of exp(logit), exact for what was scored, else from the inner products that
             excluded the candidate; None without `beta`.
 
@@ -99,7 +100,7 @@ class Exact:
     Example:
         >>> search = Exact({"ir": torch.eye(3)[:1]}, 2)
         >>> search.update(Block(index=torch.arange(3), vectors=torch.eye(3)))
-        >>> search.best.index, search.best.values
+        >>> search.found().rows, search.found().values
         (tensor([[0, 1]]), tensor([[1., 0.]], dtype=torch.float64))
     """
 
@@ -114,7 +115,7 @@ class Exact:
         beta: Float[Tensor, " q"] | None = None,
     ) -> None:
         check_query(map, queries)
-        self.best, self._k, self._map = TopK(k), k, map
+        self._best, self._k, self._map = TopK(k), k, map
         self._tau = list(pair_temperatures(queries, tau).values())
         vectors = torch.stack([part.double() for part in queries.values()], dim=1)
         every = torch.ones(len(vectors), dtype=torch.bool, device=vectors.device)
@@ -137,6 +138,8 @@ class Exact:
             self._axes, self._logit = vectors, beta[:, None] * inverse
         self._floor = torch.full_like(self._count, -torch.inf)
         self._at = torch.zeros_like(self._axes[:, :, 0])
+        self._mean, self._spread = self._at, torch.eye(self._axes.shape[1], dtype=torch.float64, device=beta.device)
+        self._spread = self._spread.expand(len(scale), -1, -1)
 
     def update(self, block: Block) -> None:
         """Search a block, or nothing of it where memory runs out, so that its halves can be tried (`feed`).
@@ -176,15 +179,21 @@ class Exact:
         """Return a direction and an offset: offset + <g, direction> bounds the value of candidate g from above."""
         if self._linear:
             return self._axes[:, 0], self._offset
-        factor = self._at.clamp(min=0.0) if self._map == "gm-clamp" else (1.0 + self._at) / 2.0
         # Any positive lambda_m of product 1 will do, so that tiny factors need no care beyond staying positive.
         known = self._here & (self._floor > 0)[:, None]
-        logs = torch.where(known, -factor.clamp(min=1e-4).log(), 0.0)
-        logs = logs - (logs.sum(dim=1) / self._count)[:, None]
-        weights = torch.where(self._here, logs.exp(), 0.0) / self._count[:, None]
-        if self._map == "gm-clamp":
-            return (weights[:, :, None] * self._axes).sum(dim=1), torch.zeros_like(self._count)
-        return (weights[:, :, None] * self._axes).sum(dim=1) / 2.0, weights.sum(dim=1) / 2.0
+        logs = torch.where(known, -self._factors(self._at).clamp(min=1e-4).log(), 0.0)
+        logs = torch.where(self._here, logs - (logs.sum(dim=1) / self._count)[:, None], -torch.inf)
+        tilts = torch.linspace(1e-9, 1.0, _TILTS, dtype=torch.float64, device=logs.device)
+        slope = (tilts[:, None, None] * logs).exp() / self._count[:, None]
+        offset = torch.zeros_like(slope[:, :, 0])
+        if self._map == "gm-half":
+            slope, offset = slope / 2.0, slope.sum(dim=2) / 2.0
+        # The plane that most of the sample lies farthest below, in its own standard deviations.
+        above = self._floor - offset - (slope * self._mean).sum(dim=2)
+        width = torch.einsum("tqm,qmn,tqn->tq", slope, self._spread, slope).clamp(min=1e-12).sqrt()
+        best = (above / width).argmax(dim=0)
+        slope, offset = (part[best, torch.arange(len(best), device=best.device)] for part in (slope, offset))
+        return (slope[:, :, None] * self._axes).sum(dim=1), offset
 
     def excludes(self, bound: Float[Tensor, " q"]) -> Bool[Tensor, " q"]:
         """Return where candidates whose value is at most `bound` can be no hit."""
@@ -196,39 +205,41 @@ class Exact:
         Raises:
             QueryError: There was no candidate.
         """
-        if self.best.found == 0:
+        if self._best.found == 0:
             raise QueryError(
                 "search failed: no candidate is left; widen the mass or formula limit, or use another library"
             )
         proven = torch.ones_like(self._count, dtype=torch.bool) if proven is None else proven
         totals = None if self.totals is None else self.totals.cpu()
-        return Found(self.best.index.cpu(), self.best.values.cpu(), proven.cpu(), totals)
+        return Found(self._best.index.cpu(), self._roots(self._best.values).cpu(), proven.cpu(), totals)
 
     # --- helpers
 
     def _sample(self, block: Block) -> None:
-        """Score the likeliest candidates of a few, whose k-th value is one that the k-th best one reaches."""
+        """Look at some candidates: what the k-th best of them reaches, and how their cosines spread."""
         if len(block) < self._k:
             return
-        values, _ = scan(self.plane()[0], block)
-        # With gm-clamp some of these have no value above 0, so more are taken to have k that do.
-        many = min(4 * self._k if self._map == "gm-clamp" else self._k, len(block))
-        columns = values.where(values.isfinite(), -torch.inf).topk(many, dim=1).indices
-        rows = torch.arange(len(columns), device=columns.device).repeat_interleave(columns.shape[1])
-        cosines = self._cosines(block, rows, columns.flatten())
-        reached = self._values(cosines, rows).view(columns.shape).topk(self._k, dim=1)
-        last = reached.indices[:, -1, None, None].expand(-1, 1, cosines.shape[1])
-        self._raise(reached.values[:, -1], cosines.view(*columns.shape, -1).gather(1, last)[:, 0])
+        axes = self._axes.unbind(dim=1)
+        cosines = torch.stack([scan(axis, block)[0] for axis in axes], dim=2).nan_to_num(-1.0).clamp(-1.0, 1.0)
+        columns = self._keys(cosines, self._here[:, None]).topk(self._k, dim=1).indices
+        rows = torch.arange(len(columns), device=columns.device).repeat_interleave(self._k)
+        found = self._cosines(block, rows, columns.flatten())
+        last = self._finite(self._keys(found, self._here[rows])).view(columns.shape).min(dim=1)
+        self._raise(last.values, found.view(*columns.shape, -1)[torch.arange(len(columns)), last.indices])
+        self._mean = cosines.double().mean(dim=1)
+        centred = cosines - self._mean[:, None].float()
+        self._spread = (centred.mT @ centred).double() / len(block)
 
-    def _raise(self, floor: Tensor, at: Tensor) -> None:
+    def _raise(self, keys: Tensor, at: Tensor) -> None:
         """Raise what the k-th best value reaches, and note the cosines it was reached at."""
+        floor = self._roots(keys)
         self._at = torch.where((floor >= self._floor)[:, None], at, self._at)
         self._floor = self._floor.maximum(floor)
 
     def _score(self, block: Block, rows: Tensor, columns: Tensor, excluded: Tensor | None) -> None:
         """Score pairs of a query and a candidate, `rows` ascending, and keep the best."""
         cosines = self._cosines(block, rows, columns)
-        values = self._values(cosines, rows)
+        keys = self._finite(self._keys(cosines, self._here[rows]) if not self._linear else self._offset[rows] + cosines[:, 0])
         index = block.index[columns]
         order = index if block.order is None else block.order[columns]
         counts = rows.bincount(minlength=len(self._count))
@@ -248,11 +259,11 @@ class Exact:
         last = torch.iinfo(torch.int64).max
         if shape[1] > 0:
             kept = None if self._linear else spread(cosines, 0.0)
-            self.best.merge(spread(values, -torch.inf), spread(index, last), spread(order, last), kept)
+            self._best.merge(spread(keys, -torch.inf), spread(index, last), spread(order, last), kept)
         self.totals = totals
-        if self.best.found >= self._k:
-            at = self._at if self.best.cosines is None else self.best.cosines[:, self._k - 1]
-            self._raise(self.best.values[:, self._k - 1], at)
+        if self._best.found >= self._k:
+            at = self._at if self._best.cosines is None else self._best.cosines[:, self._k - 1]
+            self._raise(self._best.values[:, self._k - 1], at)
 
     def _cosines(self, block: Block, rows: Tensor, columns: Tensor) -> Tensor:
         """Return (pairs, axes) inner products in fp64, the same for equal vectors wherever they stand."""
@@ -265,15 +276,27 @@ class Exact:
             found.append(torch.stack([(vectors * self._axes[rows[part], a]).sum(dim=1) for a in axes], dim=1))
         return torch.cat(found)
 
-    def _values(self, cosines: Tensor, rows: Tensor) -> Tensor:
-        """Return the ranking values of pairs, -inf where one is not finite."""
+    def _factors(self, cosines: Tensor) -> Tensor:
+        return cosines.clamp(min=0.0) if self._map == "gm-clamp" else (1.0 + cosines) / 2.0
+
+    def _keys(self, cosines: Tensor, here: Tensor) -> Tensor:
+        """Return what ranks as the values do: products, as a root may round equal numbers to unequal ones."""
+        factors = torch.where(here, self._factors(cosines), 1.0).unbind(dim=-1)
+        product = reduce(torch.mul, factors)
+        if self._map == "gm-half":
+            return product
+        total = reduce(torch.add, torch.where(here, cosines, 0.0).unbind(dim=-1))
+        return product.where(product > 0, total / here.sum(dim=-1) - 1.0)
+
+    def _roots(self, keys: Tensor) -> Tensor:
+        """Return the values of keys, whose first axis are queries."""
         if self._linear:
-            values = self._offset[rows] + cosines[:, 0]
-        else:
-            parts = [(cosines[:, m, None], self._here[rows, m, None]) for m in range(cosines.shape[1])]
-            masks = [mask for _, mask in parts]
-            values = combine([cosine for cosine, _ in parts], self._tau, map=self._map, present=masks)[:, 0]
-        return values.where(values.isfinite(), -torch.inf)
+            return keys
+        count = self._count.view(-1, *(1 for _ in keys.shape[1:]))
+        return keys.where(keys <= 0, keys.clamp(min=0.0).pow(1.0 / count))
+
+    def _finite(self, keys: Tensor) -> Tensor:
+        return keys.where(keys.isfinite(), -torch.inf)
 
     def _excluded(self, block: Block, values: Tensor, open_: Tensor) -> Tensor:
         """Return the logarithm of the sum of exp(logit) over the candidates that are not scored."""
