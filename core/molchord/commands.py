@@ -314,10 +314,11 @@ def library_compact(arguments: argparse.Namespace) -> int:
 
 def library_index(arguments: argparse.Namespace) -> int:
     """Make an index of a library."""
+    from molchord.graph.strict_yaml import parse
     from molchord.retrieval.library import Library
 
     library = Library(arguments.library)
-    config = dict(pair(text, "--set", "KEY=VALUE") for text in arguments.set)
+    config = {key: parse(f"- {value}").data[0] for key, value in (pair(t, "--set", "KEY=VALUE") for t in arguments.set)}
     folder = library.write_index(arguments.index, config, force=arguments.force)
     say(arguments, {"index": str(folder), "candidates": len(library)}, f"{folder}: {len(library)} candidates")
     return 0

@@ -65,7 +65,9 @@ def brute(queries, vectors, order, k, map, present=None):
         mine = {n: q[row].double() for n, q in queries.items() if present is None or bool(present[n][row])}
         taus = list(pair_temperatures(mine, TAU).values())
         cosines = zip(*[(wide * q).sum(dim=1).tolist() for q in mine.values()], strict=True)
-        values = [plain(several, taus, map) if all(math.isfinite(c) for c in several) else -math.inf for several in cosines]
+        values = [
+            plain(several, taus, map) if all(math.isfinite(c) for c in several) else -math.inf for several in cosines
+        ]
         found.append(sorted(range(len(values)), key=lambda i: (-round(values[i], 12), int(order[i]), i))[:k])
     return found
 
@@ -259,9 +261,7 @@ def test_short_rows_alone_are_scanned(storage):
     changed = vectors.clone()
     changed[worst] = query
     search = Exact({"a": query}, 5)
-    search.update(
-        Block(index=block.index, vectors=changed, short=block.short, scale=block.scale, error=block.error)
-    )
+    search.update(Block(index=block.index, vectors=changed, short=block.short, scale=block.scale, error=block.error))
     assert (search.found().rows[0].tolist() == keep.tolist()) == (storage != "fp32")
 
 

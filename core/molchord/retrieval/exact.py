@@ -239,7 +239,8 @@ class Exact:
     def _score(self, block: Block, rows: Tensor, columns: Tensor, excluded: Tensor | None) -> None:
         """Score pairs of a query and a candidate, `rows` ascending, and keep the best."""
         cosines = self._cosines(block, rows, columns)
-        keys = self._finite(self._keys(cosines, self._here[rows]) if not self._linear else self._offset[rows] + cosines[:, 0])
+        keys = self._offset[rows] + cosines[:, 0] if self._linear else self._keys(cosines, self._here[rows])
+        keys = self._finite(keys)
         index = block.index[columns]
         order = index if block.order is None else block.order[columns]
         counts = rows.bincount(minlength=len(self._count))

@@ -156,7 +156,7 @@ def open_index(library: Path, manifest: Manifest, name: str) -> OpenIndex:
     """
     there, file = index_names(library), library / _FOLDER / name / _MANIFEST
     if name not in there:
-        others = f"; it has {did_you_mean(name, there)}" if there else ""
+        others = f" ({did_you_mean(name, there)})" if there else ""
         raise QueryError(
             f"library {str(library)!r} has no index {name!r}{others}; make it with `molchord library index {library} "
             f"{name}`"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, final
@@ -21,27 +20,24 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from molchord.api import IndexedRows, Limits, Molecule
+from molchord.api import Limits, Molecule
 from molchord.errors import QueryError, did_you_mean
 from molchord.retrieval.exact import Exact, Found, feed
-from molchord.retrieval.filters import Rows, adjoined, hill, mass_window, runs
+from molchord.retrieval.filters import Rows, adjoined, hill, mass_window
 from molchord.retrieval.hits import Hit, hits_of
 from molchord.retrieval.indexes import EXACT, OpenIndex, index_names, open_index, write_index
 from molchord.retrieval.library_files import (
     Entry,
     Manifest,
-    Shard,
     Storage,
     Writer,
-    read_manifest,
-    read_removed,
     write_removed,
 )
+from molchord.retrieval.library_rows import ROWS_AT_ONCE, LibraryRows
 from molchord.retrieval.scores import MODES, Block, TopK, check_query, joined, library_scores, pair_temperatures
 
 __all__ = ["Entry", "Hit", "Library", "Rows"]
 
-_ROWS_AT_ONCE = 8192
 _QUERIES_AT_ONCE, _VALUES_AT_ONCE = (1024, 4096), (2**24, 2**29)
 """Queries that are searched at once, and their inner products with a block, on a CPU and on a GPU."""
 
@@ -52,14 +48,11 @@ class Library:
 
     Attributes:
         path: The folder.
-        manifest: What the folder says of itself.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.manifest: Manifest = read_manifest(self.path)
-        self._removed = read_removed(self.path)
-        self._open: dict[str, Shard] = {}
+        self._rows = LibraryRows(self.path)
         self._indexes: dict[str, OpenIndex] = {}
         self._held: Block | None = None
 
@@ -122,8 +115,13 @@ class Library:
             weakref.finalize(library, shutil.rmtree, folder, ignore_errors=True)
         return library
 
+    @property
+    def manifest(self) -> Manifest:
+        """Return what the folder says of itself."""
+        return self._rows.manifest
+
     def __len__(self) -> int:
-        return sum(shard.rows for shard in self.manifest.shards) - len(self._removed)
+        return len(self._rows)
 
     def __repr__(self) -> str:
         return f"Library({str(self.path)!r}, {len(self)} candidates)"
@@ -148,21 +146,16 @@ class Library:
         A key14 that the library holds is not replaced, only counted; remove it first.
         """
         before = len(self)
-        with Writer.more(self.path, self.manifest, self._removed, shard_rows) as writer:
+        with Writer.more(self.path, self.manifest, self._rows.removed, shard_rows) as writer:
             writer.write(entries)
         self._reopen()
         return len(self) - before
 
     def remove(self, keys: Iterable[str]) -> int:
         """Take candidates out by key14; returns how many were there. Their rows stay on disk, marked as removed."""
-        wanted = np.array([key.encode() for key in keys], dtype="S14")
-        rows = [
-            start + np.flatnonzero(np.isin(self._shard(number).keys(), wanted))
-            for number, start in enumerate(self._starts[:-1])
-        ]
-        gone = np.setdiff1d(np.concatenate([np.zeros(0, np.int64), *rows]), self._removed)
-        self._removed = np.union1d(self._removed, gone).astype(np.int64)
-        write_removed(self.path, self._removed)
+        gone = self._rows.having(keys)
+        self._rows.removed = np.union1d(self._rows.removed, gone).astype(np.int64)
+        write_removed(self.path, self._rows.removed)
         return len(gone)
 
     def compact(self, *, storage: Storage | None = None, shard_rows: int = 65536) -> int:
@@ -178,10 +171,10 @@ class Library:
             How many removed rows were dropped.
         """
         manifest = self.manifest.model_copy(update={"shards": (), "storage": storage or self.manifest.storage})
-        dropped = len(self._removed)
+        dropped = len(self._rows.removed)
         with Writer.new(self.path, manifest, shard_rows, force=True) as writer:
             writer.keep(self.path.glob("*.csv"))
-            writer.write(self._by_mass())
+            writer.write(self._rows.by_mass())
         self._reopen()
         return dropped
 
@@ -207,24 +200,17 @@ class Library:
             QueryError: A mass without a window, a window without a mass, a number that makes no sense, or a formula
                 that cannot be read.
         """
-        window = mass_window(mass, ppm, da)
-        wanted = None if formula is None else hill(formula)
-        return [self._filter_shard(number, window, wanted) for number in range(len(self.manifest.shards))]
+        return self._rows.filter(mass_window(mass, ppm, da), None if formula is None else hill(formula))
 
     def molecules(self, rows: Iterable[int]) -> list[Molecule]:
         """Return the molecules of rows, reading no more than the row groups they lie in."""
-        wanted = list(rows)
-        found: dict[int, Molecule] = {}
-        for number, _, local in self._by_shard(wanted):
-            start = int(self._starts[number])
-            found |= {start + row: m for row, m in self._shard(number).molecules(local.tolist()).items()}
-        return [found[row] for row in wanted]
+        return self._rows.molecules(rows)
 
     def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Float[Tensor, "rows d"]:
         """Return the candidate vectors of rows."""
-        return self._gather("vectors", rows)
+        return self._rows.gather("vectors", rows)
 
-    def blocks(self, rows: Iterable[Rows], *, spectra: bool = False, at_once: int = _ROWS_AT_ONCE) -> Iterator[Block]:
+    def blocks(self, rows: Iterable[Rows], *, spectra: bool = False, at_once: int = ROWS_AT_ONCE) -> Iterator[Block]:
         """Yield the candidates of filtered rows in blocks of bounded size.
 
         Args:
@@ -232,11 +218,7 @@ class Library:
             spectra: Whether to read the candidates' own spectra too.
             at_once: Rows of a block at most.
         """
-        names = self.manifest.spectra if spectra else ()
-        for number, (start, whole) in enumerate(zip(self._starts.tolist(), rows, strict=False)):
-            for part in runs(whole):
-                local = range(part.start - start, part.stop - start) if isinstance(part, range) else part - start
-                yield from self._shard(number).blocks(local, start, names, at_once)
+        return self._rows.blocks(rows, self.manifest.spectra if spectra else (), at_once)
 
     def hold(self, device: str = "cpu") -> None:
         """Keep all vectors in the memory of a device, where blind searches on it find them without reading the disk.
@@ -244,7 +226,7 @@ class Library:
         Args:
             device: Where; while they are put together it needs twice the room.
         """
-        every = [range(start, stop) for start, stop in pairwise(self._starts.tolist())]
+        every = self._rows.every()
         longest = max(map(len, every))
         self._held = joined([block.to(device) for block in self.blocks(every, at_once=longest)])
 
@@ -294,17 +276,20 @@ class Library:
             ([[0], [0]], [[1.0], [0.0]], [True, True])
         """
         check_query(map, queries)
+        count = len(next(iter(queries.values())))
         for name, vectors in queries.items():
-            if vectors.ndim != 2 or vectors.shape[1] != self.manifest.embedding_dim:
+            here = None if present is None else present.get(name)
+            self._check_vectors(name, vectors if here is None else vectors[here.to(vectors.device)])
+            if len(vectors) != count or count == 0:
                 raise QueryError(
-                    f"search failed: the vectors of {name!r} have shape {tuple(vectors.shape)!r}, but library "
-                    f"{str(self.path)!r} holds {(self.manifest.embedding_dim,)!r}; use the run that embedded it"
+                    f"search failed: {name!r} has {len(vectors)} queries, but each modality needs as many rows as the "
+                    "first, and one at least"
                 )
         rows = self._pool(mass, ppm, da, formula)
         proposing = None if index in (None, EXACT) else self._index(str(index))
         limits = self._limits(rows, mass_window(mass, ppm, da), formula) if proposing is not None else None
         found: list[Found] = []
-        count, at_once = len(next(iter(queries.values()))), _QUERIES_AT_ONCE[_is_cuda(device)]
+        at_once = _QUERIES_AT_ONCE[_is_cuda(device)]
         for start in range(0, count, at_once):
             part = slice(start, start + at_once)
             here = {name: mask[part].to(device) for name, mask in (present or {}).items()}
@@ -390,55 +375,11 @@ class Library:
 
     # --- helpers
 
-    @property
-    def _starts(self) -> NDArray[np.int64]:
-        """Return the first row of every shard, and the end."""
-        return np.cumsum([0, *(shard.rows for shard in self.manifest.shards)], dtype=np.int64)
-
     def _reopen(self) -> None:
         """Read the folder again after a change of its shards."""
-        self.manifest, self._removed = read_manifest(self.path), read_removed(self.path)
-        self._open.clear()
+        self._rows = LibraryRows(self.path)
         self._indexes.clear()
         self._held = None
-
-    def _shard(self, number: int) -> Shard:
-        name = self.manifest.shards[number].name
-        if name not in self._open:
-            self._open[name] = Shard(self.path, name)
-        return self._open[name]
-
-    def _by_shard(
-        self, rows: Sequence[int] | NDArray[np.int64]
-    ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
-        """Yield the number of every shard concerned, places in `rows`, and the rows there counted from its start."""
-        wanted = np.asarray(rows, dtype=np.int64)
-        shards = np.searchsorted(self._starts, wanted, side="right") - 1
-        for number in np.unique(shards).tolist():
-            places = np.flatnonzero(shards == number)
-            yield number, places, wanted[places] - self._starts[number]
-
-    def _gather(self, name: str, rows: Sequence[int] | NDArray[np.int64]) -> Tensor:
-        """Return one array of a shard's for rows of any order."""
-        parts = [(places, self._shard(number).gather(name, local)) for number, places, local in self._by_shard(rows)]
-        out = parts[0][1].new_empty((len(rows), *parts[0][1].shape[1:]))
-        for places, part in parts:
-            out[torch.from_numpy(places)] = part
-        return out
-
-    def _by_mass(self) -> Iterator[Entry]:
-        """Yield all entries, lightest first."""
-        live = np.concatenate([np.asarray(part) for part in self.filter()])
-        mass = self._gather("mass", live).numpy()
-        keys = self._gather("key14", live).numpy().view("S14")[:, 0]
-        live = live[np.lexsort((keys, mass))]
-        for start in range(0, len(live), _ROWS_AT_ONCE):
-            rows = live[start : start + _ROWS_AT_ONCE]
-            vectors = self._gather("vectors", rows).numpy()
-            spectra = {name: self._gather(f"spectrum.{name}", rows).numpy() for name in self.manifest.spectra}
-            there = {name: self._gather(f"present.{name}", rows).numpy() for name in spectra}
-            for i, molecule in enumerate(self.molecules(rows)):
-                yield Entry(molecule, vectors[i], {name: part[i] for name, part in spectra.items() if there[name][i]})
 
     def _pool(
         self, mass: float | None = None, ppm: float | None = None, da: float | None = None, formula: str | None = None
@@ -455,7 +396,7 @@ class Library:
     def _vector_blocks(self, rows: Sequence[Rows], queries: int, device: str) -> Iterator[Block]:
         """Yield blocks as large as the inner products with so many queries may be."""
         at_once = max(1, _VALUES_AT_ONCE[_is_cuda(device)] // queries)
-        if self._held is not None and self._held.vectors.device == torch.device(device):
+        if self._held is not None and self._held.vectors.device == torch.empty(0, device=device).device:
             for part in adjoined(rows):
                 for start in range(0, len(part), at_once):
                     some = part[start : start + at_once]
@@ -466,24 +407,7 @@ class Library:
         else:
             # Short rows are widened on a CPU, in a block that its cache holds.
             short = self.manifest.storage != "fp32" and not _is_cuda(device)
-            yield from self.blocks(rows, at_once=min(at_once, _ROWS_AT_ONCE) if short else at_once)
-
-    def _filter_shard(self, number: int, window: tuple[float, float] | None, formula: str | None) -> Rows:
-        entry, start = self.manifest.shards[number], int(self._starts[number])
-        first, last = 0, entry.rows
-        if window is not None:
-            if window[1] < entry.lightest or window[0] > entry.heaviest:
-                return range(0)
-            masses = self._shard(number).masses()
-            first = int(np.searchsorted(masses, window[0], side="left"))
-            last = int(np.searchsorted(masses, window[1], side="right"))
-        gone = self._removed[(self._removed >= start + first) & (self._removed < start + last)] - start
-        if first >= last or (formula is None and len(gone) == 0):
-            return range(start + first, start + max(first, last))
-        rows = np.arange(first, last)
-        if formula is not None:
-            rows = rows[self._shard(number).formulas(first, last) == formula]
-        return start + np.setdiff1d(rows, gone)
+            yield from self.blocks(rows, at_once=min(at_once, ROWS_AT_ONCE) if short else at_once)
 
     def _check_query(self, query: Mapping[str, Tensor], mode: str) -> None:
         if mode not in MODES:
@@ -496,13 +420,16 @@ class Library:
         if not query:
             raise QueryError("search failed: the query has no modality; give at least one spectrum")
         for name, vector in query.items():
-            if vector.shape != (self.manifest.embedding_dim,):
-                raise QueryError(
-                    f"search failed: the vector of {name!r} has shape {tuple(vector.shape)!r}, but library "
-                    f"{str(self.path)!r} holds {(self.manifest.embedding_dim,)!r}; use the run that embedded it"
-                )
-            if not bool(vector.isfinite().all()):
-                raise QueryError(f"search failed: the embedding of {name!r} is not finite; check that spectrum")
+            self._check_vectors(name, vector[None])
+
+    def _check_vectors(self, name: str, vectors: Tensor) -> None:
+        if vectors.ndim != 2 or vectors.shape[1] != self.manifest.embedding_dim:
+            raise QueryError(
+                f"search failed: the vector of {name!r} has shape {tuple(vectors.shape[1:])!r}, but library "
+                f"{str(self.path)!r} holds {(self.manifest.embedding_dim,)!r}; use the run that embedded it"
+            )
+        if not bool(vectors.isfinite().all()):
+            raise QueryError(f"search failed: the embedding of {name!r} is not finite; check that spectrum")
 
     def _hits(
         self,
@@ -530,7 +457,7 @@ class Library:
             PluginError: There is no such plugin, its configuration is wrong, or a library that it needs is missing.
         """
         self._indexes.pop(name, None)
-        return write_index(self.path, self.manifest, _Vectors(self), name, config or {}, force=force)
+        return write_index(self.path, self.manifest, self._rows, name, config or {}, force=force)
 
     def info(self) -> dict[str, Any]:
         """Return what it holds, as JSON values."""
@@ -540,7 +467,7 @@ class Library:
             "candidates": len(self),
             **m.model_dump(mode="json", include={"candidate", "embedding_dim", "run", "storage", "spectra"}),
             "shards": len(m.shards),
-            "removed": len(self._removed),
+            "removed": len(self._rows.removed),
             "masses": [min(shard.lightest for shard in m.shards), max(shard.heaviest for shard in m.shards)],
             "megabytes": round(sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()) / 1e6, 1),
             "indexes": self.indexes,
@@ -561,37 +488,14 @@ class Library:
         return Limits(
             window=window,
             formula=None if formula is None else hill(formula),
-            removed=self._removed,
+            removed=self._rows.removed,
             rows=None if every else np.concatenate([np.asarray(part, dtype=np.int64) for part in rows]),
         )
 
     def _scored_rows(self, rows: NDArray[np.int64]) -> Block:
         """Return rows as a search scores them."""
-        vectors, order = self._gather("vectors", rows), self._gather("order", rows)
+        vectors, order = self._rows.gather("vectors", rows), self._rows.gather("order", rows)
         return Block(index=torch.from_numpy(rows), vectors=vectors, order=order)
-
-
-class _Vectors:
-    """The candidates of a library, as an index is made of them."""
-
-    def __init__(self, library: Library) -> None:
-        self._library, self.size = library, library.manifest.embedding_dim
-
-    def __len__(self) -> int:
-        return len(self._library)
-
-    def __iter__(self) -> Iterator[IndexedRows]:
-        library = self._library
-        for part in library.filter():
-            for start in range(0, len(part), _ROWS_AT_ONCE):
-                rows = np.asarray(part[start : start + _ROWS_AT_ONCE], dtype=np.int64)
-                molecules = library.molecules(rows)
-                yield IndexedRows(
-                    rows=rows,
-                    vectors=library.vectors(rows).numpy(),
-                    exact_mass=np.array([molecule.exact_mass for molecule in molecules]),
-                    formula=[molecule.formula for molecule in molecules],
-                )
 
 
 def _is_cuda(device: str) -> bool:
