@@ -38,8 +38,11 @@ LONGEST = 1.002
 _SLACK = 1e-9
 """More than fp64 rounding can change a value or a bound."""
 
-_SAMPLE, _TILTS = 4096, 5
-"""Candidates that tell what a k-th value reaches before any is searched, and how many bounds to choose from."""
+_ROUNDED = 2e-6
+"""More than fp32 rounding can change a product of factors that are known."""
+
+_SAMPLE, _SPREAD, _TILTS = 16384, 1024, 5
+"""Candidates whose cosines are all computed, of those the ones whose spread is, and bounds to choose from by it."""
 
 _SPARE = 8
 """Candidates beyond the k-th that are looked at before all are."""
@@ -100,6 +103,7 @@ class Exact:
     Example:
         >>> search = Exact({"ir": torch.eye(3)[:1]}, 2)
         >>> search.update(Block(index=torch.arange(3), vectors=torch.eye(3)))
+        3
         >>> search.found().rows, search.found().values
         (tensor([[0, 1]]), tensor([[1., 0.]], dtype=torch.float64))
     """
@@ -120,7 +124,7 @@ class Exact:
         vectors = torch.stack([part.double() for part in queries.values()], dim=1)
         every = torch.ones(len(vectors), dtype=torch.bool, device=vectors.device)
         self._here = torch.stack([(present or {}).get(name, every) for name in queries], dim=1)
-        self._count = self._here.sum(dim=1).double()
+        self._count, self._whole = self._here.sum(dim=1).double(), bool(self._here.all())
         if bool((self._count == 0).any()):
             which = int((self._count == 0).nonzero()[0])
             raise QueryError(f"search failed: query {which} has no modality; give each at least one spectrum")
@@ -141,34 +145,18 @@ class Exact:
         self._mean, self._spread = self._at, torch.eye(self._axes.shape[1], dtype=torch.float64, device=beta.device)
         self._spread = self._spread.expand(len(scale), -1, -1)
 
-    def update(self, block: Block) -> None:
-        """Search a block, or nothing of it where memory runs out, so that its halves can be tried (`feed`).
+    def update(self, block: Block) -> int:
+        """Search the first rows of a block, all of them or some, and return how many; nothing of it where it fails.
 
         Raises:
             MemoryError: Too many candidates could be hits; what the first half finds excludes many of the second.
         """
-        if not self._linear and not bool(self._floor.isfinite().all()):
-            self._sample(block[:_SAMPLE])
-        direction, offset = self.plane()
-        values, error = scan(direction, block)
-        floor, near = self._floor, None
-        if self._linear and len(block) > self._k + _SPARE and not bool(floor.isfinite().all()):
-            near = values.topk(self._k + _SPARE, dim=1)
-            if not bool(near.values.isfinite().all()):
-                near = values.where(values.isfinite(), -torch.inf).topk(self._k + _SPARE, dim=1)
-            floor = floor.maximum(near.values[:, self._k - 1] + offset - error)
-        least = (floor - offset - error - _SLACK).float()
-        least = least.nextafter(torch.full_like(least, -torch.inf))[:, None]
-        if near is not None and self.totals is None and bool((near.values[:, -1:] < least).all()):
-            rows, place = (near.values >= least).nonzero(as_tuple=True)
-            columns, excluded = near.indices[rows, place], None
-        else:
-            open_ = ~(values < least)  # of a value that is not a number nothing is known
-            rows, columns = open_.nonzero(as_tuple=True)
-            if len(rows) > max(_MANY, 64 * self._k) * len(values):
-                raise MemoryError(f"{len(rows)} candidates to score")
-            excluded = None if self.totals is None else self._excluded(block, values, open_)
-        self._score(block, rows, columns, excluded)
+        if self._linear or bool((self._floor > 0).all()):
+            self._by_plane(block)
+            return len(block)
+        part = block[:_SAMPLE]
+        self._by_cosines(part)
+        return len(part)
 
     def score(self, block: Block, columns: Int64[Tensor, "q n"]) -> None:
         """Score columns of a block for each query, -1 standing for none, in place of searching it."""
@@ -189,7 +177,7 @@ class Exact:
         if self._map == "gm-half":
             slope, offset = slope / 2.0, slope.sum(dim=2) / 2.0
         # The plane that most of the sample lies farthest below, in its own standard deviations.
-        above = self._floor - offset - (slope * self._mean).sum(dim=2)
+        above = self._roots(self._floor) - offset - (slope * self._mean).sum(dim=2)
         width = torch.einsum("tqm,qmn,tqn->tq", slope, self._spread, slope).clamp(min=1e-12).sqrt()
         best = (above / width).argmax(dim=0)
         slope, offset = (part[best, torch.arange(len(best), device=best.device)] for part in (slope, offset))
@@ -197,7 +185,7 @@ class Exact:
 
     def excludes(self, bound: Float[Tensor, " q"]) -> Bool[Tensor, " q"]:
         """Return where candidates whose value is at most `bound` can be no hit."""
-        return bound + _SLACK < self._floor
+        return bound + _SLACK < self._roots(self._floor)
 
     def found(self, proven: Bool[Tensor, " q"] | None = None) -> Found:
         """Return the result; `proven` None: all was searched.
@@ -215,31 +203,74 @@ class Exact:
 
     # --- helpers
 
-    def _sample(self, block: Block) -> None:
-        """Look at some candidates: what the k-th best of them reaches, and how their cosines spread."""
-        if len(block) < self._k:
-            return
-        axes = self._axes.unbind(dim=1)
-        cosines = torch.stack([scan(axis, block)[0] for axis in axes], dim=2).nan_to_num(-1.0).clamp(-1.0, 1.0)
-        columns = self._keys(cosines, self._here[:, None]).topk(self._k, dim=1).indices
-        rows = torch.arange(len(columns), device=columns.device).repeat_interleave(self._k)
-        found = self._cosines(block, rows, columns.flatten())
-        last = self._finite(self._keys(found, self._here[rows])).view(columns.shape).min(dim=1)
-        self._raise(last.values, found.view(*columns.shape, -1)[torch.arange(len(columns)), last.indices])
-        self._mean = cosines.double().mean(dim=1)
-        centred = cosines - self._mean[:, None].float()
-        self._spread = (centred.mT @ centred).double() / len(block)
+    def _by_plane(self, block: Block) -> None:
+        """Search a block by one inner product a candidate."""
+        direction, offset = self.plane()
+        values, error = scan(direction, block)
+        near, floor = None, self._roots(self._floor)
+        if self._linear and not bool(floor.isfinite().all()):
+            near = _likeliest(values, self._k + _SPARE)
+            if near[0].shape[1] >= self._k:
+                floor = floor.maximum(near[0][:, self._k - 1] + offset - error)
+        rows, columns, open_ = self._open(values, floor - offset - error - _SLACK, near)
+        excluded = None
+        if open_ is not None and self.totals is not None:
+            plain = values * self._logit.float() if self._linear else scan(self._logit_direction(), block)[0]
+            excluded = plain.masked_fill(open_, -torch.inf).double().logsumexp(dim=1)
+        self._score(block, rows, columns, excluded)
 
-    def _raise(self, keys: Tensor, at: Tensor) -> None:
-        """Raise what the k-th best value reaches, and note the cosines it was reached at."""
-        floor = self._roots(keys)
+    def _by_cosines(self, block: Block) -> None:
+        """Search a block by all cosines, and note how they spread; this gives the first k-th value."""
+        found = [scan(axis, block) for axis in self._axes.unbind(dim=1)]
+        cosines = [values for values, _ in found]
+        errors = [(error * 1.000001).float()[:, None] for _, error in found]
+        high = self._keys([cosine + error for cosine, error in zip(cosines, errors, strict=True)])
+        near = _likeliest(high, self._k + _SPARE)
+        if near[0].shape[1] >= self._k:
+            places = near[1][:, : self._k]
+            at = [cosine.gather(1, places) for cosine in cosines]
+            low = self._keys([cosine - error for cosine, error in zip(at, errors, strict=True)])
+            last = self._finite(low.double()).min(dim=1)
+            each = last.indices[:, None]
+            self._raise(last.values - _ROUNDED, torch.cat([cosine.gather(1, each) for cosine in at], dim=1).double())
+        rows, columns, open_ = self._open(high, self._floor - _ROUNDED, near)
+        excluded = None
+        if open_ is not None and self.totals is not None:
+            plain = reduce(torch.add, [c * self._logit[:, m, None].float() for m, c in enumerate(cosines)])
+            excluded = plain.masked_fill(open_, -torch.inf).double().logsumexp(dim=1)
+        self._score(block, rows, columns, excluded)
+        some = torch.stack([cosine[:, :_SPREAD] for cosine in cosines], dim=2).double().nan_to_num(0.0)
+        self._mean = some.mean(dim=1)
+        centred = some - self._mean[:, None]
+        self._spread = centred.mT @ centred / some.shape[1]
+
+    def _open(
+        self, values: Tensor, least: Tensor, near: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the pairs of a query and a column whose value is not below `least`, and all of them as a mask.
+
+        Where `near`, the largest values, holds all of them and no mask is needed, there is none.
+        """
+        least = least.float()
+        least = least.nextafter(torch.full_like(least, -torch.inf))[:, None]
+        if near is not None and self.totals is None and bool((near[0][:, -1:] < least).all()):
+            rows, places = (near[0] >= least).nonzero(as_tuple=True)
+            return rows, near[1][rows, places], None
+        open_ = ~(values < least)  # of a value that is not a number nothing is known
+        rows, columns = open_.nonzero(as_tuple=True)
+        if len(rows) > max(_MANY, 64 * self._k) * len(values):
+            raise MemoryError(f"{len(rows)} candidates to score")
+        return rows, columns, open_
+
+    def _raise(self, floor: Tensor, at: Tensor) -> None:
+        """Raise the key that the k-th best reaches, and note the cosines it was reached at."""
         self._at = torch.where((floor >= self._floor)[:, None], at, self._at)
         self._floor = self._floor.maximum(floor)
 
     def _score(self, block: Block, rows: Tensor, columns: Tensor, excluded: Tensor | None) -> None:
         """Score pairs of a query and a candidate, `rows` ascending, and keep the best."""
         cosines = self._cosines(block, rows, columns)
-        keys = self._offset[rows] + cosines[:, 0] if self._linear else self._keys(cosines, self._here[rows])
+        keys = self._offset[rows] + cosines[:, 0] if self._linear else self._keys(cosines.unbind(dim=1), rows)
         keys = self._finite(keys)
         index = block.index[columns]
         order = index if block.order is None else block.order[columns]
@@ -278,16 +309,25 @@ class Exact:
         return torch.cat(found)
 
     def _factors(self, cosines: Tensor) -> Tensor:
-        return cosines.clamp(min=0.0) if self._map == "gm-clamp" else (1.0 + cosines) / 2.0
+        return cosines.clamp(min=0.0) if self._map == "gm-clamp" else (cosines + 1.0).mul_(0.5)
 
-    def _keys(self, cosines: Tensor, here: Tensor) -> Tensor:
-        """Return what ranks as the values do: products, as a root may round equal numbers to unequal ones."""
-        factors = torch.where(here, self._factors(cosines), 1.0).unbind(dim=-1)
+    def _keys(self, cosines: Sequence[Tensor], rows: Tensor | None = None) -> Tensor:
+        """Return what ranks as the values do: products, as a root may round equal numbers to unequal ones.
+
+        Args:
+            cosines: (q, n) a modality, or (pairs,).
+            rows: (pairs,) the queries of pairs.
+        """
+        here = [self._here[:, m, None] if rows is None else self._here[rows, m] for m in range(len(cosines))]
+        factors: Iterable[Tensor] = [self._factors(cosine) for cosine in cosines]
+        if not self._whole:
+            factors = [torch.where(mask, factor, 1.0) for mask, factor in zip(here, factors, strict=True)]
         product = reduce(torch.mul, factors)
         if self._map == "gm-half":
             return product
-        total = reduce(torch.add, torch.where(here, cosines, 0.0).unbind(dim=-1))
-        return product.where(product > 0, total / here.sum(dim=-1) - 1.0)
+        total = reduce(torch.add, [torch.where(mask, cosine, 0.0) for mask, cosine in zip(here, cosines, strict=True)])
+        count = (self._count[:, None] if rows is None else self._count[rows]).to(total.dtype)
+        return product.where(product > 0, total / count - 1.0)
 
     def _roots(self, keys: Tensor) -> Tensor:
         """Return the values of keys, whose first axis are queries."""
@@ -299,13 +339,8 @@ class Exact:
     def _finite(self, keys: Tensor) -> Tensor:
         return keys.where(keys.isfinite(), -torch.inf)
 
-    def _excluded(self, block: Block, values: Tensor, open_: Tensor) -> Tensor:
-        """Return the logarithm of the sum of exp(logit) over the candidates that are not scored."""
-        if self._linear:
-            logits = values * self._logit.float()
-        else:
-            logits, _ = scan((self._logit[:, :, None] * self._axes).sum(dim=1), block)
-        return logits.masked_fill(open_, -torch.inf).double().logsumexp(dim=1)
+    def _logit_direction(self) -> Tensor:
+        return (self._logit[:, :, None] * self._axes).sum(dim=1)
 
 
 def scan(direction: Float[Tensor, "q d"], block: Block) -> tuple[Float[Tensor, "q n"], Float[Tensor, " q"]]:
@@ -355,7 +390,8 @@ def feed(search: Exact, blocks: Iterable[Block], device: str | torch.device) -> 
         while parts:
             part = parts.pop()
             try:
-                search.update(part.to(device))
+                done = search.update(part.to(device))
+                parts += [part[done:]] if done < len(part) else []
             except (MemoryError, RuntimeError) as error:
                 if not _out_of_memory(error):
                     raise
@@ -366,6 +402,15 @@ def feed(search: Exact, blocks: Iterable[Block], device: str | torch.device) -> 
                     ) from error
                 middle = len(part) // 2
                 parts += [part[middle:], part[:middle]]
+
+
+def _likeliest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the largest values of each row that are numbers, and their columns."""
+    count = min(count, values.shape[1])
+    near = values.topk(count, dim=1)
+    if not bool(near.values.isfinite().all()):
+        near = values.where(values.isfinite(), -torch.inf).topk(count, dim=1)
+    return near.values, near.indices
 
 
 def _out_of_memory(error: BaseException) -> bool:

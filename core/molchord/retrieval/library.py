@@ -38,8 +38,8 @@ from molchord.retrieval.scores import MODES, Block, TopK, check_query, joined, l
 
 __all__ = ["Entry", "Hit", "Library", "Rows"]
 
-_QUERIES_AT_ONCE, _VALUES_AT_ONCE = (1024, 4096), (2**24, 2**29)
-"""Queries that are searched at once, and their inner products with a block, on a CPU and on a GPU."""
+_QUERIES_AT_ONCE, _VALUES_AT_ONCE = (256, 4096), (2**22, 2**29)
+"""Queries that are searched at once, and their inner products with a block, on a CPU (its cache) and on a GPU."""
 
 
 @final
