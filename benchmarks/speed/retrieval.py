@@ -25,12 +25,12 @@ __all__ = ["TEXT", "TITLE", "measure"]
 
 TITLE = "Retrieval: exact search"
 TEXT = (
-    "k = 25, random unit vectors of 512 numbers, queries near a candidate each. `Python loop`: what VibraCLIP's published "
-    "callback does (Rocabert-Oriols et al. 2025), one query after the other: three products of a matrix and a vector, the "
-    "cube root of the product of cosines, a dictionary of all candidates and its sort; some queries are timed and scaled "
-    "to all, and nothing is kept, which spares it memory. `faiss`: IndexFlatIP on the same vectors, one search a spectrum, "
-    "without joining them. On a GPU the vectors are resident, bf16 rows are scanned and fp32 rows scored. All hits of "
-    "molchord are proven."
+    "k = 25, random unit vectors of 512 numbers, queries near a candidate each. `Python loop`: what VibraCLIP's "
+    "published callback does (Rocabert-Oriols et al. 2025), one query after the other: three products of a matrix and "
+    "a vector, the cube root of the product of cosines, a dictionary of all candidates and its sort; some queries are "
+    "timed and scaled to all, and nothing is kept, which spares it memory. `faiss`: IndexFlatIP on the same vectors, "
+    "one search a spectrum, without joining them. On a GPU the vectors are resident, bf16 rows are scanned and fp32 "
+    "rows scored. All hits of molchord are proven."
 )
 K, SIZE = 25, 512
 LOOP_QUERIES = 20

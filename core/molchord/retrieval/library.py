@@ -278,8 +278,8 @@ class Library:
         check_query(map, queries)
         count = len(next(iter(queries.values())))
         for name, vectors in queries.items():
-            here = None if present is None else present.get(name)
-            self._check_vectors(name, vectors if here is None else vectors[here.to(vectors.device)])
+            mask = None if present is None else present.get(name)
+            self._check_vectors(name, vectors if mask is None else vectors[mask.to(vectors.device)])
             if len(vectors) != count or count == 0:
                 raise QueryError(
                     f"search failed: {name!r} has {len(vectors)} queries, but each modality needs as many rows as the "
@@ -405,9 +405,7 @@ class Library:
                     else:
                         yield self._held[torch.from_numpy(some).to(device)]
         else:
-            # Short rows are widened on a CPU, in a block that its cache holds.
-            short = self.manifest.storage != "fp32" and not _is_cuda(device)
-            yield from self.blocks(rows, at_once=min(at_once, ROWS_AT_ONCE) if short else at_once)
+            yield from self.blocks(rows, at_once=at_once)
 
     def _check_query(self, query: Mapping[str, Tensor], mode: str) -> None:
         if mode not in MODES:
