@@ -302,7 +302,7 @@ class Exact:
 
     def _cosines(self, block: Block, rows: Tensor, columns: Tensor) -> Tensor:
         """Return (pairs, axes) inner products in fp64, the same for equal vectors wherever they stand."""
-        at_once = 32768 if columns.is_cuda else 1024  # a core's cache holds what is read for these
+        at_once = 32768 if columns.is_cuda else 256  # a core's cache holds what is read for these
         found = [self._axes.new_zeros((0, self._axes.shape[1]))]
         for start in range(0, len(rows), at_once):
             part = slice(start, start + at_once)
