@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -96,6 +97,19 @@ def test_an_old_library_without_storage_opens(plain, tmp_path):
     file = tmp_path / "lib" / "manifest.json"
     file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "storage"}))
     assert hits(Library(tmp_path / "lib")) == hits(plain)
+
+
+def test_ten_million_rows_open_at_once(plain, tmp_path):
+    """Opening reads the manifest alone: there are no shards here."""
+    manifest = json.loads((plain.path / "manifest.json").read_text())
+    one = manifest["shards"][0]
+    manifest["shards"] = [one | {"name": f"shard-{i:05d}", "rows": 65536} for i in range(153)]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    began = time.perf_counter()
+    library = Library(tmp_path)
+    assert time.perf_counter() - began < 1.0
+    assert len(library) == 153 * 65536 > 10**7
+    assert sum(len(part) for part in library.filter()) == len(library)
 
 
 def test_compaction_merges_what_is_left(plain, tmp_path):
