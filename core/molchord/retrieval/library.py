@@ -83,7 +83,7 @@ class Library:
             embedding_dim: Size of the vectors.
             spectra: Modalities whose vectors entries may carry; with any, library mode is possible.
             storage: What a search scans: "fp32", or "bf16" or "int8", which are written beside the fp32 vectors, half
-                and a quarter of the size; the hits are the same.
+                and a quarter of the size; the hits are the same, their probabilities to about a hundredth of them.
             shard_rows: Rows of a shard.
             force: Replace a library that is there.
 
