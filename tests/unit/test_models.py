@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from models import make_pretrained
 from safetensors.torch import load_file
 
+import molchord as mc
 from molchord.checkpoint import read_trained_on, trained_smiles
-from molchord.testing import examples_of, tiny_data, tiny_run
+from molchord.testing import MOLECULES, examples_of, tiny_data, tiny_run
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +56,30 @@ def test_the_card_holds_the_figures(shipped):
     top1 = found["clean"].find("ir", system="model", pool="all").figures["top1"].value
     assert f"| clean | `all` | {len(data)} | ir | {100 * top1:.1f} [" in text
     assert f"{len(data.rows('train'))} molecules with computed spectra" in text
+
+
+# --- the run that is in the repository -------------------------------------------------------------------------------
+
+
+def test_the_shipped_run_answers_without_training(tmp_path, monkeypatch):
+    """Uracil, which is in the test split, among the molecules of the kit."""
+    monkeypatch.chdir(ROOT)
+    run = mc.load("pretrained")
+    seen = read_trained_on(run.path)
+    assert len(seen) > 10_000
+    library = run.library([*MOLECULES, "O=c1cc[nH]c(=O)[nH]1"])
+    unknown = {name: f"examples/unknown-small/{name}.csv" for name in run.spectra}
+    hits = run.search(library, k=3, **unknown)
+    assert hits[0].smiles == "O=c1cc[nH]c(=O)[nH]1"
+    assert hits[0].key14 not in seen
+
+
+def test_a_folder_of_that_name_wins(tmp_path, monkeypatch):
+    shutil.copytree(tiny_run().path, tmp_path / "pretrained")
+    monkeypatch.chdir(tmp_path)
+    assert mc.load("pretrained").id == tiny_run().id
+
+
+def test_what_is_shipped_stays_small():
+    sizes = [path.stat().st_size for path in (ROOT / "models" / "pretrained").iterdir()]
+    assert sum(sizes) <= 12_000_000

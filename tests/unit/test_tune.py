@@ -161,7 +161,7 @@ def test_a_study_that_goes_on_is_the_one_that_did_not_stop(study, data, tmp_path
     path, train = tmp_path / "study", Trainer.run
 
     def interrupted(trainer, folder):
-        trainer._stop = True  # what Ctrl-C does
+        trainer._interrupted = True  # what Ctrl-C does
         return train(trainer, folder)
 
     tune(GRAPH, data, path, trials=1, device="cpu", progress=False)
