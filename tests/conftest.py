@@ -1,8 +1,6 @@
 """Fixtures that several tests share."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest

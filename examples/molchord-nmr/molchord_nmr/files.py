@@ -37,8 +37,9 @@ def names_itself(path: Path) -> bool:
     if head.lstrip().startswith("{"):
         first = head.lstrip().splitlines()[0]
         return '"nucleus"' in first and '"shifts"' in first
-    header = next((line for line in head.splitlines() if _is_row(line)), "")
-    return "shift" in _cells(header.lower(), _separator(header))
+    header = next((line.lower() for line in head.splitlines() if _is_row(line)), "")
+    # Raman spectroscopists have shifts too, but no nuclei.
+    return "shift" in _cells(header, _separator(header)) and "nucleus" in head.lower()
 
 
 def read(path: Path) -> Iterator[Reading | SampleError]:

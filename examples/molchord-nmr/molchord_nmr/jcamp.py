@@ -60,13 +60,18 @@ def parse(text: str, name: str) -> Iterator[PeakTable | SampleError]:
         text: The whole file.
         name: Names the file in errors.
 
+    Raises:
+        SampleError: There is no block at all.
+
     Example:
         >>> head = "##TITLE= ethanol\n##DATA TYPE= NMR PEAK TABLE\n##.OBSERVE NUCLEUS= ^13C\n##XUNITS= PPM\n"
         >>> [table] = parse(head + "##PEAK TABLE= (XYM)\n(18.1, 5, Q)(57.8, 4, T)\n##END=\n", "a.jdx")
         >>> table.nucleus, table.shifts, table.patterns
         ('13C', (18.1, 57.8), ('Q', 'T'))
     """
+    found = False
     for labels, line, ended in _blocks(text):
+        found = True
         where = f"{name}:{line}"
         if _links(labels):
             continue
@@ -76,6 +81,8 @@ def parse(text: str, name: str) -> Iterator[PeakTable | SampleError]:
             yield _decoded(labels, line, where)
         except SampleError as error:
             yield error
+    if not found:
+        raise SampleError(name, "no `##TITLE=` was found; a JCAMP-DX file starts with one")
 
 
 def _links(labels: Mapping[str, str]) -> bool:
@@ -85,25 +92,24 @@ def _links(labels: Mapping[str, str]) -> bool:
 
 def _blocks(text: str) -> Iterator[tuple[Mapping[str, str], int, bool]]:
     """Yield the labels of each block, its line, and whether it ended; `$$` starts a comment."""
-    labels: dict[str, str] = {}
-    line, last = 1, ""
+    labels: dict[str, str] = {}  # of the open block, which `TITLE` opens
+    line, last = 1, "TITLE"
     for number, raw in enumerate(text.splitlines(), 1):
         written = raw.partition("$$")[0].strip()
         label, equals, value = written.removeprefix("##").partition("=")
         if not (written.startswith("##") and equals):
-            labels[last] = labels.get(last, "") + "\n" + written
+            if labels:
+                labels[last] += "\n" + written
             continue
         last = re.sub(r"[\s\-/_]", "", label).upper()
-        if last == "TITLE" and labels:
-            yield labels, line, _links(labels)
-        if last == "TITLE":
-            labels, line = {}, number
-        if last == "END" and labels:
-            yield labels, line, True
+        if last in ("TITLE", "END") and labels:
+            yield labels, line, last == "END" or _links(labels)
             labels = {}
-        elif last != "END":
+        if last == "TITLE":
+            line = number
+        if last == "TITLE" or labels:
             labels[last] = value.strip()
-    if labels.get("TITLE") is not None:
+    if labels:
         yield labels, line, False
 
 
@@ -119,6 +125,8 @@ def _decoded(labels: Mapping[str, str], line: int, where: str) -> PeakTable:
     frequency = _positive(labels, ".OBSERVEFREQUENCY", where)
     scale = _scale(labels, frequency, where)
     peaks = list(_peaks(body, kind, where))
+    if labels.get("NPOINTS", str(len(peaks))).strip() != str(len(peaks)):
+        raise SampleError(where, f"the table has {len(peaks)} peaks, `NPOINTS` says {labels['NPOINTS']!r}")
     nucleus = labels.get(".OBSERVENUCLEUS")
     return PeakTable(
         shifts=tuple(shift * scale for shift, _ in peaks),
@@ -133,12 +141,12 @@ def _decoded(labels: Mapping[str, str], line: int, where: str) -> PeakTable:
 
 def _scale(labels: Mapping[str, str], frequency: float | None, where: str) -> float:
     """Return what turns the table's positions into ppm; Hz are counted from the shift reference, at 0 ppm."""
-    unit = labels.get("XUNITS", "PPM").strip().upper()
+    unit = labels.get("XUNITS", "").strip().upper()
     factor = _positive(labels, "XFACTOR", where) or 1.0
     if unit == "PPM":
         return factor
     if unit not in ("HZ", "HERTZ"):
-        raise SampleError(where, f"`XUNITS` is {unit!r}; 'PPM' and 'HZ' are read")
+        raise SampleError(where, f"`XUNITS` is {unit!r}; state 'PPM' or 'HZ'")
     if frequency is None:
         raise SampleError(where, "the table is in Hz, but `.OBSERVE FREQUENCY` is missing; state it in MHz")
     return factor / frequency

@@ -89,7 +89,7 @@ class Nmr:
             stays = rng.random(count) >= jitter.drop
             stays[rng.integers(count)] = True
             kept = kept[stays[kept]]
-        peak = {"shift": shift, "multiplicity": code, "nuclei": nuclei}
+        peak: dict[str, NDArray[Any]] = {"shift": shift, "multiplicity": code, "nuclei": nuclei}
         return PeaksSample(peak={name: peak[name][kept] for name in self._spec.peak})
 
     def collate(self, samples: Sequence[PeaksSample]) -> PeaksBatch:

@@ -108,7 +108,7 @@ def test_jcamp_peak_table(tmp_path):
         "##XUNITS= HZ\n##PEAK TABLE= (XY..XY)\n1810.0, 1.0; 5780.0, 2.0\n",
         "##XUNITS= HZ\n##PEAK TABLE= (XY..XY)\n1810.0, 1.0\n5780.0, 2.0\n",
         "##XUNITS= PPM\n##XFACTOR= 0.1\n##PEAK TABLE=(XY..XY)\n181 1\n578 2\n",
-        "##PEAK ASSIGNMENTS= (XYMA)\n(18.1, 1.0, Q, <C1, the methyl>)\n(57.8, 2.0, T, <C2>)\n",
+        "##XUNITS= PPM\n##NPOINTS= 2\n##PEAK ASSIGNMENTS= (XYMA)\n(18.1, 1.0, Q, <C1, the methyl>)\n(57.8, 2.0, T, <C2>)\n",
     ],
 )
 def test_jcamp_in_other_forms_gives_the_same_shifts(table, tmp_path):
@@ -142,7 +142,11 @@ def test_jcamp_of_linked_blocks(tmp_path):
         ("a.jsonl", listed()[:40], "was it cut off?"),
         ("a.jdx", JCAMP.replace("##END=\n", ""), "no `##END=`"),
         ("a.jdx", JCAMP.replace("##.OBSERVE NUCLEUS= ^13C\n", ""), "the nucleus is None"),
-        ("a.jdx", JCAMP.replace("PPM", "SECONDS"), "'PPM' and 'HZ' are read"),
+        ("a.jdx", JCAMP.replace("PPM", "SECONDS"), "'SECONDS'; state 'PPM' or 'HZ'"),
+        ("a.jdx", JCAMP.replace("##XUNITS= PPM\n", ""), "`XUNITS` is ''"),
+        ("a.jdx", JCAMP.replace("##PEAK", "##NPOINTS= 3\n##PEAK"), "2 peaks, `NPOINTS` says '3'"),
+        ("a.jdx", "##DATA TYPE= NMR PEAK TABLE\n", "no `##TITLE=`"),
+        ("a.jdx", "##TITLE= first, cut off\n##DATA TYPE= NMR PEAK TABLE\n" + JCAMP, "no `##END=`"),
         ("a.jdx", JCAMP.replace("PPM", "HZ").replace("##.OBSERVE FREQUENCY= 100.0\n", ""), "is missing"),
         ("a.jdx", JCAMP.replace("= 100.0", "= fast"), "not a positive number"),
         ("a.jdx", JCAMP.replace("57.8, 40.1, T", "57.8, T"), "has 2 parts, `(XYM)` says 3"),
@@ -156,7 +160,7 @@ def test_what_is_damaged_is_refused_in_one_sentence(name, text, says, tmp_path):
         entries, _ = read(tmp_path, name, text)
     except SampleError as error:
         entries = [error]
-    [error] = entries
+    error = entries[0]
     assert isinstance(error, SampleError), error
     assert says in error.reason
     assert "\n" not in error.reason
@@ -166,6 +170,7 @@ def test_what_is_damaged_is_refused_in_one_sentence(name, text, says, tmp_path):
     ("name", "text"),
     [
         ("ir.csv", "wavenumber,absorbance\n400,0.1\n"),
+        ("raman.csv", "shift,intensity\n400,0.1\n"),
         ("ir.jdx", "##TITLE= a\n##DATA TYPE= INFRARED SPECTRUM\n##END=\n"),
         ("other.jsonl", '{"smiles": "CCO"}\n'),
         ("empty.csv", ""),
