@@ -40,7 +40,7 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/codespell core plugins recipes datasets/*.py docs *.md
+	$(BIN)/codespell core plugins recipes examples datasets/*.py docs *.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
 
 # The documentation, as it is read: http://127.0.0.1:8000

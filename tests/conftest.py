@@ -1,8 +1,6 @@
 """Fixtures that several tests share."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -41,13 +39,3 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no data folder beside the project")
     return folder
-
-
-@pytest.fixture(scope="session")
-def nmr_site(tmp_path_factory) -> Path:
-    """A folder into which the outside package molchord-nmr is installed as its own distribution."""
-    site = tmp_path_factory.mktemp("nmr-site")
-    source = ROOT / "tests" / "fixtures" / "molchord-nmr"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*command, "--target", str(site), str(source)], check=True, capture_output=True)
-    return site

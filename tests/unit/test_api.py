@@ -148,8 +148,8 @@ def forbidden(path, in_package):
 
 
 def authors_files():
-    """Built-in plugins, the outside packages of examples and fixtures, and what `molchord plugins new` writes."""
-    for folder in ("plugins", "examples", "tests/fixtures"):
+    """Built-in plugins and the outside packages of examples."""
+    for folder in ("plugins", "examples"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             yield path, (path.parent / "__init__.py").is_file()
 

@@ -13,6 +13,7 @@ from molchord.host import installed
 
 ROOT = Path(__file__).parent.parent.parent
 CORE = sorted((ROOT / "core" / "molchord").rglob("*.py"))
+EXAMPLES = sorted((ROOT / "examples").glob("molchord-*"))
 BUILTIN_MODALITIES = {p.record.name for p in installed().plugins if p.type == "modality" and p.dist == "molchord"}
 
 
@@ -57,6 +58,19 @@ def test_a_plugin_imports_the_api_and_itself_only(path):
             assert name == "molchord.api" or name.split(".")[0] == own, f"{path.name} imports {name}"
 
 
+@pytest.mark.parametrize("package", EXAMPLES, ids=lambda p: p.name)
+def test_an_example_is_typed_and_imports_no_other_plugin(package):
+    own = package.name.replace("-", "_")
+    assert (package / own / "py.typed").is_file()
+    for path in sorted(package.rglob("*.py")):
+        others = {name.split(".")[0] for name in imports(path) if name.startswith("molchord_")} - {own}
+        assert not others, f"{path.name} imports {others}"
+
+
+def test_there_are_examples():
+    assert {"molchord-formula", "molchord-isotopes", "molchord-nmr", "molchord-uvvis"} <= {p.name for p in EXAMPLES}
+
+
 @pytest.mark.parametrize(
     "module",
     [
@@ -88,7 +102,7 @@ def test_registry_lists_the_builtins_both_ways():
 
 
 def test_nothing_is_pickled():
-    for path in (*CORE, *(ROOT / "plugins").rglob("*.py")):
+    for path in (*CORE, *(ROOT / "plugins").rglob("*.py"), *(ROOT / "examples").rglob("*.py")):
         if "testing" in path.parts:
             continue  # the kit pickles a modality as a loader worker does
         found = set(imports(path)) & {"pickle", "joblib", "dill", "shelve"}
@@ -98,5 +112,5 @@ def test_nothing_is_pickled():
 
 
 def test_no_unfinished_places():
-    for path in (*CORE, *(ROOT / "plugins").rglob("*.py")):
+    for path in (*CORE, *(ROOT / "plugins").rglob("*.py"), *(ROOT / "examples").rglob("*.py")):
         assert not re.search(r"\b(TODO|FIXME|XXX|NotImplementedError)\b", path.read_text()), path.name
