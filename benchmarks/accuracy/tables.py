@@ -38,7 +38,7 @@ def share(fraction: float, **fields: str) -> System:
     return MORE.changed(name=f"{100 * fraction:g} % of the molecules", train__fraction=fraction, x=fraction, **fields)
 
 
-MISSING = (0.05, 0.10, 0.15, 0.20, 0.50)
+MISSING = (0.2, 0.5)
 THINNED = tuple(
     RECIPE.changed(
         name=f"{100 * part:g} % of {name} missing", train__missing={name: part}, line=f"{name} missing", x=part

@@ -7,8 +7,9 @@ A training row is a molecule; each epoch draws one measurement a modality. Every
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import signal
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, final
@@ -105,8 +106,8 @@ def random_state(*parts: int | str) -> int:
         >>> random_state(7, 0, "a") == random_state(7, 0, "a"), random_state(7, 0, "a") == random_state(7, 1, "a")
         (True, False)
     """
-    words = [zlib.crc32(p.encode()) if isinstance(p, str) else p for p in parts]
-    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
 
 
 def drawn(keys: Sequence[str], share: float, *parts: int | str) -> NDArray[np.bool_]:

@@ -231,7 +231,13 @@ def channel(values: Float[Tensor, "b p"], name: str, step: float) -> Float[Tenso
         place = torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype) * (step / _SMOOTH)
         kernel = torch.softmax(-(place**2) / 2, dim=0)
         values = torch.nn.functional.conv1d(values[:, None], kernel[None, None], padding=reach)[:, 0]
-    return values if name == "plain" else torch.asinh(values / _LINEAR) / math.asinh(1 / _LINEAR)
+    return values if name == "plain" else _asinh(values / _LINEAR) / math.asinh(1 / _LINEAR)
+
+
+def _asinh(values: Float[Tensor, "b p"]) -> Float[Tensor, "b p"]:
+    """Return asinh as log(|x| + sqrt(x^2 + 1)), which is vectorised where `torch.asinh` is not."""
+    size = values.abs()
+    return torch.copysign((size + (size * size + 1).sqrt_()).log_(), values)
 
 
 def _mean(values: Float[Tensor, "b p"], counted: Bool[Tensor, "b p"]) -> Float[Tensor, "b 1"]:
