@@ -28,6 +28,9 @@ from molchord.evaluate.results import Evaluation, Row, code_version
 
 __all__ = ["Bench", "measure"]
 
+PRIOR_EPOCHS = 5
+"""Of the candidates-only baseline: among the candidates of a batch its loss is that of chance from the first epoch on."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bench:
@@ -207,7 +210,8 @@ def _tested(
             )
         prior = None
         if beside and table.candidates_only:
-            prior = bench.run(table, system.changed(train__candidates_only=True, as_long_as=None), seed, fold)
+            short = system.changed(train__candidates_only=True, train__epochs=PRIOR_EPOCHS, as_long_as=None)
+            prior = bench.run(table, short, seed, fold)
         evaluation = run.evaluate(
             data,
             pools=test.pools,
