@@ -29,7 +29,7 @@ from molchord.evaluate.results import Evaluation, Row, code_version
 __all__ = ["Bench", "measure"]
 
 PRIOR_EPOCHS = 5
-"""Of the candidates-only baseline: among the candidates of a batch its loss is that of chance from the first epoch on."""
+"""Of the candidates-only baseline: its loss is that of chance among a batch from the first epoch on."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
