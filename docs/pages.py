@@ -1,7 +1,8 @@
-"""Fills pages from what they would otherwise repeat: the README, and the help of every command. Sets formulas."""
+"""Fills pages from what they would otherwise repeat: README, help of commands, settings of graphs. Sets formulas."""
 
 import argparse
 import html
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 from griffe import Extension, Object
 from latex2mathml.converter import convert
 
-from molchord.cli import _parser
+from molchord.cli import _parser, _search_parser
+from molchord.graph.schema import graph_schema
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -25,17 +27,26 @@ class Examples(Extension):  # type: ignore[misc]
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Return the text of a page: the README for the first one, every command's help behind that of the command line."""
+    """Return the text of a page, with what is written elsewhere: the README, the help of commands, the settings."""
     if page.file.src_uri == "index.md":
         return README.read_text(encoding="utf-8").replace("](docs/", "](")
     if page.file.src_uri == "reference/cli.md":
         helps = [f"## {parser.prog}\n\n```text\n{parser.format_help()}```\n" for parser in _leaves(_parser())]
         return "\n".join([markdown, *helps])
-    return markdown
+    if page.file.src_uri == "reference/graph.md":
+        return "\n".join([markdown, *_settings(graph_schema())])
+    # A block that replaces functions of a file is set as one that stands in it.
+    return markdown.replace('python replace="', 'python title="in ')
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """Return a page's HTML with its formulas as MathML, which browsers set without a script."""
+    """Return a page's HTML with its formulas as MathML, which browsers set without a script.
+
+    Raises:
+        ValueError: A block of code was not understood as one.
+    """
+    if "```" in content:
+        raise ValueError(f"a block of code is set as plain text: {content[content.index('```') :][:80]!r}")
     return re.sub(r"\\\((.+?)\\\)|\\\[(.+?)\\\]", _formula, content, flags=re.DOTALL)
 
 
@@ -47,7 +58,46 @@ def _formula(match: re.Match[str]) -> str:
 def _leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     if not groups:
-        yield parser
+        yield _search_parser() if parser.prog.endswith(" search") else parser
     for group in groups:
         for child in group.choices.values():
             yield from _leaves(child)
+
+
+def _settings(schema: dict[str, Any]) -> Iterator[str]:
+    """Yield a table of settings for each part of a model graph, and for each plugin that is installed."""
+    parts = schema["properties"]
+    whole = {key: value for key, value in parts.items() if key not in ("modalities", "loss", "train", "tune")}
+    modality = parts["modalities"]["additionalProperties"]
+    frame = {key: modality["allOf"][0]["then"]["properties"][key] for key in ("anchors", "data", "where", "head")}
+    shared = schema["$defs"]
+    yield _table("The whole", whole, shared)
+    yield _table("A modality", frame, shared)
+    yield _table("`train`", parts["train"]["properties"], shared)
+    yield _table("`tune`", parts["tune"]["properties"], shared)
+    for title, chosen in (("Modality", modality), ("Encoder", shared["encoder"]), ("Loss", parts["loss"])):
+        for case in chosen["allOf"]:
+            own = {key: value for key, value in case.get("then", {}).get("properties", {}).items()}
+            use = own.pop("use", {})
+            names = [name for name in use.get("enum", ()) if ":" not in name]
+            if names:
+                own = {key: value for key, value in own.items() if key not in (*frame, "encoder", "kind")}
+                yield _table(f"{title} `{names[0]}`", own, shared, f"{use['description']}.\n\n")
+
+
+def _table(title: str, settings: dict[str, Any], shared: dict[str, Any], text: str = "") -> str:
+    rows = [f"| `{key}` | {default} | {meaning} |" for key, default, meaning in _rows(settings, shared)]
+    table = ["| key | default | meaning |", "|---|---|---|", *rows] if rows else ["No settings."]
+    return f"## {title}\n\n{text}" + "\n".join([*table, ""])
+
+
+def _rows(settings: dict[str, Any], shared: dict[str, Any], above: str = "") -> Iterator[tuple[str, str, str]]:
+    for key, value in settings.items():
+        inner = shared.get(value.get("$ref", "").removeprefix("#/$defs/"), value)
+        default = f"`{json.dumps(value['default'])}`" if "default" in value else ""
+        if inner.get("properties"):
+            yield from _rows(inner["properties"], shared, f"{above}{key}.")
+        else:
+            allowed = ", ".join(f"`{item}`" for item in inner.get("enum", ()))
+            meaning = value.get("description", inner.get("description", "")).replace("|", "\\|").replace("\n", " ")
+            yield above + key, default, meaning + (f" ({allowed})" if allowed else "")

@@ -191,6 +191,9 @@ def _run_commands(group: _Group) -> None:
     evaluate.add_argument("--mode", action="append", choices=("blind", "library"), help="default: both, apart")
     evaluate.add_argument("--map", action="append", choices=_MAPS, help="default: all three")
     evaluate.add_argument("--split", default="test", metavar="NAME", help="whose molecules are queries (default test)")
+    evaluate.add_argument(
+        "--combine", action="store_true", help="search with all of a molecule's measurements of a modality at once"
+    )
     evaluate.add_argument("--candidates-only", metavar="RUN", help="a run trained with train.candidates_only")
     _rerank(evaluate)
     evaluate.add_argument("--rerank-k", type=int, metavar="N", help="how many of the first candidates (default 25)")

@@ -227,6 +227,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         split=arguments.split,
         where=_where_of(run, arguments.where),
         candidates_only=prior,
+        combine=arguments.combine,
         rerank=_rerank_of(arguments, arguments.rerank_k),
         seed=arguments.seed,
         out=Path(arguments.out) if arguments.out is not None else run.path,
@@ -273,13 +274,17 @@ def search(arguments: argparse.Namespace) -> int:
     from molchord.run import Run
 
     run = Run.load(arguments.run_folder, device=arguments.device)
-    spectra = {name: files for name in run.spectra if (files := getattr(arguments, SPECTRUM + name, None))}
+    files = {name: given for name in run.spectra if (given := getattr(arguments, SPECTRUM + name, None))}
+    spectra = {name: run.measurements(name, given) for name, given in files.items()}
     hits = run.search(
         Library(arguments.library), k=arguments.k, map=arguments.map, mode=arguments.mode, mass=arguments.mass,
         ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, rerank=_rerank_of(arguments),
         index=arguments.index, **spectra,
     )  # fmt: skip
     text = hit_table(hits)
+    for name, measurements in spectra.items():
+        if len(measurements) > 1:
+            text += f"\n{name}: {len(measurements)} measurements, together one factor of the score"
     if arguments.index is not None and not hits[0].proven:
         text += f"\nnot proven: index {arguments.index!r} may have missed a better candidate; without it none is missed"
     say(arguments, [vars_of(hit) for hit in hits], text)

@@ -26,7 +26,7 @@ from molchord.errors import DataError, RunError
 from molchord.evaluate.baselines import nearest_by_cosine, nearest_by_similarity
 from molchord.evaluate.embedded import Embedded, Spectra
 from molchord.evaluate.evaluation import Baselines, OwnSimilarity, PeakPositions
-from molchord.evaluate.pools import measured_masses
+from molchord.evaluate.pools import make_pool, measured_masses
 from molchord.retrieval.library_files import Entry
 from molchord.retrieval.scores import pooled_by
 from molchord.train.trainer import pair_temperatures
@@ -159,6 +159,31 @@ def embed_dataset(
     missing = {name: feed.missing for name, feed in opened.items() if feed.missing is not None}
     parts = {name: list(found[:, None]) for name, found in indices.items()}
     return EmbeddedData(embedded=embedded, indices=indices, parts=parts, unusable=tuple(unusable), missing=missing)
+
+
+def check_pools(run: Run, dataset: DataSet, pools: Sequence[str], *, split: str, seed: int) -> None:
+    """Refuse pools that cannot be made of a data set, before anything is embedded.
+
+    Raises:
+        DataError: Unknown pool, or one with too few structures.
+    """
+    if len(dataset.rows(split)) == 0:
+        return  # which the evaluation says better
+    numbers, keys, seen = np.arange(len(dataset)), dataset.keys(), trained_smiles(run.path)
+    mass = np.array(dataset.numeric("exact_mass"))
+    for text in pools:
+        make_pool(
+            text,
+            molecule=np.zeros(0, dtype=np.int64),
+            present=np.ones(len(dataset), dtype=np.bool_),
+            queried=np.isin(numbers, dataset.rows(split)),
+            held_out=np.isin(numbers, np.concatenate([dataset.rows("test"), dataset.rows("val")])),
+            trained=np.array([key in seen for key in keys], dtype=np.bool_),
+            formula=dataset.formulas(),
+            mass=mass,
+            measured=mass,
+            seed=seed,
+        )
 
 
 def with_mass(run: Run) -> frozenset[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
@@ -26,6 +26,9 @@ def measurements_of(plugin: Modality, given: Given, modality: str, stores: Store
 
     Raises:
         QueryError: A file cannot be read, a SMILES is refused, an object is no measurement, or nothing was given.
+
+    Warns:
+        UserWarning: Some entries of a file cannot be read.
     """
     several = isinstance(given, Iterable) and not isinstance(given, (str, Path, Measurement, Mapping))
     items: list[object] = list(given) if several else [given]  # type: ignore[arg-type]
@@ -118,12 +121,16 @@ def _read(plugin: Modality, path: Path, modality: str) -> list[Measurement]:
             f"file {str(path)!r} cannot be read as {modality!r} ({error.reason}); see `molchord plugins list`"
         ) from error
     good = [entry.measurement for entry in entries if isinstance(entry, Reading)]
+    bad = [entry for entry in entries if isinstance(entry, SampleError)]
     if not good:
-        reasons = "; ".join(entry.reason for entry in islice((e for e in entries if isinstance(e, SampleError)), 3))
+        reasons = "; ".join(entry.reason for entry in bad[:3])
         raise QueryError(
             f"file {str(path)!r} holds no usable {modality!r} measurement ({reasons or 'it is empty'}); "
             "give another file"
         )
+    if bad:
+        left = f"{len(bad)} of {len(entries)} entries of {str(path)!r} cannot be read as {modality!r}"
+        warnings.warn(f"{left} ({bad[0]}); the others are taken", stacklevel=2)
     return good
 
 

@@ -51,6 +51,7 @@ from molchord.inference import (
     CHUNK,
     Perturb,
     baselines_of,
+    check_pools,
     embed_dataset,
     library_entries,
     readers,
@@ -719,6 +720,7 @@ class Run:
         run = self if where is None else self._reading(_changed(self.graph, where))
         if perturb is not None and "library" in modes:
             raise DataError("evaluation failed: `perturb` changes queries of blind mode only; set `modes=['blind']`")
+        check_pools(run, dataset, pools, split=split, seed=seed)
         found = embed_dataset(run, dataset, mass_seed=seed, split=split, perturb=perturb, progress=progress)
         found = found.combined() if combine else found
         embedded, indices = found.embedded, found.indices

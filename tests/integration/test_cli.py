@@ -291,6 +291,17 @@ def test_several_files_of_one_modality(work, capsys):
     base = ["search", work / "run", work / "library", "--json"]
     together = run(capsys, *base, "--ir", work / "ir.csv", work / "ir.csv")
     assert run(capsys, *base, "--ir", work / "ir.csv", "--ir", work / "ir.csv") == together
+    told = run(capsys, *base[:-1], "--ir", work / "ir.csv", work / "ir.csv", "--k", 1)
+    assert "ir: 2 measurements, together one factor of the score" in told
+
+
+def test_entries_that_a_search_leaves_out_are_named(work, tmp_path, capsys):
+    good = "##TITLE=a\n##JCAMP-DX=4.24\n##DATA TYPE=INFRARED SPECTRUM\n##XUNITS=1/CM\n##YUNITS=ABSORBANCE\n"
+    values = "\n".join(f"{400 + 4 * i} {1 + i % 7}" for i in range(900))
+    good += f"##XYPOINTS=(XY..XY)\n{values}\n##END=\n"
+    (tmp_path / "two.jdx").write_text(good + good.replace("1/CM", "PARSECS"))
+    with pytest.warns(UserWarning, match=r"1 of 2 entries of .*two\.jdx.* 'PARSECS'"):
+        run(capsys, "search", work / "run", work / "library", "--ir", tmp_path / "two.jdx", "--k", 1)
 
 
 def test_the_help_of_a_search_lists_the_spectra_of_the_run(work, capsys):

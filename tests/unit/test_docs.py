@@ -64,3 +64,15 @@ def test_the_glossary_has_the_words_of_the_architecture():
 
 def _section(path, heading):
     return (ROOT / path).read_text(encoding="utf-8").split(heading)[1].split("\n## ")[0]
+
+
+PAGES_WITH_YAML = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "```yaml" in page.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_YAML, ids=lambda page: page.stem)
+def test_settings_that_a_page_shows_fit_a_graph(page, tmp_path, capsys):
+    """What a page shows of a graph is laid over a recipe that has the same modalities."""
+    for number, text in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(text if "schema:" in text or "extends:" in text else f"extends: demo\n{text}")
+        assert main(["graph", "check", str(path)]) == 0, capsys.readouterr().err

@@ -133,7 +133,7 @@ def test_bad_entries_are_reported_and_the_rest_is_imported(tmp_path):
         [
             "this entry is bad",
             "RDKit cannot parse the SMILES 'xx'",
-            "the entry names no SMILES; give one in a table",
+            "the entry names no SMILES; add it where the file's format has room",
             "the measurement holds no value",
             "`origin` is 'dreamt'",
             "column `colour` is not declared",

@@ -224,7 +224,8 @@ class _Import:
         readers = self._recognise(path, label) if only is None else only
         if not readers:
             self._undecided.append(label)
-            self._reject(label, "", "", "no modality recognises this file; name one with `--as MODALITY PATH`")
+            reason = "no modality recognises this file; name one with `--as MODALITY PATH`, or install its plugin"
+            self._reject(label, "", "", reason)
             return
         source = self._source(path, label)
         for reader in readers:
@@ -319,7 +320,11 @@ class _Import:
                 return 0
         text = entry.smiles if smiles is None else smiles
         if text is None:
-            raise SampleError(location, "the entry names no SMILES; give one in a table, with `--table` and `--column`")
+            raise SampleError(
+                location,
+                "the entry names no SMILES; add it where the file's format has room, or give a table of molecules and "
+                "their files (`--table`, `--column`)",
+            )
         if None not in (smiles, entry.smiles) and molecule(text).key14 != molecule(str(entry.smiles)).key14:
             raise SampleError(location, f"the table says {smiles!r}, but the file says {entry.smiles!r}")
         row = self._writer.row(text, self._limit)

@@ -179,12 +179,13 @@ class Evaluation:
     def _short(self, mode: str, pool: str, shown: Sequence[Row]) -> list[str]:
         beside = [row for row in self.rows if row.system != "model" and row.pool == pool and row.mode in ("", mode)]
         systems = list(dict.fromkeys(row.system for row in beside if not row.system.startswith("mass alone (")))
-        top1 = {(row.system, row.subset): _cell(row.figures["top1"], percent=True).partition(" ")[0] for row in beside}
+        top1 = {(row.system, row.subset): _short_percent(row.figures["top1"].value) for row in beside}
         names = [("mass alone*" if name == "mass alone" else name.removesuffix(" (expected)")) for name in systems]
         table = [["query", "molecules", "Top-1 % [95 %]", "Top-5", "Top-10", "Top-25", "MRR", *names]]
         for row in shown:
             tops = [f"{100 * row.figures[name].value:.1f}" for name in ("top5", "top10", "top25")]
-            start = [" + ".join(row.subset) + ("*" if row.with_mass else ""), str(row.molecules)]
+            asked = f"{row.molecules}" if row.queries == row.molecules else f"{row.molecules} ({row.queries} queries)"
+            start = [" + ".join(row.subset) + ("*" if row.with_mass else ""), asked]
             cells = [_cell(row.figures["top1"], percent=True), *tops, f"{row.figures['mrr'].value:.3f}"]
             table.append([*start, *cells, *(top1.get((system, row.subset), "-") for system in systems)])
         sizes = sorted({round(row.pool_size) for row in shown})
@@ -250,6 +251,18 @@ def code_version() -> dict[str, str | None]:
             head = [git, "-C", str(here.parent), "rev-parse", "HEAD"]
             commit = subprocess.run(head, capture_output=True, check=False, text=True).stdout.strip() or None
     return {"version": version("molchord"), "commit": commit}
+
+
+def _short_percent(value: float) -> str:
+    """Return a share in percent; what would round to nothing keeps two digits, as chance among thousands does.
+
+    Example:
+        >>> _short_percent(0.123), _short_percent(0.00019), _short_percent(0.0), _short_percent(math.nan)
+        ('12.3', '0.019', '0.0', '-')
+    """
+    if math.isnan(value):
+        return "-"
+    return f"{100 * value:.2g}" if 0 < value < 0.0005 else f"{100 * value:.1f}"
 
 
 def _cell(interval: Interval, *, percent: bool) -> str:
