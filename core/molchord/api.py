@@ -78,6 +78,8 @@ __all__ = [
     "Inspects",
     "Limits",
     "Locates",
+    "Logger",
+    "LoggerRecord",
     "Loss",
     "LossBatch",
     "LossOutput",
@@ -107,6 +109,7 @@ __all__ = [
     "SpectrumSpec",
     "Stores",
     "Tempered",
+    "Training",
     "VectorBatch",
     "VectorSample",
     "VectorSpec",
@@ -535,6 +538,48 @@ class Index(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A training that a logger follows.
+
+    Attributes:
+        run: The run folder, whose name the user chose.
+        folder: The logger's own folder in it, which is there; what it keeps there is there when the training goes on.
+        settings: The resolved model graph, as JSON values.
+        epochs: How many were trained before: 0, or more where a training that stopped goes on.
+    """
+
+    run: Path
+    folder: Path
+    settings: Mapping[str, Any]
+    epochs: int
+
+
+class Logger(Protocol):
+    """Shows the figures of a training elsewhere; they stand in the run's ``metrics.jsonl`` anyway.
+
+    In several processes there is one, in the first. Whatever a method raises is said once, and the training goes on
+    without the logger.
+    """
+
+    def open(self, training: Training) -> None:
+        """Begin, or go on where `training` was stopped."""
+        ...
+
+    def log(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """Take the figures of an epoch, counted from 1.
+
+        Args:
+            epoch: The one that has just ended.
+            figures: By name, such as ``loss`` or ``val/blind_mrr``; those of validation are not there in every epoch.
+        """
+        ...
+
+    def close(self, finished: bool) -> None:
+        """End; `finished` is False where the training stopped or failed before its last epoch."""
+        ...
+
+
 # --- records ---------------------------------------------------------------------------------------------------------
 
 
@@ -694,3 +739,24 @@ class IndexRecord:
     build: Callable[[Any], Index]
     install: str = ""
     version: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggerRecord:
+    """A place where the figures of a training are shown.
+
+    Attributes:
+        name: ``[a-z][a-z0-9_]*``.
+        summary: One line for `molchord plugins list`.
+        api: The literal number of the plugin API it was written for.
+        config: Its pydantic model.
+        build: ``build(config)`` returns a `Logger`; an `ImportError` says what is not installed before training begins.
+        install: What to `pip install` where a library that it needs is missing.
+    """
+
+    name: str
+    summary: str
+    api: int
+    config: type[BaseModel]
+    build: Callable[[Any], Logger]
+    install: str = ""

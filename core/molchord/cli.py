@@ -175,6 +175,7 @@ def _run_commands(group: _Group) -> None:
         "--dry-run", action="store_true",
         help="run one batch and describe it; no run is written, but derived structures are cached in the data set",
     )  # fmt: skip
+    _log(train)
     _device(train)
     _force(train)
     tune = _command(group, "tune", author_commands.tune, "try settings of a model graph, as its section `tune` says")
@@ -209,6 +210,7 @@ def _run_commands(group: _Group) -> None:
     realign.add_argument("--free", action="append", metavar="PART", help="part to train instead; repeatable")
     _where(realign)
     realign.add_argument("--epochs", type=int, default=15)
+    _log(realign)
     _force(realign)
     embed = _command(group, "embed", commands.embed, "embed candidate structures as a library")
     _run(embed)
@@ -324,6 +326,13 @@ def _rerank(parser: argparse.ArgumentParser) -> None:
         "--computed", action="append", default=[], metavar="DATASET", help="where it finds computed measurements"
     )
     parser.add_argument("--simulator", metavar="NAME", help="computes those that no data set holds, on the spot")
+
+
+def _log(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log", action="append", default=[], metavar="NAME",
+        help="show the figures there too: a logger such as tensorboard, or '{use: wandb, project: mine}'; repeatable",
+    )  # fmt: skip
 
 
 def _device(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from molchord.text_table import aligned
 
 if TYPE_CHECKING:
     from molchord.api import ModalityRecord
-    from molchord.graph.resolve import ModelGraph
+    from molchord.graph.resolve import ModelGraph, Use
     from molchord.retrieval.rerank import Rerank
 
 SPECTRUM = "spectrum "
@@ -170,7 +170,7 @@ def train(arguments: argparse.Namespace) -> int:
     if arguments.resume is not None:
         if arguments.graph or arguments.data or arguments.out or arguments.dry_run or arguments.set:
             raise MolchordError("`--resume RUN` takes graph and data from the run; leave the other options out")
-        run = Run.resume(arguments.resume, device=arguments.device, progress=show)
+        run = Run.resume(arguments.resume, device=arguments.device, progress=show, loggers=_loggers(arguments.log))
         return _trained(arguments, run) if first else 0
     if arguments.graph is None or arguments.data is None:
         raise MolchordError("`molchord train` needs GRAPH and `--data DATASET`, or `--resume RUN`")
@@ -184,8 +184,10 @@ def train(arguments: argparse.Namespace) -> int:
         if first:
             raise
         raise SystemExit(error.status) from error
-    options = {"device": arguments.device, "force": arguments.force, "progress": show}
-    run = Run.train(graph, arguments.data, arguments.out, **options)
+    run = Run.train(
+        graph, arguments.data, arguments.out, device=arguments.device, force=arguments.force, progress=show,
+        loggers=_loggers(arguments.log),
+    )  # fmt: skip
     return _trained(arguments, run) if first else 0
 
 
@@ -198,8 +200,10 @@ def _trained(arguments: argparse.Namespace, run: Any) -> int:
 def _dry_run(arguments: argparse.Namespace) -> int:
     from molchord.data.store import DataSet
     from molchord.train.dry_run import dry_run
+    from molchord.train.loggers import build_loggers
     from molchord.train.trainer import Trainer
 
+    build_loggers(_loggers(arguments.log))  # whether they could be used
     found = dry_run(Trainer(graph_of(arguments), DataSet(arguments.data), device=arguments.device, progress=False))
     lines = [f"one batch on {found['device']}: loss {found['loss']:.4f}, peak memory {found['memory_mb']} MB"]
     for part in ("molecules", "batch", "parameters"):
@@ -247,7 +251,7 @@ def realign(arguments: argparse.Namespace) -> int:
     run = Run.load(arguments.run_folder, device=arguments.device)
     done = run.realign(
         arguments.data, arguments.out, free=arguments.free or None, epochs=arguments.epochs, force=arguments.force,
-        where=_where_of(run, arguments.where), progress=_progress(arguments),
+        where=_where_of(run, arguments.where), progress=_progress(arguments), loggers=_loggers(arguments.log),
     )  # fmt: skip
     return _trained(arguments, done)
 
@@ -406,6 +410,18 @@ def pair(text: str, option: str, form: str) -> tuple[str, str]:
     if not (name and equals and value):
         raise DataError(f"`{option}` got {text!r}; write {form}")
     return name, value
+
+
+def _loggers(texts: Sequence[str]) -> list[str | Use]:
+    """Read what `--log` names: a logger, or a logger with its configuration as YAML."""
+    from molchord.graph.strict_yaml import parse
+
+    given: list[Any] = [parse(f"- {text}", "--log").data[0] for text in texts]
+    for text, use in zip(texts, given, strict=True):
+        name = use.get("use") if isinstance(use, dict) else use
+        if not isinstance(name, str):
+            raise MolchordError(f"`--log` got {text!r}; write NAME or '{{use: NAME, KEY: VALUE}}'")
+    return given
 
 
 def _where(texts: Sequence[str], record: Callable[[str], ModalityRecord]) -> dict[str, dict[str, Any]]:

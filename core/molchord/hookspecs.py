@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pluggy
 
-from molchord.api import EncoderRecord, IndexRecord, LossRecord, ModalityRecord, RerankerRecord, SimulatorRecord
+from molchord.api import (
+    EncoderRecord,
+    IndexRecord,
+    LoggerRecord,
+    LossRecord,
+    ModalityRecord,
+    RerankerRecord,
+    SimulatorRecord,
+)
 
 hookspec = pluggy.HookspecMarker("molchord")
 
@@ -83,5 +91,18 @@ def molchord_indexes() -> list[IndexRecord]:  # type: ignore[empty-body]
         @hookimpl
         def molchord_indexes():
             return [IndexRecord(name="trees", summary="random projection trees", api=1, ...)]
+        ```
+    """
+
+
+@hookspec
+def molchord_loggers() -> list[LoggerRecord]:  # type: ignore[empty-body]
+    """Return the loggers that this package provides.
+
+    Example:
+        ```python
+        @hookimpl
+        def molchord_loggers():
+            return [LoggerRecord(name="lab_server", summary="the screen in our laboratory", api=1, ...)]
         ```
     """

@@ -26,6 +26,7 @@ from molchord.api import (
     API_VERSION,
     EncoderRecord,
     IndexRecord,
+    LoggerRecord,
     LossRecord,
     ModalityRecord,
     RerankerRecord,
@@ -51,7 +52,7 @@ __all__ = [
 
 GraphRecord: TypeAlias = ModalityRecord | EncoderRecord | LossRecord
 """What a model graph names, so that its configuration is saved with a run."""
-Record: TypeAlias = GraphRecord | RerankerRecord | SimulatorRecord | IndexRecord
+Record: TypeAlias = GraphRecord | RerankerRecord | SimulatorRecord | IndexRecord | LoggerRecord
 Stage: TypeAlias = Literal["metadata", "policy", "import", "hook", "record", "name"]
 
 ENTRY_POINT_GROUP = "molchord"
@@ -75,6 +76,7 @@ PLUGIN_TYPES: dict[str, PluginType] = {
     "reranker": PluginType("molchord_rerankers", RerankerRecord, frozenset({"use"})),
     "simulator": PluginType("molchord_simulators", SimulatorRecord, frozenset({"use"})),
     "index": PluginType("molchord_indexes", IndexRecord, frozenset({"use"})),
+    "logger": PluginType("molchord_loggers", LoggerRecord, frozenset({"use"})),
 }
 """The plugin types; a later type is one more line here and one more hook."""
 

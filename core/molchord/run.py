@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from molchord.api import Measurement, Modality, SampleError
+from molchord.api import Logger, Measurement, Modality, SampleError
 from molchord.checkpoint import (
     SHIPPED,
     PluginStamp,
@@ -46,7 +46,7 @@ from molchord.evaluate.evaluation import evaluate
 from molchord.evaluate.reranking import fit_reranking
 from molchord.evaluate.results import Evaluation, code_version
 from molchord.graph import resolve as graphs
-from molchord.graph.resolve import ModelGraph
+from molchord.graph.resolve import ModelGraph, Use
 from molchord.inference import (
     CHUNK,
     Perturb,
@@ -65,6 +65,7 @@ from molchord.retrieval.library_files import Storage
 from molchord.retrieval.rerank import Rerank, Reranking, reranked
 from molchord.retrieval.rerank_weights import WEIGHTS
 from molchord.retrieval.scores import MAPS, MODES, pooled
+from molchord.train.loggers import Log, build_loggers
 from molchord.train.processes import Processes, several
 from molchord.train.trainer import Trainer, choose_device, pair_temperatures, temperatures
 
@@ -148,6 +149,7 @@ class Run:
         force: bool = False,
         progress: bool = True,
         start: Run | None = None,
+        loggers: Sequence[str | Use] = (),
     ) -> Run:
         """Train a model graph on a data set into a new run folder.
 
@@ -163,6 +165,8 @@ class Run:
             progress: Show progress bars.
             start: A run whose weights and fitted states to start from; towers whose modality the data set lacks stay
                 as they are, with a warning.
+            loggers: Where to show the figures of each epoch beside ``metrics.jsonl``: "tensorboard", or
+                ``Use("wandb", project="mine")``. One that fails is named in a warning, and the training goes on.
 
         Raises:
             OutputExistsError: `out` exists and `force` is not set.
@@ -190,12 +194,13 @@ class Run:
         """
         with several(device) as (processes, own_device):
             with processes.first_alone():
+                built = build_loggers(loggers) if processes.rank == 0 else {}
                 trainer, path, temporary = cls._begin(
                     graph, data, out, processes, device=own_device, force=force, progress=progress, start=start
                 )
             path = processes.from_first(path)
             try:
-                run = cls._finish(trainer, path)
+                run = cls._finish(trainer, path, built)
             except BaseException as error:
                 if temporary is not None and not isinstance(error, TrainingStopped):
                     shutil.rmtree(temporary, ignore_errors=True)
@@ -257,8 +262,21 @@ class Run:
         return trainer, path, temporary
 
     @classmethod
-    def resume(cls, path: str | Path, *, device: str | None = None, progress: bool = True) -> Run:
+    def resume(
+        cls,
+        path: str | Path,
+        *,
+        device: str | None = None,
+        progress: bool = True,
+        loggers: Sequence[str | Use] = (),
+    ) -> Run:
         """Go on with a training exactly where it stopped; a finished one is loaded.
+
+        Args:
+            path: The run folder.
+            device: "cpu", "cuda", ...; None: a GPU where there is one.
+            progress: Show progress bars.
+            loggers: As `train` takes them; those of before are not remembered, and go on where they stopped.
 
         Raises:
             RunError: There is no checkpoint, or the data set has changed since.
@@ -272,6 +290,7 @@ class Run:
         path = Path(path)
         with several(device) as (processes, own_device):
             with processes.first_alone():
+                built = build_loggers(loggers) if processes.rank == 0 else {}
                 manifest = read_manifest(path)
                 trainer = Trainer(
                     saved_graph(path, manifest),
@@ -283,11 +302,16 @@ class Run:
                     processes=processes,
                 )
                 trainer.restore(path)
-            return cls._finish(trainer, path)
+            return cls._finish(trainer, path, built)
 
     @classmethod
-    def _finish(cls, trainer: Trainer, path: Path) -> Run:
-        if not trainer.run(path):
+    def _finish(cls, trainer: Trainer, path: Path, loggers: Mapping[str, Logger]) -> Run:
+        log, finished = Log(loggers, path, trainer.graph, trainer.state.epoch), False
+        try:
+            finished = trainer.run(path, log.epoch)
+        finally:
+            log.close(finished)
+        if not finished:
             stopped = TrainingStopped(path, trainer.state.epoch, trainer.state.step)
             if trainer.processes.rank > 0:
                 raise SystemExit(stopped.status)  # process 0 says it
@@ -360,6 +384,7 @@ class Run:
         where: Mapping[str, Mapping[str, Any]] | None = None,
         force: bool = False,
         progress: bool = True,
+        loggers: Sequence[str | Use] = (),
     ) -> Run:
         """Adapt the run to other data by training a few parts only (Rocabert-Oriols et al. 2025, "Realignment").
 
@@ -372,6 +397,7 @@ class Run:
                 IR spectra.
             force: Replace a run that is there.
             progress: Show progress bars.
+            loggers: As `train` takes them.
 
         Raises:
             GraphError: An unknown part, column or value, or no epoch.
@@ -388,7 +414,8 @@ class Run:
         """
         parts = list(free) if free is not None else [f"modalities.{m}.head.out" for m in self.graph.modalities]
         graph = _changed(self.graph, where, {**_WHOLE, "free": parts, "epochs": epochs})
-        return Run.train(graph, data, out, device=str(self.device), force=force, progress=progress, start=self)
+        device = str(self.device)
+        return Run.train(graph, data, out, device=device, force=force, progress=progress, start=self, loggers=loggers)
 
     # --- what it knows
 

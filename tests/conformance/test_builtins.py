@@ -2,10 +2,13 @@
 
 from importlib.util import find_spec
 
+import pytest
+
 from molchord.host import installed
 from molchord.testing import checks
 
-EXTRAS = {"faiss": ("faiss",), "milvus": ("milvus_lite", "pymilvus")}
+EXTRAS = {"faiss": ("faiss",), "milvus": ("milvus_lite", "pymilvus"), "mlflow": ("mlflow", "sqlalchemy")}
+EXTRAS |= {name: (name,) for name in ("tensorboard", "wandb")}
 """Libraries that some need and the tests do without."""
 
 BUILTINS = [
@@ -15,6 +18,7 @@ BUILTINS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")  # of mlflow's own tables
 @checks(*(record for record in BUILTINS if record.name != "dimenetpp"))
 def test_contract(check):
     check()

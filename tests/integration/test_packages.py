@@ -13,7 +13,7 @@ import pytest
 from molchord.testing import molecules
 
 ROOT = Path(__file__).parent.parent.parent
-PLUGINS = ("encoders", "indexes", "losses", "modalities", "rerankers", "simulators")
+PLUGINS = ("encoders", "indexes", "loggers", "losses", "modalities", "rerankers", "simulators")
 PACKAGES = ("molchord", *(f"molchord_{name}" for name in PLUGINS))
 
 

@@ -136,7 +136,7 @@ def two_epochs(processes, dataset, folder):
     Trainer.start_from = lambda self, weights: (start_from(self, weights), exact(self))
     graph = make_graph("all_pairs")
     size = os.environ.get("WORLD_SIZE", "1")
-    run = Run.train(graph, dataset, folder / f"run-{size}", progress=False)
+    run = Run.train(graph, dataset, folder / f"run-{size}", progress=False, loggers=["tensorboard"])
     assert run.path == folder / f"run-{size}"
     if rank == 1:
         own = [line for line in written if str(folder) in line or str(dataset.path) in line]

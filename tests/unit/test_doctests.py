@@ -14,6 +14,7 @@ def modules():
         "core",
         "plugins/encoders",
         "plugins/indexes",
+        "plugins/loggers",
         "plugins/losses",
         "plugins/modalities",
         "plugins/rerankers",

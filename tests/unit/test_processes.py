@@ -106,6 +106,7 @@ def test_a_training_of_two_processes_is_that_of_one(results):
             assert together[name] == pytest.approx(alone[name], rel=1e-9), name
         assert together["pairs"] == pytest.approx(alone["pairs"], rel=1e-9)
         assert together["val"]["loss"] == pytest.approx(alone["val"]["loss"], rel=1e-9)
+    assert [len([*(results / f"run-{n}/logs/tensorboard").iterdir()]) for n in (1, 2)] == [1, 1]
     ended = json.loads((results / "run-2/manifest.json").read_text())
     assert ended["best"]
     assert ended["tau"]

@@ -7,10 +7,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-from molchord.api import EncoderRecord, IndexRecord, LossRecord, ModalityRecord, RerankerRecord, SimulatorRecord
+from molchord.api import (
+    EncoderRecord,
+    IndexRecord,
+    LoggerRecord,
+    LossRecord,
+    ModalityRecord,
+    RerankerRecord,
+    SimulatorRecord,
+)
 
 Check: TypeAlias = Callable[[Any], None]
-Record: TypeAlias = ModalityRecord | EncoderRecord | LossRecord | RerankerRecord | SimulatorRecord | IndexRecord
+Record: TypeAlias = (
+    ModalityRecord | EncoderRecord | LossRecord | RerankerRecord | SimulatorRecord | IndexRecord | LoggerRecord
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +103,11 @@ def check_index(record: IndexRecord, *, expected_failures: Mapping[str, str] | N
     return check_record(record, expected_failures=expected_failures)
 
 
+def check_logger(record: LoggerRecord, *, expected_failures: Mapping[str, str] | None = None) -> Report:
+    """Run every check on a logger, whose library must be installed."""
+    return check_record(record, expected_failures=expected_failures)
+
+
 def checks(*records: Record, expected_failures: Mapping[str, str] | None = None) -> Callable[[Any], Any]:
     """Parametrise a pytest test, whose argument is ``check``, with every check of the records."""
     import pytest
@@ -107,7 +122,7 @@ def checks(*records: Record, expected_failures: Mapping[str, str] | None = None)
 
 
 def _checks_of(record: Record) -> list[Check]:
-    from molchord.testing import encoders, indexes, losses, modalities, records, rerankers, simulators
+    from molchord.testing import encoders, indexes, loggers, losses, modalities, records, rerankers, simulators
 
     own = {
         ModalityRecord: modalities,
@@ -116,6 +131,7 @@ def _checks_of(record: Record) -> list[Check]:
         RerankerRecord: rerankers,
         SimulatorRecord: simulators,
         IndexRecord: indexes,
+        LoggerRecord: loggers,
     }[type(record)]
     return [*records.CHECKS, *own.CHECKS]
 

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -294,8 +294,12 @@ class Trainer:
 
     # --- the loop
 
-    def run(self, folder: Path) -> bool:
+    def run(self, folder: Path, log: Callable[[Mapping[str, Any]], None] | None = None) -> bool:
         """Train to the end, or to an interruption.
+
+        Args:
+            folder: The run folder.
+            log: Is handed each line of ``metrics.jsonl`` once it is written.
 
         Returns:
             Whether the training is complete; False after Ctrl-C, with the state saved.
@@ -319,6 +323,8 @@ class Trainer:
                     self.processes.wait()  # until it is written, as the end of one process may end the others
                     return False
                 self._finish_epoch(folder, record)
+                if log is not None:
+                    log(record)
                 figures = {"loss": f"{record['loss']:.3f}", **_shown(record.get("val", {}))}
                 bar.set_postfix(figures)
                 if self.show and bar.disable:

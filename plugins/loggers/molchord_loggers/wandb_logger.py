@@ -1,0 +1,55 @@
+"""Weights & Biases, by default as files that ``wandb sync`` sends later."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import final
+
+import wandb
+
+from molchord.api import Training
+from molchord_loggers import WandbConfig
+
+__all__ = ["WandbLogger"]
+
+_ID = "id.txt"
+
+
+@final
+class WandbLogger:
+    """Logs to one run of Weights & Biases, the same one when the training goes on.
+
+    Args:
+        config: As the record has it.
+    """
+
+    def __init__(self, config: WandbConfig) -> None:
+        self._config = config
+
+    def open(self, training: Training) -> None:
+        """Begin a run, or go on with the one whose id lies in the folder."""
+        id = training.folder / _ID
+        known = id.read_text(encoding="utf-8") if id.exists() else None
+        mode = self._config.mode or os.environ.get("WANDB_MODE", "offline")
+        self._run = wandb.init(
+            project=self._config.project,
+            name=training.run.name,
+            id=known,
+            resume="allow" if mode == "online" else None,  # offline, files of one id are joined by `wandb sync`
+            config=dict(training.settings),
+            dir=str(training.folder),
+            mode=mode,
+            reinit="create_new",  # a notebook may have a run of its own
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+        self._run.define_metric("*", step_metric="epoch")
+        id.write_text(self._run.id, encoding="utf-8")
+
+    def log(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """Log the figures with the epoch as their axis."""
+        self._run.log({"epoch": epoch, **figures}, step=epoch)
+
+    def close(self, finished: bool) -> None:
+        """Say how the training ended, and wait until all is written or sent."""
+        self._run.finish(exit_code=0 if finished else 1)
