@@ -1,4 +1,4 @@
-"""Fills pages from what they would otherwise repeat: README, help of commands, settings of graphs. Sets formulas."""
+"""Fills pages from what they would otherwise repeat: README, notebook, help of commands, settings. Sets formulas."""
 
 import argparse
 import html
@@ -15,6 +15,7 @@ from molchord.cli import _parser, _search_parser
 from molchord.graph.schema import graph_schema
 
 README = Path(__file__).parent.parent / "README.md"
+NOTEBOOK = Path(__file__).parent / "from-python.ipynb"
 
 
 class Examples(Extension):  # type: ignore[misc]
@@ -27,9 +28,11 @@ class Examples(Extension):  # type: ignore[misc]
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Return the text of a page, with what is written elsewhere: the README, the help of commands, the settings."""
+    """Return the text of a page, with what is written elsewhere: README, notebook, help of commands, settings."""
     if page.file.src_uri == "index.md":
         return README.read_text(encoding="utf-8").replace("](docs/", "](")
+    if page.file.src_uri == "from-python.md":
+        return "\n\n".join([*_cells(), markdown])
     if page.file.src_uri == "reference/cli.md":
         helps = [f"## {parser.prog}\n\n```text\n{parser.format_help()}```\n" for parser in _leaves(_parser())]
         return "\n".join([markdown, *helps])
@@ -53,6 +56,13 @@ def on_page_content(content: str, **_: Any) -> str:
 def _formula(match: re.Match[str]) -> str:
     inline, block = match.groups()
     return convert(html.unescape(inline or block), display="inline" if inline else "block")
+
+
+def _cells() -> Iterator[str]:
+    """Yield the cells of the notebook as Markdown."""
+    for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        yield text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```"
 
 
 def _leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:

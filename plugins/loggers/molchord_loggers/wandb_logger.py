@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import final
+from typing import Any, final
 
 import wandb
 
@@ -31,7 +31,7 @@ class WandbLogger:
         """Begin a run, or go on with the one whose id lies in the folder."""
         id = training.folder / _ID
         known = id.read_text(encoding="utf-8") if id.exists() else None
-        mode = self._config.mode or os.environ.get("WANDB_MODE", "offline")
+        mode: Any = self._config.mode or os.environ.get("WANDB_MODE", "offline")
         self._run = wandb.init(
             project=self._config.project,
             name=training.run.name,
