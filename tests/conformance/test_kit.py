@@ -1,14 +1,16 @@
-"""The kit itself: reports, strict expected failures, and that it catches wrong plugins."""
+"""The kit itself: reports, strict expected failures, and wrong plugins beyond those of `test_mutants.py`."""
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from molchord.api import Doubt, LossOutput, VectorBatch, VectorSpec
 from molchord.host import installed
-from molchord.testing import check_encoder, check_loss, check_modality, check_record
+from molchord.testing import check_loss, check_modality, check_record
+from molchord.testing.samples import equal, same_arrays, same_columns
 
 
 def record(kind, name):
@@ -42,61 +44,6 @@ def with_build(kind, name, change):
     """A built-in record whose build is changed by a function of what it built."""
     found = record(kind, name)
     return dataclasses.replace(found, build=lambda *arguments: change(found.build(*arguments)))
-
-
-class Wrapped(nn.Module):
-    def __init__(self, inner):
-        super().__init__()
-        self.inner = inner
-        self.width = inner.width
-
-
-class LooksAtNeighbours(Wrapped):
-    def forward(self, batch):
-        out = self.inner(batch)
-        return out + out.mean(dim=0, keepdim=True) if len(out) else out
-
-
-class IgnoresRows(Wrapped):
-    def forward(self, batch):
-        return self.inner(batch)[:1]
-
-
-class DeadWeight(Wrapped):
-    def __init__(self, inner):
-        super().__init__(inner)
-        self.unused = nn.Parameter(torch.zeros(1))
-
-    def forward(self, batch):
-        return self.inner(batch)
-
-
-class CannotMixPrecisions(Wrapped):
-    def forward(self, batch):
-        out = self.inner(batch)
-        rows = torch.arange(len(out), device=out.device)
-        return torch.zeros(out.shape, device=out.device).index_add(0, rows, out)
-
-
-class WritesIntoTheBatch(Wrapped):
-    def forward(self, batch):
-        out = self.inner(batch)
-        batch.values.mul_(2.0)
-        return out
-
-
-@pytest.mark.parametrize(
-    ("mutant", "caught"),
-    [
-        (LooksAtNeighbours, "independent_of_neighbours"),
-        (IgnoresRows, "output_has_width"),
-        (DeadWeight, "gradient_reaches_every_parameter"),
-        (CannotMixPrecisions, "runs_in_bf16"),
-        (WritesIntoTheBatch, "batch_is_left_alone"),
-    ],
-)
-def test_wrong_encoders_are_caught(mutant, caught):
-    assert caught in failures(check_encoder(with_build("encoder", "mlp", mutant)))
 
 
 class Loss(nn.Module):
@@ -261,3 +208,19 @@ def test_wrong_doubts_peaks_and_mass_columns_are_caught():
         return modality
 
     assert "doubts_and_peaks_fit" in failures(check_modality(with_build("modality", "ir", unsure)))
+
+
+def test_a_missing_number_is_equal_to_a_missing_number_and_to_nothing_else():
+    nan = float("nan")
+    missing = {"value": np.array([nan, 1.0])}
+    assert same_arrays(missing, {"value": np.array([nan, 1.0])})
+    assert not same_arrays(missing, {"value": np.array([0.0, 1.0])})
+    assert not same_arrays({"value": np.zeros(2)}, {"value": np.zeros(2, np.float32)})
+    assert same_arrays({"id": np.array(["a"])}, {"id": np.array(["a"])})
+    assert same_columns({"gain": nan, "state": None, "kind": "a"}, {"gain": float("nan"), "state": None, "kind": "a"})
+    assert not same_columns({"gain": nan}, {"gain": 0.0})
+    assert not same_columns({"gain": 0.0}, {"gain": nan})
+    assert not same_columns({"gain": nan}, {})
+    assert equal(torch.tensor([nan, 1.0]), torch.tensor([nan, 1.0]))
+    assert not equal(torch.tensor([nan, 1.0]), torch.tensor([0.0, 1.0]))
+    assert not equal(torch.tensor([torch.inf]), torch.tensor([torch.finfo(torch.float32).max]))

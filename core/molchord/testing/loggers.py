@@ -52,7 +52,7 @@ def it_goes_on_where_it_stopped(record: LoggerRecord) -> None:
         for epochs in (0, 2):
             logger = _opened(record, run, epochs)
             logger.log(epochs + 1, _FIRST)
-            logger.log(epochs + 2, _LATER)
+            logger.log(epochs + 2, _FIRST)
             logger.close(epochs > 0)
 
 
@@ -106,9 +106,9 @@ def _process() -> dict[str, Any]:
 
 
 CHECKS = (
+    the_process_is_left_alone,  # first, as what another check has left would be there before already
     figures_of_every_epoch_are_taken,
     it_goes_on_where_it_stopped,
     no_epoch_is_no_error,
     it_keeps_to_its_folder,
-    the_process_is_left_alone,
 )

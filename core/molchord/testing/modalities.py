@@ -36,7 +36,18 @@ from molchord.api import (
 )
 from molchord.data.store import DataSet
 from molchord.testing.report import require
-from molchord.testing.samples import MOLECULES, batch_of, built, curves, default_config, examples, molecules, same
+from molchord.testing.samples import (
+    MOLECULES,
+    batch_of,
+    built,
+    curves,
+    default_config,
+    examples,
+    molecules,
+    same,
+    same_arrays,
+    same_columns,
+)
 
 
 def _kinds(record: ModalityRecord) -> Iterator[tuple[str, Any]]:
@@ -50,10 +61,8 @@ def example_is_deterministic(record: ModalityRecord) -> None:
         first, again = examples(modality), examples(modality)
         require(len(first) == 4, f"`example` of 4 molecules returned {len(first)} measurements")
         for a, b in zip(first, again, strict=True):
-            equal = a.arrays.keys() == b.arrays.keys() and all(
-                np.array_equal(a.arrays[k], b.arrays[k]) for k in a.arrays
-            )
-            require(equal and a.columns == b.columns, "`example` differs between two calls with one seed")
+            equal = same_arrays(a.arrays, b.arrays) and same_columns(a.columns, b.columns)
+            require(equal, "`example` differs between two calls with one seed")
 
 
 def measurements_fit_declaration(record: ModalityRecord) -> None:

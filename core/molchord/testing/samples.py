@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from molchord.api import Measurement, Modality, ModalityRecord, Molecule, SpectrumSpec
@@ -157,6 +157,24 @@ def same(a: Any, b: Any) -> bool:
     """Say whether two batches hold equal tensors (NaN equals NaN)."""
     left, right = tensors(a), tensors(b)
     return left.keys() == right.keys() and all(
-        left[k].shape == right[k].shape and torch.equal(torch.nan_to_num(left[k]), torch.nan_to_num(right[k]))
-        for k in left
+        left[k].shape == right[k].shape and equal(left[k], right[k]) for k in left
     )
+
+
+def equal(a: Tensor, b: Tensor) -> bool:
+    """Say whether two tensors of one shape are equal (NaN equals NaN and nothing else)."""
+    return bool(((a == b) | ((a != a) & (b != b))).all())
+
+
+def same_arrays(a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]]) -> bool:
+    """Say whether arrays of the same names are equal, their types included (NaN equals NaN)."""
+    return a.keys() == b.keys() and all(
+        a[name].dtype == b[name].dtype and np.array_equal(a[name], b[name], equal_nan=a[name].dtype.kind == "f")
+        for name in a
+    )
+
+
+def same_columns(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Say whether the columns of two measurements are equal (a missing number is NaN, and NaN equals NaN)."""
+    missing = {name for name in a if a[name] != a[name]}
+    return a.keys() == b.keys() and all(b[name] != b[name] if name in missing else a[name] == b[name] for name in a)

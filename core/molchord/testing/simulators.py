@@ -6,7 +6,6 @@ import pickle
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from molchord.data.shards import encode
 from molchord.data.simulation_files import Entry, read_contents, write_entries
 from molchord.host import installed
 from molchord.testing.report import require
-from molchord.testing.samples import built, default_config
+from molchord.testing.samples import built, default_config, same_arrays, same_columns
 
 SMILES = ("O", "CC#N", "CO")
 """Small molecules, so that a slow simulator can be checked too."""
@@ -61,7 +60,7 @@ def simulation_is_deterministic(record: SimulatorRecord) -> None:
     """A simulation that was stopped and goes on gives what an unbroken one gives, in this process or in another."""
     for results in (False, True):
         for first, again in zip(_entries(record, results=results), _entries(record, results=results), strict=True):
-            require(_same(first.arrays, again.arrays), f"{first.smiles!r} differs between two runs")
+            require(same_arrays(first.arrays or {}, again.arrays or {}), f"{first.smiles!r} differs between two runs")
 
 
 def modalities_read_the_results(record: SimulatorRecord) -> None:
@@ -89,8 +88,9 @@ def _require_alike(modality: ModalityRecord, reading: Reading | SampleError, smi
     require(reading.smiles == smiles, f"modality {modality.name!r} reads SMILES {reading.smiles!r}, not {smiles!r}")
     arrays, _ = declare(modality.name, modality.stores, {})
     read, direct = (encode(one, arrays, modality.stores) for one in (reading.measurement, made))
-    require(read.columns == direct.columns, f"columns of {modality.name!r} differ from those of `measurements`")
-    require(_same(read.arrays, direct.arrays), f"arrays of {modality.name!r} differ from those of `measurements`")
+    told = f"of {modality.name!r} differ from those of `measurements`"
+    require(same_columns(read.columns, direct.columns), f"columns {told}")
+    require(same_arrays(read.arrays, direct.arrays), f"arrays {told}")
 
 
 def failures_say_why(record: SimulatorRecord) -> None:
@@ -131,19 +131,12 @@ def program_gives_the_same(record: SimulatorRecord) -> None:
         made_by = {"prepared_by": "here", "computed_by": simulator.computed_by()}
         write_entries(ours, record.results, [*_entries(record, results=True), failed], **made_by)
         require(read_contents(theirs) == read_contents(ours), "the program's file lists other molecules or texts")
-        require(_same(_arrays(theirs), _arrays(ours)), "the program's arrays differ from those of `compute`")
+        require(same_arrays(_arrays(theirs), _arrays(ours)), "the program's arrays differ from those of `compute`")
 
 
 def _arrays(path: Path) -> dict[str, Any]:
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
-
-
-def _same(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> bool:
-    left, right = a or {}, b or {}
-    return left.keys() == right.keys() and all(
-        left[name].dtype == right[name].dtype and np.array_equal(left[name], right[name]) for name in left
-    )
 
 
 CHECKS = (
