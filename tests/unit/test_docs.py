@@ -66,7 +66,9 @@ def _section(path, heading):
     return (ROOT / path).read_text(encoding="utf-8").split(heading)[1].split("\n## ")[0]
 
 
-PAGES_WITH_YAML = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "```yaml" in page.read_text(encoding="utf-8")]
+PAGES_WITH_YAML = [
+    page for page in sorted((ROOT / "docs").rglob("*.md")) if "```yaml" in page.read_text(encoding="utf-8")
+]
 
 
 @pytest.mark.parametrize("page", PAGES_WITH_YAML, ids=lambda page: page.stem)
