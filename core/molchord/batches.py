@@ -255,11 +255,17 @@ def collate_peaks(samples: Sequence[PeaksSample], spec: PeaksSpec) -> PeaksBatch
 
 
 def collate_vectors(samples: Sequence[VectorSample], spec: VectorSpec) -> VectorBatch:
-    """Stack vectors; works for no samples too."""
+    """Stack vectors; works for no samples too.
+
+    Raises:
+        ValueError: A sample has another length than the spec says.
+    """
     import numpy as np
     import torch
 
     values = np.zeros((len(samples), spec.size), dtype=np.float32)
     for i, sample in enumerate(samples):
+        if np.shape(sample.values) != (spec.size,):
+            raise ValueError(f"a sample's values have shape {np.shape(sample.values)}, the spec says ({spec.size},)")
         values[i] = sample.values
     return VectorBatch(values=torch.from_numpy(values))

@@ -1,15 +1,16 @@
 """The kit itself: reports, strict expected failures, and wrong plugins beyond those of `test_mutants.py`."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from molchord.api import Doubt, LossOutput, VectorBatch, VectorSpec
+from molchord.api import Doubt, LossOutput, Reading, SampleError, VectorBatch, VectorSpec
 from molchord.host import installed
-from molchord.testing import check_loss, check_modality, check_record
+from molchord.testing import check_file, check_loss, check_modality, check_record, examples_of
 from molchord.testing.samples import equal, same_arrays, same_columns
 
 
@@ -224,3 +225,40 @@ def test_a_missing_number_is_equal_to_a_missing_number_and_to_nothing_else():
     assert equal(torch.tensor([nan, 1.0]), torch.tensor([nan, 1.0]))
     assert not equal(torch.tensor([nan, 1.0]), torch.tensor([0.0, 1.0]))
     assert not equal(torch.tensor([torch.inf]), torch.tensor([torch.finfo(torch.float32).max]))
+
+
+class Reads(Modality):
+    """Reads any file as one entry, given by its class."""
+
+    entry = None
+
+    def read(self, path):
+        yield from [] if self.entry is None else [self.entry]
+
+
+def reading(**more):
+    [measurement] = examples_of("ir", 1)
+    changed = dataclasses.replace(measurement, **more)
+    return Reading(measurement=changed, smiles=None, location="a.csv:3")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (None, "finds no measurement in 'a.csv'"),
+        (SampleError("a.csv:3", "is cut off"), "cannot use an entry: a.csv:3: is cut off"),
+        (reading(arrays={"height": np.ones(3)}), "a.csv:3: height: array `height` is not declared"),
+        (reading(columns={"origin": "guessed"}), "a.csv:3: origin: `origin` is 'guessed'"),
+        (reading(arrays={"stick_wavenumber": np.ones(1), "stick_intensity": np.ones(1)}), "a.csv:3: ir: no stick"),
+    ],
+)
+def test_a_wrong_reader_is_caught_by_a_file(entry, message):
+    wrong = with_build("modality", "ir", lambda built: type("Wrong", (Reads,), {"entry": entry})(built))
+    with pytest.raises(AssertionError, match=re.escape(message)):
+        check_file(wrong, "a.csv")
+
+
+def test_a_good_file_gives_its_measurements(tmp_path):
+    (tmp_path / "a.csv").write_text("cm-1,absorbance\n" + "\n".join(f"{x},{x % 7}" for x in range(400, 4100, 4)))
+    [measurement] = check_file(record("modality", "ir"), tmp_path / "a.csv")
+    assert measurement.origin == "measured"

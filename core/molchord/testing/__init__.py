@@ -18,12 +18,15 @@ Example:
         check()
     ```
 
-A check that is known to fail is listed as ``expected_failures={"check_name": "reason"}``; it then has to fail.
+A check that is known to fail is listed as ``expected_failures={"check_name": "reason"}``; it then has to fail. Checks
+build a plugin with its default configuration; another one is checked as ``dataclasses.replace(RECORD, config=Other)``,
+where ``Other`` is a class of configurations with other defaults. Readers are checked on your own files by `check_file`.
 """
 
 from typing import TYPE_CHECKING
 
 from molchord.deprecation import old_names
+from molchord.testing.files import check_file
 from molchord.testing.report import (
     Report,
     Result,
@@ -47,6 +50,7 @@ __all__ = [
     "Report",
     "Result",
     "check_encoder",
+    "check_file",
     "check_index",
     "check_logger",
     "check_loss",
