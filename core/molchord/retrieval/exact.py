@@ -30,7 +30,7 @@ from torch import Tensor
 from molchord.errors import QueryError
 from molchord.retrieval.scores import Block, TopK, check_query, full_precision, pair_temperatures
 
-__all__ = ["LONGEST", "Exact", "Found", "feed", "scan"]
+__all__ = ["LONGEST", "Exact", "Found", "feed", "out_of_memory", "scan"]
 
 LONGEST = 1.002
 """No candidate's vector is longer; a library takes unit vectors only, up to 0.001."""
@@ -406,7 +406,7 @@ def feed(search: Exact, blocks: Iterable[Block], device: str | torch.device) -> 
                 done = search.update(part.to(device))
                 parts += [part[done:]] if done < len(part) else []
             except (MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 if len(part) <= _FEWEST:
                     raise QueryError(
@@ -426,6 +426,6 @@ def _likeliest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return near.values, near.indices
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
     """Tell whether memory ran out; torch says so on a CPU in words only."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
 from molchord.api import Molecule
@@ -29,13 +30,20 @@ __all__ = [
     "Entry",
     "Manifest",
     "Shard",
+    "SeenKeys",
     "ShardEntry",
     "Storage",
     "Writer",
+    "check_entry",
+    "check_replaceable",
     "read_manifest",
     "read_removed",
+    "shard_name",
     "shortened",
+    "thin_shard",
+    "write_manifest",
     "write_removed",
+    "write_shard",
 ]
 
 _GROUP = 1024  # molecules of a parquet row group: what is read for one hit
@@ -257,7 +265,7 @@ class Writer:
 
     def __init__(self, folder: Path, target: Path, manifest: Manifest, shard_rows: int) -> None:
         self._folder, self._target, self._manifest, self._shard_rows = folder, target, manifest, shard_rows
-        self._seen: list[NDArray[Any]] = []
+        self._seen = SeenKeys()
 
     @classmethod
     def new(cls, target: Path, manifest: Manifest, shard_rows: int, *, force: bool) -> Writer:
@@ -267,13 +275,7 @@ class Writer:
             OutputExistsError: The place is taken and `force` is false.
             QueryError: `force` would replace something that is no library.
         """
-        if target.exists():
-            if not force:
-                raise OutputExistsError(target)
-            if not target.is_dir() or (any(target.iterdir()) and not (target / _MANIFEST).is_file()):
-                raise QueryError(f"output {str(target)!r} exists and is no library; choose another folder")
-            if (target / _MANIFEST).is_file():
-                read_manifest(target)
+        check_replaceable(target, force=force)
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}"
         folder.mkdir()
@@ -286,7 +288,7 @@ class Writer:
         start = 0
         for shard in manifest.shards:
             gone = removed[(removed >= start) & (removed < start + shard.rows)] - start
-            writer._seen.append(np.sort(np.delete(Shard(target, shard.name).keys(), gone)))
+            writer._seen.add(np.delete(Shard(target, shard.name).keys(), gone))
             start += shard.rows
         return writer
 
@@ -301,9 +303,7 @@ class Writer:
             if fresh:
                 shutil.rmtree(self._folder)
             return
-        new = self._folder / f"{_MANIFEST}.new"
-        new.write_text(self._manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        os.replace(new, self._folder / _MANIFEST)
+        write_manifest(self._folder, self._manifest)
         if fresh:
             if self._target.exists():
                 shutil.rmtree(self._target)
@@ -323,7 +323,7 @@ class Writer:
         buffer: dict[str, Entry] = {}
         duplicates = unusable = 0
         for entry in entries:
-            self._check(entry)
+            check_entry(entry, self._manifest)
             key = entry.molecule.key14
             if not all(np.isfinite(vector).all() for vector in (entry.vector, *entry.spectra.values())):
                 unusable += 1
@@ -346,63 +346,141 @@ class Writer:
                 "check the molecules to embed"
             )
 
-    def _check(self, entry: Entry) -> None:
-        for name, vector in (("candidate", entry.vector), *entry.spectra.items()):
-            if vector.shape != (self._manifest.embedding_dim,):
-                raise QueryError(
-                    f"entry {entry.molecule.key14!r}: vector of {name!r} has shape {vector.shape!r}, but the library "
-                    f"holds {(self._manifest.embedding_dim,)!r}; embed all with one run"
-                )
-            if abs(np.linalg.norm(vector) - 1.0) > 1e-3:
-                raise QueryError(
-                    f"entry {entry.molecule.key14!r}: vector of {name!r} has length {np.linalg.norm(vector):.4g}, but "
-                    "similarities are cosines; divide it by its length"
-                )
-        for name in entry.spectra:
-            if name not in self._manifest.spectra:
-                raise QueryError(
-                    f"entry {entry.molecule.key14!r} has a spectrum {name!r}, but the library was made for "
-                    f"{self._manifest.spectra!r}; name it when the library is made"
-                )
-
     def _flush(self, buffer: Mapping[str, Entry]) -> int:
         """Write the entries that no shard holds yet as one shard; returns how many were held."""
         keys = np.array([key.encode() for key in buffer], dtype="S14")
-        held = np.zeros(len(keys), dtype=np.bool_)
-        for seen in self._seen:
-            held |= np.isin(keys, seen)
+        held = self._seen.held(keys)
         fresh = [entry for entry, there in zip(buffer.values(), held, strict=True) if not there]
         if fresh:
-            fresh.sort(key=lambda entry: (entry.molecule.exact_mass, entry.molecule.key14))
-            name = f"shard-{len(self._manifest.shards):05d}"
-            self._write_shard(name, fresh)
-            self._seen.append(np.sort(keys[~held]))
-            mass = [entry.molecule.exact_mass for entry in fresh]
-            shard = ShardEntry(name=name, rows=len(fresh), lightest=mass[0], heaviest=mass[-1])
-            self._manifest = self._manifest.model_copy(update={"shards": (*self._manifest.shards, shard)})
+            shards = self._manifest.shards
+            name = shard_name(1 + int(shards[-1].name.rpartition("-")[2]) if shards else 0)
+            shard = write_shard(self._folder, name, fresh, self._manifest)
+            self._seen.add(keys[~held])
+            self._manifest = self._manifest.model_copy(update={"shards": (*shards, shard)})
         return int(held.sum())
 
-    def _write_shard(self, name: str, entries: list[Entry]) -> None:
-        keys = np.array([e.molecule.key14.encode() for e in entries], dtype="S14")
-        letters = keys.view(np.uint8).reshape(-1, 14)
-        nothing = np.zeros(self._manifest.embedding_dim, dtype=np.float32)
-        arrays: dict[str, NDArray[Any]] = {
-            "vectors": np.stack([e.vector for e in entries]).astype(np.float32),
-            "mass": np.array([e.molecule.exact_mass for e in entries], dtype=np.float64),
-            "key14": letters,
-            # 13 letters fill 62 bits; that orders ties by key, up to keys that differ in the last letter only.
-            "order": (letters[:, :13].astype(np.int64) - ord("A")) @ _LETTERS,
-        }
-        for modality in self._manifest.spectra:
-            arrays[f"spectrum.{modality}"] = np.stack([e.spectra.get(modality, nothing) for e in entries]).astype(
-                np.float32
+
+@final
+class SeenKeys:
+    """The key14 of many molecules: sorted arrays, each less than half as long as the one before.
+
+    Example:
+        >>> seen = SeenKeys()
+        >>> seen.add(np.array([b"B", b"A"], dtype="S14"))
+        >>> seen.held(np.array([b"A", b"C"], dtype="S14")).tolist()
+        [True, False]
+    """
+
+    def __init__(self) -> None:
+        self._sorted: list[NDArray[np.bytes_]] = []
+
+    def add(self, keys: NDArray[np.bytes_]) -> None:
+        """Remember keys."""
+        self._sorted.append(np.sort(keys))
+        while len(self._sorted) > 1 and 2 * len(self._sorted[-1]) >= len(self._sorted[-2]):
+            self._sorted.append(np.sort(np.concatenate([self._sorted.pop(), self._sorted.pop()])))
+
+    def held(self, keys: NDArray[np.bytes_]) -> NDArray[np.bool_]:
+        """Say which of some keys are remembered."""
+        out = np.zeros(len(keys), dtype=np.bool_)
+        for part in self._sorted:
+            if len(part):
+                out |= part[np.searchsorted(part, keys).clip(max=len(part) - 1)] == keys
+        return out
+
+
+def shard_name(number: int) -> str:
+    """Return the stem of a shard's two files."""
+    return f"shard-{number:05d}"
+
+
+def check_replaceable(target: Path, *, force: bool) -> None:
+    """Refuse a place for a library that is taken.
+
+    Raises:
+        OutputExistsError: The place is taken and `force` is false.
+        QueryError: `force` would replace something that is no library.
+    """
+    if not target.exists():
+        return
+    if not force:
+        raise OutputExistsError(target)
+    if not target.is_dir() or (any(target.iterdir()) and not (target / _MANIFEST).is_file()):
+        raise QueryError(f"output {str(target)!r} exists and is no library; choose another folder")
+    if (target / _MANIFEST).is_file():
+        read_manifest(target)
+
+
+def check_entry(entry: Entry, manifest: Manifest) -> None:
+    """Refuse an entry that does not fit a library.
+
+    Raises:
+        QueryError: It has the wrong size or length, or an unknown spectrum.
+    """
+    size = (manifest.embedding_dim,)
+    for name, vector in (("candidate", entry.vector), *entry.spectra.items()):
+        if vector.shape != size:
+            raise QueryError(
+                f"entry {entry.molecule.key14!r}: vector of {name!r} has shape {vector.shape!r}, but the library "
+                f"holds {size!r}; embed all with one run"
             )
-            arrays[f"present.{modality}"] = np.array([modality in e.spectra for e in entries])
-        tensors = {name: torch.from_numpy(part) for name, part in arrays.items()}
-        tensors |= shortened(tensors["vectors"], self._manifest.storage)
-        save_tensors(tensors, self._folder / f"{name}.safetensors")
-        table = {
-            field: [getattr(e.molecule, field) for e in entries]
-            for field in ("key14", "smiles", "formula", "exact_mass")
-        }
-        pq.write_table(pa.table(table), self._folder / f"{name}.parquet", row_group_size=_GROUP)
+        if abs(np.linalg.norm(vector) - 1.0) > 1e-3:
+            raise QueryError(
+                f"entry {entry.molecule.key14!r}: vector of {name!r} has length {np.linalg.norm(vector):.4g}, but "
+                "similarities are cosines; divide it by its length"
+            )
+    for name in entry.spectra:
+        if name not in manifest.spectra:
+            raise QueryError(
+                f"entry {entry.molecule.key14!r} has a spectrum {name!r}, but the library was made for "
+                f"{manifest.spectra!r}; name it when the library is made"
+            )
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace the manifest of a library in one step."""
+    new = folder / f"{_MANIFEST}.new"
+    new.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    os.replace(new, folder / _MANIFEST)
+
+
+def write_shard(folder: Path, name: str, entries: Iterable[Entry], manifest: Manifest) -> ShardEntry:
+    """Write one entry or more, each of another key14, as a shard sorted by mass; its two files appear whole."""
+    ordered = sorted(entries, key=lambda entry: (entry.molecule.exact_mass, entry.molecule.key14))
+    keys = np.array([e.molecule.key14.encode() for e in ordered], dtype="S14")
+    letters = keys.view(np.uint8).reshape(-1, 14)
+    nothing = np.zeros(manifest.embedding_dim, dtype=np.float32)
+    arrays: dict[str, NDArray[Any]] = {
+        "vectors": np.stack([e.vector for e in ordered]).astype(np.float32),
+        "mass": np.array([e.molecule.exact_mass for e in ordered], dtype=np.float64),
+        "key14": letters,
+        # 13 letters fill 62 bits; that orders ties by key, up to keys that differ in the last letter only.
+        "order": (letters[:, :13].astype(np.int64) - ord("A")) @ _LETTERS,
+    }
+    for modality in manifest.spectra:
+        spectra = [e.spectra.get(modality, nothing) for e in ordered]
+        arrays[f"spectrum.{modality}"] = np.stack(spectra).astype(np.float32)
+        arrays[f"present.{modality}"] = np.array([modality in e.spectra for e in ordered])
+    tensors = {name: torch.from_numpy(part) for name, part in arrays.items()}
+    tensors |= shortened(tensors["vectors"], manifest.storage)
+    columns = ("key14", "smiles", "formula", "exact_mass")
+    table = pa.table({column: [getattr(e.molecule, column) for e in ordered] for column in columns})
+    return _save_shard(folder, name, tensors, table)
+
+
+def thin_shard(folder: Path, name: str, keep: NDArray[np.bool_]) -> ShardEntry:
+    """Replace a shard by those of its rows that are to be kept, at least one."""
+    rows = torch.from_numpy(np.flatnonzero(keep))
+    tensors = load_tensors(folder / f"{name}.safetensors")
+    kept = {part: tensor[rows] if tensor.ndim else tensor for part, tensor in tensors.items()}
+    return _save_shard(folder, name, kept, pq.read_table(folder / f"{name}.parquet").filter(pa.array(keep)))
+
+
+def _save_shard(folder: Path, name: str, tensors: Mapping[str, torch.Tensor], table: pa.Table) -> ShardEntry:
+    mark = f".{name}.{uuid.uuid4().hex[:8]}"  # several processes may write one shard, all of them the same
+    save_tensors(dict(tensors), folder / f"{mark}.safetensors")
+    pq.write_table(table, folder / f"{mark}.parquet", row_group_size=_GROUP)
+    for ending in ("safetensors", "parquet"):
+        os.replace(folder / f"{mark}.{ending}", folder / f"{name}.{ending}")
+    mass = tensors["mass"]
+    return ShardEntry(name=name, rows=len(mass), lightest=float(mass[0]), heaviest=float(mass[-1]))
