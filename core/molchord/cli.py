@@ -21,6 +21,7 @@ from molchord.errors import GraphError, MolchordError, QueryError, did_you_mean
 __all__ = ["main"]
 
 _STORAGE = ("fp32", "bf16", "int8")
+_ENGINES = ("local", "ray")
 _MAPS = ("gm-exp", "gm-half", "gm-clamp")
 
 Command: TypeAlias = Callable[[argparse.Namespace], int]
@@ -214,11 +215,14 @@ def _run_commands(group: _Group) -> None:
     _force(realign)
     embed = _command(group, "embed", commands.embed, "embed candidate structures as a library")
     _run(embed)
-    embed.add_argument("source", metavar="SMILES", help="file of SMILES, table with a column `smiles`, or a data set")
+    tables = "file of SMILES, table (CSV, Parquet) with a column `smiles`, or a data set"
+    embed.add_argument("source", metavar="SMILES", help=tables)
     embed.add_argument("--out", required=True, metavar="LIBRARY", help="folder to write")
     embed.add_argument("--spectra", action="store_true", help="embed a data set's spectra too, for library mode")
     embed.add_argument("--storage", choices=_STORAGE, default="fp32", help="what a search scans (default fp32)")
-    embed.add_argument("--workers", type=int, metavar="N", help="processes that prepare structures")
+    embed.add_argument("--workers", type=int, metavar="N", help="processes that prepare structures (default: cores)")
+    embed.add_argument("--engine", choices=_ENGINES, default="local", help="local (default), or ray for many machines")
+    embed.add_argument("--address", metavar="HOST:PORT", help="Ray cluster to use (default: Ray on this machine alone)")
     _force(embed)
     # Which spectra there are hangs on the run, so the words are parsed once it is known: none is an option until then.
     summary = "rank a library's candidates by spectra"

@@ -263,7 +263,8 @@ def embed(arguments: argparse.Namespace) -> int:
     run = Run.load(arguments.run_folder, device=arguments.device)
     library = run.library(
         arguments.source, arguments.out, spectra=arguments.spectra, storage=arguments.storage,
-        workers=arguments.workers, force=arguments.force,
+        engine=arguments.engine, address=arguments.address, workers=arguments.workers, force=arguments.force,
+        progress=_progress(arguments),
     )  # fmt: skip
     failed = library.path / "failures.csv"
     lost = max(0, len(failed.read_text().splitlines()) - 1) if failed.exists() else 0

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias, final
 
 import numpy as np
@@ -16,9 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from molchord.api import Compares, Derives, Locates, Measurement, Molecule, SampleError, SpectrumBatch, SpectrumSpec
+from molchord.api import Compares, Derives, Locates, Measurement, SampleError, SpectrumBatch, SpectrumSpec
 from molchord.checkpoint import trained_smiles
-from molchord.data.derived import derive_molecules
 from molchord.data.derived import failures as underived
 from molchord.data.loader import Feed, anchor_table, feeds
 from molchord.data.store import DataSet, MeasurementTable
@@ -255,35 +253,6 @@ def _prior(run: Run, dataset: DataSet) -> NDArray[np.float64]:
             total += part.vectors.mean(dim=0) / (embedded.tau or {}).get(name, 1.0)
     values = (embedded.candidates @ total).double().numpy()
     return np.where(embedded.present, values, np.nan)
-
-
-def library_entries(
-    run: Run, molecules: Iterable[Molecule], *, workers: int | None = None, failures: list[SampleError] | None = None
-) -> Iterator[Entry]:
-    """Embed a stream of molecules as candidates, in bounded memory; those that cannot be made go to `failures`."""
-    plugin = run.modalities[run.candidate]
-    stream = iter(molecules)
-    for chunk in iter(lambda: list(islice(stream, 16 * CHUNK)), []):
-        made = list(derive_molecules(plugin, chunk, workers))  # type: ignore[arg-type]
-        if failures is not None:
-            failures += [m for m in made if isinstance(m, SampleError)]
-        good = [(m, made_) for m, made_ in zip(chunk, made, strict=True) if isinstance(made_, Measurement)]
-        for start in range(0, len(good), CHUNK):
-            part, samples = [], []
-            for item, measurement in good[start : start + CHUNK]:
-                try:
-                    samples.append(plugin.transform(measurement, None))
-                    part.append(item)
-                except SampleError as error:
-                    if failures is not None:
-                        failures.append(error)
-            if not part:
-                continue
-            unknown = np.full((len(part), len(run.graph.anchors)), np.nan, dtype=np.float32)
-            for column, anchor in enumerate(run.graph.anchors):
-                unknown[:, column] = [getattr(m, anchor, np.nan) for m in part]
-            vectors = run.embed_samples(run.candidate, samples, unknown).cpu().numpy()
-            yield from (Entry(molecule=m, vector=v) for m, v in zip(part, vectors, strict=True))
 
 
 def spectral_entries(run: Run, dataset: DataSet, *, failures: list[SampleError]) -> Iterator[Entry]:

@@ -11,11 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from molchord.api import Derives, Measurement, Modality, Molecule, Reading, SampleError, Stores
 from molchord.chemistry import molecule
 from molchord.data.spreadsheet import SMILES, read_rows
 from molchord.data.store import DataSet
 from molchord.errors import DataError, QueryError
+
+Item: TypeAlias = "str | Molecule | SampleError"
+"""What is to become a molecule: a SMILES, a molecule that a data set holds, or a row that cannot be read."""
 
 Given: TypeAlias = "str | Path | Measurement | Sequence[str | Path | Measurement]"
 """What can be embedded: a file, a measurement, several of them; SMILES for a modality made from the molecule."""
@@ -48,42 +54,74 @@ def measurements_of(plugin: Modality, given: Given, modality: str, stores: Store
     return out
 
 
-def molecules_of(source: str | Path | DataSet | Iterable[str], failures: list[SampleError]) -> Iterator[Molecule]:
-    """Yield molecules of SMILES, of a file of them, or of a data set; refused SMILES go to `failures`."""
+def items_of(source: str | Path | DataSet | Iterable[str]) -> Iterator[Item]:
+    """Yield what is to become molecules, as it is read: SMILES, a data set's molecules, rows that cannot be read."""
     if isinstance(source, (str, Path)) and Path(source).is_dir():
         source = DataSet(Path(source))
     if isinstance(source, DataSet):
         return source.molecules()
-    if isinstance(source, (str, Path)):
-        return _parsed(smiles_of(Path(source), failures), failures)
-    return _parsed(source, failures)
+    return _lines(Path(source)) if isinstance(source, (str, Path)) else iter(source)
 
 
-def smiles_of(path: Path, failures: list[SampleError]) -> Iterator[str]:
-    """Read SMILES from a text file (first word of each line) or a CSV or TSV file with a column ``smiles``.
+def parsed(items: Iterable[Item]) -> Iterator[Molecule | SampleError]:
+    """Make molecules of SMILES; those that are refused become errors in their places."""
+    for item in items:
+        try:
+            yield molecule(item) if isinstance(item, str) else item
+        except SampleError as error:
+            yield error
 
-    Rows of a table that have too many or too few cells go to `failures`.
+
+def molecules_of(source: str | Path | DataSet | Iterable[str], failures: list[SampleError]) -> Iterator[Molecule]:
+    """Yield molecules of SMILES, of a file of them, or of a data set; refused SMILES go to `failures`.
 
     Raises:
-        DataError: The file does not exist or is no text, or a table lacks the column.
+        DataError: The file does not exist or cannot be read, or a table lacks the column.
+    """
+    for found in parsed(items_of(source)):
+        if isinstance(found, Molecule):
+            yield found
+        else:
+            failures.append(found)
+
+
+def _lines(path: Path) -> Iterator[str | SampleError]:
+    """Read SMILES from a text file (first word of each line), or a table with a column ``smiles``.
+
+    Rows of a table that have too many or too few cells, or none, are errors in their places.
     """
     if not path.is_file():
         raise DataError(f"file {str(path)!r} does not exist; give a file of SMILES or a data set")
+    name = path.name.removesuffix(".gz")
     try:
-        if path.name.removesuffix(".gz").endswith((".csv", ".tsv")):
+        if name.endswith((".csv", ".tsv")):
             for line, row in read_rows(path, ()):
-                if row is not None:
-                    yield row[SMILES]
-                else:
-                    failures.append(SampleError(f"{path.name}:{line}", "the row has too many or too few cells"))
-            return
-        opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", encoding="utf-8-sig") as lines:
-            yield from (line.split()[0] for line in lines if line.strip())
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+                ragged = SampleError(f"{path.name}:{line}", "the row has too many or too few cells")
+                yield ragged if row is None else row[SMILES]
+        elif name.endswith(".parquet"):
+            yield from _column(path)
+        else:
+            opened = gzip.open if path.suffix == ".gz" else open
+            with opened(path, "rt", encoding="utf-8-sig") as lines:
+                yield from (line.split()[0] for line in lines if line.strip())
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, pa.ArrowException) as error:
         raise DataError(
-            f"file {str(path)!r} cannot be read as SMILES ({error}); give a text, CSV or TSV file of them"
+            f"file {str(path)!r} cannot be read as SMILES ({error}); give a text, CSV, TSV or Parquet file of them"
         ) from error
+
+
+def _column(path: Path) -> Iterator[str | SampleError]:
+    with pq.ParquetFile(path) as file:
+        names = [name for name in file.schema_arrow.names if name.lower() == SMILES]
+        if len(names) != 1:
+            raise DataError(
+                f"table {str(path)!r} needs one column `{SMILES}`; its columns are {file.schema_arrow.names!r}"
+            )
+        row = 0
+        for batch in file.iter_batches(columns=names):
+            for text in batch.column(0).to_pylist():
+                row += 1
+                yield text if isinstance(text, str) else SampleError(f"{path.name}:{row}", "the row has no SMILES")
 
 
 def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -132,11 +170,3 @@ def _read(plugin: Modality, path: Path, modality: str) -> list[Measurement]:
         left = f"{len(bad)} of {len(entries)} entries of {str(path)!r} cannot be read as {modality!r}"
         warnings.warn(f"{left} ({bad[0]}); the others are taken", stacklevel=2)
     return good
-
-
-def _parsed(lines: Iterable[str], failures: list[SampleError]) -> Iterator[Molecule]:
-    for smiles in lines:
-        try:
-            yield molecule(smiles)
-        except SampleError as error:
-            failures.append(error)

@@ -8,7 +8,6 @@ import shutil
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -40,6 +39,8 @@ from molchord.checkpoint import (
 )
 from molchord.data.loader import to_device
 from molchord.data.store import DataSet
+from molchord.embed.engines import embed_items
+from molchord.embed.folder import FAILURES
 from molchord.errors import DataError, QueryError, RunError, TrainingStopped, did_you_mean
 from molchord.evaluate.calibration import calibrate, familiar
 from molchord.evaluate.evaluation import evaluate
@@ -53,15 +54,15 @@ from molchord.inference import (
     baselines_of,
     check_pools,
     embed_dataset,
-    library_entries,
     readers,
     spectral_entries,
 )
 from molchord.model import Model, build_modalities
-from molchord.reading import Given, measurements_of, molecules_of, write_rows
+from molchord.reading import Given, items_of, measurements_of, write_rows
 from molchord.retrieval.doubts import doubted, inspected, unfamiliar
+from molchord.retrieval.exact import out_of_memory
 from molchord.retrieval.library import Hit, Library
-from molchord.retrieval.library_files import Storage
+from molchord.retrieval.library_files import Manifest, Storage
 from molchord.retrieval.rerank import Rerank, Reranking, reranked
 from molchord.retrieval.rerank_weights import WEIGHTS
 from molchord.retrieval.scores import MAPS, MODES, pooled
@@ -526,10 +527,28 @@ class Run:
     def embed_samples(
         self, modality: str, samples: Sequence[Any], anchors: NDArray[np.float32]
     ) -> Float[Tensor, "n d"]:
-        """Embed transformed measurements of one modality; otherwise as `embed_measurements`."""
-        batch = to_device(self.modalities[modality].collate(samples), self.device)
-        raw = self.model.embed(modality, batch, torch.from_numpy(anchors).to(self.device))
-        return functional.normalize(raw, dim=1)
+        """Embed transformed measurements of one modality; otherwise as `embed_measurements`.
+
+        Where memory is too small for all of them at once, they are embedded in halves.
+
+        Raises:
+            RunError: Memory is too small for one.
+        """
+        try:
+            batch = to_device(self.modalities[modality].collate(samples), self.device)
+            raw = self.model.embed(modality, batch, torch.from_numpy(anchors).to(self.device))
+            return functional.normalize(raw, dim=1)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            if len(samples) == 1:
+                raise RunError(
+                    f"there is no memory on {str(self.device)!r} to embed one measurement of {modality!r}; close other "
+                    "programs, or embed on another device"
+                ) from error
+        middle = len(samples) // 2  # after the failed attempt has let its memory go
+        halves = (slice(middle), slice(middle, None))
+        return torch.cat([self.embed_samples(modality, samples[half], anchors[half]) for half in halves])
 
     # --- finding molecules
 
@@ -540,24 +559,35 @@ class Run:
         *,
         spectra: bool = False,
         storage: Storage = "fp32",
+        engine: str = "local",
+        address: str | None = None,
         workers: int | None = None,
         force: bool = False,
+        progress: bool = False,
     ) -> Library:
         """Embed candidate structures as a library.
 
+        Stopped, it goes on where it was when it is called again: finished shards lie in ``<out>.parts``.
+
         Args:
-            source: SMILES, a text or CSV file of them (column ``smiles``), or a data set whose molecules to take.
+            source: SMILES, a text, CSV or Parquet file of them (column ``smiles``), read as it is needed, or a data set
+                whose molecules to take.
             out: Folder to make; None: a temporary one.
             spectra: Embed the data set's own spectra too, which permits library mode.
             storage: What a search scans: "fp32", or "bf16" or "int8" beside it, as `Library.create` has it.
-            workers: Processes that make conformers and graphs.
+            engine: "local", or "ray" for Ray Data (extra ``ray``); the library is the same.
+            address: Of a Ray cluster whose machines see the same folders; None: Ray runs on this machine alone.
+            workers: Processes that make conformers and graphs; Ray's cores, where it runs on this machine alone.
             force: Replace an existing folder.
+            progress: Show a progress bar.
 
         Returns:
             The library; its folder lists molecules that could not be embedded in ``failures.csv``.
 
         Raises:
-            DataError: The file cannot be read, or no molecule could be embedded.
+            DataError: The file cannot be read, no molecule could be embedded, or molecules or run are not those of the
+                finished shards.
+            OutputExistsError: `out` exists and `force` is not set.
 
         Example:
             >>> from molchord.testing import tiny_run
@@ -565,33 +595,62 @@ class Run:
             >>> len(library), (library.path / "failures.csv").is_file()
             (2, True)
         """
-        if out is not None:
-            check_output(Path(out), force=force)
-        failures: list[SampleError] = []
         if spectra:
-            if not isinstance(source, DataSet) and not (isinstance(source, (str, Path)) and Path(source).is_dir()):
-                raise DataError("`spectra` needs a data set as the source; SMILES alone carry no spectra")
-            dataset = source if isinstance(source, DataSet) else DataSet(Path(source))
-            entries = spectral_entries(self, dataset, failures=failures)
-        else:
-            molecules = molecules_of(source, failures)
-            entries = library_entries(self, molecules, workers=workers, failures=failures)
-        first = next(entries, None)
-        if first is None:
-            refused = f"the first of {len(failures)} refused: {failures[0]}" if failures else "there is none"
-            raise DataError(f"library has no molecule to hold ({refused}); give SMILES, a file of them or a data set")
+            return self._spectral_library(source, out, storage=storage, engine=engine, force=force)
+        temporary = Path(mkdtemp(prefix="molchord-library-")) if out is None else None
+        target = Path(out) if out is not None else Path(str(temporary)) / "library"
+        manifest = Manifest(
+            run=self.id, candidate=self.candidate, embedding_dim=self.graph.embedding_dim, storage=storage
+        )
+        try:
+            embed_items(
+                self,
+                items_of(source),
+                target,
+                manifest,
+                engine=engine,
+                address=address,
+                workers=workers,
+                force=force,
+                progress=progress,
+            )
+        except BaseException:
+            if temporary is not None:
+                shutil.rmtree(temporary)
+            raise
+        library = Library(target)
+        if temporary is not None:
+            weakref.finalize(library, shutil.rmtree, temporary, ignore_errors=True)
+        return library
+
+    def _spectral_library(
+        self,
+        source: str | Path | DataSet | Iterable[str],
+        out: str | Path | None,
+        *,
+        storage: Storage,
+        engine: str,
+        force: bool,
+    ) -> Library:
+        """Embed a data set's molecules with their own spectra."""
+        if not isinstance(source, DataSet) and not (isinstance(source, (str, Path)) and Path(source).is_dir()):
+            raise DataError("`spectra` needs a data set as the source; SMILES alone carry no spectra")
+        if engine != "local":
+            raise DataError(f"`spectra` is embedded by engine 'local' alone, got {engine!r}; leave the engine out")
+        failures: list[SampleError] = []
+        dataset = source if isinstance(source, DataSet) else DataSet(Path(source))
         library = Library.create(
             out,
-            chain([first], entries),
+            spectral_entries(self, dataset, failures=failures),
             run=self.id,
             candidate=self.candidate,
             embedding_dim=self.graph.embedding_dim,
-            spectra=self.spectra if spectra else (),
+            spectra=self.spectra,
             storage=storage,
             force=force,
         )
         if failures:
-            write_rows(library.path / "failures.csv", ("molecule", "reason"), ((f.id, f.reason) for f in failures))
+            write_rows(library.path / FAILURES, ("molecule", "reason"), ((f.id, f.reason) for f in failures))
         return library
 
     def search(

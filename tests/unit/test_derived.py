@@ -10,7 +10,7 @@ import pytest
 
 from molchord.api import Array, Config, Measurement, Molecule, Real, SampleError, Stores
 from molchord.data import derived
-from molchord.data.derived import derive, derive_molecules, failures, features
+from molchord.data.derived import derive, failures, features
 from molchord.data.parallel import ordered
 from molchord.data.store import DataSet
 from molchord.errors import DataError, PluginError
@@ -230,45 +230,6 @@ def test_a_read_only_data_set(data, toy, monkeypatch):
     monkeypatch.setattr("pathlib.Path.mkdir", refuse)
     with pytest.raises(DataError, match=r"cannot write .*derived.*: Permission denied; copy the data set"):
         run(data, toy())
-
-
-def molecules(n):
-    return [Molecule(key14=f"KEY{i}", smiles="C" * (i + 1), formula="", exact_mass=float(i)) for i in range(n)]
-
-
-@pytest.mark.parametrize("workers", [1, 2, None])
-def test_a_stream_of_molecules_is_derived_in_order(toy, workers):
-    results = list(derive_molecules(toy(), iter(molecules(150)), workers=workers))
-    assert len(results) == 150
-    for i, result in enumerate(results):
-        if i == 3:
-            assert isinstance(result, SampleError)
-            assert (result.id, result.reason) == ("KEY3", "four is unlucky")
-        else:
-            assert result.arrays["y"].tolist() == [i + 1] * (i + 1)
-            assert result.columns["mass"] == i
-
-
-def test_a_stream_is_read_as_it_is_needed(toy):
-    taken = []
-
-    def endless():
-        for molecule in molecules(10_000):
-            taken.append(molecule)
-            yield molecule
-
-    stream = derive_molecules(toy(), endless(), workers=1)
-    for _ in range(10):
-        next(stream)
-    assert len(taken) <= 100
-    assert list(derive_molecules(toy(), [], workers=2)) == []
-
-
-def test_a_dead_worker_and_a_bug_in_a_worker_are_sentences(toy):
-    with pytest.raises(DataError, match="a worker process died: out of memory, or a script"):
-        list(derive_molecules(toy(die_at=7), molecules(20), workers=2))
-    with pytest.raises(PluginError, match="modality 'Letters' failed to derive molecule KEY6"):
-        list(derive_molecules(toy(crash_at=7), molecules(20), workers=2))
 
 
 def test_work_moves_to_processes_once_it_takes_long(toy, monkeypatch):

@@ -11,9 +11,8 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, final
 
@@ -93,25 +92,6 @@ def failures(table: MeasurementTable) -> list[tuple[str, str]]:
     """List the molecules that could not be derived as (key14, reason)."""
     with (table.path / FAILURES).open(newline="", encoding="utf-8") as file:
         return [(row["key14"], row["reason"]) for row in csv.DictReader(file)]
-
-
-def derive_molecules(
-    modality: Derives, molecules: Iterable[Molecule], workers: int | None = None
-) -> Iterator[Measurement | SampleError]:
-    """Derive a measurement of each molecule of a stream, in order and uncached; a failure takes its place.
-
-    Args:
-        modality: What a deriving plugin's `build` returned.
-        molecules: Molecules, read as they are needed.
-        workers: Processes; None: as many as there are cores, once it proves to take longer than a few seconds.
-
-    Raises:
-        PluginError: The plugin fails with something else than a `SampleError`.
-    """
-    stream = iter(molecules)
-    groups = iter(lambda: list(islice(stream, CHUNK // 4)), [])
-    for results in ordered(_Group(modality), groups, workers):
-        yield from results
 
 
 def features(
@@ -194,23 +174,6 @@ class _Chunk:
         # One entry, since safetensors writes several in any order and equal chunks are to be equal files.
         write_shard(temporary, kept, self.arrays, {"chunk": json.dumps({"rows": rows, "failures": failed})})
         temporary.replace(path)
-
-
-@final
-@dataclass(frozen=True)
-class _Group:
-    """Derive a list of molecules."""
-
-    modality: Derives
-
-    def __call__(self, molecules: list[Molecule]) -> list[Measurement | SampleError]:
-        out: list[Measurement | SampleError] = []
-        for molecule in molecules:
-            try:
-                out.append(_derived(self.modality, molecule))
-            except SampleError as error:
-                out.append(error)
-        return out
 
 
 def _derived(modality: Derives, molecule: Molecule) -> Measurement:

@@ -55,6 +55,45 @@ def ordered(job: Callable[[T], R], items: Iterable[T], workers: int | None = Non
     yield from _in_processes(job, stream, number)
 
 
+def surviving(job: Callable[[T], R], items: Iterable[T], workers: int | None, lost: Callable[[T], R]) -> Iterator[R]:
+    """Yield as `ordered` does; an item that kills its process, even alone, yields what `lost` makes of it.
+
+    Raises:
+        WorkerDied: Workers die before any item is done, and with each item alone: it is not the items.
+    """
+    under_way: deque[T] = deque()
+    finished = 0
+
+    def noted() -> Iterator[T]:
+        for item in items:
+            under_way.append(item)
+            yield item
+
+    stream = noted()
+    while True:
+        try:
+            for result in ordered(job, stream, workers):
+                under_way.popleft()
+                finished += 1
+                yield result
+            return
+        except WorkerDied:
+            results = [alone(job, item) for item in under_way]
+            if finished == 0 and all(found is None for found in results):
+                raise
+            for item, found in zip(under_way, results, strict=True):
+                yield lost(item) if found is None else found
+            under_way.clear()
+
+
+def alone(job: Callable[[T], R], item: T) -> R | None:
+    """Return ``job(item)`` from a process of its own; None where it dies."""
+    try:
+        return next(ordered(job, [item], workers=2))
+    except WorkerDied:
+        return None
+
+
 def _in_processes(job: Callable[[T], R], stream: Iterator[T], workers: int) -> Iterator[R]:
     # Not forked from this process: its threads (torch, arrow) would be cut off in the middle of what they do. Nor from
     # a fork server: it hands on the environment that it was started with, for another purpose perhaps.

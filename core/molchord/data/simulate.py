@@ -7,7 +7,7 @@ on where it was, one whose list of molecules has grown computes what is new, and
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from typing import TypeAlias, cast, final
 
 from molchord.api import Measurement, Molecule, Portable, SampleError, Simulator, SimulatorRecord
 from molchord.data.importer import REJECTED, import_files
-from molchord.data.parallel import WorkerDied, ordered
+from molchord.data.parallel import surviving
 from molchord.data.simulation_files import Contents, Entry
 from molchord.data.simulation_folder import DIED, SimulationFolder, settled
 from molchord.data.store import DataSet
@@ -255,36 +255,7 @@ class _Job:
 
 def _entries(job: _Job, molecules: Iterable[Molecule], workers: int | None) -> Iterator[Entry]:
     """Yield what becomes of each molecule, in order; one that kills its process is tried again alone, then listed."""
-    under_way: deque[Molecule] = deque()
-    finished = 0
-
-    def noted() -> Iterator[Molecule]:
-        for molecule in molecules:
-            under_way.append(molecule)
-            yield molecule
-
-    stream = noted()
-    while True:
-        try:
-            for entry in ordered(job, stream, workers):
-                under_way.popleft()
-                finished += 1
-                yield entry
-            return
-        except WorkerDied:
-            alone = [_alone(job, molecule) for molecule in under_way]
-            if finished == 0 and not any(alone):
-                raise  # it is not the molecules
-            for molecule, found in zip(under_way, alone, strict=True):
-                yield found or Entry(id=molecule.key14, smiles=molecule.smiles, reason=DIED)
-            under_way.clear()
-
-
-def _alone(job: _Job, molecule: Molecule) -> Entry | None:
-    try:
-        return next(ordered(job, [molecule], workers=2))
-    except WorkerDied:
-        return None
+    return surviving(job, molecules, workers, lambda m: Entry(id=m.key14, smiles=m.smiles, reason=DIED))
 
 
 def _cores(workers: int | None) -> int:

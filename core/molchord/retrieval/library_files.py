@@ -29,8 +29,8 @@ from molchord.retrieval.scores import Block
 __all__ = [
     "Entry",
     "Manifest",
-    "Shard",
     "SeenKeys",
+    "Shard",
     "ShardEntry",
     "Storage",
     "Writer",
