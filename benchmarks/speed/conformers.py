@@ -22,8 +22,8 @@ TITLE = "Conformers over processes: parallel efficiency"
 TEXT = (
     "Random QM9 molecules, parsed and given one ETKDG conformer in chunks of 16 by the process pool that training and "
     "embedding use, one process against as many as there are cores, in turns with the same molecules. The clock runs "
-    "from the eighth result to the last, so that the start of Python is not counted. `efficiency`: the rate of all over "
-    "that of one times their number, median over rounds."
+    "from the eighth result to the last, so that the start of Python is not counted. `efficiency`: the rate of all "
+    "over that of one times their number, median over rounds."
 )
 CHUNK, START = 16, 7
 

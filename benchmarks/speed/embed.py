@@ -27,8 +27,8 @@ __all__ = ["TEXT", "TITLE", "measure"]
 
 TITLE = "Embedding a library: rates of the stages"
 TEXT = (
-    "Random molecules of `datasets/qm9_smiles.csv.gz` through the stages of `molchord embed` one after the other in one "
-    "process with one thread, with the model `pretrained` (2-D graph, 256 numbers); `conformers`: the same stage for a "
+    "Random molecules of `datasets/qm9_smiles.csv.gz` through the stages of `molchord embed` one after the other in "
+    "one process with one thread, with the model `pretrained` (2-D graph, 256 numbers); `conformers`: the same stage for a "
     "structure that needs positions (ETKDG, one conformer). `molecules_per_second` is the median over rounds, each of "
     "other molecules. Bytes are those of a shard's two files over its rows."
 )

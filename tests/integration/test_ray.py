@@ -55,6 +55,7 @@ def test_a_killed_worker_of_ray_loses_nothing(tmp_path):
         errors = job.communicate(timeout=300)[1]
     finally:
         job.kill()
+        job.stderr.close()
     assert job.returncode == 0, errors
     assert 0 < len(kept) < 10
     assert not done.exists()

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from molchord.api import Array, Config, Measurement, Molecule, Real, SampleError, Stores
+from molchord.api import Array, Config, Measurement, Real, Stores
 from molchord.data import derived
 from molchord.data.derived import derive, failures, features
 from molchord.data.parallel import ordered

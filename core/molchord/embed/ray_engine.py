@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["on_ray"]
 
+_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_raylet_start_wait_time_s": "120"}
+"""No statistics are sent, what fails is said once (by an exception), and a busy machine has time to start Ray."""
+
 _Row: TypeAlias = dict[str, Any]
 
 
@@ -41,6 +44,8 @@ def on_ray(
     Raises:
         MolchordError: Ray is not installed, its cluster does not answer, or a stage failed for good.
     """
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)  # read when Ray is imported
     try:
         import ray
     except ImportError as error:
@@ -135,15 +140,13 @@ def _cluster(ray: Any, address: str | None, cores: int | None) -> Iterator[None]
     if ray.is_initialized():
         yield
         return
-    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_BACKEND_LOG_LEVEL", "fatal")):
-        os.environ.setdefault(name, value)  # what fails is said once, by an exception
     quiet: Mapping[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     registry = {name: os.environ[name] for name in (ENVIRONMENT,) if name in os.environ}
     where = {"num_cpus": cores, "include_dashboard": False} if address is None else {"address": address}
     try:
         ray.init(**where, **quiet, runtime_env={"env_vars": registry} if registry else None)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # which Ray raises of no closer kind where its processes do not start in time
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         place = "on this machine" if address is None else f"at {address!r}"
         raise MolchordError(
             f"Ray does not answer {place} ({reason}); start a cluster with `ray start --head`, and see `ray status`"
