@@ -23,9 +23,9 @@ __all__ = ["TEXT", "TITLE", "measure"]
 TITLE = "Training: memory against data size"
 TEXT = (
     "`molchord train` in a process of its own on the first molecules of `datasets/qm9_smiles.csv.gz` (beyond its "
-    "120,146: each with one more carbon) with made-up infrared sticks: all molecules are derived, 20 steps of 128, validation, "
-    "calibration on all. `peak` is that of the resident memory of the process and its workers together, pages of "
-    "mapped files and shared libraries counted in each."
+    "120,146: each with one more carbon) with made-up infrared sticks: all molecules are derived, 20 steps of 128, "
+    "validation, calibration on all. `peak` is that of the resident memory of the process and its workers together, "
+    "pages of mapped files and shared libraries counted in each."
 )
 STEPS, BATCH = 20, 128
 GRAPH = """

@@ -160,6 +160,18 @@ def test_goes_on_where_it_was_interrupted(data, toy, calls):
     assert len(again) == N - 10, "the two finished chunks of five are kept, the third is done again"
 
 
+def test_a_killed_worker_loses_no_more_than_the_chunks_under_way(data, toy, calls):
+    with pytest.raises(DataError, match="a worker process died: out of memory, or a script"):
+        run(data, toy(calls, die_at=13), workers=2)
+    [folder] = (data.path / "derived").iterdir()
+    kept = [file for file in folder.glob("arrays-*.safetensors")]
+    assert 0 < len(kept) < 5
+    before = len(called(calls))
+    assert before - 5 * len(kept) < 2 * 5, "one chunk a worker"
+    check(run(data, toy(calls)))
+    assert len(called(calls)) - before == N - 5 * len(kept) + 2 * any("00004" in file.name for file in kept)
+
+
 def test_a_damaged_chunk_is_computed_again_and_nothing_else(data, toy, calls):
     table = run(data, toy(calls))
     (table.path / "manifest.json").unlink()
