@@ -147,9 +147,10 @@ def _cluster(ray: Any, address: str | None, cores: int | None) -> Iterator[None]
         ray.init(**where, **quiet, runtime_env={"env_vars": registry} if registry else None)
     except Exception as error:  # which Ray raises of no closer kind where its processes do not start in time
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        place = "on this machine" if address is None else f"at {address!r}"
+        if address is None:
+            raise MolchordError(f"Ray does not start here ({reason}); try again, or use engine 'local'") from error
         raise MolchordError(
-            f"Ray does not answer {place} ({reason}); start a cluster with `ray start --head`, and see `ray status`"
+            f"no Ray cluster answers at {address!r} ({reason}); start one with `ray start --head`, see `ray status`"
         ) from error
     from ray.data import DataContext
 
