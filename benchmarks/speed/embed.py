@@ -30,8 +30,8 @@ TEXT = (
     "Random molecules of `datasets/qm9_smiles.csv.gz` through the stages of `molchord embed` one after the other in "
     "one process with one thread: `2-D graph` and `encode` for the model `pretrained` (256 numbers), `conformers` for "
     "a structure that needs positions (ETKDG, one conformer). `molecules_per_second` is the median over rounds, each "
-    "of other molecules, of processor time on a CPU (so that other programs count for little), else by the clock. Bytes "
-    "are those of a shard's two files over its rows."
+    "of other molecules, of processor time on a CPU (so that other programs count for little), else by the clock. "
+    "Bytes are those of a shard's two files over its rows."
 )
 
 
