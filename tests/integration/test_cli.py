@@ -1,6 +1,7 @@
 """The command line from files to ranked structures, and its sentences for bad input."""
 
 import json
+import math
 import shutil
 from itertools import pairwise
 
@@ -297,7 +298,7 @@ def test_several_files_of_one_modality(work, capsys):
 
 def test_entries_that_a_search_leaves_out_are_named(work, tmp_path, capsys):
     good = "##TITLE=a\n##JCAMP-DX=4.24\n##DATA TYPE=INFRARED SPECTRUM\n##XUNITS=1/CM\n##YUNITS=ABSORBANCE\n"
-    values = "\n".join(f"{400 + 4 * i} {1 + i % 7}" for i in range(900))
+    values = "\n".join(f"{400 + 4 * i} {math.exp(-(((i % 150 - 75) / 5) ** 2)):.5f}" for i in range(900))
     good += f"##XYPOINTS=(XY..XY)\n{values}\n##END=\n"
     (tmp_path / "two.jdx").write_text(good + good.replace("1/CM", "PARSECS"))
     with pytest.warns(UserWarning, match=r"1 of 2 entries of .*two\.jdx.* 'PARSECS'"):
