@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def test_a_killed_worker_of_ray_loses_nothing(tmp_path):
         errors = job.communicate(timeout=300)[1]
     finally:
         job.kill()
+        job.wait()
         job.stderr.close()
     assert job.returncode == 0, errors
     assert 0 < len(kept) < 10
@@ -67,8 +69,9 @@ def _workers(parent):
     """Return the processes below one that hold a model."""
     found = []
     for task in Path(f"/proc/{parent}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += _workers(child)
-            if b"MapWorker" in Path(f"/proc/{child}/cmdline").read_bytes():
-                found.append(int(child))
+        with suppress(FileNotFoundError, ProcessLookupError):  # of a thread or process that ends meanwhile
+            for child in (task / "children").read_text().split():
+                found += _workers(child)
+                if b"MapWorker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.append(int(child))
     return found
