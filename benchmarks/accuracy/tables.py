@@ -113,22 +113,24 @@ ADDUCT = {"msms": "adduct"}
 TABLES: Mapping[str, Table] = {
     "reference": Table(
         title="The published model in this engine",
-        text="VibraCLIP's towers, widths and optimiser settings, with the loss of its published code and with cosine "
-        "InfoNCE (the paper's equations 1 to 5), each to early stopping, and each stopped at the recipe's training "
-        "time. The better one of the two per subset is the reference of the other tables.",
+        text="VibraCLIP's towers, widths and optimiser settings with cosine InfoNCE (the paper's equations 1 to 5), to "
+        "early stopping and stopped at the recipe's training time. It is the reference of the other tables.",
         data="qm9",
-        systems=(
-            RECIPE,
-            PUBLISHED,
-            COSINE,
-            PUBLISHED.changed(name="published loss, equal time", as_long_as="recipe"),
-            COSINE.changed(name="cosine InfoNCE, equal time", as_long_as="recipe"),
-        ),
+        systems=(RECIPE, COSINE, COSINE.changed(name="cosine InfoNCE, equal time", as_long_as="recipe")),
         tests=(
             Test(name="clean", maps=ALL_MAPS),
             Test(name="library", pools=("all",), modes=("library",), maps=ALL_MAPS),
         ),
-        minutes=600,
+        minutes=120,
+    ),
+    "published": Table(
+        title="The published model with the loss of its code",
+        text="Unnormalised products and soft targets at temperature 141, to early stopping and stopped at the recipe's "
+        "training time.",
+        data="qm9",
+        systems=(RECIPE, PUBLISHED, PUBLISHED.changed(name="published loss, equal time", as_long_as="recipe")),
+        tests=(Test(name="clean", maps=ALL_MAPS),),
+        minutes=120,
     ),
     "main": Table(
         title="Computed IR and Raman: trained on qm9-xtb alone",
@@ -139,9 +141,8 @@ TABLES: Mapping[str, Table] = {
             Test(name="clean", pools=("test", "all", "isomers", "mass:10ppm"), maps=ALL_MAPS),
             REALISTIC,
             unseen("qm9"),
-            unseen("qm9", "realistic"),
         ),
-        minutes=600,
+        minutes=120,
         figure=Curve(over="bars"),
     ),
     "scaffold": Table(
@@ -233,7 +234,9 @@ TABLES: Mapping[str, Table] = {
                 for x in (2, 5, 10)
             ),
         ),
-        minutes=400,
+        minutes=30,
+        seeds=(7,),
+        candidates_only=False,
         figure=Curve(over="tests", label="noise in % of the maximum, or shift in points"),
     ),
     "ablation": Table(
