@@ -13,7 +13,18 @@ from latex2mathml.converter import convert
 
 from molchord.cli import _parser, _search_parser
 from molchord.graph.schema import graph_schema
+from molchord.testing import encoders, indexes, loggers, losses, modalities, records, rerankers, simulators
 
+KIT = {
+    "Every record": records,
+    "Modalities": modalities,
+    "Encoders": encoders,
+    "Losses": losses,
+    "Simulators": simulators,
+    "Re-rankers": rerankers,
+    "Indexes": indexes,
+    "Loggers": loggers,
+}
 README = Path(__file__).parent.parent / "README.md"
 NOTEBOOK = Path(__file__).parent / "from-python.ipynb"
 
@@ -36,6 +47,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if page.file.src_uri == "reference/cli.md":
         helps = [f"## {parser.prog}\n\n```text\n{parser.format_help()}```\n" for parser in _leaves(_parser())]
         return "\n".join([markdown, *helps])
+    if page.file.src_uri == "reference/testing.md":
+        return "\n".join([markdown, *_kit()])
     if page.file.src_uri == "reference/graph.md":
         return "\n".join([markdown, *_settings(graph_schema())])
     # A block that replaces functions of a file is set as one that stands in it.
@@ -72,6 +85,16 @@ def _leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser
     for group in groups:
         for child in group.choices.values():
             yield from _leaves(child)
+
+
+def _kit() -> Iterator[str]:
+    """Yield a table of checks for each type of plugin, from their docstrings."""
+    for title, part in KIT.items():
+        rows = [
+            (check.__name__, *" ".join((check.__doc__ or "").split()).split(" To mend it: ")) for check in part.CHECKS
+        ]
+        table = [f"| `{name}` | {why.replace('``', '`')} | {mend[0].upper()}{mend[1:]} |" for name, why, mend in rows]
+        yield "\n".join([f"## {title}\n", "| check | why | to mend it |", "|---|---|---|", *table, ""])
 
 
 def _settings(schema: dict[str, Any]) -> Iterator[str]:

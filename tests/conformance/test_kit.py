@@ -10,7 +10,21 @@ from torch import nn
 
 from molchord.api import Doubt, LossOutput, Reading, SampleError, VectorBatch, VectorSpec
 from molchord.host import installed
-from molchord.testing import check_file, check_loss, check_modality, check_record, examples_of
+from molchord.testing import (
+    check_file,
+    check_loss,
+    check_modality,
+    check_record,
+    encoders,
+    examples_of,
+    indexes,
+    loggers,
+    losses,
+    modalities,
+    records,
+    rerankers,
+    simulators,
+)
 from molchord.testing.samples import equal, same_arrays, same_columns
 
 
@@ -262,3 +276,11 @@ def test_a_good_file_gives_its_measurements(tmp_path):
     (tmp_path / "a.csv").write_text("cm-1,absorbance\n" + "\n".join(f"{x},{x % 7}" for x in range(400, 4100, 4)))
     [measurement] = check_file(record("modality", "ir"), tmp_path / "a.csv")
     assert measurement.origin == "measured"
+
+
+@pytest.mark.parametrize("part", [encoders, indexes, loggers, losses, modalities, records, rerankers, simulators])
+def test_every_check_says_why_and_how_to_mend_it(part):
+    for check in part.CHECKS:
+        why, mend = check.__doc__.split("To mend it: ")
+        assert len(why.split()) > 3, check
+        assert len(mend.split()) > 2, check

@@ -44,7 +44,10 @@ def _encoder(record: EncoderRecord, spec: Any, seed: int = 0) -> nn.Module:
 
 @torch.no_grad()
 def output_has_width(record: EncoderRecord) -> None:
-    """The head is built from `.width`, so the output must be (b, width), and finite."""
+    """The head is built from `.width`, so the output must be (b, width), and finite.
+
+    To mend it: return (b, width) for a batch of b, and guard divisions and logarithms.
+    """
     for label, modality, spec in _pairs(record):
         encoder = _encoder(record, spec).eval()
         out = encoder(batch_of(modality, examples(modality)))
@@ -53,7 +56,10 @@ def output_has_width(record: EncoderRecord) -> None:
 
 
 def gradient_reaches_every_parameter(record: EncoderRecord) -> None:
-    """A parameter without gradient is dead weight, or a bug."""
+    """A parameter without gradient is dead weight, or a bug.
+
+    To mend it: use the parameter, or take it out; a register buffer needs no gradient.
+    """
     for label, modality, spec in _pairs(record):
         encoder = _encoder(record, spec).train()
         batch = batch_of(modality, examples(modality, 16))
@@ -72,7 +78,11 @@ def gradient_reaches_every_parameter(record: EncoderRecord) -> None:
 
 @torch.no_grad()
 def independent_of_neighbours(record: EncoderRecord) -> None:
-    """In evaluation a molecule's embedding must not depend on what else is in the batch, nor on padding."""
+    """In evaluation a molecule's embedding must not depend on what else is in the batch, nor on padding.
+
+    To mend it: mask padding before every sum and attention, and normalise over features, not over the batch, in
+    evaluation.
+    """
     for label, modality, spec in _pairs(record):
         encoder = _encoder(record, spec).eval()
         measured = examples(modality, 6)
@@ -84,7 +94,11 @@ def independent_of_neighbours(record: EncoderRecord) -> None:
 
 
 def zero_and_one_rows_train(record: EncoderRecord) -> None:
-    """A batch may hold no or one molecule with the modality, and the autograd graph must stay connected."""
+    """A batch may hold no or one molecule with the modality, and the autograd graph must stay connected.
+
+    To mend it: let every layer pass zero rows on (no `squeeze`, no statistics of one row), and multiply instead of
+    branching.
+    """
     for label, modality, spec in _pairs(record):
         for count in (0, 1):
             encoder = _encoder(record, spec).train()
@@ -96,7 +110,10 @@ def zero_and_one_rows_train(record: EncoderRecord) -> None:
 
 
 def seed_fixes_weights(record: EncoderRecord) -> None:
-    """One seed, one set of weights."""
+    """One seed, one set of weights.
+
+    To mend it: draw initial weights from torch's global generator in `__init__`, nowhere else.
+    """
     for label, _, spec in _pairs(record):
         first, again = _encoder(record, spec, 3).state_dict(), _encoder(record, spec, 3).state_dict()
         require(all(torch.equal(first[k], again[k]) for k in first), f"{label}: one seed gives different weights")
@@ -104,7 +121,10 @@ def seed_fixes_weights(record: EncoderRecord) -> None:
 
 @torch.no_grad()
 def saves_bit_exact(record: EncoderRecord) -> None:
-    """Weights go through safetensors, and must come back bit for bit."""
+    """Weights go through safetensors, and must come back bit for bit.
+
+    To mend it: register what is learned as parameters and buffers, not as plain attributes.
+    """
     for label, modality, spec in _pairs(record):
         encoder, other = _encoder(record, spec, 1).eval(), _encoder(record, spec, 2).eval()
         batch = batch_of(modality, examples(modality))
@@ -116,7 +136,10 @@ def saves_bit_exact(record: EncoderRecord) -> None:
 
 
 def runs_in_bf16(record: EncoderRecord) -> None:
-    """Training may run under bf16 autocast: on the CPU, and on a GPU where there is one."""
+    """Training may run under bf16 autocast: on the CPU, and on a GPU where there is one.
+
+    To mend it: cast where a step needs fp32, and back to the input's type afterwards.
+    """
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         for label, modality, spec in _pairs(record):
             encoder = _encoder(record, spec).to(device).train()
@@ -129,7 +152,10 @@ def runs_in_bf16(record: EncoderRecord) -> None:
 
 @torch.no_grad()
 def uses_every_column(record: EncoderRecord) -> None:
-    """An encoder takes in every column that the spec declares."""
+    """An encoder takes in every column that the spec declares.
+
+    To mend it: embed or join each column that the spec lists.
+    """
     for label, modality, spec in _pairs(record):
         encoder = _encoder(record, spec).eval()
         batch = batch_of(modality, examples(modality))
@@ -155,7 +181,10 @@ def _moved(batch: Any, device: torch.device) -> Any:
 
 @torch.no_grad()
 def batch_is_left_alone(record: EncoderRecord) -> None:
-    """A batch may be encoded twice (gradient caching, several towers), so an encoder must not write into it."""
+    """A batch may be encoded twice (gradient caching, several towers), so an encoder must not write into it.
+
+    To mend it: replace in-place operations on inputs (`x += ...`, `x[mask] = ...`) by new tensors.
+    """
     for label, modality, spec in _pairs(record):
         batch = batch_of(modality, examples(modality))
         before: dict[str, Tensor] = {k: v.clone() for k, v in tensors(batch).items()}

@@ -100,7 +100,10 @@ def _checked(proposals: Proposals, queries: int, count: int, allowed: NDArray[np
 
 
 def likeliest_are_proposed(record: IndexRecord) -> None:
-    """The candidate that is the query itself is among the proposals, for one query and for many, in a moved folder."""
+    """The candidate that is the query itself is among the proposals, for one query and for many, in a moved folder.
+
+    To mend it: rank by inner product, name candidates by their `rows`, and store no absolute path.
+    """
     vectors = _Vectors(COUNT)
     with _opened(record, vectors) as proposer:
         for many in (1, 3):
@@ -110,7 +113,10 @@ def likeliest_are_proposed(record: IndexRecord) -> None:
 
 
 def limits_are_kept(record: IndexRecord) -> None:
-    """Mass, formula and removed rows limit what is proposed, alone and together."""
+    """Mass, formula and removed rows limit what is proposed, alone and together.
+
+    To mend it: filter by `limits.rows`, or by window, formula and removed rows, before the best are chosen.
+    """
     vectors = _Vectors(COUNT)
     with _opened(record, vectors) as proposer:
         for limits in (
@@ -126,7 +132,10 @@ def limits_are_kept(record: IndexRecord) -> None:
 
 
 def bound_holds(record: IndexRecord) -> None:
-    """Where there is a bound, no candidate left out has a larger inner product."""
+    """Where there is a bound, no candidate left out has a larger inner product.
+
+    To mend it: count rounding in the bound, or return none.
+    """
     vectors, queries = _Vectors(COUNT), _queries()
     every = vectors.all()
     products = queries.astype(np.float64) @ every.vectors.T.astype(np.float64)
@@ -142,7 +151,10 @@ def bound_holds(record: IndexRecord) -> None:
 
 
 def few_candidates_are_no_error(record: IndexRecord) -> None:
-    """A library may hold a single candidate, and limits may leave fewer than are asked for."""
+    """A library may hold a single candidate, and limits may leave fewer than are asked for.
+
+    To mend it: pad with -1.
+    """
     for count in (1, ASKED // 2):
         vectors = _Vectors(count)
         with _opened(record, vectors) as proposer:

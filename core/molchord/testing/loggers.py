@@ -38,7 +38,10 @@ def _opened(record: LoggerRecord, run: Path, epochs: int = 0) -> Logger:
 
 
 def figures_of_every_epoch_are_taken(record: LoggerRecord) -> None:
-    """Validation is not in every epoch, and a figure may be no number, or infinite."""
+    """Validation is not in every epoch, and a figure may be no number, or infinite.
+
+    To mend it: take whichever figures there are, and leave out those the library refuses.
+    """
     with _run_folder() as run:
         logger = _opened(record, run)
         for epoch, figures in ((1, _FIRST), (2, _LATER), (3, _FIRST)):
@@ -47,7 +50,10 @@ def figures_of_every_epoch_are_taken(record: LoggerRecord) -> None:
 
 
 def it_goes_on_where_it_stopped(record: LoggerRecord) -> None:
-    """A training that was stopped goes on with a logger built anew, from the same folder."""
+    """A training that was stopped goes on with a logger built anew, from the same folder.
+
+    To mend it: keep the library's own id in the folder, and open it again from there.
+    """
     with _run_folder() as run:
         for epochs in (0, 2):
             logger = _opened(record, run, epochs)
@@ -57,13 +63,19 @@ def it_goes_on_where_it_stopped(record: LoggerRecord) -> None:
 
 
 def no_epoch_is_no_error(record: LoggerRecord) -> None:
-    """A training may fail, or be stopped, before its first epoch ends."""
+    """A training may fail, or be stopped, before its first epoch ends.
+
+    To mend it: let `close` work straight after `open`.
+    """
     with _run_folder() as run:
         _opened(record, run).close(False)
 
 
 def it_keeps_to_its_folder(record: LoggerRecord) -> None:
-    """The rest of the run folder is the engine's, and so is the working directory the user's."""
+    """The rest of the run folder is the engine's, and so is the working directory the user's.
+
+    To mend it: hand the folder to the library in place of its default one.
+    """
     with _run_folder() as run, TemporaryDirectory(prefix="molchord-here-") as here:
         before = os.getcwd()
         os.chdir(here)
@@ -83,7 +95,10 @@ def it_keeps_to_its_folder(record: LoggerRecord) -> None:
 
 
 def the_process_is_left_alone(record: LoggerRecord) -> None:
-    """Ctrl-C must still save the training, and what it prints must still reach the screen."""
+    """Ctrl-C must still save the training, and what it prints must still reach the screen.
+
+    To mend it: start the library without its signal handlers and capture of the console.
+    """
     before = _process()
     with _run_folder() as run:
         logger = _opened(record, run)

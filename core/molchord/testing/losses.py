@@ -60,7 +60,11 @@ def _raw(rows: int = 8, seed: int = 0, dtype: torch.dtype = torch.float32, align
 
 
 def total_is_finite_and_differentiable(record: LossRecord) -> None:
-    """One scalar, finite, with a finite gradient to every modality."""
+    """One scalar, finite, with a finite gradient to every modality.
+
+    To mend it: return one scalar that depends on every modality that is there; use `logsumexp` in place of
+    exponentials.
+    """
     loss, raw = _loss(record), _raw()
     output: LossOutput = loss(_batch(loss, raw))
     require(output.total.ndim == 0, f"total has shape {tuple(output.total.shape)}")
@@ -72,7 +76,10 @@ def total_is_finite_and_differentiable(record: LossRecord) -> None:
 
 
 def aligned_is_lower_than_shuffled(record: LossRecord) -> None:
-    """Embeddings that agree must cost less than the same ones dealt to other molecules."""
+    """Embeddings that agree must cost less than the same ones dealt to other molecules.
+
+    To mend it: check the sign, and that row i of one modality meets row i of the other.
+    """
     loss, raw = _loss(record), {k: v.detach() for k, v in _raw(aligned=0.9).items()}
     order = torch.roll(torch.arange(8), 3)
     shuffled = {name: (r if name == NAMES[0] else r[order]) for name, r in raw.items()}
@@ -82,7 +89,10 @@ def aligned_is_lower_than_shuffled(record: LossRecord) -> None:
 
 
 def absent_modality_gets_no_gradient(record: LossRecord) -> None:
-    """A modality that no molecule of the batch has must not be trained by it."""
+    """A modality that no molecule of the batch has must not be trained by it.
+
+    To mend it: multiply by `present`, or select present rows, before anything is summed.
+    """
     loss = _loss(record)
     present = {name: torch.full((8,), name != NAMES[2]) for name in NAMES}
     batch = _leaves(_batch(loss, _raw(), present))
@@ -91,7 +101,10 @@ def absent_modality_gets_no_gradient(record: LossRecord) -> None:
 
 
 def empty_pairs_are_zero(record: LossRecord) -> None:
-    """A pair with fewer than two distinct molecules is 0, never NaN, and backward works."""
+    """A pair with fewer than two distinct molecules is 0, never NaN, and backward works.
+
+    To mend it: return a sum over no rows (`x.sum() * 0`) where fewer than two molecules have the pair.
+    """
     for count, molecule in ((0, []), (1, [0]), (3, [5, 5, 5])):
         loss, raw = _loss(record), _raw(count)
         output = (
@@ -137,7 +150,10 @@ def _nothing(loss: Any, raw: Mapping[str, Tensor]) -> LossBatch:
 
 
 def partly_missing_is_finite(record: LossRecord) -> None:
-    """Missing measurements are the normal case."""
+    """Missing measurements are the normal case.
+
+    To mend it: mask absent rows out of denominators with -inf before `logsumexp`.
+    """
     loss = _loss(record)
     present = {name: torch.tensor([(i + j) % 3 != 0 for i in range(8)]) for j, name in enumerate(NAMES)}
     batch = _leaves(_batch(loss, _raw(), present))
@@ -149,7 +165,10 @@ def partly_missing_is_finite(record: LossRecord) -> None:
 
 
 def order_of_modalities_is_irrelevant(record: LossRecord) -> None:
-    """A graph is a set of modalities."""
+    """A graph is a set of modalities.
+
+    To mend it: go through pairs symmetrically, and weight none by its place.
+    """
     raw = {k: v.detach() for k, v in _raw().items()}
     one, other = _loss(record), _loss(record, (NAMES[0], NAMES[2], NAMES[1]))
     other_raw = {name: raw[name] for name in (NAMES[0], NAMES[2], NAMES[1])}
@@ -161,6 +180,8 @@ def same_molecule_is_no_negative(record: LossRecord) -> None:
     """Two rows of one molecule must not push each other away: neither is in the other's denominator.
 
     So one row's share of the loss stays the same wherever the other row lies, in every modality.
+
+    To mend it: mask entries whose `molecule` is equal, other than the row's own, out of the denominator.
     """
     molecule = torch.tensor([0, 0, 2, 3, 4, 5])
     for row, twin in ((0, 1), (1, 0)):
@@ -173,7 +194,11 @@ def same_molecule_is_no_negative(record: LossRecord) -> None:
 
 
 def shares_add_up(record: LossRecord) -> None:
-    """With several processes each owns some rows; their shares must add up to the single-process loss."""
+    """With several processes each owns some rows; their shares must add up to the single-process loss.
+
+    To mend it: compute the rows in `batch.rows` only, against all columns, and divide by the count of the whole
+    batch.
+    """
     loss, raw = _loss(record), {k: v.detach() for k, v in _raw(8, dtype=torch.float64).items()}
     present = {name: torch.tensor([(i + 2 * j) % 4 != 0 for i in range(8)]) for j, name in enumerate(NAMES)}
     whole = _value(loss, loss, raw, present)

@@ -56,7 +56,11 @@ def _kinds(record: ModalityRecord) -> Iterator[tuple[str, Any]]:
 
 
 def example_is_deterministic(record: ModalityRecord) -> None:
-    """Tests need synthetic data that is the same for the same seed, and one measurement a molecule."""
+    """Tests need synthetic data that is the same for the same seed, and one measurement a molecule.
+
+    To mend it: draw from a generator made of `seed` and the molecule's key14, and return one measurement a
+    molecule.
+    """
     for _, modality in _kinds(record):
         first, again = examples(modality), examples(modality)
         require(len(first) == 4, f"`example` of 4 molecules returned {len(first)} measurements")
@@ -66,7 +70,10 @@ def example_is_deterministic(record: ModalityRecord) -> None:
 
 
 def measurements_fit_declaration(record: ModalityRecord) -> None:
-    """The core writes a measurement by its declaration alone."""
+    """The core writes a measurement by its declaration alone.
+
+    To mend it: declare every array and column in `stores`, with shape and axis, or leave it out of the measurement.
+    """
     needs = record.mass_needs
     require(needs is None or needs in record.stores.columns, f"`mass_needs` {needs!r} is no column of `stores`")
     for _, modality in _kinds(record):
@@ -92,7 +99,10 @@ def _fits(record: ModalityRecord, measurement: Measurement) -> None:
 
 
 def survives_the_data_set(record: ModalityRecord) -> None:
-    """A measurement written to a data set and read back gives the same sample."""
+    """A measurement written to a data set and read back gives the same sample.
+
+    To mend it: let `transform` use what `stores` declares alone, in the declared types.
+    """
     for kind, modality in _kinds(record):
         before = examples(modality)
         data = DataSet.from_measurements(MOLECULES[:4], {record.name: before}, stores={record.name: record.stores})
@@ -109,7 +119,10 @@ def survives_the_data_set(record: ModalityRecord) -> None:
 
 
 def transform_is_deterministic_without_rng(record: ModalityRecord) -> None:
-    """Evaluation passes no generator and must give the same embedding twice."""
+    """Evaluation passes no generator and must give the same embedding twice.
+
+    To mend it: draw nothing where `rng` and `generator` are None.
+    """
     for _, modality in _kinds(record):
         measured = examples(modality)
         require(
@@ -119,7 +132,10 @@ def transform_is_deterministic_without_rng(record: ModalityRecord) -> None:
 
 
 def randomness_comes_from_the_generators(record: ModalityRecord) -> None:
-    """Exact resume needs every draw to come from the generators handed in, none from global state."""
+    """Exact resume needs every draw to come from the generators handed in, none from global state.
+
+    To mend it: take every draw from `rng` in `transform` and from `generator` in `prepare`.
+    """
     for _, modality in _kinds(record):
         measured = examples(modality)
 
@@ -139,7 +155,11 @@ def randomness_comes_from_the_generators(record: ModalityRecord) -> None:
 
 
 def batch_matches_spec(record: ModalityRecord) -> None:
-    """An encoder is built from the spec alone, so the batch must have what the spec says."""
+    """An encoder is built from the spec alone, so the batch must have what the spec says.
+
+    To mend it: compute the sizes in `spec` from the configuration that `build` gets, and let `collate` keep to
+    them.
+    """
     for kind, modality in _kinds(record):
         spec = record.spec(default_config(record), kind)
         batch = batch_of(modality, examples(modality, 3))
@@ -178,7 +198,10 @@ def _columns_match(found: Any, declared: Any, where: str) -> None:
 
 
 def axis_is_monotonic(record: ModalityRecord) -> None:
-    """Encoders and plots lay the grid from `start` to `stop`, so it must go somewhere."""
+    """Encoders and plots lay the grid from `start` to `stop`, so it must go somewhere.
+
+    To mend it: give the grid two different, finite ends.
+    """
     for kind in record.kinds:
         spec = record.spec(default_config(record), kind)
         if isinstance(spec, SpectrumSpec):
@@ -188,7 +211,10 @@ def axis_is_monotonic(record: ModalityRecord) -> None:
 
 
 def collate_keeps_order(record: ModalityRecord) -> None:
-    """Row i of a batch is sample i, and is what it would be alone: the loader tells molecules by their row."""
+    """Row i of a batch is sample i, and is what it would be alone: the loader tells molecules by their row.
+
+    To mend it: stack samples in their order, and compute nothing over the batch as a whole.
+    """
     for kind, modality in _kinds(record):
         measured = examples(modality)
         together = batch_of(modality, measured)
@@ -223,14 +249,20 @@ def _row(batch: Any, index: int) -> dict[str, torch.Tensor]:
 
 
 def collate_takes_none_and_one(record: ModalityRecord) -> None:
-    """A batch may have no molecule with this modality, or one."""
+    """A batch may have no molecule with this modality, or one.
+
+    To mend it: start from arrays of zero rows, as `collate_vectors` and its neighbours do.
+    """
     for _, modality in _kinds(record):
         modality.prepare(modality.collate([]), None)
         batch_of(modality, examples(modality, 1))
 
 
 def bad_sample_raises(record: ModalityRecord) -> None:
-    """A measurement without content raises `SampleError` (id, reason), so that it counts as absent and is listed."""
+    """A measurement without content raises `SampleError` (id, reason), so that it counts as absent and is listed.
+
+    To mend it: raise `SampleError` where nothing usable is left, instead of returning zeros.
+    """
     nothing = {
         name: np.zeros((0, *a.shape) if a.axis is not None else a.shape, dtype=a.dtype)
         for name, a in record.stores.arrays.items()
@@ -249,7 +281,10 @@ def bad_sample_raises(record: ModalityRecord) -> None:
 
 
 def pickles_for_workers(record: ModalityRecord) -> None:
-    """Loader workers get the modality by pickle."""
+    """Loader workers get the modality by pickle.
+
+    To mend it: keep open files, lambdas and generators out of the object, or leave them out in `__getstate__`.
+    """
     for _, modality in _kinds(record):
         measured = examples(modality)
         copy = pickle.loads(pickle.dumps(modality))
@@ -257,7 +292,11 @@ def pickles_for_workers(record: ModalityRecord) -> None:
 
 
 def reading_survives_damage(record: ModalityRecord) -> None:
-    """A damaged file is a sentence, never a crash: `can_read` answers, `read` raises or yields `SampleError`."""
+    """A damaged file is a sentence, never a crash: `can_read` answers, `read` raises or yields `SampleError`.
+
+    To mend it: catch what your parser raises and raise `SampleError` with the reason, and check that there are
+    values at all.
+    """
     damaged = {
         "empty.txt": b"",
         "noise.bin": np.random.default_rng(0).bytes(512),
@@ -279,7 +318,11 @@ def reading_survives_damage(record: ModalityRecord) -> None:
 
 
 def derives_as_declared(record: ModalityRecord) -> None:
-    """The record says whether the modality is made from the molecule; the built object must agree."""
+    """The record says whether the modality is made from the molecule; the built object must agree.
+
+    To mend it: set `derives` in the record where there is a method `derive`, and let it depend on the molecule
+    alone.
+    """
     for _, modality in _kinds(record):
         can = isinstance(modality, Derives)
         require(
@@ -299,7 +342,10 @@ def derives_as_declared(record: ModalityRecord) -> None:
 
 
 def similarity_prefers_itself(record: ModalityRecord) -> None:
-    """A modality's own `similarity` gives one number a reference, and none above a measurement with itself."""
+    """A modality's own `similarity` gives one number a reference, and none above a measurement with itself.
+
+    To mend it: return one number a reference, largest for equal measurements (a cosine, say).
+    """
     for _, modality in _kinds(record):
         measured = examples(modality)
         if not isinstance(modality, Compares):
@@ -315,7 +361,11 @@ def similarity_prefers_itself(record: ModalityRecord) -> None:
 
 
 def doubts_and_peaks_fit(record: ModalityRecord) -> None:
-    """A search shows doubts and multiplies by their trust; peaks of several modalities are matched as numbers."""
+    """A search shows doubts and multiplies by their trust; peaks of several modalities are matched as numbers.
+
+    To mend it: keep a doubt's trust within 0-1, give it a message, and return peaks as a vector of finite
+    positions.
+    """
     for _, modality in _kinds(record):
         sound = examples(modality)
         measured = curves(record, modality, sound)

@@ -15,25 +15,37 @@ from molchord.testing.samples import default_config
 
 
 def name_is_valid(record: Any) -> None:
-    """Names reach YAML, the command line and state dicts: ``[a-z][a-z0-9_]*``."""
+    """Names reach YAML, the command line and state dicts: ``[a-z][a-z0-9_]*``.
+
+    To mend it: take lower-case letters, digits and `_`, a letter first.
+    """
     require(
         re.fullmatch(r"[a-z][a-z0-9_]*", record.name) is not None, f"name {record.name!r} must match [a-z][a-z0-9_]*"
     )
 
 
 def summary_is_one_line(record: Any) -> None:
-    """`molchord plugins list` shows one line a plugin."""
+    """`molchord plugins list` shows one line a plugin.
+
+    To mend it: say in one line what the plugin is.
+    """
     require(bool(record.summary.strip()), "summary is empty; say in one line what it is")
     require("\n" not in record.summary, "summary has more than one line")
 
 
 def api_is_current(record: Any) -> None:
-    """A record says which plugin API it was written for; the host skips others."""
+    """A record says which plugin API it was written for; the host skips others.
+
+    To mend it: write the literal `api=1`, not an imported constant.
+    """
     require(record.api == API_VERSION, f"api is {record.api!r}, this molchord speaks {API_VERSION}")
 
 
 def import_is_light(record: Any) -> None:
-    """Every command imports every plugin package, so one that imports torch or rdkit slows them all."""
+    """Every command imports every plugin package, so one that imports torch or rdkit slows them all.
+
+    To mend it: move imports of torch, rdkit and the like from the package's `__init__.py` into `build`.
+    """
     package = record.config.__module__.partition(".")[0]
     code = f"import sys, {package}; print([m for m in ('torch', 'numpy', 'rdkit') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -44,7 +56,10 @@ def import_is_light(record: Any) -> None:
 
 
 def config_is_strict(record: Any) -> None:
-    """A typing error in YAML must be an error: frozen, unknown keys refused, every field with a default."""
+    """A typing error in YAML must be an error: frozen, unknown keys refused, every field with a default.
+
+    To mend it: derive the configuration from `molchord.api.Config`, and give every field a default.
+    """
     require(issubclass(record.config, BaseModel), "config is not a pydantic model")
     config = record.config()
     require(bool(record.config.model_config.get("frozen")), "config is not frozen; derive it from molchord.api.Config")
@@ -56,7 +71,10 @@ def config_is_strict(record: Any) -> None:
 
 
 def config_round_trips(record: Any) -> None:
-    """A run saves its configuration as YAML and must read the same back."""
+    """A run saves its configuration as YAML and must read the same back.
+
+    To mend it: keep to fields that YAML knows: numbers, texts, lists, mappings, other configurations.
+    """
     from io import StringIO
 
     from ruamel.yaml import YAML

@@ -54,7 +54,10 @@ def _features(
 
 
 def features_have_names(record: RerankerRecord) -> None:
-    """One column a name, one row a candidate, for one candidate and for many, for one modality and for several."""
+    """One column a name, one row a candidate, for one candidate and for many, for one modality and for several.
+
+    To mend it: return (candidates, names) whatever the number of candidates and spectra.
+    """
     spectra = _spectra()
     candidates = _candidates(spectra)
     for names in [*([name] for name in spectra), [*spectra]]:
@@ -68,7 +71,10 @@ def features_have_names(record: RerankerRecord) -> None:
 
 
 def features_are_not_all_missing(record: RerankerRecord) -> None:
-    """A re-ranker that says nothing of anything passes every other check, so of some spectrum it must say something."""
+    """A re-ranker that says nothing of anything passes every other check, so of some spectrum it must say something.
+
+    To mend it: compute at least one feature where both sides have a measurement.
+    """
     spectra = _spectra()
     _, features = _features(record, [*spectra], _candidates(spectra))
     told = f"of a query of {', '.join(spectra)} and candidates with these computed"
@@ -76,7 +82,10 @@ def features_are_not_all_missing(record: RerankerRecord) -> None:
 
 
 def features_follow_the_candidates(record: RerankerRecord) -> None:
-    """The order of the candidates is what the features decide on, so they must not hang on it."""
+    """The order of the candidates is what the features decide on, so they must not hang on it.
+
+    To mend it: compute each candidate's features from the query and that candidate alone.
+    """
     spectra = _spectra()
     candidates = _candidates(spectra)
     _, features = _features(record, [*spectra], candidates)
@@ -88,14 +97,20 @@ def features_follow_the_candidates(record: RerankerRecord) -> None:
 
 
 def features_are_repeatable(record: RerankerRecord) -> None:
-    """The same query and candidates give the same features, in a re-ranker built anew too."""
+    """The same query and candidates give the same features, in a re-ranker built anew too.
+
+    To mend it: draw nothing, and keep nothing between calls.
+    """
     spectra = _spectra()
     one, other = (_features(record, [*spectra], _candidates(spectra))[1] for _ in range(2))
     require(np.array_equal(one, other, equal_nan=True), "the same candidates get other features the second time")
 
 
 def nothing_computed_is_no_error(record: RerankerRecord) -> None:
-    """A candidate that nothing could be computed for is met often; where that is what it compares with, it says NaN."""
+    """A candidate that nothing could be computed for is met often; where that is what it compares with, it says NaN.
+
+    To mend it: return NaN for that candidate.
+    """
     bare = [Candidate(molecule=molecule, computed={}) for molecule in molecules(COUNT)]
     _, features = _features(record, [*_spectra()], bare)
     if record.computed:

@@ -47,7 +47,10 @@ def _entries(record: SimulatorRecord, *, results: bool) -> list[Entry]:
 
 
 def arrays_are_as_declared(record: SimulatorRecord) -> None:
-    """Jobs and results lie in files by their declaration alone."""
+    """Jobs and results lie in files by their declaration alone.
+
+    To mend it: return the arrays that `arrays` declares, in those shapes and types.
+    """
     with tempfile.TemporaryDirectory() as folder:
         for results in (False, True):
             declared = record.results if results else record.jobs
@@ -57,14 +60,20 @@ def arrays_are_as_declared(record: SimulatorRecord) -> None:
 
 
 def simulation_is_deterministic(record: SimulatorRecord) -> None:
-    """A simulation that was stopped and goes on gives what an unbroken one gives, in this process or in another."""
+    """A simulation that was stopped and goes on gives what an unbroken one gives, in this process or in another.
+
+    To mend it: seed every draw with the molecule, and set the threads of libraries that sum in any order.
+    """
     for results in (False, True):
         for first, again in zip(_entries(record, results=results), _entries(record, results=results), strict=True):
             require(same_arrays(first.arrays or {}, again.arrays or {}), f"{first.smiles!r} differs between two runs")
 
 
 def modalities_read_the_results(record: SimulatorRecord) -> None:
-    """A file of results is imported by the modalities in `makes`, which read what `measurements` gives."""
+    """A file of results is imported by the modalities in `makes`, which read what `measurements` gives.
+
+    To mend it: name in `makes` the modalities whose arrays `measurements` gives.
+    """
     require(len(record.makes) > 0, "`makes` names no modality")
     simulator, entries = _simulator(record), _entries(record, results=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -94,7 +103,10 @@ def _require_alike(modality: ModalityRecord, reading: Reading | SampleError, smi
 
 
 def failures_say_why(record: SimulatorRecord) -> None:
-    """What cannot be simulated is listed with its reason, and nothing is made up for it."""
+    """What cannot be simulated is listed with its reason, and nothing is made up for it.
+
+    To mend it: raise `SampleError` with a reason, and return no measurement.
+    """
     simulator = _simulator(record)
     try:
         simulator.compute(simulator.prepare(Molecule(key14="NONE", smiles="no molecule", formula="", exact_mass=0.0)))
@@ -105,19 +117,28 @@ def failures_say_why(record: SimulatorRecord) -> None:
 
 
 def goes_to_workers(record: SimulatorRecord) -> None:
-    """Molecules are simulated in other processes, to which the simulator is sent."""
+    """Molecules are simulated in other processes, to which the simulator is sent.
+
+    To mend it: keep open files and library handles out of the object.
+    """
     pickle.loads(pickle.dumps(_simulator(record)))
 
 
 def says_how_it_was_made(record: SimulatorRecord) -> None:
-    """The data set's manifest says how its measurements were made."""
+    """The data set's manifest says how its measurements were made.
+
+    To mend it: return level of theory, versions and settings as text.
+    """
     simulator = _simulator(record)
     for name, text in (("prepared_by", simulator.prepared_by()), ("computed_by", simulator.computed_by())):
         require(bool(text.strip()) and "\n" not in text, f"`{name}` must be one line, got {text!r}")
 
 
 def program_gives_the_same(record: SimulatorRecord) -> None:
-    """The program for other machines gives what `compute` gives; a simulator without one passes."""
+    """The program for other machines gives what `compute` gives; a simulator without one passes.
+
+    To mend it: let program and `compute` share one function.
+    """
     simulator = _simulator(record)
     if not isinstance(simulator, Portable):
         return
