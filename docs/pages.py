@@ -94,7 +94,7 @@ def _kit() -> Iterator[str]:
             (check.__name__, *" ".join((check.__doc__ or "").split()).split(" To mend it: ")) for check in part.CHECKS
         ]
         table = [f"| `{name}` | {why.replace('``', '`')} | {mend[0].upper()}{mend[1:]} |" for name, why, mend in rows]
-        yield "\n".join([f"## {title}\n", "| check | why | to mend it |", "|---|---|---|", *table, ""])
+        yield "\n".join([f"### {title}\n", "| check | why | to mend it |", "|---|---|---|", *table, ""])
 
 
 def _settings(schema: dict[str, Any]) -> Iterator[str]:
