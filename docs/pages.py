@@ -105,7 +105,8 @@ def _settings(schema: dict[str, Any]) -> Iterator[str]:
     frame = {key: modality["allOf"][0]["then"]["properties"][key] for key in ("anchors", "data", "where", "head")}
     shared = schema["$defs"]
     yield _table("The whole", whole, shared)
-    yield _table("A modality", frame, shared)
+    named = "`use` names the modality and `encoder.use` its encoder; settings of their own stand beside these names.\n\n"
+    yield _table("A modality", frame, shared, named)
     yield _table("`train`", parts["train"]["properties"], shared)
     yield _table("`tune`", parts["tune"]["properties"], shared)
     for title, chosen in (("Modality", modality), ("Encoder", shared["encoder"]), ("Loss", parts["loss"])):
@@ -119,7 +120,8 @@ def _settings(schema: dict[str, Any]) -> Iterator[str]:
 
 
 def _table(title: str, settings: dict[str, Any], shared: dict[str, Any], text: str = "") -> str:
-    rows = [f"| `{key}` | {default} | {meaning} |" for key, default, meaning in _rows(settings, shared)]
+    unbroken = '<code style="white-space: nowrap">{}</code>'
+    rows = [f"| {unbroken.format(key)} | {default} | {meaning} |" for key, default, meaning in _rows(settings, shared)]
     table = ["| key | default | meaning |", "|---|---|---|", *rows] if rows else ["No settings."]
     return f"## {title}\n\n{text}" + "\n".join([*table, ""])
 
@@ -133,4 +135,5 @@ def _rows(settings: dict[str, Any], shared: dict[str, Any], above: str = "") -> 
         else:
             allowed = ", ".join(f"`{item}`" for item in inner.get("enum", ()))
             meaning = value.get("description", inner.get("description", "")).replace("|", "\\|").replace("\n", " ")
+            meaning = meaning.replace("{", "&#123;").replace("}", "&#125;")  # else attributes of the cell
             yield above + key, default, meaning + (f" ({allowed})" if allowed else "")
