@@ -105,7 +105,7 @@ def _settings(schema: dict[str, Any]) -> Iterator[str]:
     frame = {key: modality["allOf"][0]["then"]["properties"][key] for key in ("anchors", "data", "where", "head")}
     shared = schema["$defs"]
     yield _table("The whole", whole, shared)
-    named = "`use` names the modality and `encoder.use` its encoder; settings of their own stand beside these names.\n\n"
+    named = "`use` names the modality and `encoder.use` its encoder; the settings of both stand beside these.\n\n"
     yield _table("A modality", frame, shared, named)
     yield _table("`train`", parts["train"]["properties"], shared)
     yield _table("`tune`", parts["tune"]["properties"], shared)
