@@ -116,6 +116,7 @@ def _process() -> dict[str, Any]:
         "sys.stdout": sys.stdout,
         "sys.stderr": sys.stderr,
         "sys.excepthook": sys.excepthook,
+        "sys.exit": sys.exit,
         "the working directory": os.getcwd(),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -32,6 +33,7 @@ class WandbLogger:
         id = training.folder / _ID
         known = id.read_text(encoding="utf-8") if id.exists() else None
         mode: Any = self._config.mode or os.environ.get("WANDB_MODE", "offline")
+        hooks = sys.excepthook, sys.exit
         self._run = wandb.init(
             project=self._config.project,
             name=training.run.name,
@@ -43,6 +45,8 @@ class WandbLogger:
             reinit="create_new",  # a notebook may have a run of its own
             settings=wandb.Settings(silent=True, console="off"),
         )
+        # It would learn from them how the process ends, which `close` says.
+        sys.excepthook, sys.exit = hooks
         self._run.define_metric("*", step_metric="epoch")
         id.write_text(self._run.id, encoding="utf-8")
 
