@@ -18,7 +18,7 @@ from benchmarks.speed.timing import compare
 from molchord.api import Molecule
 from molchord.retrieval.exact import Exact, feed
 from molchord.retrieval.library import Entry, Library
-from molchord.retrieval.library_files import shortened
+from molchord.retrieval.library_writer import shortened
 from molchord.retrieval.scores import MAPS, Block
 
 __all__ = ["TEXT", "TITLE", "measure"]

@@ -22,7 +22,8 @@ from molchord.embed.stages import Prepare, blocks_of, chunks
 from molchord.errors import DataError, MolchordError, OutputExistsError, RunError
 from molchord.reading import items_of
 from molchord.retrieval.library import Entry, Library
-from molchord.retrieval.library_files import Manifest, SeenKeys, read_manifest
+from molchord.retrieval.library_files import Manifest, read_manifest
+from molchord.retrieval.library_writer import SeenKeys
 from molchord.testing import tiny_run
 
 SMILES = [f"{'C' * n}{end}" for n in range(1, 8) for end in ("O", "N", "C#N", "F")]

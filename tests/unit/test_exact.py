@@ -11,7 +11,7 @@ from molchord.errors import QueryError
 from molchord.retrieval import exact
 from molchord.retrieval.exact import Exact, feed, scan
 from molchord.retrieval.filters import adjoined, runs
-from molchord.retrieval.library_files import shortened
+from molchord.retrieval.library_writer import shortened
 from molchord.retrieval.scores import MAPS, Block, pair_temperatures, scores
 
 NAMES = ("a", "b", "c")

@@ -18,7 +18,8 @@ from molchord.embed.folder import WorkFolder
 from molchord.embed.stages import Block, Numbered, Prepare, Prepared, blocks_of, chunks, encoded
 from molchord.errors import MolchordError, did_you_mean
 from molchord.reading import Item
-from molchord.retrieval.library_files import Manifest, check_replaceable
+from molchord.retrieval.library_files import Manifest
+from molchord.retrieval.library_writer import check_replaceable
 
 if TYPE_CHECKING:
     from molchord.run import Run

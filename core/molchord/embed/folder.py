@@ -21,17 +21,13 @@ from molchord.api import SampleError
 from molchord.data.manifest import write_text
 from molchord.embed.stages import Block
 from molchord.errors import DataError
-from molchord.retrieval.library_files import (
-    Entry,
-    Manifest,
+from molchord.retrieval.library_files import Entry, Manifest, Shard, ShardEntry, write_manifest
+from molchord.retrieval.library_writer import (
     SeenKeys,
-    Shard,
-    ShardEntry,
     check_entry,
     check_replaceable,
     shard_name,
     thin_shard,
-    write_manifest,
     write_shard,
 )
 

@@ -26,14 +26,9 @@ from molchord.retrieval.exact import Exact, Found, feed
 from molchord.retrieval.filters import Rows, adjoined, hill, mass_window
 from molchord.retrieval.hits import Hit, hits_of
 from molchord.retrieval.indexes import EXACT, OpenIndex, index_names, open_index, write_index
-from molchord.retrieval.library_files import (
-    Entry,
-    Manifest,
-    Storage,
-    Writer,
-    write_removed,
-)
+from molchord.retrieval.library_files import Entry, Manifest, Storage, write_removed
 from molchord.retrieval.library_rows import ROWS_AT_ONCE, LibraryRows
+from molchord.retrieval.library_writer import Writer
 from molchord.retrieval.scores import MODES, Block, TopK, check_query, joined, library_scores, pair_temperatures
 
 __all__ = ["Entry", "Hit", "Library", "Rows"]
