@@ -93,7 +93,7 @@ def _pipeline(ray: Any, numbers: list[int], run: Path, device: str, folder: Work
             **encode,
         )
         # Writing waits for the disk; a core of its own might never be free beside the actors.
-        .map(partial(_write, folder=folder), num_cpus=0)
+        .map(partial(_write, folder=folder), num_cpus=0, concurrency=actors)
     )
 
 
