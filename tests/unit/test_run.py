@@ -153,7 +153,7 @@ def test_a_run_killed_at_once_is_resumed(tmp_path, monkeypatch):
     graph = graph_of("structure", "ir", train={"ema": 0.9})
     whole = Run.train(graph, tiny_data(), tmp_path / "whole", progress=False)
 
-    def killed(self, folder):
+    def killed(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -181,7 +181,7 @@ def test_determinism_sets_up_cublas(monkeypatch):
 def test_realignment_needs_no_measurement_of_every_modality(every, only_ir, tmp_path, monkeypatch):
     run, _ = every
 
-    def killed(self, folder):
+    def killed(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

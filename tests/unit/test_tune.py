@@ -160,9 +160,9 @@ def test_a_study_that_goes_on_is_the_one_that_did_not_stop(study, data, tmp_path
     """Stopped between trials and within one, by Ctrl-C, it ends as the one that ran through."""
     path, train = tmp_path / "study", Trainer.run
 
-    def interrupted(trainer, folder):
+    def interrupted(trainer, *more):
         trainer._interrupted = True  # what Ctrl-C does
-        return train(trainer, folder)
+        return train(trainer, *more)
 
     tune(GRAPH, data, path, trials=1, device="cpu", progress=False)
     monkeypatch.setattr(Trainer, "run", interrupted)
@@ -214,11 +214,11 @@ def test_whatever_a_trial_raises_the_others_go_on(data, tmp_path, monkeypatch):
     pytest.importorskip("optuna")
     train, raised = Trainer.run, iter([RuntimeError("out of memory"), None])
 
-    def run(trainer, folder):
+    def run(*given):
         error = next(raised)
         if error is not None:
             raise error
-        return train(trainer, folder)
+        return train(*given)
 
     monkeypatch.setattr(Trainer, "run", run)
     found = tune(GRAPH, data, tmp_path / "study", trials=2, device="cpu", progress=False)

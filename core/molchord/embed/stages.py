@@ -75,7 +75,7 @@ def chunks(block: Block) -> list[list[Item]]:
     Example:
         >>> [block] = blocks_of(["C", SampleError("a.csv:3", "no cell")], 9)
         >>> chunks(block)
-        [['C', SampleError('a.csv:3', 'no cell')]]
+        [['C', SampleError('a.csv:3: no cell')]]
     """
     items = [_from_json(json.loads(line)) for line in block.text.splitlines()]
     return [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
