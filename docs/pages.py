@@ -111,7 +111,7 @@ def _settings(schema: dict[str, Any]) -> Iterator[str]:
     yield _table("`tune`", parts["tune"]["properties"], shared)
     for title, chosen in (("Modality", modality), ("Encoder", shared["encoder"]), ("Loss", parts["loss"])):
         for case in chosen["allOf"]:
-            own = {key: value for key, value in case.get("then", {}).get("properties", {}).items()}
+            own = dict(case.get("then", {}).get("properties", {}))
             use = own.pop("use", {})
             names = [name for name in use.get("enum", ()) if ":" not in name]
             if names:

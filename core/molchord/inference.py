@@ -168,16 +168,19 @@ def check_pools(run: Run, dataset: DataSet, pools: Sequence[str], *, split: str,
     if len(dataset.rows(split)) == 0:
         return  # which the evaluation says better
     numbers, keys, seen = np.arange(len(dataset)), dataset.keys(), trained_smiles(run.path)
-    mass = np.array(dataset.numeric("exact_mass"))
+    queried = np.isin(numbers, dataset.rows(split))
+    held_out = np.isin(numbers, np.concatenate([dataset.rows("test"), dataset.rows("val")]))
+    trained = np.array([key in seen for key in keys], dtype=np.bool_)
+    formula, mass = dataset.formulas(), np.array(dataset.numeric("exact_mass"))
     for text in pools:
         make_pool(
             text,
             molecule=np.zeros(0, dtype=np.int64),
             present=np.ones(len(dataset), dtype=np.bool_),
-            queried=np.isin(numbers, dataset.rows(split)),
-            held_out=np.isin(numbers, np.concatenate([dataset.rows("test"), dataset.rows("val")])),
-            trained=np.array([key in seen for key in keys], dtype=np.bool_),
-            formula=dataset.formulas(),
+            queried=queried,
+            held_out=held_out,
+            trained=trained,
+            formula=formula,
             mass=mass,
             measured=mass,
             seed=seed,

@@ -6,7 +6,6 @@ the library), ``done/`` (a note a shard, written last) and ``input/`` (blocks th
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ from molchord.api import SampleError
 from molchord.data.manifest import write_text
 from molchord.embed.stages import Block
 from molchord.errors import DataError
+from molchord.reading import write_rows
 from molchord.retrieval.library_files import Entry, Manifest, Shard, ShardEntry, write_manifest
 from molchord.retrieval.library_writer import (
     SeenKeys,
@@ -189,9 +189,7 @@ class WorkFolder:
         for left in (entry for entry in folder.iterdir() if entry.name.startswith(".")):
             left.unlink()  # of a process that was killed while it wrote
         if failed:
-            with (folder / FAILURES).open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerows([("molecule", "reason"), *failed])
+            write_rows(folder / FAILURES, ("molecule", "reason"), failed)
         write_manifest(folder, self.manifest.model_copy(update={"shards": shards, "duplicates": duplicates}))
         if target.exists():
             shutil.rmtree(target)

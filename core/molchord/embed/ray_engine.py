@@ -1,29 +1,28 @@
 """The stages of embedding as a Ray Data pipeline, on this machine's cores or on a cluster.
 
-A row is a block. Between stages it travels as bytes that our own processes pickle; nothing pickled is written to a
-file. The run and its plugins are loaded by path where a stage needs them. All machines must see the same folders, and
-have the same packages.
+A row is a block; what travels between stages is left to Ray. The run and its plugins are loaded by path where a stage
+needs them. All machines must see the same folders, and have the same packages.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import pickle
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
-from molchord.api import Modality
+from molchord.api import Modality, SampleError
 from molchord.checkpoint import read_manifest, saved_graph
 from molchord.embed.folder import WorkFolder
-from molchord.embed.stages import Block, chunks, encoded, prepared
+from molchord.embed.stages import Block, Prepare, Prepared, chunks, encoded
 from molchord.errors import MolchordError
 from molchord.model import build_modalities
-from molchord.reading import parsed
 from molchord.registry import ENVIRONMENT
+from molchord.retrieval.library_files import Entry
 
 if TYPE_CHECKING:
     from molchord.run import Run
@@ -34,6 +33,14 @@ _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "
 """No statistics are sent, what fails is said once (by an exception), and a busy machine has time to start Ray."""
 
 _Row: TypeAlias = dict[str, Any]
+
+
+@final
+@dataclass(frozen=True)
+class _Carried:
+    """What a stage hands to the next one, whole: Ray would take a list apart into columns of numbers."""
+
+    items: list[list[Prepared]] | list[Entry | SampleError]
 
 
 def on_ray(
@@ -75,7 +82,7 @@ def on_ray(
 
 
 def _pipeline(ray: Any, numbers: list[int], run: Path, device: str, folder: WorkFolder) -> Any:
-    """Return the rows of the pipeline: the four stages, of which a model's is held by actors."""
+    """Return the rows of the pipeline, in which parsing and preparing are one step and a model is held by actors."""
     from ray.data import ActorPoolStrategy
 
     there = ray.cluster_resources()
@@ -84,8 +91,7 @@ def _pipeline(ray: Any, numbers: list[int], run: Path, device: str, folder: Work
     encode = {"num_gpus": 1} if on_gpu else {"num_cpus": 1}
     rows = ray.data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
     return (
-        rows.map(partial(_parse, folder=folder))
-        .map(partial(_prepare, run=run))
+        rows.map(partial(_prepare, folder=folder, run=run))
         .map(
             _Encode,
             fn_constructor_args=(run, device),
@@ -97,14 +103,9 @@ def _pipeline(ray: Any, numbers: list[int], run: Path, device: str, folder: Work
     )
 
 
-def _parse(row: _Row, *, folder: WorkFolder) -> _Row:
-    block = folder.take(row["number"])
-    return row | {"payload": pickle.dumps([list(parsed(items)) for items in chunks(block)])}
-
-
-def _prepare(row: _Row, *, run: Path) -> _Row:
-    modality = _modality(run)
-    return row | {"payload": pickle.dumps([prepared(modality, part) for part in pickle.loads(row["payload"])])}
+def _prepare(row: _Row, *, folder: WorkFolder, run: Path) -> _Row:
+    number, job = row["number"], Prepare(_modality(run))
+    return row | {"carried": _Carried([job((number, items))[1] for items in chunks(folder.take(number))])}
 
 
 @final
@@ -117,13 +118,14 @@ class _Encode:
         self._run = Run.load(run, device=device)
 
     def __call__(self, row: _Row) -> _Row:
-        entries = [entry for part in pickle.loads(row["payload"]) for entry in encoded(self._run, part)]
-        return row | {"payload": pickle.dumps(entries)}
+        return row | {
+            "carried": _Carried([entry for part in row["carried"].items for entry in encoded(self._run, part)])
+        }
 
 
 def _write(row: _Row, *, folder: WorkFolder) -> _Row:
     block = folder.take(row["number"])
-    folder.write(block, pickle.loads(row["payload"]))
+    folder.write(block, row["carried"].items)
     return {"items": len(block)}
 
 

@@ -26,14 +26,15 @@ def check_file(record: ModalityRecord, path: str | Path) -> list[Measurement]:
         ```
     """
     arrays, _ = declare(record.name, record.stores, {})
+    plugins = [built(record, kind) for kind in record.kinds]
     found = []
-    for entry in built(record, record.kinds[0]).read(Path(path)):
+    for entry in plugins[0].read(Path(path)):
         if isinstance(entry, SampleError):
             raise AssertionError(f"`read` cannot use an entry: {entry}")
         try:
             encode(entry.measurement, arrays, record.stores)
-            for kind in record.kinds:
-                batch_of(built(record, kind), [entry.measurement])
+            for plugin in plugins:
+                batch_of(plugin, [entry.measurement])
         except SampleError as error:
             raise AssertionError(f"{entry.location}: {error}") from error
         found.append(entry.measurement)
