@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import re
 import subprocess
 import sys
 import time
@@ -24,8 +25,8 @@ TITLE = "Training: memory against data size"
 TEXT = (
     "`molchord train` in a process of its own on the first molecules of `datasets/qm9_smiles.csv.gz` (beyond its "
     "120,146: each with one more carbon) with made-up infrared sticks: all molecules are derived, 20 steps of 128, "
-    "validation, calibration on all. `peak` is that of the resident memory of the process and its workers together, "
-    "pages of mapped files and shared libraries counted in each."
+    "validation, calibration on all. `peak` is that of the process and its workers together, a page that several of "
+    "them hold counted once (PSS), mapped files and libraries included."
 )
 STEPS, BATCH = 20, 128
 GRAPH = """
@@ -83,11 +84,12 @@ def _peak(command: list[str]) -> int:
 
 
 def _resident(process: int) -> int:
-    """Return the resident bytes of a process and all below it; 0 where it has gone."""
+    """Return the bytes of a process and all below it, of shared pages its part; 0 where it has gone."""
     try:
         tasks = [*Path(f"/proc/{process}/task").iterdir()]
         children = " ".join((task / "children").read_text() for task in tasks).split()
-        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    except (OSError, IndexError):
+        rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+    except OSError:
         return 0
-    return pages * os.sysconf("SC_PAGE_SIZE") + sum(_resident(int(child)) for child in children)
+    found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
+    return (1024 * int(found[1]) if found else 0) + sum(_resident(int(child)) for child in children)

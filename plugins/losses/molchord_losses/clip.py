@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from molchord.api import LossBatch, LossOutput
 from molchord_losses import AllPairsConfig, ClipPairsConfig, GraphCenteredConfig, Learnable
-from molchord_losses.entries import Entries, Pair, full_precision, log_partition, mean_over_pairs
+from molchord_losses.entries import Entries, Pair, full_precision, log_partition, log_partitions, mean_over_pairs
 from molchord_losses.temperature import Temperatures
 
 __all__ = ["InfoNce", "VibraClip", "all_pairs", "clip_pairs", "graph_centered", "in_graph_order"]
@@ -86,9 +86,8 @@ class InfoNce(nn.Module):
         entries = Entries.of(batch, pair)
         scaled = a * self.temperature.scale(pair, a.dtype)
         own = (scaled * b).sum(dim=1)[entries.owned.start : entries.owned.stop]
-        there = log_partition(scaled, b, entries, entries.owned) - own
-        back = log_partition(b, scaled, entries, entries.owned) - own
-        return entries.mean((there + back) / 2)
+        there, back = log_partitions(scaled, b, entries)
+        return entries.mean((there + back) / 2 - own)
 
 
 @final

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from molchord.api import LossBatch, LossOutput
 
-__all__ = ["Entries", "Pair", "full_precision", "log_partition", "mean_over_pairs"]
+__all__ = ["Entries", "Pair", "full_precision", "log_partition", "log_partitions", "mean_over_pairs"]
 
 Pair: TypeAlias = tuple[str, str]
 """Names of two modalities, in the order of the graph."""
 
 TILE_ELEMENTS = 10 * 2**20
-"""Largest number of similarities in a matrix: 40 MiB of float32, of which some ten are held at a time.
+"""Largest number of similarities in a matrix: 40 MiB of float32, of which three to ten are held at a time.
 
 Below 32 MiB glibc may keep freed blocks on its heap, which then grows to gigabytes (seen with 16 MiB).
 """
@@ -64,10 +65,11 @@ class Entries:
     def told_apart(self, start: int, stop: int) -> Bool[Tensor, "t n"]:
         """Say for entries `start` to `stop` which entries they are told apart from, and which they are themselves.
 
-        The diagonal is always there, so that no row is empty; `mean` leaves the rows of absent entries out.
+        The diagonal is always there, so that no row is empty; an absent entry has nothing else, and `mean` leaves it
+        out.
         """
         index = torch.arange(len(self.molecule), device=self.molecule.device)
-        others = self.paired & (self.molecule[start:stop, None] != self.molecule)
+        others = self.paired & self.paired[start:stop, None] & (self.molecule[start:stop, None] != self.molecule)
         return others | (index[start:stop, None] == index)
 
     def tiled(self, function: Callable[[int, int], Float[Tensor, " t"]], rows: range) -> Float[Tensor, " r"]:
@@ -75,14 +77,15 @@ class Entries:
 
         Never more than one tile's n x t matrices are in memory, and the gradient is exact.
         """
-        step = max(1, TILE_ELEMENTS // max(1, len(self.molecule)))
-        if len(rows) <= step:
+        tiles = self.tiles(rows)
+        if len(tiles) <= 1:
             return function(rows.start, rows.stop)
-        tiles = [
-            checkpoint(function, start, min(start + step, rows.stop), use_reentrant=False, preserve_rng_state=False)
-            for start in range(rows.start, rows.stop, step)
-        ]
-        return torch.cat(tiles)
+        return torch.cat([checkpoint(function, *tile, use_reentrant=False, preserve_rng_state=False) for tile in tiles])
+
+    def tiles(self, rows: range) -> list[tuple[int, int]]:
+        """Cut rows so that a matrix of one tile's rows and all entries has at most `TILE_ELEMENTS` numbers."""
+        step = max(1, TILE_ELEMENTS // max(1, len(self.molecule)))
+        return [(start, min(start + step, rows.stop)) for start in range(rows.start, rows.stop, step)]
 
     def mean(self, values: Float[Tensor, " r"]) -> Float[Tensor, ""]:
         """Return the owned entries' share of the mean over all paired entries; 0 for one molecule or none."""
@@ -109,12 +112,59 @@ def log_partition(
         >>> log_partition(torch.zeros(2, 3), torch.zeros(2, 3), entries, range(2))  # log 2
         tensor([0.6931, 0.6931])
     """
+    values: Tensor = _LogPartition.apply(anchors, others, entries, rows, False)[0]  # type: ignore[no-untyped-call]
+    return values
 
-    def tile(start: int, stop: int) -> Float[Tensor, " t"]:
-        logits = anchors[start:stop] @ others.T
-        return logits.masked_fill(~entries.told_apart(start, stop), -torch.inf).logsumexp(dim=1)
 
-    return entries.tiled(tile, rows)
+def log_partitions(
+    a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], entries: Entries
+) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
+    """Compute `log_partition` of the owned entries in both directions, from one matrix where all are owned."""
+    if len(entries.owned) < len(a):
+        return log_partition(a, b, entries, entries.owned), log_partition(b, a, entries, entries.owned)
+    both: tuple[Tensor, Tensor] = _LogPartition.apply(a, b, entries, entries.owned, True)  # type: ignore[no-untyped-call]
+    return both
+
+
+class _LogPartition(torch.autograd.Function):
+    """Row and, where asked for, column sums of exp(a b^T) in tiles that the backward pass forms again.
+
+    Left to autograd, a tile would hold several matrices at once, and the other direction would cost its own.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, a: Tensor, b: Tensor, entries: Entries, rows: range, both: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        by_row, by_column = a.new_empty(len(rows)), b.new_full((len(b),), -torch.inf) if both else None
+        for start, stop in entries.tiles(rows):
+            logits = _logits(a, b, entries, start, stop)
+            by_row[start - rows.start : stop - rows.start] = logits.logsumexp(dim=1)
+            if by_column is not None:
+                by_column = torch.logaddexp(by_column, logits.logsumexp(dim=0))
+        ctx.save_for_backward(a, b, by_row, by_column)
+        ctx.entries, ctx.rows = entries, rows
+        return by_row, by_column
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_row: Tensor, d_column: Tensor | None) -> tuple[Tensor | None, ...]:
+        a, b, by_row, by_column = ctx.saved_tensors
+        d_a, d_b = torch.zeros_like(a), torch.zeros_like(b)
+        for start, stop in ctx.entries.tiles(ctx.rows):
+            own = slice(start - ctx.rows.start, stop - ctx.rows.start)
+            logits = _logits(a, b, ctx.entries, start, stop)
+            share = (logits - by_row[own, None]).exp_().mul_(d_row[own, None])
+            if d_column is not None:
+                share += logits.sub_(by_column).exp_().mul_(d_column)
+            d_a[start:stop] = share @ b
+            d_b.addmm_(share.T, a[start:stop])
+        return d_a, d_b, None, None, None
+
+
+def _logits(a: Tensor, b: Tensor, entries: Entries, start: int, stop: int) -> Float[Tensor, "t n"]:
+    """Return the products of entries `start` to `stop` with all, -inf where they are not told apart."""
+    return (a[start:stop] @ b.T).masked_fill_(~entries.told_apart(start, stop), -torch.inf)
 
 
 def mean_over_pairs(
