@@ -53,7 +53,7 @@ def measure(device: str, *, small: bool = False) -> list[dict[str, Any]]:
             peak = _peak([sys.executable, "-m", "molchord", *command, "--device", device])
             spent = round(time.perf_counter() - start)
         rows.append(
-            {"case": f"{size:,} molecules", "peak_GB": round(peak / 1e9, 2), "data_MB": stored, "seconds": spent}
+            {"case": f"{size:,} molecules", "peak_GB": round(peak / 1e9, 2), "data_MB": stored, "took_s": spent}
         )
         print(rows[-1], file=sys.stderr, flush=True)
     return rows
