@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from tests.unit.candidates import DIM, key_of, unit
 
 from molchord import host
 from molchord.api import Config, IndexRecord, Molecule, Proposals
@@ -17,23 +18,10 @@ from molchord.host import Plugin, installed
 from molchord.retrieval import library as library_module
 from molchord.retrieval.library import Entry, Library
 from molchord.retrieval.scores import MAPS
-from molchord.testing import check_index, tiny_run
+from molchord.testing import tiny_run
 
-DIM = 12
 TAU = {"ir": 0.1, "raman": 0.3}
 LIMITS = ({}, {"mass": 103.0, "da": 1.0}, {"formula": "C3H8"}, {"mass": 103.0, "ppm": 9000.0, "formula": "CH4O"})
-
-
-def key_of(number):
-    letters = ""
-    for _ in range(14):
-        letters, number = chr(65 + number % 26) + letters, number // 26
-    return letters
-
-
-def unit(seed, size=DIM):
-    vector = np.random.default_rng(seed).normal(size=size)
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
 def entry_of(number):
@@ -318,75 +306,6 @@ def test_an_index_that_is_not_there_is_one_sentence(plain, tmp_path, every_other
         library.write_index("other", force=True)
     assert library.indexes == ["other"]  # the old one is still there, and nothing else
     assert len([*(tmp_path / "lib" / "indexes").iterdir()]) == 1
-
-
-# --- the kit
-
-
-class Repeats(EveryOther):
-    def propose(self, queries, count, limits):
-        return Proposals(rows=np.full((len(queries), 2), self.rows[0]))
-
-
-class Exact(EveryOther):
-    """A good index, in a few lines."""
-
-    def write(self, folder, vectors):
-        blocks = list(vectors)
-        np.save(folder / "rows.npy", np.concatenate([block.rows for block in blocks]))
-        np.save(folder / "vectors.npy", np.concatenate([block.vectors for block in blocks]))
-
-    def open(self, folder):
-        self.rows, self.vectors = np.load(folder / "rows.npy"), np.load(folder / "vectors.npy")
-        return self
-
-    def propose(self, queries, count, limits):
-        keep = np.isin(self.rows, self.rows if limits.rows is None else limits.rows)
-        products = queries @ self.vectors[keep].T
-        order = np.argsort(-products, axis=1)[:, :count]
-        last = np.take_along_axis(products, order[:, -1:], axis=1)[:, 0]
-        bound = np.where(keep.sum() > count, last + 1e-5, -np.inf)
-        return Proposals(rows=self.rows[keep][order], bound=bound)
-
-
-class IgnoresLimits(Exact):
-    def propose(self, queries, count, limits):
-        return super().propose(queries, count, dataclasses.replace(limits, rows=None))
-
-
-class BoundsTooLow(Exact):
-    def propose(self, queries, count, limits):
-        found = super().propose(queries, count, limits)
-        return Proposals(rows=found.rows, bound=found.bound - 0.05)
-
-
-class Reversed(Exact):
-    def propose(self, queries, count, limits):
-        return Proposals(rows=super().propose(-queries, count, limits).rows)
-
-
-class NeedsMany(Exact):
-    def write(self, folder, vectors):
-        if len(vectors) < 100:
-            raise ValueError("too few to train")
-        super().write(folder, vectors)
-
-
-@pytest.mark.parametrize(
-    ("mutant", "caught"),
-    [
-        (Exact, None),
-        (Repeats, "likeliest_are_proposed"),
-        (Reversed, "likeliest_are_proposed"),
-        (IgnoresLimits, "limits_are_kept"),
-        (BoundsTooLow, "bound_holds"),
-        (NeedsMany, "few_candidates_are_no_error"),
-    ],
-)
-def test_kit_catches_wrong_indexes(mutant, caught):
-    record = IndexRecord(name="other", summary="o", api=1, config=EveryOtherConfig, build=mutant)
-    failed = {result.check for result in check_index(record).results if result.failure} - {"import_is_light"}
-    assert failed == ({caught} if caught else set()) or caught in failed
 
 
 # --- faiss and Milvus, where they are installed

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from tests.unit.candidates import DIM, key_of, unit
 
 from molchord.api import Molecule
 from molchord.errors import OutputExistsError, QueryError
@@ -15,21 +16,8 @@ from molchord.retrieval.filters import hill, mass_window
 from molchord.retrieval.library import Entry, Library
 from molchord.retrieval.scores import MAPS, geometric_mean, library_scores, pair_temperatures, scores
 
-DIM = 6
 FORMULAS = ("C2H6O", "C3H8", "CH4O", "C2H4O2")
 TAU = {"ir": 0.1, "raman": 0.3}
-
-
-def key_of(number):
-    letters = ""
-    for _ in range(14):
-        letters, number = chr(65 + number % 26) + letters, number // 26
-    return letters
-
-
-def unit(seed, size=DIM):
-    vector = np.random.default_rng(seed).normal(size=size)
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
 def molecule_of(number):
