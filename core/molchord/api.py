@@ -146,7 +146,7 @@ class Config(BaseModel):
     Every field needs a default, since import reads files with the default configuration.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)  # listing plugins needs no validators
 
 
 def _in_graph(name: str, info: ValidationInfo) -> str:
