@@ -100,7 +100,7 @@ class Processes:
         for dtype in {p.dtype for p in parameters}:
             those = [p for p in parameters if p.dtype == dtype]
             own = [torch.zeros_like(p) if p.grad is None else p.grad for p in those]
-            total = self.sum(torch.cat([gradient.flatten() for gradient in own]))
+            total = _all_reduce(torch.cat([gradient.flatten() for gradient in own]))
             for p, gradient in zip(those, torch.split(total, [p.numel() for p in those]), strict=True):
                 p.grad = gradient.view_as(p)
 
@@ -225,7 +225,11 @@ class _Sum(torch.autograd.Function):
 
 
 def _all_reduced(own: Tensor) -> Tensor:
-    total = own.clone(memory_format=torch.contiguous_format)
+    return _all_reduce(own.clone(memory_format=torch.contiguous_format))
+
+
+def _all_reduce(total: Tensor) -> Tensor:
+    """Put the sum over all processes in place of a contiguous tensor, and return it."""
     with _lost_is_said():
         dist.all_reduce(total, group=_Groups.step)
     return total
