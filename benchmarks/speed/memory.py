@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import os
-import re
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 import molchord as mc
 from benchmarks.accuracy.sources import ROOT
+from benchmarks.speed.timing import bytes_of
 from molchord.api import Molecule
 from molchord.host import installed
 
@@ -88,8 +88,7 @@ def _resident(process: int) -> int:
     try:
         tasks = [*Path(f"/proc/{process}/task").iterdir()]
         children = " ".join((task / "children").read_text() for task in tasks).split()
-        rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+        own = bytes_of(Path(f"/proc/{process}/smaps_rollup"), "Pss")
     except OSError:
         return 0
-    found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
-    return (1024 * int(found[1]) if found else 0) + sum(_resident(int(child)) for child in children)
+    return own + sum(_resident(int(child)) for child in children)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["compare", "machine"]
+__all__ = ["bytes_of", "compare", "machine"]
 
 OURS = "molchord"
 
@@ -62,6 +63,12 @@ def machine(device: str = "cpu") -> dict[str, Any]:
     if torch.device(device).type == "cuda":
         found |= {"gpu": torch.cuda.get_device_name(device)}
     return found
+
+
+def bytes_of(file: Path, name: str) -> int:
+    """Return the bytes that a line ``NAME: ... kB`` of a file below /proc says, 0 where there is none."""
+    found = re.search(rf"^{name}:\s+(\d+) kB", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return 1024 * int(found[1]) if found else 0
 
 
 def _timed(run: Callable[[], object], device: str) -> float:

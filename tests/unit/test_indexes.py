@@ -18,7 +18,7 @@ from molchord.host import Plugin, installed
 from molchord.retrieval import library as library_module
 from molchord.retrieval.library import Entry, Library
 from molchord.retrieval.scores import MAPS
-from molchord.testing import tiny_run
+from molchord.testing import check_index, tiny_run
 
 TAU = {"ir": 0.1, "raman": 0.3}
 LIMITS = ({}, {"mass": 103.0, "da": 1.0}, {"formula": "C3H8"}, {"mass": 103.0, "ppm": 9000.0, "formula": "CH4O"})
@@ -306,6 +306,19 @@ def test_an_index_that_is_not_there_is_one_sentence(plain, tmp_path, every_other
         library.write_index("other", force=True)
     assert library.indexes == ["other"]  # the old one is still there, and nothing else
     assert len([*(tmp_path / "lib" / "indexes").iterdir()]) == 1
+
+
+# --- the kit; its other wrong indexes are with those of all plugin types
+
+
+class Repeats(EveryOther):
+    def propose(self, queries, count, limits):
+        return Proposals(rows=np.full((len(queries), 2), self.rows[0]))
+
+
+def test_kit_finds_an_index_that_proposes_one_row_again():
+    record = IndexRecord(name="other", summary="o", api=1, config=EveryOtherConfig, build=Repeats)
+    assert "likeliest_are_proposed" in {result.check for result in check_index(record).results if result.failure}
 
 
 # --- faiss and Milvus, where they are installed

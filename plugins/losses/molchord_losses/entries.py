@@ -66,7 +66,7 @@ class Entries:
         """Say for entries `start` to `stop` which entries they are told apart from, and which they are themselves.
 
         The diagonal is always there, so that no row is empty; an absent entry has nothing else, and `mean` leaves it
-        out.
+        out. If i is told apart from j, so is j from i: `_LogPartition` sums columns as the rows of the other direction.
         """
         index = torch.arange(len(self.molecule), device=self.molecule.device)
         others = self.paired & self.paired[start:stop, None] & (self.molecule[start:stop, None] != self.molecule)
