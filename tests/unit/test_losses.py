@@ -29,6 +29,7 @@ from molchord_losses import (
     entries,
     molchord_losses,
 )
+from molchord_losses import tanimoto as similarities
 from molchord_losses.tanimoto import fingerprint, tanimoto
 
 NAMES = ("structure", "ir", "raman", "msms", "nmr")
@@ -477,6 +478,19 @@ def test_no_matrix_of_the_whole_batch_is_made(key, monkeypatch):
     assert largest.elements == 50 * 150
     # of what the forward pass keeps, only the tiles' inputs remain: embeddings, masks, packed fingerprints
     assert max(kept[:count]) <= 150 * 6
+
+
+def test_a_tile_of_fingerprints_is_compared_once_for_all_pairs(monkeypatch):
+    compared = []
+    monkeypatch.setattr(similarities, "tanimoto", lambda a, *rest: compared.append(len(a)) or tanimoto(a, *rest))
+    monkeypatch.setattr(entries, "TILE_ELEMENTS", 50 * 150)
+    batch, _ = make(rows=150, complete=True)
+    loss = built("tanimoto_infonce")
+    assert len(loss.pairs) == 3
+    total = loss(batch).total
+    assert compared == [50] * 3
+    total.backward()
+    assert compared == [50] * 6
 
 
 @every_loss

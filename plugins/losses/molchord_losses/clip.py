@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from molchord.api import LossBatch, LossOutput
 from molchord_losses import AllPairsConfig, ClipPairsConfig, GraphCenteredConfig, Learnable
-from molchord_losses.entries import Entries, Pair, full_precision, log_partition, log_partitions, mean_over_pairs
+from molchord_losses.entries import (
+    Entries,
+    Pair,
+    full_precision,
+    log_partition,
+    log_partitions,
+    mean_over_pairs,
+    products,
+)
 from molchord_losses.temperature import Temperatures
 
 __all__ = ["InfoNce", "VibraClip", "all_pairs", "clip_pairs", "graph_centered", "in_graph_order"]
@@ -84,9 +92,9 @@ class InfoNce(nn.Module):
     def _share(self, batch: LossBatch, pair: Pair) -> Float[Tensor, ""]:
         a, b = (batch.embeddings[name] for name in pair)
         entries = Entries.of(batch, pair)
-        scaled = a * self.temperature.scale(pair, a.dtype)
-        own = (scaled * b).sum(dim=1)[entries.owned.start : entries.owned.stop]
-        there, back = log_partitions(scaled, b, entries)
+        scale = self.temperature.scale(pair, a)
+        own = (a * b).sum(dim=1)[entries.owned.start : entries.owned.stop] * scale
+        there, back = log_partitions(a, b, scale, entries)
         return entries.mean((there + back) / 2 - own)
 
 
@@ -125,16 +133,17 @@ class VibraClip(nn.Module):
     def _share(self, batch: LossBatch, raw: Mapping[str, Tensor], pair: Pair) -> Float[Tensor, ""]:
         # Rows of targets belong to the spectrum; of two spectra to the one whose name sorts first.
         anchor, other = sorted(pair, key=lambda name: (name == self.centre, name))
-        anchors, others = raw[anchor] / self.temperature, raw[other]
+        anchors, others = raw[anchor], raw[other]
+        scale = anchors.new_full((), 1 / self.temperature)
         entries = Entries.of(batch, pair)
         both_ways = self.centre in pair
-        back = log_partition(others, anchors, entries, range(len(others))) if both_ways else None
+        back = log_partition(others, anchors, scale, entries, range(len(others))) if both_ways else None
 
         def tile(start: int, stop: int) -> Float[Tensor, " t"]:
             apart = entries.told_apart(start, stop)
             kernel = self._kernel(raw, batch.present, start, stop) * self.temperature
             target = kernel.masked_fill(~apart, -torch.inf).softmax(dim=1)
-            logits = anchors[start:stop] @ others.T
+            logits = products(anchors, others, scale, start, stop)
             value = logits.masked_fill(~apart, -torch.inf).logsumexp(dim=1) - (target * logits).sum(dim=1)
             return value if back is None else value + (target * (back - logits)).sum(dim=1)
 

@@ -17,7 +17,16 @@ from torch.utils.checkpoint import checkpoint
 
 from molchord.api import LossBatch, LossOutput
 
-__all__ = ["Entries", "Pair", "full_precision", "log_partition", "log_partitions", "mean_over_pairs"]
+__all__ = [
+    "Entries",
+    "Pair",
+    "add_gradient",
+    "full_precision",
+    "log_partition",
+    "log_partitions",
+    "mean_over_pairs",
+    "products",
+]
 
 Pair: TypeAlias = tuple[str, str]
 """Names of two modalities, in the order of the graph."""
@@ -103,68 +112,95 @@ class Entries:
 
 
 def log_partition(
-    anchors: Float[Tensor, "n d"], others: Float[Tensor, "n d"], entries: Entries, rows: range
+    a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], scale: Float[Tensor, ""], entries: Entries, rows: range
 ) -> Float[Tensor, " r"]:
-    """Compute log sum_j exp(anchors_i . others_j) for entries i in `rows`, over what they are told apart from.
+    """Compute log sum_j exp(scale * a_i . b_j) for entries i in `rows`, over what they are told apart from.
 
     Example:
         >>> entries = Entries(paired=torch.tensor([True, True]), molecule=torch.tensor([0, 1]), owned=range(2))
-        >>> log_partition(torch.zeros(2, 3), torch.zeros(2, 3), entries, range(2))  # log 2
+        >>> log_partition(torch.zeros(2, 3), torch.zeros(2, 3), torch.tensor(1.0), entries, range(2))  # log 2
         tensor([0.6931, 0.6931])
     """
-    values: Tensor = _LogPartition.apply(anchors, others, entries, rows, False)[0]  # type: ignore[no-untyped-call]
+    values: Tensor = _LogPartition.apply(a, b, scale, entries, rows, False)[0]  # type: ignore[no-untyped-call]
     return values
 
 
 def log_partitions(
-    a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], entries: Entries
+    a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], scale: Float[Tensor, ""], entries: Entries
 ) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
     """Compute `log_partition` of the owned entries in both directions, from one matrix where all are owned."""
     if len(entries.owned) < len(a):
-        return log_partition(a, b, entries, entries.owned), log_partition(b, a, entries, entries.owned)
-    both: tuple[Tensor, Tensor] = _LogPartition.apply(a, b, entries, entries.owned, True)  # type: ignore[no-untyped-call]
+        return log_partition(a, b, scale, entries, entries.owned), log_partition(b, a, scale, entries, entries.owned)
+    both: tuple[Tensor, Tensor] = _LogPartition.apply(  # type: ignore[no-untyped-call]
+        a, b, scale, entries, entries.owned, True
+    )
     return both
 
 
 class _LogPartition(torch.autograd.Function):
-    """Row and, where asked for, column sums of exp(a b^T) in tiles that the backward pass forms again.
+    """Row and, where asked for, column sums of exp(scale a b^T) in tiles that the backward pass forms again.
 
     Left to autograd, a tile would hold several matrices at once, and the other direction would cost its own.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, a: Tensor, b: Tensor, entries: Entries, rows: range, both: bool
+        ctx: Any, a: Tensor, b: Tensor, scale: Tensor, entries: Entries, rows: range, both: bool
     ) -> tuple[Tensor, Tensor | None]:
         by_row, by_column = a.new_empty(len(rows)), b.new_full((len(b),), -torch.inf) if both else None
         for start, stop in entries.tiles(rows):
-            logits = _logits(a, b, entries, start, stop)
+            logits = products(a, b, scale, start, stop).masked_fill_(~entries.told_apart(start, stop), -torch.inf)
             by_row[start - rows.start : stop - rows.start] = logits.logsumexp(dim=1)
             if by_column is not None:
                 by_column = torch.logaddexp(by_column, logits.logsumexp(dim=0))
-        ctx.save_for_backward(a, b, by_row, by_column)
+        ctx.save_for_backward(a, b, scale, by_row, by_column)
         ctx.entries, ctx.rows = entries, rows
         return by_row, by_column
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_row: Tensor, d_column: Tensor | None) -> tuple[Tensor | None, ...]:
-        a, b, by_row, by_column = ctx.saved_tensors
-        d_a, d_b = torch.zeros_like(a), torch.zeros_like(b)
+        a, b, scale, by_row, by_column = ctx.saved_tensors
+        d_a, d_b, d_scale = torch.zeros_like(a), torch.zeros_like(b), torch.zeros_like(scale)
         for start, stop in ctx.entries.tiles(ctx.rows):
             own = slice(start - ctx.rows.start, stop - ctx.rows.start)
-            logits = _logits(a, b, ctx.entries, start, stop)
+            apart = ctx.entries.told_apart(start, stop)
+            logits = products(a, b, scale, start, stop).masked_fill_(~apart, -torch.inf)
             share = (logits - by_row[own, None]).exp_().mul_(d_row[own, None])
             if d_column is not None:
                 share += logits.sub_(by_column).exp_().mul_(d_column)
-            d_a[start:stop] = share @ b
-            d_b.addmm_(share.T, a[start:stop])
-        return d_a, d_b, None, None, None
+            d_scale += add_gradient(share, a, b, scale, start, d_a, d_b)
+        return d_a, d_b, d_scale, None, None, None
 
 
-def _logits(a: Tensor, b: Tensor, entries: Entries, start: int, stop: int) -> Float[Tensor, "t n"]:
-    """Return the products of entries `start` to `stop` with all, -inf where they are not told apart."""
-    return (a[start:stop] @ b.T).masked_fill_(~entries.told_apart(start, stop), -torch.inf)
+def products(a: Tensor, b: Tensor, scale: Tensor, start: int, stop: int) -> Float[Tensor, "t n"]:
+    """Return scale * a_i . b_j for entries i from `start` to `stop` and all j.
+
+    The rows are scaled tile by tile, as a scaled copy of all would be kept for each pair.
+    """
+    return (a[start:stop] * scale) @ b.T
+
+
+def add_gradient(
+    share: Float[Tensor, "t n"], a: Tensor, b: Tensor, scale: Tensor, start: int, d_a: Tensor, d_b: Tensor
+) -> Float[Tensor, ""]:
+    """Add a tile's gradient of `a` and `b` to `d_a` and `d_b`, and return that of `scale`.
+
+    Args:
+        share: Gradient of the tile of `products`.
+        a: Rows.
+        b: Columns.
+        scale: Factor of all products.
+        start: First row of the tile.
+        d_a: Gradient of `a`, added to in place.
+        d_b: Gradient of `b`, likewise.
+    """
+    rows = slice(start, start + len(share))
+    by_row = share @ b
+    d_scale = (by_row * a[rows]).sum()
+    d_a[rows] += by_row.mul_(scale)
+    d_b.addmm_(share.T, a[rows] * scale)
+    return d_scale
 
 
 def mean_over_pairs(

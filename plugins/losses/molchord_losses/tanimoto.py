@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal, final
 
@@ -11,11 +12,12 @@ import torch
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from molchord.api import LossBatch, LossOutput, Molecule, SampleError
 from molchord_losses import Learnable, TanimotoInfonceConfig
 from molchord_losses.clip import in_graph_order
-from molchord_losses.entries import Entries, Pair, full_precision, mean_over_pairs
+from molchord_losses.entries import Entries, Pair, add_gradient, full_precision, mean_over_pairs, products
 from molchord_losses.temperature import Temperatures
 
 __all__ = ["PrintedInfoNce", "SoftInfoNce", "fingerprint", "tanimoto", "tanimoto_infonce"]
@@ -68,26 +70,101 @@ class SoftInfoNce(nn.Module):
     def forward(self, batch: LossBatch) -> LossOutput:
         """Compute the loss of a batch's unit embeddings and fingerprints."""
         with full_precision(batch):
-            return mean_over_pairs(batch, {pair: self._share(batch, pair) for pair in self.pairs})
+            names = tuple(dict.fromkeys(name for pair in self.pairs for name in pair))
+            embeddings = [batch.embeddings[name] for name in names]
+            layout = _Layout(
+                packed=batch.features["fingerprint"],
+                target_temperature=self.target_temperature,
+                pairs=tuple((names.index(first), names.index(second)) for first, second in self.pairs),
+                entries=tuple(Entries.of(batch, pair) for pair in self.pairs),
+            )
+            scales = torch.stack([self.temperature.scale(pair, embeddings[0]) for pair in self.pairs])
+            values: Tensor = _SoftCrossEntropy.apply(layout, scales, *embeddings)  # type: ignore[no-untyped-call]
+            shares = [entries.mean(value) for entries, value in zip(layout.entries, values, strict=True)]
+            return mean_over_pairs(batch, dict(zip(self.pairs, shares, strict=True)))
 
-    def _share(self, batch: LossBatch, pair: Pair) -> Float[Tensor, ""]:
-        a, b = (batch.embeddings[name] for name in pair)
-        packed = batch.features["fingerprint"]
-        entries = Entries.of(batch, pair)
-        scaled = a * self.temperature.scale(pair, a.dtype)
 
-        def tile(start: int, stop: int) -> Float[Tensor, " t"]:
-            apart = entries.told_apart(start, stop)
-            similarity = _similarity(packed, start, stop, a.dtype) / self.target_temperature
-            target = similarity.masked_fill(~apart, -torch.inf).softmax(dim=1)
-            there, back = scaled[start:stop] @ b.T, b[start:stop] @ scaled.T
-            values = [
-                logits.masked_fill(~apart, -torch.inf).logsumexp(dim=1) - (target * logits).sum(dim=1)
-                for logits in (there, back)
-            ]
-            return (values[0] + values[1]) / 2
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """What the cross-entropies of a batch are computed over; `pairs` are positions in the list of embeddings."""
 
-        return entries.mean(entries.tiled(tile, entries.owned))
+    packed: UInt8[Tensor, "n w"]
+    target_temperature: float
+    pairs: tuple[tuple[int, int], ...]
+    entries: tuple[Entries, ...]
+
+    def directions(self, whole: bool) -> list[tuple[int, int, int]]:
+        """Return pair, rows and columns of every matrix of products: one a pair if its columns serve too, else two."""
+        there = [(pair, i, j) for pair, (i, j) in enumerate(self.pairs)]
+        return there if whole else [turned for pair, i, j in there for turned in ((pair, i, j), (pair, j, i))]
+
+    def closeness(self, start: int, stop: int, dtype: torch.dtype) -> Float[Tensor, "t n"]:
+        """Return unnormalised targets of entries `start` to `stop`, 1 for an entry itself."""
+        return _similarity(self.packed, start, stop, dtype).sub_(1).div_(self.target_temperature).exp_()
+
+
+class _SoftCrossEntropy(torch.autograd.Function):
+    """Cross-entropy of each pair (p) and owned entry (r), mean of both directions; the backward pass forms tiles again.
+
+    A tile's fingerprints are compared once for all pairs. As similarity is symmetric, the column sums of a tile are
+    the other direction's row sums; where several processes share a batch, each needs that direction's own rows.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, layout: _Layout, scales: Tensor, *embeddings: Tensor) -> Float[Tensor, "p r"]:
+        size, owned = len(embeddings[0]), layout.entries[0].owned
+        whole = len(owned) == size
+        totals = scales.new_empty(len(layout.pairs), len(owned))
+        by_row = scales.new_empty(len(layout.directions(whole)), len(owned))
+        by_column = scales.new_full((len(layout.pairs), size if whole else 0), -torch.inf)
+        met = torch.zeros_like(totals)  # products with the targets as weights
+        met_by_column = torch.zeros_like(by_column)
+        for start, stop in layout.entries[0].tiles(owned):
+            own = slice(start - owned.start, stop - owned.start)
+            closeness = layout.closeness(start, stop, scales.dtype)
+            for number, (pair, i, j) in enumerate(layout.directions(whole)):
+                apart = layout.entries[pair].told_apart(start, stop)
+                logits = products(embeddings[i], embeddings[j], scales[pair], start, stop)
+                weight = closeness.masked_fill(~apart, 0)
+                totals[pair, own] = weight.sum(dim=1)
+                weight.mul_(logits)
+                met[pair, own] += weight.sum(dim=1)
+                logits.masked_fill_(~apart, -torch.inf)
+                by_row[number, own] = logits.logsumexp(dim=1)
+                if whole:
+                    met_by_column[pair] += weight.sum(dim=0)
+                    by_column[pair] = torch.logaddexp(by_column[pair], logits.logsumexp(dim=0))
+        ctx.save_for_backward(totals, by_row, by_column, scales, *embeddings)
+        ctx.layout = layout
+        if whole:
+            return (by_row + by_column - (met + met_by_column) / totals) / 2
+        return (by_row.view(len(layout.pairs), 2, -1).sum(dim=1) - met / totals) / 2
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_value: Tensor) -> tuple[Tensor | None, ...]:
+        totals, by_row, by_column, scales, *embeddings = ctx.saved_tensors
+        layout: _Layout = ctx.layout
+        owned = layout.entries[0].owned
+        whole = len(owned) == len(embeddings[0])
+        d_row = d_value / 2
+        d_met = d_row / totals
+        d_scales, d_embeddings = torch.zeros_like(scales), [torch.zeros_like(e) for e in embeddings]
+        for start, stop in layout.entries[0].tiles(owned):
+            own = slice(start - owned.start, stop - owned.start)
+            closeness = layout.closeness(start, stop, scales.dtype)
+            for number, (pair, i, j) in enumerate(layout.directions(whole)):
+                a, b, scale = embeddings[i], embeddings[j], scales[pair]
+                apart = layout.entries[pair].told_apart(start, stop)
+                logits = products(a, b, scale, start, stop).masked_fill_(~apart, -torch.inf)
+                share = (logits - by_row[number, own, None]).exp_().mul_(d_row[pair, own, None])
+                pull = d_met[pair, own, None]
+                if whole:
+                    share += logits.sub_(by_column[pair]).exp_().mul_(d_row[pair])
+                    pull = pull + d_met[pair]
+                share -= closeness.masked_fill(~apart, 0).mul_(pull)
+                d_scales[pair] += add_gradient(share, a, b, scale, start, d_embeddings[i], d_embeddings[j])
+        return None, d_scales, *d_embeddings
 
 
 @final

@@ -38,22 +38,23 @@ class Temperatures(nn.Module):
             {key: nn.Parameter(torch.tensor(-math.log(value.initial))) for key, value in learned.items()}
         )
 
-    def scale(self, pair: Pair, dtype: torch.dtype) -> Float[Tensor, ""] | float:
-        """Return 1 / temperature of a pair, within its bounds."""
+    def scale(self, pair: Pair, like: Tensor) -> Float[Tensor, ""]:
+        """Return 1 / temperature of a pair, within its bounds, of the type and on the device of a tensor."""
         setting = self._settings[pair]
         if not isinstance(setting, Learnable):
-            return 1 / setting
+            return like.new_full((), 1 / setting)
         parameter: Tensor = self.log_scale[_key(pair)]
         # The parameter itself is put back, as CLIP does after each step: a clamp in the graph would have no gradient
         # beyond its bounds, and a temperature that once left them could not come back.
         with torch.no_grad():
             parameter.clamp_(-math.log(setting.highest), -math.log(setting.lowest))
-        return parameter.to(dtype).exp()
+        return parameter.to(like.dtype).exp()
 
     def values(self) -> dict[Pair, float]:
         """Return the temperature of every pair."""
         with torch.no_grad():
-            return {pair: float(1 / self.scale(pair, torch.float64)) for pair in self._settings}
+            like = torch.empty(0, dtype=torch.float64)
+            return {pair: float(1 / self.scale(pair, like)) for pair in self._settings}
 
 
 def _key(pair: Pair) -> str:
