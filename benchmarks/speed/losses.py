@@ -53,7 +53,8 @@ def measure(device: str, *, small: bool = False) -> list[dict[str, Any]]:
 def _step(side: str, name: str, size: int, device: str) -> Callable[[], Tensor]:
     """Return a function that computes the loss of one batch and its gradient, and returns the loss."""
     generator = torch.Generator().manual_seed(7)
-    leaves = {m: torch.randn(size, WIDTH, generator=generator).to(device).requires_grad_() for m in NAMES}
+    unit = {m: functional.normalize(torch.randn(size, WIDTH, generator=generator), dim=1).to(device) for m in NAMES}
+    unit = {m: rows.requires_grad_() for m, rows in unit.items()}
     packed = torch.randint(0, 256, (size, 256), dtype=torch.uint8, generator=generator).to(device)
     there = torch.ones(size, dtype=torch.bool, device=device)
     record: Any = installed().find("loss", name).record
@@ -61,12 +62,11 @@ def _step(side: str, name: str, size: int, device: str) -> Callable[[], Tensor]:
     loss = record.build(record.config(**chosen), NAMES, NAMES[0]).to(device)
 
     def run() -> Tensor:
-        unit = {m: functional.normalize(leaf, dim=1) for m, leaf in leaves.items()}
         if side == "molchord":
             total = loss(
                 LossBatch(
                     embeddings=unit,
-                    raw=leaves,
+                    raw=unit,
                     present=dict.fromkeys(NAMES, there),
                     molecule=torch.arange(size, device=device),
                     features={"fingerprint": packed},
@@ -74,7 +74,7 @@ def _step(side: str, name: str, size: int, device: str) -> Callable[[], Tensor]:
             ).total
         else:
             total = _whole(name, unit, packed)
-        torch.autograd.grad(total, list(leaves.values()))
+        torch.autograd.grad(total, list(unit.values()))
         return total.detach()
 
     return run
