@@ -169,8 +169,8 @@ class Host:
             entry_points = metadata.entry_points(group=ENTRY_POINT_GROUP)
         collector = _Collector(catalogue.policy if policy is None else policy)
         collector.warnings += catalogue.warnings
-        for entry in _ordered(entry_points):
-            collector.add(entry)
+        for entry, dist, version in _ordered(entry_points):
+            collector.add(entry, dist, version)
         return cls(
             plugins=tuple(sorted(collector.plugins, key=lambda p: (_TYPE_ORDER[p.type], p.name, p.dist))),
             problems=tuple(collector.problems),
@@ -254,20 +254,21 @@ _TYPE_ORDER = {type: i for i, type in enumerate(PLUGIN_TYPES)}
 def _provider(entry: metadata.EntryPoint) -> tuple[str, str]:
     """Return normalised name and version of an entry point's distribution."""
     try:
-        name, version = entry.dist.name, entry.dist.version  # type: ignore[union-attr]
+        said = entry.dist.metadata  # type: ignore[union-attr]  # read from its file at every access
+        name, version = said["Name"], said["Version"]
     except Exception:  # broken metadata raises whatever the reader met
         name, version = None, None
     return canonicalize_name(name or "unknown"), version or "of unknown version"
 
 
-def _ordered(entry_points: Iterable[metadata.EntryPoint]) -> list[metadata.EntryPoint]:
-    """Sort by provider, the built-ins first, so that nothing hangs on the order of installation."""
+def _ordered(entry_points: Iterable[metadata.EntryPoint]) -> list[tuple[metadata.EntryPoint, str, str]]:
+    """Sort by provider, the built-ins first, so that nothing hangs on the order of installation; name the providers."""
 
-    def key(entry: metadata.EntryPoint) -> tuple[bool, str, str, str]:
-        dist, _ = _provider(entry)
+    def key(provided: tuple[metadata.EntryPoint, str, str]) -> tuple[bool, str, str, str]:
+        entry, dist, _ = provided
         return dist != BUILTIN, dist, entry.name, entry.value
 
-    return sorted(entry_points, key=key)
+    return sorted(((entry, *_provider(entry)) for entry in entry_points), key=key)
 
 
 def _shadowed(plugins: Sequence[Plugin]) -> Iterator[str]:
@@ -304,8 +305,7 @@ class _Collector:
         self._pluggy = pluggy.PluginManager("molchord")
         self._pluggy.add_hookspecs(hookspecs)
 
-    def add(self, entry: metadata.EntryPoint) -> None:
-        dist, version = _provider(entry)
+    def add(self, entry: metadata.EntryPoint, dist: str, version: str) -> None:
         fail = _Failing(self.problems, entry.name, dist, version)
         verdict = self.policy.verdict(dist)
         if verdict == "deny":
