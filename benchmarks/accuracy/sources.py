@@ -18,7 +18,7 @@ from molchord.chemistry import molecule
 from molchord.data.info import resplit
 from molchord.data.splits import SPLITS, hash_split
 
-__all__ = ["DATA", "ROOT", "SOURCES", "MissingData", "Source", "opened"]
+__all__ = ["DATA", "ROOT", "SOURCES", "MissingData", "Source", "opened", "qm9_smiles"]
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("MOLCHORD_DATA", ROOT.parent / "shared" / "data"))
@@ -73,6 +73,12 @@ SOURCES: Mapping[str, Source] = {
         for name in ("qm9", "both", "grown", "nist")
     },
 }
+
+
+def qm9_smiles() -> list[str]:
+    """Return the SMILES of `datasets/qm9_smiles.csv.gz` in the order of the file."""
+    with gzip.open(QM9, "rt", encoding="utf-8", newline="") as file:
+        return [row["smiles"] for row in csv.DictReader(file)]
 
 
 def opened(name: str, work: Path, sources: Mapping[str, Source] = SOURCES) -> Path:
@@ -154,8 +160,7 @@ def _with_structures(base: mc.DataSet, count: int, folder: Path) -> None:
 
 def _drawn(count: int, taken: set[str]) -> list[str]:
     """Draw structures of the QM9 list that are not among those taken."""
-    with gzip.open(QM9, "rt", newline="") as file:
-        smiles = [row["smiles"] for row in csv.DictReader(file)]
+    smiles = qm9_smiles()
     out: list[str] = []
     for i in np.random.default_rng(0).permutation(len(smiles)):
         if len(out) == count:

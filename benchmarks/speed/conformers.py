@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import os
 import random
 import statistics
@@ -11,7 +9,7 @@ import sys
 import time
 from typing import Any
 
-from benchmarks.accuracy.sources import ROOT
+from benchmarks.accuracy.sources import qm9_smiles
 from molchord.data.parallel import ordered
 from molchord.embed.stages import Prepare
 from molchord.host import installed
@@ -32,8 +30,7 @@ def measure(device: str, *, small: bool = False) -> list[dict[str, Any]]:
     """Compare the rates of one worker and of as many as there are cores; `device` has no part in it."""
     chunks, rounds = (16, 1) if small else (192, 5)
     cores = len(os.sched_getaffinity(0))
-    with gzip.open(ROOT / "datasets" / "qm9_smiles.csv.gz", "rt", encoding="utf-8") as file:
-        smiles = [row["smiles"] for row in csv.DictReader(file)]
+    smiles = qm9_smiles()
     random.Random(7).shuffle(smiles)
     rates: dict[int, list[float]] = {1: [], cores: []}
     for number in range(rounds):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -15,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch_geometric.nn.models import dimenet as pyg
 
-from benchmarks.accuracy.sources import ROOT
+from benchmarks.accuracy.sources import qm9_smiles
 from benchmarks.speed.timing import compare
 from molchord.api import GraphBatch, SampleError
 from molchord.chemistry import molecule
@@ -67,8 +65,7 @@ def molecules(count: int, device: str) -> tuple[Tensor, Tensor, Tensor, int]:
     plugin: Any = installed().find("modality", "structure")
     modality = plugin.record.build(plugin.record.config(geometry="etkdg"), "graph")
     samples: list[Any] = []
-    with gzip.open(ROOT / "datasets" / "qm9_smiles.csv.gz", "rt", encoding="utf-8") as file:
-        smiles = [line["smiles"] for line in csv.DictReader(file)]
+    smiles = qm9_smiles()
     random.Random(7).shuffle(smiles)
     while len(samples) < count:
         with suppress(SampleError):  # a few have no conformer

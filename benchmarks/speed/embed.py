@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import random
 import statistics
 import time
@@ -15,7 +13,7 @@ from typing import Any
 import torch
 
 import molchord as mc
-from benchmarks.accuracy.sources import ROOT
+from benchmarks.accuracy.sources import qm9_smiles
 from molchord.api import SampleError
 from molchord.embed.folder import WorkFolder
 from molchord.embed.stages import CHUNK, blocks_of, encoded, prepared
@@ -47,8 +45,7 @@ def measure(device: str, *, small: bool = False) -> list[dict[str, Any]]:
 
 
 def _rows(device: str, size: int, rounds: int) -> Iterator[dict[str, Any]]:
-    with gzip.open(ROOT / "datasets" / "qm9_smiles.csv.gz", "rt", encoding="utf-8") as file:
-        smiles = [row["smiles"] for row in csv.DictReader(file)]
+    smiles = qm9_smiles()
     random.Random(7).shuffle(smiles)
     parts = [smiles[start : start + size] for start in range(0, (rounds + 1) * size, size)]
     run = mc.load("pretrained", device=device)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import os
 import subprocess
 import sys
@@ -14,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import molchord as mc
-from benchmarks.accuracy.sources import ROOT
+from benchmarks.accuracy.sources import qm9_smiles
 from benchmarks.speed.timing import bytes_of
 from molchord.api import Molecule
 from molchord.host import installed
@@ -61,8 +59,7 @@ def measure(device: str, *, small: bool = False) -> list[dict[str, Any]]:
 
 def _data(path: Path, size: int) -> float:
     """Write a data set, and return its megabytes."""
-    with gzip.open(ROOT / "datasets" / "qm9_smiles.csv.gz", "rt", encoding="utf-8") as file:
-        known = [row["smiles"] for row in csv.DictReader(file)]
+    known = qm9_smiles()
     kept = list(islice(chain(known, ("C" + text for text in known if text.startswith("C"))), size))
     record: Any = installed().modality("ir")
     modality = record.build(record.config(), record.kinds[0])
