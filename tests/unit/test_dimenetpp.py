@@ -13,11 +13,13 @@ import sympy
 import torch
 from rdkit import Chem
 from rdkit.Chem import AllChem
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.overrides import TorchFunctionMode
 from torch_geometric.nn.models import dimenet as pyg
 from torch_geometric.nn.models import dimenet_utils as pyg_utils
 
 from molchord.api import GraphBatch, GraphSpec, SampleError
-from molchord_encoders import DimeNetPlusPlusConfig
+from molchord_encoders import DimeNetPlusPlusConfig, dimenetpp
 from molchord_encoders.dimenetpp import DimeNetPlusPlus, build
 from molchord_encoders.dimenetpp_basis import (
     BesselBasisLayer,
@@ -27,7 +29,7 @@ from molchord_encoders.dimenetpp_basis import (
     radial_series,
     spherical_bessel,
 )
-from molchord_encoders.dimenetpp_neighbors import filtered_sum, find_neighbors
+from molchord_encoders.dimenetpp_neighbors import Neighbors, filtered_sum, find_neighbors
 
 PygBasis = pyg.SphericalBasisLayer  # by its own name, since tests replace it
 SMALL = dict(
@@ -388,6 +390,66 @@ def test_an_element_without_a_vector_is_refused():
     z[3], z[-1] = 94, 95
     with pytest.raises(SampleError, match=r"graph 2 of the batch: atomic number 95 is above 94, the last that"):
         net(z, pos, batch)
+
+
+# --- waits for the device ---------------------------------------------------------------------------------------------
+
+
+class Waits(TorchFunctionMode):
+    """Notes what a program would wait for its device for: numbers and shapes that depend on values."""
+
+    names = frozenset(["item", "tolist", "__int__", "__index__", "__float__", "__bool__", "nonzero", "cpu", "numpy"])
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        masked = function is torch.Tensor.__getitem__ and getattr(args[1], "dtype", None) == torch.bool
+        if function.__name__ in self.names or masked:
+            self.seen.append(function.__name__)
+        return function(*args, **(kwargs or {}))
+
+
+def test_edges_are_built_with_two_waits_for_the_device():
+    z, pos, batch = mixed(torch.float32)
+    size = int(batch.max()) + 1
+    net = DimeNetPlusPlus(**SMALL, max_num_neighbors=5)
+    with Waits() as waits:
+        net(z, pos, batch, size=size)
+    assert waits.seen == ["tolist", "tolist"]
+
+
+def test_a_step_never_waits_once_edges_are_built(monkeypatch):
+    """Forward and backward on tensors without values, of which none can be asked for."""
+    z, pos, batch = mixed(torch.float32)
+    size = int(batch.max()) + 1
+    real = find_neighbors(pos, batch, size, 5.0)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        held = {k: mode.from_tensor(v) if isinstance(v, torch.Tensor) else v for k, v in vars(real).items()}
+        monkeypatch.setattr(dimenetpp, "find_neighbors", lambda *_: Neighbors(**held))
+        monkeypatch.setattr(DimeNetPlusPlus, "_widest", lambda *_: 9)
+        net = DimeNetPlusPlus(**SMALL)
+        out = net(*(mode.from_tensor(t) for t in (z, pos, batch)), size=size)
+        out.sum().backward()
+        assert all(p.grad is not None for p in net.parameters())
+        with pytest.raises(DataDependentOutputException):
+            out.sum().item()
+
+
+@pytest.mark.gpu
+def test_cuda_waits_twice():
+    z, pos, batch = (t.cuda() for t in mixed(torch.float32))
+    size = int(batch.max()) + 1
+    net = DimeNetPlusPlus(**SMALL).cuda()
+    net(z, pos, batch, size=size).sum().backward()  # libraries are loaded at the first call
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with pytest.warns(UserWarning, match="synchronizing") as waits:
+            net(z, pos, batch, size=size).sum().backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len([w for w in waits if "synchronizing" in str(w.message)]) <= 2
 
 
 # --- bases ------------------------------------------------------------------------------------------------------------

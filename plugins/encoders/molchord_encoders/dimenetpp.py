@@ -23,7 +23,7 @@ from torch.nn.functional import linear, silu
 
 from molchord.api import GraphBatch, GraphSpec, SampleError
 from molchord_encoders.dimenetpp_basis import BesselBasisLayer, SphericalBasisLayer
-from molchord_encoders.dimenetpp_neighbors import Neighbors, filtered_sum, find_neighbors
+from molchord_encoders.dimenetpp_neighbors import Neighbors, atoms_each, filtered_sum, find_neighbors
 
 if TYPE_CHECKING:
     from molchord_encoders import DimeNetPlusPlusConfig
@@ -195,8 +195,8 @@ class DimeNetPlusPlus(nn.Module):
     def _encode(
         self, z: Int[Tensor, " n"], pos: Float[Tensor, "n 3"], batch: Int[Tensor, " n"], size: int
     ) -> Float[Tensor, "b {self.out_channels}"]:
-        edges = find_neighbors(pos, batch, size, self.cutoff, self.max_num_neighbors)
-        self._check_elements(z, batch)
+        widest = self._widest(z, batch, size)
+        edges = find_neighbors(pos, batch, size, self.cutoff, self.max_num_neighbors, widest)
         # Autocast would round distances and Chebyshev polynomials to bf16.
         with torch.autocast(pos.device.type, enabled=False):
             rbf, radial, angular = self._bases(pos, edges)
@@ -207,13 +207,20 @@ class DimeNetPlusPlus(nn.Module):
             atoms = atoms + output(x, rbf, edges)
         return _sum_rows(atoms, batch, size)
 
-    def _check_elements(self, z: Int[Tensor, " n"], batch: Int[Tensor, " n"]) -> None:
-        """Refuse an element without a vector here, where a device would end the process."""
+    def _widest(self, z: Int[Tensor, " n"], batch: Int[Tensor, " n"], size: int) -> int:
+        """Return the atoms of the largest molecule; refuse an element without a vector, in one wait for the device.
+
+        Looked up, such an element would end the process on a device.
+        """
+        if len(z) == 0:
+            return 0
         last = self.emb.emb.num_embeddings - 1
-        if len(z) and int(z.max()) > last:
+        widest, highest = torch.stack([atoms_each(batch, size).max(), z.max()]).tolist()
+        if highest > last:
             graph = int(batch[z > last][0])
-            reason = f"atomic number {int(z.max())} is above {last}, the last that DimeNet++ knows; leave it out"
+            reason = f"atomic number {highest} is above {last}, the last that DimeNet++ knows; leave it out"
             raise SampleError(f"graph {graph} of the batch", reason)
+        return int(widest)
 
     def _bases(
         self, pos: Float[Tensor, "n 3"], edges: Neighbors

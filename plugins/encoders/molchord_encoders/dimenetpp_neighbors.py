@@ -67,12 +67,17 @@ class Neighbors:
 
 
 def find_neighbors(
-    pos: Float[Tensor, "n 3"], batch: Int[Tensor, " n"], size: int, cutoff: float, most: int | None = None
+    pos: Float[Tensor, "n 3"],
+    batch: Int[Tensor, " n"],
+    size: int,
+    cutoff: float,
+    most: int | None = None,
+    widest: int | None = None,
 ) -> Neighbors:
     """Find for every atom the other atoms of its molecule nearer than the cutoff.
 
     Looks at all pairs of atoms within each molecule in one pass, so memory goes with atoms times the largest molecule.
-    The device is waited for three times, whatever the number of molecules.
+    The device is waited for once, and once more where `widest` is not given, whatever the number of molecules.
 
     Args:
         pos: Positions in angstrom.
@@ -81,6 +86,7 @@ def find_neighbors(
         cutoff: Distance in angstrom that an edge stays below.
         most: Keep at most this many edges that end at one atom: those from the nearest atoms, of equally near ones
             those that come first. None keeps all.
+        widest: Atoms of the largest molecule, for a caller that knows it.
 
     Raises:
         SampleError: Two atoms of a molecule coincide, or a position is not finite.
@@ -91,8 +97,9 @@ def find_neighbors(
         ([1, 0], [0, 1])
     """
     pos = pos.detach()
-    count = torch.zeros(size, dtype=torch.int64, device=pos.device).index_add(0, batch, torch.ones_like(batch))
-    widest = int(count.max()) if size else 0
+    count = atoms_each(batch, size)
+    if widest is None:
+        widest = int(count.max()) if size else 0
     first = (count.cumsum(0) - count)[batch]
     atom = torch.arange(len(pos), device=pos.device)
     local = atom - first
@@ -124,6 +131,11 @@ def find_neighbors(
         arrival=target * arriving + near.cumsum(1)[target, a] - 1,
         departure=source * leaving + leave.cumsum(1)[source, local[target]] - 1,
     )
+
+
+def atoms_each(batch: Int[Tensor, " n"], size: int) -> Int[Tensor, " b"]:
+    """Return the number of atoms of each of so many molecules."""
+    return torch.zeros(size, dtype=torch.int64, device=batch.device).index_add(0, batch, torch.ones_like(batch))
 
 
 def filtered_sum(
