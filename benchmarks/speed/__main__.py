@@ -49,8 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _commit() -> str:
-    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    """Name the commit that is measured; `-dirty` where the code is not that of the commit."""
+    git = ["git", "-C", str(ROOT)]
+    code = ["core", "plugins", ":(glob)benchmarks/**/*.py"]
+    name = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *code], check=False).returncode
+    return name.stdout.strip() + ("-dirty" if changed else "")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import math
 import pickle
 import subprocess
 import sys
+import weakref
 from itertools import combinations, permutations
 
 import numpy as np
@@ -373,21 +374,43 @@ def test_gradients_are_those_of_finite_differences(key):
     assert torch.autograd.gradcheck(total, tuple(leaves.values()))
 
 
+@pytest.mark.parametrize("tile", [10**7, 12])
+@pytest.mark.parametrize("owned", [(None,), (slice(0, 4), slice(4, 6))], ids=["one process", "two"])
 @pytest.mark.parametrize("key", ["clip_pairs", "graph_centered", "all_pairs", "tanimoto_infonce"])
-def test_gradient_of_a_learned_temperature(key):
+def test_gradient_of_a_learned_temperature(key, owned, tile, monkeypatch):
+    monkeypatch.setattr(entries, "TILE_ELEMENTS", tile)
     record, _ = LOSSES[key]
     loss = record.build(record.config(temperature=Learnable(initial=0.3)), NAMES[:3], "structure").double()
-    batch, _ = make(rows=6)
     parameters = dict(loss.named_parameters())
-    loss(batch).total.backward()
+    with torch.no_grad():
+        for number, parameter in enumerate(parameters.values()):
+            parameter += number / 3
+
+    def total():
+        return sum(loss(make(rows=6, owned=rows)[0]).total for rows in owned)
+
+    total().backward()
     for name, parameter in parameters.items():
         steps = []
         for step in (1e-5, -1e-5):
             with torch.no_grad():
                 parameter += step
-                steps.append(float(loss(batch).total))
+                steps.append(float(total()))
                 parameter -= step
         assert float(parameter.grad) == pytest.approx((steps[0] - steps[1]) / 2e-5, rel=1e-5), name
+
+
+@pytest.mark.parametrize("key", ["all_pairs", "tanimoto_infonce"])
+def test_one_matrix_serves_both_directions(key, monkeypatch):
+    formed = []
+    plain = entries.products
+    for module in (entries, similarities):
+        monkeypatch.setattr(module, "products", lambda *given: formed.append(given) or plain(*given))
+    built(key)(make(rows=8)[0])
+    assert len(formed) == 3  # pairs
+    formed.clear()
+    built(key)(make(rows=8, owned=slice(0, 4))[0])
+    assert len(formed) == 6
 
 
 @every_loss
@@ -448,36 +471,42 @@ def test_no_tile_is_larger_than_allowed(monkeypatch):
     assert len(seen) > 100
 
 
-class Largest(TorchDispatchMode):
-    """Notes the largest tensor that is made with so many columns."""
+class Memory(TorchDispatchMode):
+    """Notes the bytes that live, of all tensors made within, and the largest tensor with so many columns."""
 
-    def __init__(self, columns):
+    def __init__(self, columns, outside):
         super().__init__()
         self.columns = columns
         self.elements = 0
+        self.outside = {tensor.untyped_storage()._cdata for tensor in outside}
+        self.live = {}
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         made = function(*args, **(kwargs or {}))
         bits = 2048  # of all fingerprints, transposed
         if isinstance(made, torch.Tensor) and made.shape[-1:] == (self.columns,) and len(made) != bits:
             self.elements = max(self.elements, made.numel())
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            storage = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
+            if storage is not None and storage._cdata not in {*self.outside, *self.live}:
+                self.live[storage._cdata] = storage.nbytes()
+                weakref.finalize(storage, self.live.pop, storage._cdata)
         return made
 
 
 @every_loss
 def test_no_matrix_of_the_whole_batch_is_made(key, monkeypatch):
-    """Neither forward nor backward; and between the two nothing is kept that grows with the square of the batch."""
+    """Neither forward nor backward; between the two no tile is kept, nor a copy of the embeddings for each pair."""
     monkeypatch.setattr(entries, "TILE_ELEMENTS", 50 * 150)
     batch, _ = make(rows=150, complete=True)
-    kept = []
-    with Largest(150) as largest:
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
-            total = built(key)(batch).total
-        count = len(kept)
+    outside = [*batch.embeddings.values(), *batch.raw.values(), *batch.present.values(), batch.molecule]
+    with Memory(150, [*outside, *batch.features.values()]) as memory:
+        total = built(key)(batch).total
+        kept = sum(memory.live.values())
         total.backward()
-    assert largest.elements == 50 * 150
-    # of what the forward pass keeps, only the tiles' inputs remain: embeddings, masks, packed fingerprints
-    assert max(kept[:count]) <= 150 * 6
+    assert memory.elements == 50 * 150
+    masked = 3 * 6 if key.endswith("vibraclip") else 0  # raw embeddings with zeros where absent, once
+    assert kept <= (10 + masked) * 150 * 8
 
 
 def test_a_tile_of_fingerprints_is_compared_once_for_all_pairs(monkeypatch):
@@ -595,11 +624,15 @@ def test_fp32_is_close_and_untouched_by_autocast(key):
     plain = loss(batch)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = loss(batch)
+        gradients = grads(inside, leaves)
     assert inside.total.dtype == torch.float32
     assert torch.equal(inside.total, plain.total)
     assert float(plain.total.detach()) == pytest.approx(float(loss(wide).total.detach()), rel=1e-5)
-    for mine, theirs in zip(grads(inside, leaves), grads(plain, leaves), strict=True):
-        assert torch.equal(mine, theirs)
+    for mine, theirs in zip(gradients, grads(plain, leaves), strict=True):
+        if key.endswith(("printed", "vibraclip")):  # their backward passes are torch's own, which follow autocast
+            torch.testing.assert_close(mine, theirs, rtol=0.02, atol=0.02 * float(theirs.abs().max()))
+        else:
+            assert torch.equal(mine, theirs)
 
 
 def test_large_products_stay_finite():

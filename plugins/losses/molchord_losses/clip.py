@@ -82,7 +82,7 @@ class InfoNce(nn.Module):
 
     def forward(self, batch: LossBatch) -> LossOutput:
         """Compute the loss of a batch's unit embeddings."""
-        with full_precision(batch):
+        with full_precision(batch.molecule):
             return mean_over_pairs(batch, {pair: self._share(batch, pair) for pair in self.pairs})
 
     def temperatures(self) -> dict[Pair, float]:
@@ -93,7 +93,8 @@ class InfoNce(nn.Module):
         a, b = (batch.embeddings[name] for name in pair)
         entries = Entries.of(batch, pair)
         scale = self.temperature.scale(pair, a)
-        own = (a * b).sum(dim=1)[entries.owned.start : entries.owned.stop] * scale
+        rows = slice(entries.owned.start, entries.owned.stop)
+        own = (a[rows] * b[rows]).sum(dim=1) * scale
         there, back = log_partitions(a, b, scale, entries)
         return entries.mean((there + back) / 2 - own)
 
@@ -121,7 +122,7 @@ class VibraClip(nn.Module):
 
     def forward(self, batch: LossBatch) -> LossOutput:
         """Compute the loss of a batch's raw embeddings."""
-        with full_precision(batch):
+        with full_precision(batch.molecule):
             # Absent rows are zero already; this keeps them from getting a gradient by way of the targets.
             raw = {name: torch.where(batch.present[name][:, None], r, 0.0) for name, r in batch.raw.items()}
             shares = {pair: self._share(batch, raw, pair) for pair in self.pairs}

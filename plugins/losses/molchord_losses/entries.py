@@ -153,6 +153,7 @@ class _LogPartition(torch.autograd.Function):
             by_row[start - rows.start : stop - rows.start] = logits.logsumexp(dim=1)
             if by_column is not None:
                 by_column = torch.logaddexp(by_column, logits.logsumexp(dim=0))
+            del logits  # or the next tile's would be formed beside it
         ctx.save_for_backward(a, b, scale, by_row, by_column)
         ctx.entries, ctx.rows = entries, rows
         return by_row, by_column
@@ -162,14 +163,16 @@ class _LogPartition(torch.autograd.Function):
     def backward(ctx: Any, d_row: Tensor, d_column: Tensor | None) -> tuple[Tensor | None, ...]:
         a, b, scale, by_row, by_column = ctx.saved_tensors
         d_a, d_b, d_scale = torch.zeros_like(a), torch.zeros_like(b), torch.zeros_like(scale)
-        for start, stop in ctx.entries.tiles(ctx.rows):
-            own = slice(start - ctx.rows.start, stop - ctx.rows.start)
-            apart = ctx.entries.told_apart(start, stop)
-            logits = products(a, b, scale, start, stop).masked_fill_(~apart, -torch.inf)
-            share = (logits - by_row[own, None]).exp_().mul_(d_row[own, None])
-            if d_column is not None:
-                share += logits.sub_(by_column).exp_().mul_(d_column)
-            d_scale += add_gradient(share, a, b, scale, start, d_a, d_b)
+        with full_precision(a):
+            for start, stop in ctx.entries.tiles(ctx.rows):
+                own = slice(start - ctx.rows.start, stop - ctx.rows.start)
+                apart = ctx.entries.told_apart(start, stop)
+                logits = products(a, b, scale, start, stop).masked_fill_(~apart, -torch.inf)
+                share = (logits - by_row[own, None]).exp_().mul_(d_row[own, None])
+                if d_column is not None:
+                    share += logits.sub_(by_column).exp_().mul_(d_column)
+                d_scale += add_gradient(share, a, b, scale, start, d_a, d_b)
+                del logits, share
         return d_a, d_b, d_scale, None, None, None
 
 
@@ -222,9 +225,9 @@ def mean_over_pairs(
     return LossOutput(total=total / weight.clamp(min=1), per_pair=dict(shares))
 
 
-def full_precision(batch: LossBatch) -> torch.autocast:
-    """Return the context in which a loss is computed: in the type of the embeddings, whatever autocast says.
+def full_precision(tensor: Tensor) -> torch.autocast:
+    """Return the context in which a loss and its gradient are computed: in the tensor's type, whatever autocast says.
 
     Cosines divided by a small temperature need more digits than bf16 has.
     """
-    return torch.autocast(device_type=batch.molecule.device.type, enabled=False)
+    return torch.autocast(device_type=tensor.device.type, enabled=False)

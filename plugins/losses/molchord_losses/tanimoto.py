@@ -69,7 +69,7 @@ class SoftInfoNce(nn.Module):
 
     def forward(self, batch: LossBatch) -> LossOutput:
         """Compute the loss of a batch's unit embeddings and fingerprints."""
-        with full_precision(batch):
+        with full_precision(batch.molecule):
             names = tuple(dict.fromkeys(name for pair in self.pairs for name in pair))
             embeddings = [batch.embeddings[name] for name in names]
             layout = _Layout(
@@ -93,12 +93,28 @@ class _Layout:
     pairs: tuple[tuple[int, int], ...]
     entries: tuple[Entries, ...]
 
-    def directions(self, whole: bool) -> list[tuple[int, int, int]]:
-        """Return pair, rows and columns of every matrix of products: one a pair if its columns serve too, else two."""
-        there = [(pair, i, j) for pair, (i, j) in enumerate(self.pairs)]
-        return there if whole else [turned for pair, i, j in there for turned in ((pair, i, j), (pair, j, i))]
+    @property
+    def owned(self) -> range:
+        return self.entries[0].owned
 
-    def closeness(self, start: int, stop: int, dtype: torch.dtype) -> Float[Tensor, "t n"]:
+    @property
+    def owns_all(self) -> bool:
+        return len(self.owned) == len(self.packed)
+
+    def matrices(self) -> list[tuple[int, int, int]]:
+        """Return pair, rows' and columns' embedding of each matrix of products.
+
+        A pair has one where its columns serve as the other direction's rows, which takes all entries, else two.
+        """
+        there = [(pair, i, j) for pair, (i, j) in enumerate(self.pairs)]
+        return there if self.owns_all else there + [(pair, j, i) for pair, i, j in there]
+
+    def tiles(self) -> list[tuple[int, int, slice]]:
+        """Return first and last entry of each tile, and its place among the owned ones."""
+        first = self.owned.start
+        return [(start, stop, slice(start - first, stop - first)) for start, stop in self.entries[0].tiles(self.owned)]
+
+    def targets(self, start: int, stop: int, dtype: torch.dtype) -> Float[Tensor, "t n"]:
         """Return unnormalised targets of entries `start` to `stop`, 1 for an entry itself."""
         return _similarity(self.packed, start, stop, dtype).sub_(1).div_(self.target_temperature).exp_()
 
@@ -112,58 +128,56 @@ class _SoftCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, layout: _Layout, scales: Tensor, *embeddings: Tensor) -> Float[Tensor, "p r"]:
-        size, owned = len(embeddings[0]), layout.entries[0].owned
-        whole = len(owned) == size
-        totals = scales.new_empty(len(layout.pairs), len(owned))
-        by_row = scales.new_empty(len(layout.directions(whole)), len(owned))
-        by_column = scales.new_full((len(layout.pairs), size if whole else 0), -torch.inf)
-        met = torch.zeros_like(totals)  # products with the targets as weights
-        met_by_column = torch.zeros_like(by_column)
-        for start, stop in layout.entries[0].tiles(owned):
-            own = slice(start - owned.start, stop - owned.start)
-            closeness = layout.closeness(start, stop, scales.dtype)
-            for number, (pair, i, j) in enumerate(layout.directions(whole)):
+        pairs, rows = len(layout.pairs), len(layout.owned)
+        target_sum = scales.new_empty(pairs, rows)
+        expected_logit = scales.new_zeros(pairs, rows)  # under the targets, before they are divided by their sum
+        by_row = scales.new_empty(len(layout.matrices()), rows)  # log partitions
+        by_column = scales.new_full((pairs, rows if layout.owns_all else 0), -torch.inf)
+        for start, stop, own in layout.tiles():
+            targets = layout.targets(start, stop, scales.dtype)
+            for number, (pair, i, j) in enumerate(layout.matrices()):
                 apart = layout.entries[pair].told_apart(start, stop)
                 logits = products(embeddings[i], embeddings[j], scales[pair], start, stop)
-                weight = closeness.masked_fill(~apart, 0)
-                totals[pair, own] = weight.sum(dim=1)
+                weight = targets.masked_fill(~apart, 0)
+                target_sum[pair, own] = weight.sum(dim=1)
                 weight.mul_(logits)
-                met[pair, own] += weight.sum(dim=1)
+                expected_logit[pair, own] += weight.sum(dim=1)
                 logits.masked_fill_(~apart, -torch.inf)
                 by_row[number, own] = logits.logsumexp(dim=1)
-                if whole:
-                    met_by_column[pair] += weight.sum(dim=0)
+                if layout.owns_all:
+                    expected_logit[pair] += weight.sum(dim=0)
                     by_column[pair] = torch.logaddexp(by_column[pair], logits.logsumexp(dim=0))
-        ctx.save_for_backward(totals, by_row, by_column, scales, *embeddings)
+                del apart, logits, weight  # or the next pair's would be formed beside them
+            del targets
+        ctx.save_for_backward(target_sum, by_row, by_column, scales, *embeddings)
         ctx.layout = layout
-        if whole:
-            return (by_row + by_column - (met + met_by_column) / totals) / 2
-        return (by_row.view(len(layout.pairs), 2, -1).sum(dim=1) - met / totals) / 2
+        back = by_column if layout.owns_all else by_row[pairs:]
+        return (by_row[:pairs] + back - expected_logit / target_sum) / 2
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_value: Tensor) -> tuple[Tensor | None, ...]:
-        totals, by_row, by_column, scales, *embeddings = ctx.saved_tensors
+        target_sum, by_row, by_column, scales, *embeddings = ctx.saved_tensors
         layout: _Layout = ctx.layout
-        owned = layout.entries[0].owned
-        whole = len(owned) == len(embeddings[0])
         d_row = d_value / 2
-        d_met = d_row / totals
+        d_target = d_row / target_sum
         d_scales, d_embeddings = torch.zeros_like(scales), [torch.zeros_like(e) for e in embeddings]
-        for start, stop in layout.entries[0].tiles(owned):
-            own = slice(start - owned.start, stop - owned.start)
-            closeness = layout.closeness(start, stop, scales.dtype)
-            for number, (pair, i, j) in enumerate(layout.directions(whole)):
-                a, b, scale = embeddings[i], embeddings[j], scales[pair]
-                apart = layout.entries[pair].told_apart(start, stop)
-                logits = products(a, b, scale, start, stop).masked_fill_(~apart, -torch.inf)
-                share = (logits - by_row[number, own, None]).exp_().mul_(d_row[pair, own, None])
-                pull = d_met[pair, own, None]
-                if whole:
-                    share += logits.sub_(by_column[pair]).exp_().mul_(d_row[pair])
-                    pull = pull + d_met[pair]
-                share -= closeness.masked_fill(~apart, 0).mul_(pull)
-                d_scales[pair] += add_gradient(share, a, b, scale, start, d_embeddings[i], d_embeddings[j])
+        with full_precision(scales):
+            for start, stop, own in layout.tiles():
+                targets = layout.targets(start, stop, scales.dtype)
+                for number, (pair, i, j) in enumerate(layout.matrices()):
+                    a, b, scale = embeddings[i], embeddings[j], scales[pair]
+                    apart = layout.entries[pair].told_apart(start, stop)
+                    logits = products(a, b, scale, start, stop).masked_fill_(~apart, -torch.inf)
+                    share = (logits - by_row[number, own, None]).exp_().mul_(d_row[pair, own, None])
+                    factor = d_target[pair, own, None]
+                    if layout.owns_all:
+                        share += logits.sub_(by_column[pair]).exp_().mul_(d_row[pair])
+                        factor = factor + d_target[pair]
+                    share -= targets.masked_fill(~apart, 0).mul_(factor)
+                    d_scales[pair] += add_gradient(share, a, b, scale, start, d_embeddings[i], d_embeddings[j])
+                    del apart, logits, share, factor
+                del targets
         return None, d_scales, *d_embeddings
 
 
@@ -187,7 +201,7 @@ class PrintedInfoNce(nn.Module):
 
     def forward(self, batch: LossBatch) -> LossOutput:
         """Compute the loss of a batch's unit embeddings and fingerprints."""
-        with full_precision(batch):
+        with full_precision(batch.molecule):
             return mean_over_pairs(batch, {pair: self._share(batch, pair) for pair in self.pairs})
 
     def _share(self, batch: LossBatch, pair: Pair) -> Float[Tensor, ""]:
@@ -205,7 +219,8 @@ class PrintedInfoNce(nn.Module):
             ]
             return (values[0] + values[1]) / 2
 
-        own = (a * b).sum(dim=1)[entries.owned.start : entries.owned.stop]
+        rows = slice(entries.owned.start, entries.owned.stop)
+        own = (a[rows] * b[rows]).sum(dim=1)
         return entries.mean(entries.tiled(tile, entries.owned) - own)
 
 

@@ -48,7 +48,7 @@ class Temperatures(nn.Module):
         # beyond its bounds, and a temperature that once left them could not come back.
         with torch.no_grad():
             parameter.clamp_(-math.log(setting.highest), -math.log(setting.lowest))
-        return parameter.to(like.dtype).exp()
+        return parameter.to(like).exp()
 
     def values(self) -> dict[Pair, float]:
         """Return the temperature of every pair."""
