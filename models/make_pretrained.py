@@ -33,7 +33,7 @@ CARD = f"""# The model that comes with molchord
 Finds a molecule's structure from its infrared spectrum, its Raman spectrum, or both. `molchord search pretrained ...`
 and `mc.load("pretrained")` take it; a folder named `pretrained` in the working directory wins over it.
 
-    molchord embed pretrained datasets/qm9_smiles.csv.gz --out runs/qm9    # 120,000 structures
+    molchord embed pretrained datasets/qm9_smiles.csv.gz --out runs/qm9    # 116,999 structures
     molchord search pretrained runs/qm9 --ir measured.jdx
 
 ## Trained on
@@ -65,7 +65,9 @@ Random order gives {{random:.3f}} % (Top-1, pool `all`).
   spectra, and expect far lower figures before that.
 - Beyond 9 heavy atoms, or with other elements than H, C, N, O and F, it has seen nothing.
 - Stereoisomers are one candidate; conformers and tautomers were not sampled.
-- The probability beside a hit is fitted on computed spectra in a pool of {{pool:,}}.
+- The probability beside a hit is fitted on computed spectra in a pool of {{pool:,}}. It falls where the
+  first hit is less like the query than nearly all validation queries are like their own molecule: an absent molecule
+  shows in a short list, and among tens of thousands often does not.
 
 ## Train it again
     molchord data import datasets/qm9-xtb-grown --out {DATA}
@@ -103,7 +105,7 @@ def card(shipped: mc.Run, run: mc.Run, dataset: mc.DataSet, found: Mapping[str, 
         train=len(dataset.rows("train")), val=len(dataset.rows("val")), test=len(dataset.rows("test")),
         parameters=sum(parameter.numel() for parameter in shipped.model.parameters()), megabytes=size / 1e6,
         epochs=len(seconds), hours=sum(seconds) / 3600, best=int(shipped.manifest.best["epoch"]),
-        figures=_figures(found), random=100 / len(dataset), pool=shipped.manifest.pool,
+        figures=_figures(found), random=100 / len(dataset), pool=len(dataset),
     )  # fmt: skip
 
 

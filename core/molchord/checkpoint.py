@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -62,11 +62,8 @@ class RunManifest(BaseModel):
         tau: Temperature of each spectrum against the candidate, for the geometric mean: fitted on validation queries,
             from the loss's own, which it is where there are none.
         beta: Confidence factor for each number of spectra, fitted on validation queries.
-        pool: How many candidates the validation queries were searched in.
-        familiar: For each subset of spectra, the mean cosine of the best candidate that 95 % of the validation queries
-            reach there.
-        trust: For each subset of spectra, what is right of the answers to the other 5 % over what their probabilities
-            promise, where they are many enough to tell.
+        likeness: For each subset of spectra, mean cosines with the share of validation queries that are no more like
+            their own molecule, up to 5 %.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -83,9 +80,17 @@ class RunManifest(BaseModel):
     best: dict[str, float] = {}
     tau: dict[str, float] = {}
     beta: dict[int, float] = {}
-    pool: int = 0
-    familiar: dict[str, float] = {}
-    trust: dict[str, float] = {}
+    likeness: dict[str, list[tuple[float, float]]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_was(cls, said: Any) -> Any:
+        """Leave out fields of earlier versions, which `Run.calibrate` replaces."""
+        return (
+            {k: v for k, v in said.items() if k not in ("pool", "familiar", "trust")}
+            if isinstance(said, dict)
+            else said
+        )
 
 
 def check_output(path: Path, *, force: bool) -> None:
@@ -180,7 +185,8 @@ def read_manifest(run: Path) -> RunManifest:
     """
     path = run / "manifest.json"
     if not path.is_file():
-        raise RunError(f"run {str(run)!r} has no manifest.json; give a folder that `molchord train` wrote")
+        lack = "has no manifest.json" if run.exists() else "does not exist"
+        raise RunError(f"run {str(run)!r} {lack}; give a folder that `molchord train` wrote, or 'pretrained'")
     try:
         found = json.loads(path.read_text())
         version = found.get("format")

@@ -27,11 +27,14 @@ Given: TypeAlias = "str | Path | Measurement | Sequence[str | Path | Measurement
 """What can be embedded: a file, a measurement, several of them; SMILES for a modality made from the molecule."""
 
 
-def measurements_of(plugin: Modality, given: Given, modality: str, stores: Stores) -> list[Measurement]:
+def measurements_of(
+    plugin: Modality, given: Given, modality: str, stores: Stores, *, of_one: bool = False
+) -> list[Measurement]:
     """Read what a user gives as measurements of one modality, whose declaration is `stores`.
 
     Raises:
-        QueryError: A file cannot be read, a SMILES is refused, an object is no measurement, or nothing was given.
+        QueryError: A file cannot be read, a SMILES is refused, an object is no measurement, or nothing was given; with
+            `of_one`, a file says that its measurements are of several molecules.
 
     Warns:
         UserWarning: Some entries of a file cannot be read.
@@ -48,7 +51,7 @@ def measurements_of(plugin: Modality, given: Given, modality: str, stores: Store
         elif isinstance(plugin, Derives) and not os.path.isfile(item):
             out.append(_derived(plugin, str(item)))
         else:
-            out += _read(plugin, Path(item), modality)
+            out += _read(plugin, Path(item), modality, of_one)
     if not out:
         raise QueryError(f"no measurement of {modality!r} was given; give a file, a `Measurement` or a list of them")
     return out
@@ -149,16 +152,18 @@ def _derived(plugin: Derives, smiles: str) -> Measurement:
         raise QueryError(f"molecule {smiles!r} cannot be embedded ({error.reason}); check the SMILES") from error
 
 
-def _read(plugin: Modality, path: Path, modality: str) -> list[Measurement]:
+def _read(plugin: Modality, path: Path, modality: str, of_one: bool) -> list[Measurement]:
     if not path.is_file():
-        raise QueryError(f"file {str(path)!r} for {modality!r} does not exist; give the path of a spectrum file")
+        what = "is a folder or a pipe" if path.exists() else "does not exist"
+        raise QueryError(f"file {str(path)!r} for {modality!r} {what}; give the path of a spectrum file")
     try:
         entries = list(plugin.read(path))
     except SampleError as error:
         raise QueryError(
             f"file {str(path)!r} cannot be read as {modality!r} ({error.reason}); see `molchord plugins list`"
         ) from error
-    good = [entry.measurement for entry in entries if isinstance(entry, Reading)]
+    readings = [entry for entry in entries if isinstance(entry, Reading)]
+    good = [reading.measurement for reading in readings]
     bad = [entry for entry in entries if isinstance(entry, SampleError)]
     if not good:
         reasons = "; ".join(entry.reason for entry in bad[:3])
@@ -166,7 +171,20 @@ def _read(plugin: Modality, path: Path, modality: str) -> list[Measurement]:
             f"file {str(path)!r} holds no usable {modality!r} measurement ({reasons or 'it is empty'}); "
             "give another file"
         )
+    said = {reading.smiles for reading in readings if reading.smiles}
+    if of_one and len(said) > 1 and (count := len({_key(smiles) for smiles in said})) > 1:
+        raise QueryError(
+            f"file {str(path)!r} holds {modality!r} of {count} molecules; a query is of one: give a file of its "
+            "measurements alone"
+        )
     if bad:
         left = f"{len(bad)} of {len(entries)} entries of {str(path)!r} cannot be read as {modality!r}"
         warnings.warn(f"{left} ({bad[0]}); the others are taken", stacklevel=2)
     return good
+
+
+def _key(smiles: str) -> str:
+    try:
+        return molecule(smiles).key14
+    except SampleError:
+        return smiles

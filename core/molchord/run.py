@@ -42,7 +42,7 @@ from molchord.data.store import DataSet
 from molchord.embed.engines import embed_items
 from molchord.embed.folder import FAILURES
 from molchord.errors import DataError, QueryError, RunError, TrainingStopped, did_you_mean
-from molchord.evaluate.calibration import calibrate, familiar
+from molchord.evaluate.calibration import calibrate, likeness
 from molchord.evaluate.evaluation import evaluate
 from molchord.evaluate.reranking import fit_reranking
 from molchord.evaluate.results import Evaluation, code_version
@@ -370,9 +370,7 @@ class Run:
             manifest.tau, manifest.beta = calibrate(found.embedded, refit_tau=True)
         except DataError as error:
             warnings.warn(f"hits will carry no probability: {error}", stacklevel=3)
-        manifest.pool = int(found.embedded.present.sum())
-        embedded = dataclasses.replace(found.embedded, tau=manifest.tau)
-        manifest.familiar, manifest.trust = familiar(embedded, manifest.beta)
+        manifest.likeness = likeness(dataclasses.replace(found.embedded, tau=manifest.tau))
         write_manifest(self.path, manifest)
 
     def realign(
@@ -479,18 +477,18 @@ class Run:
             rows.append(self.embed_measurements(modality, chunk, table))
         return torch.cat(rows).cpu().numpy()
 
-    def measurements(self, modality: str, given: Given) -> list[Measurement]:
+    def measurements(self, modality: str, given: Given, *, of_one: bool = False) -> list[Measurement]:
         """Read what `embed` and `search` accept as measurements of one modality.
 
         Raises:
-            QueryError: The run lacks the modality, or a file cannot be read.
+            QueryError: The run lacks the modality, a file cannot be read, or with `of_one` it is of several molecules.
         """
         if modality not in self.graph.modalities:
             raise QueryError(
                 f"run {str(self.path)!r} has no modality {modality!r}; {did_you_mean(modality, self.graph.modalities)}"
             )
         stores = self.graph.modalities[modality].record.stores
-        return measurements_of(self.modalities[modality], given, modality, stores)
+        return measurements_of(self.modalities[modality], given, modality, stores, of_one=of_one)
 
     def _usable(self, modality: str, measurements: list[Measurement]) -> list[Measurement]:
         """Leave out, with a warning, measurements that cannot be used, so long as one can."""
@@ -655,7 +653,7 @@ class Run:
 
     def search(
         self,
-        library: Library,
+        library: Library | str | Path,
         *,
         k: int = 25,
         map: str = "gm-exp",
@@ -671,7 +669,7 @@ class Run:
         """Rank a library's candidates by the geometric mean of their similarities to the given spectra.
 
         Args:
-            library: Candidates embedded by this run.
+            library: Candidates embedded by this run, or their folder.
             k: How many hits.
             map: ``gm-exp``, ``gm-half`` or ``gm-clamp``.
             mode: ``blind``, or ``library`` where the library holds spectra.
@@ -700,6 +698,7 @@ class Run:
         """
         if not spectra:
             raise QueryError(f"no spectrum was given; give one or more of {', '.join(_quoted(self.spectra))}")
+        library = library if isinstance(library, Library) else Library(Path(library))
         library.expect_run(self.id)
         second = None if rerank is None else Reranking.for_search(self, rerank, map=map, mode=mode)
         anchors = {} if mass is None else {"exact_mass": mass}
@@ -713,7 +712,7 @@ class Run:
                 raise QueryError(
                     f"modality {name!r} is what is retrieved; give one or more of {', '.join(_quoted(self.spectra))}"
                 )
-            used[name] = self._usable(name, self.measurements(name, given))
+            used[name] = self._usable(name, self.measurements(name, given, of_one=True))
             query[name] = pooled(torch.from_numpy(self.embed(name, used[name], anchors=anchors)))
             doubts += inspected(self.modalities[name], name, used[name])
         # A mass that a tower takes in need not be a filter; else it is one, and needs its window.
@@ -734,9 +733,8 @@ class Run:
             device=str(self.device),
             index=index,
         )
-        plain = (map, mode) == ("gm-exp", "blind") and window is None and formula is None
-        if plain and len(library) >= self.manifest.pool:
-            doubts += unfamiliar(hits[0], self.manifest.tau, self.manifest.familiar, self.manifest.trust)
+        if mode == "blind" and hits:
+            doubts += unfamiliar(hits[0], self.manifest.tau, self.manifest.likeness)
         hits = hits if second is None else reranked(hits, second, used, self)
         return doubted(hits[:k], doubts, stacklevel=2)
 

@@ -230,7 +230,7 @@ def test_candidates_only_model_is_a_baseline(work, tmp_path, capsys):
 
 
 BAD = {
-    "no run": (["search", "{w}/nothing", "{w}/library", "--ir", "{w}/ir.csv"], "has no manifest.json"),
+    "no run": (["search", "{w}/nothing", "{w}/library", "--ir", "{w}/ir.csv"], "does not exist; give a folder"),
     "no library": (["search", "{w}/run", "{w}/nothing", "--ir", "{w}/ir.csv"], "{w}/nothing"),
     "no spectrum": (["search", "{w}/run", "{w}/library"], "no spectrum was given; give one or more of 'ir', 'raman'"),
     "no such file": (["search", "{w}/run", "{w}/library", "--ir", "{w}/none.csv"], "does not exist"),

@@ -4,14 +4,16 @@ import csv
 import dataclasses
 import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from molchord.api import Doubt, Inspects, Measurement
+from molchord.checkpoint import RunManifest
 from molchord.errors import QueryError
-from molchord.evaluate.calibration import calibrate, familiar
+from molchord.evaluate.calibration import calibrate, likeness
 from molchord.evaluate.embedded import Embedded, Spectra, queries_of, subsets
 from molchord.retrieval.doubts import doubted, inspected, unfamiliar
 from molchord.retrieval.library import Hit
@@ -21,6 +23,7 @@ from molchord_modalities import IR, RAMAN
 from molchord_modalities.doubts import curve_doubts
 from molchord_modalities.vibrational_record import VibrationalConfig
 
+ROOT = Path(__file__).resolve().parents[2]
 GRID = np.linspace(500, 4000, 1750)
 X = np.arange(400.0, 4001.0, 2.0)
 BANDS = ((700, 10, 0.4), (1050, 12, 0.7), (1450, 15, 0.5), (1715, 10, 1.0), (2950, 30, 0.6), (3400, 60, 0.3))
@@ -190,15 +193,18 @@ def test_without_doubts_hits_stay_as_they_are():
     assert inspected(object(), "ir", [Measurement(arrays={})]) == []
 
 
-def test_only_a_best_hit_below_those_of_validation_queries_is_unfamiliar():
+def test_only_a_best_hit_less_alike_than_own_molecules_is_unfamiliar():
     tau, both = {"ir": 0.1, "raman": 0.3}, hit(ir=0.2, raman=0.6)
     mean = (0.2 / 0.1 + 0.6 / 0.3) / (1 / 0.1 + 1 / 0.3)
-    assert unfamiliar(both, tau, {"ir": 0.9, "raman": 0.9}, {}) == []  # nothing was fitted for the two together
-    assert unfamiliar(both, tau, {"ir + raman": mean - 1e-9}, {}) == []
-    found = unfamiliar(both, tau, {"ir + raman": mean + 0.1}, {"ir": 0.5})
-    assert [doubt.trust for doubt in found] == [1.0]
-    assert "the query of 'ir + raman' is doubtful: its best candidate has a mean cosine of 0.30" in found[0].message
-    assert [d.trust for d in unfamiliar(hit(ir=0.2), tau, {"ir": 0.3}, {"ir": 0.5})] == [0.5]
+    assert unfamiliar(both, tau, {"ir": [(0.9, 0.05)], "raman": [(0.9, 0.05)]}) == []  # nothing fitted for the two
+    assert unfamiliar(both, tau, {"ir + raman": [(0.1, 0.01), (mean - 1e-9, 0.05)]}) == []
+    lower = [(mean - 0.1, 0.01), (mean - 0.05, 0.02), (mean + 0.05, 0.04), (mean + 0.1, 0.05)]
+    (found,) = unfamiliar(both, tau, {"ir + raman": lower})
+    assert found.trust == pytest.approx(0.4)
+    assert "the query of 'ir + raman' is doubtful: its best candidate has a mean cosine of 0.30" in found.message
+    assert "98.0% of the validation queries are more like their own molecule" in found.message
+    (below,) = unfamiliar(hit(ir=0.2), tau, {"ir": [(0.3, 0.01), (0.4, 0.05)]})
+    assert below.trust == pytest.approx(0.1)
 
 
 def towers(molecules, queries, spectra, seed=0):
@@ -222,30 +228,38 @@ def towers(molecules, queries, spectra, seed=0):
     )  # fmt: skip
 
 
-def test_of_validation_queries_one_in_twenty_is_unfamiliar_whatever_their_spectra():
-    embedded = towers(300, 250, ("a", "b", "c"))
-    tau, beta = calibrate(embedded)
-    least, trust = familiar(embedded, beta, fewest=1)
-    assert len(least) == len(trust) == 7
+def test_of_queries_whose_molecule_is_there_one_in_twenty_is_doubted_at_most_whatever_the_pool():
+    embedded = towers(900, 400, ("a", "b", "c"))
+    tau, _ = calibrate(embedded)
+    lower = likeness(embedded)
+    assert len(lower) == 7
+    rng = np.random.default_rng(1)
     for subset in subsets(["a", "b", "c"]):
-        name, queries = " + ".join(subset), queries_of(embedded, subset, "val")
+        queries = queries_of(embedded, subset, "val")
         cosines = {m: vectors @ embedded.candidates.T for m, vectors in queries.vectors(embedded).items()}
-        total = beta[len(subset)] * sum(cosine / tau[m] for m, cosine in cosines.items())
-        first, chance = total.argmax(dim=1), total.double().softmax(dim=1).amax(dim=1)
-        hits = [hit(**{m: float(c[row, first[row]]) for m, c in cosines.items()}) for row in range(len(queries))]
-        flagged = [row for row, best in enumerate(hits) if unfamiliar(best, tau, least, trust)]
-        assert 0.03 <= len(flagged) / len(hits) <= 0.06
-        right = sum(int(first[row]) == int(queries.molecule[row]) for row in flagged)
-        promised = sum(float(chance[row]) for row in flagged)
-        assert trust[name] == pytest.approx(min(1.0, (right + 1) / (promised + 1)), rel=1e-4)
-    assert familiar(embedded, beta)[1] == {}  # 13 of 250 are too few to tell
+        total = sum(cosine / tau[m] for m, cosine in cosines.items())
+        flagged = {True: 0, False: 0}
+        trusted = {True: 0.0, False: 0.0}
+        for row, own in enumerate(queries.molecule):
+            for there in (True, False):
+                pool = rng.choice(np.arange(400, 900), 9, replace=False)
+                pool = [own, *pool] if there else pool
+                first = int(pool[int(total[row, pool].argmax())])
+                found = unfamiliar(hit(**{m: float(c[row, first]) for m, c in cosines.items()}), tau, lower)
+                flagged[there] += bool(found)
+                trusted[there] += found[0].trust if found else 1.0
+        assert flagged[True] <= 0.05 * len(queries)
+        assert trusted[True] >= 0.95 * len(queries)
+        if len(subset) == 3:  # one spectrum is hardly more like its molecule than some of nine others are
+            assert flagged[False] > 0.5 * len(queries)
+            assert trusted[False] < 0.7 * len(queries)
 
 
-def test_the_limit_is_the_quantile_of_the_best_cosines_against_brute_force():
+def test_likeness_is_the_lower_end_of_the_own_cosines_against_brute_force():
     rng = np.random.default_rng(0)
-    unit = torch.nn.functional.normalize(torch.from_numpy(rng.normal(size=(140, 8))).float(), dim=1)
+    unit = torch.nn.functional.normalize(torch.from_numpy(rng.normal(size=(240, 8))).float(), dim=1)
     present = rng.random(40) > 0.2
-    molecule = rng.integers(0, 40, 100)
+    molecule = rng.integers(0, 40, 200)
     embedded = Embedded(
         key14=[str(i) for i in range(40)], smiles=["C"] * 40, formula=["CH4"] * 40, exact_mass=np.ones(40),
         split=np.where(np.arange(40) < 20, 1, 0), trained=np.zeros(40, bool), candidates=unit[:40], present=present,
@@ -254,15 +268,22 @@ def test_the_limit_is_the_quantile_of_the_best_cosines_against_brute_force():
             "raman": Spectra(molecule=np.arange(40)[:3], vectors=unit[:3]),
         },
     )  # fmt: skip
-    mine = [i for i in range(100) if molecule[i] < 20]
-    best = [max(float(unit[40 + i] @ unit[j]) for j in range(40) if present[j]) for i in mine]
-    assert familiar(embedded, {}) == ({"ir": pytest.approx(np.quantile(best, 0.05), abs=1e-6)}, {})
+    mine = [i for i in range(200) if molecule[i] < 20 and present[molecule[i]]]
+    own = sorted(float(unit[40 + i] @ unit[molecule[i]]) for i in mine)
+    assert 60 < len(own) < 110
+    found = likeness(embedded)
+    assert list(found) == ["ir"]  # of three queries nothing is known of one in twenty
+    values, shares = zip(*found["ir"], strict=True)
+    assert values == pytest.approx(own[: len(values)], abs=1e-6)
+    assert shares == pytest.approx([(k + 2) / (len(own) + 1) for k in range(len(values))])
+    assert shares[-1] <= 0.05 < (len(values) + 2) / (len(own) + 1)
+    assert len(likeness(embedded, most=0.9, points=7)["ir"]) == 7
 
 
 @pytest.fixture
 def run():
     found = Run.load(tiny_run().path, device="cpu")
-    found.manifest.beta, found.manifest.familiar = {1: 1.0}, {}
+    found.manifest.beta, found.manifest.likeness = {1: 1.0}, {}
     return found
 
 
@@ -290,9 +311,9 @@ def test_which_of_several_measurements_is_doubtful_is_said(run):
         run.search(library, ir=[curve_measurement(y), curve_measurement(-y)])
 
 
-def test_an_unlike_query_is_doubted_in_a_whole_library_of_the_validation_pools_size_only(run):
+def test_an_unlike_query_is_doubted_in_any_blind_search(run):
     library = run.library(["CCO", "CC#N", "CSC"])
-    run.manifest.familiar, run.manifest.trust, run.manifest.pool = {"ir": 1.01}, {"ir": 0.2}, 3
+    run.manifest.likeness = {"ir": [(-1.0, 0.01), (1.01, 0.05)]}
     query = curve_measurement(spectrum())
     with pytest.warns(UserWarning, match="or the measurement is unlike what the run was trained on"):
         one = run.search(library, ir=query, k=1)
@@ -303,15 +324,23 @@ def test_an_unlike_query_is_doubted_in_a_whole_library_of_the_validation_pools_s
     assert one[0].probability == pytest.approx(three[0].probability, rel=1e-6)
     assert dataclasses.replace(one[0], probability=three[0].probability) == three[0]
     assert sum(h.probability for h in three) == pytest.approx(0.2)
-    assert run.search(library, ir=query, formula="C2H6O")[0].doubts == ()
-    assert run.search(library, ir=query, map="gm-half")[0].doubts == ()
-    run.manifest.trust = {}
-    with pytest.warns(UserWarning, match="unlike"):
-        told = run.search(library, ir=query, k=3)
-    assert sum(h.probability for h in told) == pytest.approx(1.0)
-    assert len(told[0].doubts) == 1
-    run.manifest.pool = 4
+    for options in ({"formula": "C2H6O"}, {"map": "gm-half"}):
+        with pytest.warns(UserWarning, match="unlike"):
+            assert len(run.search(library, ir=query, **options)[0].doubts) == 1
+    run.manifest.likeness = {"ir": [(-1.0, 0.05)]}
     assert run.search(library, ir=query)[0].doubts == ()
+
+
+def test_the_shipped_model_gives_an_absent_molecule_little_of_the_probability():
+    run = Run.load("pretrained")
+    uracil, others = "O=c1cc[nH]c(=O)[nH]1", ["CC(=O)Oc1ccccc1C(=O)O", "c1ccccc1", "CCO", "CC(C)=O", "c1ccncc1"]
+    query = {"ir": ROOT / "examples/unknown-small/ir.csv", "raman": ROOT / "examples/unknown-small/raman.csv"}
+    with pytest.warns(UserWarning, match="it is not among the candidates"):
+        absent = run.search(run.library(others), **query)
+    assert sum(h.probability for h in absent) < 0.1
+    there = run.search(run.library([uracil, *others]), **query)
+    assert there[0].smiles == uracil
+    assert there[0].probability > 0.9
 
 
 def test_hits_of_less_than_one_are_refused(run):
@@ -319,7 +348,11 @@ def test_hits_of_less_than_one_are_refused(run):
         run.search(run.library(["CCO"]), ir=curve_measurement(spectrum()), k=0)
 
 
-def test_a_trained_run_knows_its_pool():
+def test_of_four_validation_queries_nothing_is_known_of_one_in_twenty():
+    assert tiny_run().manifest.likeness == {}
+
+
+def test_a_manifest_of_an_earlier_version_is_read():
     manifest = tiny_run().manifest
-    assert manifest.pool == len(tiny_run().data())
-    assert manifest.familiar == manifest.trust == {}  # of four validation queries there is no quantile of 5 %
+    old = manifest.model_dump() | {"pool": 3, "familiar": {"ir": 0.5}, "trust": {}}
+    assert RunManifest.model_validate(old) == manifest

@@ -39,7 +39,7 @@ CASES = {
         lambda: DataSet("nowhere"),
         ["data set 'nowhere' does not exist; make one with `molchord data import`"],
     ),
-    RunError: (lambda: molchord.load("nowhere"), ["run 'nowhere' has no manifest.json; give a folder that"]),
+    RunError: (lambda: molchord.load("nowhere"), ["run 'nowhere' does not exist; give a folder that"]),
     QueryError: (lambda: hill("C9H8O4)"), ["formula 'C9H8O4)' cannot be read; write it such as 'C9H8O4'"]),
     SampleError: (lambda: molecule("C1CC"), ["C1CC: ", "SMILES 'C1CC'"]),
     OutputExistsError: (

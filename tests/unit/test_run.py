@@ -18,10 +18,11 @@ from molchord.errors import DataError, GraphError, OutputExistsError, QueryError
 from molchord.evaluate.pools import measured_masses
 from molchord.evaluate.repeats import out_of_fold, over_seeds
 from molchord.inference import embed_dataset, spectral_entries
-from molchord.reading import molecules_of
+from molchord.reading import measurements_of, molecules_of
 from molchord.run import Run
 from molchord.testing import MOLECULES, examples_of, tiny_data, tiny_run
 from molchord.train.trainer import Trainer
+from molchord_modalities import MSMS
 
 SPLITS = ["train"] * 10 + ["val"] * 2 + ["test"] * 4
 FLAT = Measurement(
@@ -544,3 +545,27 @@ def test_realignment_takes_all_of_the_new_data(only_ir, tmp_path):
     thinned = Run.train(graph_of("structure", "ir", train={"fraction": 0.5}), only_ir, tmp_path / "a", progress=False)
     assert thinned.manifest.molecules["molecules"] == 5
     assert thinned.realign(only_ir, epochs=1, progress=False).manifest.molecules["molecules"] == 10
+
+
+def test_a_query_file_of_several_molecules_is_refused_and_one_to_embed_is_not(tmp_path):
+    msms = MSMS.build(MSMS.config(), MSMS.kinds[0])
+
+    def measured(*smiles):
+        path = tmp_path / "query.mgf"
+        entries = "BEGIN IONS\nSMILES={}\nPEPMASS=147.04\nADDUCT=[M+H]+\n65.04 10\n91.05 100\nEND IONS\n"
+        path.write_text("\n".join(entries.format(text) for text in smiles))
+        return path
+
+    with pytest.raises(QueryError, match="holds 'msms' of 2 molecules; a query is of one"):
+        measurements_of(msms, measured("CCO", "OCC", "CC#N"), "msms", MSMS.stores, of_one=True)
+    assert len(measurements_of(msms, measured("CCO", "OCC"), "msms", MSMS.stores, of_one=True)) == 2
+    assert len(measurements_of(msms, measured("CCO", "CC#N"), "msms", MSMS.stores)) == 2
+    with pytest.raises(QueryError, match="is a folder or a pipe; give the path of a spectrum file"):
+        measurements_of(msms, tmp_path, "msms", MSMS.stores)
+
+
+def test_a_library_may_be_given_by_its_folder(tmp_path):
+    run = tiny_run()
+    library = run.library(["CCO", "CC#N"], tmp_path / "library")
+    query = examples_of("ir", 1)
+    assert run.search(str(library.path), ir=query) == run.search(library, ir=query)

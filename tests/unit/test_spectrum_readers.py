@@ -488,3 +488,24 @@ def test_units_by_their_many_names():
     for text in ("NANOMETERS", "nm", "lambda [nm]"):
         assert curve.length_unit(text) == "nm"
     assert curve.length_unit("volume") is None
+
+
+@pytest.mark.parametrize(
+    ("header", "wrong", "said"),
+    [
+        ("raman_shift_cm-1,intensity", IR, "its header is that of Raman and not of infrared"),
+        ("wavenumber_cm-1,absorbance", RAMAN, "its header is that of infrared and not of Raman"),
+        ("cm-1\t%T", RAMAN, "its header is that of infrared and not of Raman"),
+    ],
+)
+def test_a_spectrum_that_names_the_other_technique_is_refused(header, wrong, said, tmp_path):
+    rows = "\n".join(f"{x}\t{50 + x % 7}" for x in range(500, 4000, 5))
+    path = write(tmp_path, "spectrum.txt", f"{header}\n{rows}\n")
+    right = RAMAN if wrong is IR else IR
+    assert said in only_error(wrong.build(VibrationalConfig(), wrong.kinds[0]), path)
+    [reading] = outcome(right.build(VibrationalConfig(), right.kinds[0]), path)
+    assert isinstance(reading, Reading)
+
+
+def test_units_behind_an_underscore_are_read():
+    assert [curve.length_unit(text) for text in ("wavelength_um", "wavelength_nm", "helium")] == ["um", "nm", None]

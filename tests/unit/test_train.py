@@ -472,3 +472,15 @@ def test_a_share_of_one_modality_is_missing_in_training_alone(dataset):
 def test_wrong_shares_are_complained_of(train, complaint):
     with pytest.raises(GraphError, match=complaint):
         make_graph(train=train)
+
+
+def test_molecules_that_share_no_pair_of_modalities_are_refused(tmp_path):
+    """One has IR, the other Raman: each has two modalities, and there is nothing to contrast."""
+    record, ir = modality("ir")
+    example = ir.example(molecules()[:2], 0)
+    given = {"ir": [example[0], None], "raman": [None, example[1]]}
+    stores = {"ir": record.stores, "raman": modality("raman")[0].stores}
+    smiles = [m.smiles for m in molecules()[:2]]
+    lone = DataSet.from_measurements(smiles, given, tmp_path / "set", stores=stores, splits=["train", "train"])
+    with pytest.raises(DataError, match="has 1 training molecules with the same two of the modalities"):
+        Trainer(make_graph(), lone, progress=False)

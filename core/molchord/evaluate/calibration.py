@@ -17,10 +17,10 @@ from torch import Tensor
 
 from molchord.errors import DataError
 from molchord.evaluate.embedded import Embedded, Queries, queries_of, subsets
-from molchord.evaluate.metrics import Members, Pool, Scorer
+from molchord.evaluate.metrics import Pool, Scorer
 from molchord.evaluate.pools import make_pool
 
-__all__ = ["calibrate", "confidences", "familiar", "fit_beta", "fit_tau", "logit_scorer", "logits"]
+__all__ = ["calibrate", "confidences", "fit_beta", "fit_tau", "likeness", "logit_scorer", "logits"]
 
 _MOST_ENTRIES = 2**25
 _TAU_RANGE = (1e-3, 10.0)
@@ -73,26 +73,24 @@ def calibrate(
     return tau, beta
 
 
-def familiar(
-    embedded: Embedded, beta: Mapping[int, float], *, split: str = "val", missed: float = 0.05, fewest: int = 20
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Return how similar the best candidate of nearly all queries is, and how far to trust the answers to the others.
+def likeness(
+    embedded: Embedded, *, split: str = "val", most: float = 0.05, points: int = 20
+) -> dict[str, list[tuple[float, float]]]:
+    """Return how unlike its own molecule a query can be: the lower end of a distribution, whatever the pool.
 
     Similar is by the mean cosine of the query's spectra, each counting 1 / tau: by what blind ``gm-exp`` ranks by. A
-    query whose best candidate is less alike is probably of a molecule that is not there, or unlike what the model was
-    trained on.
+    query whose best candidate is less alike than nearly all queries are to their own molecule is probably of a molecule
+    that is not there, or unlike what the model was trained on.
 
     Args:
         embedded: The embedded data set.
-        beta: Confidence factor for each number of spectra.
         split: The split whose queries are looked at.
-        missed: Share of the queries that stay below.
-        fewest: Of fewer queries below, nothing is said of the trust.
+        most: Share at which the lower end stops.
+        points: Most pairs a subset.
 
     Returns:
-        By the query's modalities joined by " + ": the mean cosine that all but `missed` of the queries reach (where
-        there are ``1 / missed`` or more), and for the queries below it, the share of first hits that are right over
-        what their probabilities promise, 1 at most.
+        By the query's modalities joined by " + ", where there are about ``2 / most`` queries or more: mean cosines,
+        ascending, each with (k + 1) / (n + 1) of the n queries, of which k are no more like their molecule.
 
     Example:
         >>> from molchord.evaluate.embedded import Spectra
@@ -101,27 +99,25 @@ def familiar(
         ...     split=np.array([1, 1]), trained=np.zeros(2, bool), candidates=torch.eye(2), present=np.ones(2, bool),
         ...     spectra={"ir": Spectra(molecule=np.array([0, 1]), vectors=torch.eye(2))},
         ... )
-        >>> familiar(embedded, {1: 1.0}, missed=0.5), familiar(embedded, {1: 1.0})
-        (({'ir': 1.0}, {}), ({}, {}))
+        >>> likeness(embedded, most=0.7), likeness(embedded)
+        ({'ir': [(1.0, 0.6666666666666666)]}, {})
     """
-    present = torch.from_numpy(embedded.present)
-    least, trust = {}, {}
+    lower = {}
     for subset in subsets(list(embedded.spectra)):
         queries = queries_of(embedded, subset, split)
-        if len(queries) < 1 / missed or not present.any():
+        there = torch.from_numpy(embedded.present[queries.molecule])
+        molecules = embedded.candidates[torch.from_numpy(queries.molecule)].float()
+        weights = {name: 1 / (embedded.tau or {}).get(name, 1.0) for name in subset}
+        total = torch.zeros(len(queries))
+        for name, vectors in queries.vectors(embedded).items():
+            total += weights[name] * (vectors.float() * molecules).sum(dim=1)
+        similar = np.sort((total[there] / sum(weights.values())).double().numpy())
+        count = int(most * (len(similar) + 1)) - 1
+        if count < 1:
             continue
-        name = " + ".join(subset)
-        scorer = logit_scorer(embedded, queries, 1.0)
-        best = [scorer(slice(i, i + 512), present.nonzero()[:, 0]).amax(dim=1) for i in range(0, len(queries), 512)]
-        similar = torch.cat(best).double().numpy() / sum(1 / (embedded.tau or {}).get(m, 1.0) for m in subset)
-        least[name] = float(np.quantile(similar, missed))
-        below = similar < least[name]
-        if below.sum() >= fewest:
-            scorer = logit_scorer(embedded, queries, beta.get(len(subset), 1.0))
-            promised, right = confidences(scorer, queries.truth(embedded), Members(present), len(embedded))
-            # One right answer more on either side keeps the trust above 0.
-            trust[name] = float(min(1.0, (right[below].sum() + 1) / (promised[below].sum() + 1)))
-    return least, trust
+        ranks = np.unique(np.linspace(0, count - 1, points).round().astype(int))
+        lower[" + ".join(subset)] = [(float(similar[k]), (int(k) + 2) / (len(similar) + 1)) for k in ranks]
+    return lower
 
 
 def logits(

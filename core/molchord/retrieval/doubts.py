@@ -1,4 +1,4 @@
-"""Doubts about a query: what its modalities say of its measurements, and a best hit less alike than others have.
+"""Doubts about a query: what its modalities say of its measurements, and a best hit less alike than own molecules are.
 
 A doubtful query is searched with all the same; its hits say why they are doubtful, and the probability that its doubts
 leave them is the calibrated one times the lowest trust. The rest belongs to "none of these".
@@ -31,35 +31,40 @@ def inspected(modality: Modality, name: str, measurements: Sequence[Measurement]
 
 
 def unfamiliar(
-    best: Hit, tau: Mapping[str, float], least: Mapping[str, float], trust: Mapping[str, float]
+    best: Hit, tau: Mapping[str, float], likeness: Mapping[str, Sequence[tuple[float, float]]]
 ) -> list[Doubt]:
-    """Return a doubt where the best candidate is less similar to the query than those of validation queries are.
+    """Return a doubt where the best candidate is less like the query than a query's own molecule hardly ever is.
+
+    The trust is the share of validation queries that are no more like their own molecule, over that at which the doubt
+    begins: it vanishes where no query was as unlike, however few candidates share the probability.
 
     Args:
-        best: The first hit of a blind search with map ``gm-exp`` in a pool no smaller than the validation queries' was.
+        best: The first hit of a blind search.
         tau: Temperature of each modality.
-        least: As `evaluate.calibration.familiar` gives it, by the query's modalities joined by " + ".
-        trust: Likewise; 1 where it says nothing, since so few validation queries show too little.
+        likeness: As `evaluate.calibration.likeness` gives it, by the query's modalities joined by " + ".
 
     Example:
         >>> hit = Hit(rank=1, key14="A", smiles="C", formula="CH4", exact_mass=16.03, score=0.1, cosines={"ir": 0.3},
         ...           probability=0.9)
-        >>> [doubt.trust for doubt in unfamiliar(hit, {"ir": 0.1}, {"ir": 0.6}, {"ir": 0.7})]
-        [0.7]
-        >>> unfamiliar(hit, {"ir": 0.1}, {"ir": 0.2}, {})
+        >>> [doubt.trust for doubt in unfamiliar(hit, {"ir": 0.1}, {"ir": [(0.2, 0.01), (0.4, 0.05)]})]
+        [0.2]
+        >>> unfamiliar(hit, {"ir": 0.1}, {"ir": [(0.2, 0.01)]})
         []
     """
     name = " + ".join(best.cosines)
+    lower = likeness.get(name, ())
     found = sum(value / tau[m] for m, value in best.cosines.items()) / sum(1 / tau[m] for m in best.cosines)
-    if found >= least.get(name, found):
+    if not lower or found >= lower[-1][0]:
         return []
+    # Below the first, which two of n + 1 reach by the count that gave the shares, it is one.
+    share = max((share for value, share in lower if value <= found), default=lower[0][1] / 2)
     cosine = "cosine" if len(best.cosines) == 1 else "mean cosine"
     message = (
-        f"the query of {name!r} is doubtful: its best candidate has a {cosine} of {found:.2f}, nearly all validation "
-        f"queries reach {least[name]:.2f}; the molecule is not among the candidates, or the measurement is unlike what "
-        "the run was trained on"
+        f"the query of {name!r} is doubtful: its best candidate has a {cosine} of {found:.2f}, and {1 - share:.1%} of "
+        "the validation queries are more like their own molecule; it is not among the candidates, or the measurement "
+        "is unlike what the run was trained on"
     )
-    return [Doubt(message, trust.get(name, 1.0))]
+    return [Doubt(message, share / lower[-1][1])]
 
 
 def doubted(hits: Sequence[Hit], doubts: Sequence[Doubt], *, stacklevel: int) -> list[Hit]:

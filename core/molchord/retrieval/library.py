@@ -129,8 +129,8 @@ class Library:
         """
         if run != self.manifest.run:
             raise QueryError(
-                f"library {str(self.path)!r} was embedded by run {self.manifest.run!r}, but the search is by run "
-                f"{run!r}; embed the candidates again with `molchord embed`"
+                f"library {str(self.path)!r} was embedded by run {self.manifest.run[:12]!r}, but the search is by run "
+                f"{run[:12]!r}; embed the candidates again with `molchord embed`"
             )
 
     # --- changing it

@@ -154,9 +154,10 @@ class Trainer:
         self.present = {name: feed.present(len(dataset)) for name, feed in self.feeds.items()}
         self.rows = {split: self._usable(split) for split in ("train", "val")}
         self.rows["train"] = self._drawn(self.rows["train"], self.config.fraction, "fraction")
-        if len(self.rows["train"]) < 2 or self.config.batch_size < 2:
+        together = max((count for pair, count in self.counts().items() if "+" in pair), default=0)
+        if together < 2 or self.config.batch_size < 2:
             raise DataError(
-                f"data set {str(dataset.path)!r} has {len(self.rows['train'])} training molecules with two of the "
+                f"data set {str(dataset.path)!r} has {together} training molecules with the same two of the "
                 f"modalities {sorted(graph.modalities)}, in batches of {self.config.batch_size}; a contrastive loss "
                 "needs two molecules a batch: import more measurements, or change split or batch size"
             )

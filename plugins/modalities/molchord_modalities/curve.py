@@ -70,9 +70,13 @@ def length_unit(text: str) -> str | None:
     low = text.lower().replace(" ", "")
     if any(word in low for word in ("1/cm", "cm-1", "cm^-1", "cm^{-1}", "cm⁻¹", "cm**-1", "wavenumber", "ramanshift")):
         return "cm"
-    if any(word in low for word in ("micromet", "micron", "(um)", "µm", "μm", "[um]")) or low in ("um", "x_um"):
+    if (
+        any(word in low for word in ("micromet", "micron", "(um)", "µm", "μm", "[um]"))
+        or low == "um"
+        or low.endswith("_um")
+    ):
         return "um"
-    if any(word in low for word in ("nanomet", "(nm)", "[nm]")) or low in ("nm", "x_nm"):
+    if any(word in low for word in ("nanomet", "(nm)", "[nm]")) or low == "nm" or low.endswith("_nm"):
         return "nm"
     return None
 

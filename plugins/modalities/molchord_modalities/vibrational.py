@@ -157,6 +157,11 @@ class Vibrational:
         return self._curve(where, x, y, ordinate=labels.get("YUNITS"), **columns)
 
     def _read_columns(self, text: str, name: str) -> Reading:
+        header = spectrum_text.headings(text)
+        infrared = "raman" not in header and any(curve.ordinate_kind(line) for line in header.splitlines())
+        if infrared if self.technique.curve != "absorbance" else "raman" in header:
+            said, meant = ("infrared", "Raman") if infrared else ("Raman", "infrared")
+            raise SampleError(name, f"its header is that of {said} and not of {meant}; give it as what it is")
         columns = spectrum_text.parse(text, name)
         x_unit, y_unit = columns.x_unit, columns.y_unit
         if x_unit is None:
