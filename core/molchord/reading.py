@@ -159,8 +159,9 @@ def _read(plugin: Modality, path: Path, modality: str, of_one: bool) -> list[Mea
     try:
         entries = list(plugin.read(path))
     except SampleError as error:
+        reason = error.reason if error.id == str(path) else str(error)  # which may name the line
         raise QueryError(
-            f"file {str(path)!r} cannot be read as {modality!r} ({error.reason}); see `molchord plugins list`"
+            f"file {str(path)!r} cannot be read as {modality!r} ({reason}); correct it, or give another"
         ) from error
     readings = [entry for entry in entries if isinstance(entry, Reading)]
     good = [reading.measurement for reading in readings]

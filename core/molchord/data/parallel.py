@@ -111,7 +111,7 @@ def _in_processes(job: Callable[[T], R], stream: Iterator[T], workers: int) -> I
     except BrokenProcessPool as error:
         raise WorkerDied(
             "a worker process died: out of memory, or a script that starts workers without "
-            "`if __name__ == '__main__':`; try again with fewer workers, or with `workers=1`"
+            "`if __name__ == '__main__':`; guard the script, or try again with fewer workers"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
