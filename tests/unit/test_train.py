@@ -475,11 +475,12 @@ def test_wrong_shares_are_complained_of(train, complaint):
 
 
 def test_molecules_that_share_no_pair_of_modalities_are_refused(tmp_path):
-    """One has IR, the other Raman: each has two modalities, and there is nothing to contrast."""
-    record, ir = modality("ir")
-    example = ir.example(molecules()[:2], 0)
-    given = {"ir": [example[0], None], "raman": [None, example[1]]}
-    stores = {"ir": record.stores, "raman": modality("raman")[0].stores}
+    """One has IR, the other Raman and MS/MS: each has two modalities, and there is nothing to contrast."""
+    has = {"ir": 0, "raman": 1, "msms": 1}
+    given = {name: [None, None] for name in has}
+    for name, row in has.items():
+        given[name][row] = modality(name)[1].example(molecules()[:2], 0)[row]
+    stores = {name: modality(name)[0].stores for name in has}
     smiles = [m.smiles for m in molecules()[:2]]
     lone = DataSet.from_measurements(smiles, given, tmp_path / "set", stores=stores, splits=["train", "train"])
     with pytest.raises(DataError, match="has 1 training molecules with the same two of the modalities"):

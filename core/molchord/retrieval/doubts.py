@@ -46,8 +46,8 @@ def unfamiliar(
     Example:
         >>> hit = Hit(rank=1, key14="A", smiles="C", formula="CH4", exact_mass=16.03, score=0.1, cosines={"ir": 0.3},
         ...           probability=0.9)
-        >>> [doubt.trust for doubt in unfamiliar(hit, {"ir": 0.1}, {"ir": [(0.2, 0.01), (0.4, 0.05)]})]
-        [0.2]
+        >>> [doubt.trust for doubt in unfamiliar(hit, {"ir": 0.1}, {"ir": [(0.2, 0.0125), (0.4, 0.05)]})]
+        [0.25]
         >>> unfamiliar(hit, {"ir": 0.1}, {"ir": [(0.2, 0.01)]})
         []
     """
