@@ -86,11 +86,9 @@ class RunManifest(BaseModel):
     @classmethod
     def _without_what_was(cls, said: Any) -> Any:
         """Leave out fields of earlier versions, which `Run.calibrate` replaces."""
-        return (
-            {k: v for k, v in said.items() if k not in ("pool", "familiar", "trust")}
-            if isinstance(said, dict)
-            else said
-        )
+        if not isinstance(said, dict):
+            return said
+        return {key: value for key, value in said.items() if key not in ("pool", "familiar", "trust")}
 
 
 def check_output(path: Path, *, force: bool) -> None:

@@ -93,8 +93,7 @@ class InfoNce(nn.Module):
         a, b = (batch.embeddings[name] for name in pair)
         entries = Entries.of(batch, pair)
         scale = self.temperature.scale(pair, a)
-        rows = slice(entries.owned.start, entries.owned.stop)
-        own = (a[rows] * b[rows]).sum(dim=1) * scale
+        own = (a[entries.rows] * b[entries.rows]).sum(dim=1) * scale
         there, back = log_partitions(a, b, scale, entries)
         return entries.mean((there + back) / 2 - own)
 

@@ -71,6 +71,16 @@ class Entries:
         first, second = pair
         return Entries(paired=batch.present[first] & batch.present[second], molecule=batch.molecule, owned=owned)
 
+    @property
+    def rows(self) -> slice:
+        """The owned entries as a slice of all."""
+        return slice(self.owned.start, self.owned.stop)
+
+    @property
+    def owns_all(self) -> bool:
+        """Whether one process has all entries, so that columns of a matrix serve as the other direction's rows."""
+        return len(self.owned) == len(self.molecule)
+
     def told_apart(self, start: int, stop: int) -> Bool[Tensor, "t n"]:
         """Say for entries `start` to `stop` which entries they are told apart from, and which they are themselves.
 
@@ -98,7 +108,7 @@ class Entries:
 
     def mean(self, values: Float[Tensor, " r"]) -> Float[Tensor, ""]:
         """Return the owned entries' share of the mean over all paired entries; 0 for one molecule or none."""
-        kept = torch.where(self.paired[self.owned.start : self.owned.stop], values, 0.0)
+        kept = torch.where(self.paired[self.rows], values, 0.0)
         return kept.sum() / self.paired.sum().clamp(min=1) * self.contrasted()
 
     def contrasted(self) -> Bool[Tensor, ""]:
@@ -129,7 +139,7 @@ def log_partitions(
     a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], scale: Float[Tensor, ""], entries: Entries
 ) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
     """Compute `log_partition` of the owned entries in both directions, from one matrix where all are owned."""
-    if len(entries.owned) < len(a):
+    if not entries.owns_all:
         return log_partition(a, b, scale, entries, entries.owned), log_partition(b, a, scale, entries, entries.owned)
     both: tuple[Tensor, Tensor] = _LogPartition.apply(  # type: ignore[no-untyped-call]
         a, b, scale, entries, entries.owned, True

@@ -99,7 +99,7 @@ class _Layout:
 
     @property
     def owns_all(self) -> bool:
-        return len(self.owned) == len(self.packed)
+        return self.entries[0].owns_all
 
     def matrices(self) -> list[tuple[int, int, int]]:
         """Return pair, rows' and columns' embedding of each matrix of products.
@@ -219,8 +219,7 @@ class PrintedInfoNce(nn.Module):
             ]
             return (values[0] + values[1]) / 2
 
-        rows = slice(entries.owned.start, entries.owned.stop)
-        own = (a[rows] * b[rows]).sum(dim=1)
+        own = (a[entries.rows] * b[entries.rows]).sum(dim=1)
         return entries.mean(entries.tiled(tile, entries.owned) - own)
 
 

@@ -30,6 +30,7 @@ class Columns:
         x_unit: What the header says of the abscissa's unit, None where it says nothing.
         y_unit: What the header says of the ordinate, None where it says nothing.
         smiles: The SMILES that a comment ``# smiles: CCO`` gives, or None.
+        header: What stands above the first row of numbers, in lower case.
     """
 
     x: NDArray[np.float64]
@@ -37,6 +38,7 @@ class Columns:
     x_unit: str | None
     y_unit: str | None
     smiles: str | None
+    header: str
 
 
 def decode(path: Path, limit: int = -1) -> str:
@@ -107,12 +109,14 @@ def parse(text: str, name: str) -> Columns:
         ([400.5, 401.5], [99.1, 98.0], 'Wellenzahl (cm-1)', '%T')
     """
     header: list[str] = []
+    above = 0
     rows: list[list[float]] = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         if _COMMENT.match(line) or not (rows or _is_data(line)):
             header.append(line)
+            above += not rows
             continue
         rows.append(_numbers(line, f"{name}:{number}"))
         if len(rows[-1]) != len(rows[0]):
@@ -134,6 +138,7 @@ def parse(text: str, name: str) -> Columns:
         x_unit=next((says for says in x_says if length_unit(says) is not None), None),
         y_unit=next((says for says in y_says if ordinate_kind(says) is not None), None),
         smiles=smiles,
+        header="\n".join(header[:above]).lower(),
     )
 
 

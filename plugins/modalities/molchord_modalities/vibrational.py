@@ -71,6 +71,10 @@ class Vibrational:
     def __reduce__(self) -> tuple[Any, ...]:
         return Vibrational, (self.technique, self.config)
 
+    @property
+    def _kind(self) -> str:
+        return "infrared" if self.technique.curve == "absorbance" else "Raman"
+
     # --- files ---
 
     def can_read(self, path: Path) -> bool:
@@ -112,12 +116,9 @@ class Vibrational:
             yield self._read_columns(text, str(path))
 
     def _names_itself(self, header: str) -> bool:
-        raman = "raman" in header
-        if self.technique.curve != "absorbance":
-            return raman
-        ordinate = any(curve.ordinate_kind(line) is not None for line in header.splitlines())
         lengths = {curve.length_unit(field) for line in header.splitlines() for field in _fields(line)}
-        return ordinate and not raman and "nm" not in lengths
+        named = _named(header)
+        return named == self._kind and (named == "Raman" or "nm" not in lengths)
 
     def _read_jcamp(self, text: str, name: str) -> Iterator[Reading | SampleError]:
         others = set()
@@ -157,12 +158,10 @@ class Vibrational:
         return self._curve(where, x, y, ordinate=labels.get("YUNITS"), **columns)
 
     def _read_columns(self, text: str, name: str) -> Reading:
-        header = spectrum_text.headings(text)
-        infrared = "raman" not in header and any(curve.ordinate_kind(line) for line in header.splitlines())
-        if infrared if self.technique.curve != "absorbance" else "raman" in header:
-            said, meant = ("infrared", "Raman") if infrared else ("Raman", "infrared")
-            raise SampleError(name, f"its header is that of {said} and not of {meant}; give it as what it is")
         columns = spectrum_text.parse(text, name)
+        named = _named(columns.header)
+        if named not in (None, self._kind):
+            raise SampleError(name, f"its header is that of {named} and not of {self._kind}; give it as what it is")
         x_unit, y_unit = columns.x_unit, columns.y_unit
         if x_unit is None:
             if not np.nanmax(columns.x, initial=-np.inf) > 100:
@@ -388,6 +387,13 @@ class _Rendered:
 
 def _is_jcamp(text: str) -> bool:
     return text.lstrip().startswith("##")
+
+
+def _named(header: str) -> str | None:
+    """Return the technique that a header in lower case names."""
+    if "raman" in header:
+        return "Raman"
+    return "infrared" if any(curve.ordinate_kind(line) is not None for line in header.splitlines()) else None
 
 
 def _fields(line: str) -> list[str]:
