@@ -15,11 +15,11 @@ import torch
 import molchord as mc
 from benchmarks.accuracy.sources import qm9_smiles
 from molchord.api import SampleError
-from molchord.embed.folder import WorkFolder
-from molchord.embed.stages import CHUNK, blocks_of, encoded, prepared
+from molchord.data.reading import parsed
 from molchord.host import installed
-from molchord.reading import parsed
-from molchord.retrieval.library_files import Entry, Manifest
+from molchord.library.files import Entry, Manifest
+from molchord.library.stages import CHUNK, blocks_of, encoded, prepared
+from molchord.library.work_folder import WorkFolder
 
 __all__ = ["TEXT", "TITLE", "measure"]
 

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from molchord.errors import MolchordError as MolchordError
     from molchord.graph.resolve import ModelGraph as ModelGraph
     from molchord.graph.resolve import Use as Use
-    from molchord.retrieval.library import Hit as Hit
-    from molchord.retrieval.library import Library as Library
-    from molchord.retrieval.rerank import Rerank as Rerank
+    from molchord.library.library import Hit as Hit
+    from molchord.library.library import Library as Library
+    from molchord.rerank.rerank import Rerank as Rerank
     from molchord.run import Run as Run
     from molchord.train.tune import Study as Study
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 # Names are imported when first asked for, so that `import molchord` stays light.
 _EXPORTS = {
     "DataSet": "molchord.data.store",
-    "Hit": "molchord.retrieval.library",
-    "Library": "molchord.retrieval.library",
+    "Hit": "molchord.library.library",
+    "Library": "molchord.library.library",
     "Measurement": "molchord.api",
     "ModelGraph": "molchord.graph.resolve",
     "MolchordError": "molchord.errors",
-    "Rerank": "molchord.retrieval.rerank",
+    "Rerank": "molchord.rerank.rerank",
     "Run": "molchord.run",
     "Study": "molchord.train.tune",
     "Use": "molchord.graph.resolve",
@@ -118,7 +118,7 @@ def import_files(files: Sequence[str | Path], out: str | Path, **options: Any) -
 
 
 def simulate(smiles: str | Path | Sequence[str], out: str | Path, **options: Any) -> DataSet:
-    """Make a data set of spectra computed from SMILES; options as `molchord.data.simulate.simulate` takes them.
+    """Make a data set of spectra computed from SMILES; options as `molchord.simulation.simulate.simulate` takes them.
 
     Args:
         smiles: SMILES, or a file of them.
@@ -130,9 +130,9 @@ def simulate(smiles: str | Path | Sequence[str], out: str | Path, **options: Any
         data = mc.simulate(["CCO", "c1ccccc1"], "data/computed")
         ```
     """
-    from molchord.data.simulate import simulate as run_simulation
     from molchord.data.store import DataSet
     from molchord.host import installed
+    from molchord.simulation.simulate import simulate as run_simulation
 
     run_simulation(smiles, Path(out), **{"host": installed(), **options})
     return DataSet(out)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from molchord.api import Featurizes, LossBatch, LossOutput, Modality
-from molchord.chemistry import molecule
+from molchord.chem import molecule
 from molchord.data.loader import Batch, random_state
 from molchord.graph.resolve import ModelGraph
 from molchord.graph.settings import HeadConfig

@@ -20,7 +20,36 @@ from torch import Tensor
 from torch.nn import functional
 
 from molchord.api import Logger, Measurement, Modality, SampleError
-from molchord.checkpoint import (
+from molchord.data.loader import to_device
+from molchord.data.reading import Given, items_of, measurements_of, write_rows
+from molchord.data.store import DataSet
+from molchord.errors import DataError, QueryError, RunError, TrainingStopped, did_you_mean
+from molchord.evaluate.calibration import calibrate, likeness
+from molchord.evaluate.embedding import (
+    CHUNK,
+    Perturb,
+    baselines_of,
+    check_pools,
+    embed_dataset,
+    readers,
+    spectral_entries,
+)
+from molchord.evaluate.evaluation import evaluate
+from molchord.evaluate.reranking import fit_reranking
+from molchord.evaluate.results import Evaluation, code_version
+from molchord.graph import resolve as graphs
+from molchord.graph.resolve import ModelGraph, Use
+from molchord.library.build import embed_items
+from molchord.library.doubts import doubted, inspected, unfamiliar
+from molchord.library.files import Manifest, Storage
+from molchord.library.library import Hit, Library
+from molchord.library.work_folder import FAILURES
+from molchord.model import Model, build_modalities
+from molchord.rerank.rerank import Rerank, Reranking, reranked
+from molchord.rerank.weights import WEIGHTS
+from molchord.retrieval.exact import out_of_memory
+from molchord.retrieval.scores import MAPS, MODES, pooled
+from molchord.run_folder import (
     SHIPPED,
     PluginStamp,
     RunManifest,
@@ -37,35 +66,6 @@ from molchord.checkpoint import (
     write_manifest,
     write_trained_on,
 )
-from molchord.data.loader import to_device
-from molchord.data.store import DataSet
-from molchord.embed.engines import embed_items
-from molchord.embed.folder import FAILURES
-from molchord.errors import DataError, QueryError, RunError, TrainingStopped, did_you_mean
-from molchord.evaluate.calibration import calibrate, likeness
-from molchord.evaluate.evaluation import evaluate
-from molchord.evaluate.reranking import fit_reranking
-from molchord.evaluate.results import Evaluation, code_version
-from molchord.graph import resolve as graphs
-from molchord.graph.resolve import ModelGraph, Use
-from molchord.inference import (
-    CHUNK,
-    Perturb,
-    baselines_of,
-    check_pools,
-    embed_dataset,
-    readers,
-    spectral_entries,
-)
-from molchord.model import Model, build_modalities
-from molchord.reading import Given, items_of, measurements_of, write_rows
-from molchord.retrieval.doubts import doubted, inspected, unfamiliar
-from molchord.retrieval.exact import out_of_memory
-from molchord.retrieval.library import Hit, Library
-from molchord.retrieval.library_files import Manifest, Storage
-from molchord.retrieval.rerank import Rerank, Reranking, reranked
-from molchord.retrieval.rerank_weights import WEIGHTS
-from molchord.retrieval.scores import MAPS, MODES, pooled
 from molchord.train.loggers import Log, build_loggers
 from molchord.train.processes import Processes, several
 from molchord.train.trainer import Trainer, choose_device, pair_temperatures, temperatures

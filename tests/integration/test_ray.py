@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from molchord.embed.engines import embed_items
-from molchord.retrieval.library_files import Manifest
+from molchord.library.build import embed_items
+from molchord.library.files import Manifest
 from molchord.testing import tiny_run
 
 SMILES = [f"{'C' * n}{end}" for n in range(1, 11) for end in ("O", "N", "C#N", "F")]
@@ -20,9 +20,9 @@ GIVEN = [*SMILES[:20], "C(C", *SMILES[10:], "OC"]
 SLOW = """
 import sys, time
 from pathlib import Path
-from molchord.embed import ray_engine
-from molchord.embed.engines import embed_items
-from molchord.retrieval.library_files import Manifest
+from molchord.library import ray_engine
+from molchord.library.build import embed_items
+from molchord.library.files import Manifest
 from molchord.run import Run
 
 class Slow(ray_engine._Encode):

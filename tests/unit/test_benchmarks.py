@@ -21,7 +21,7 @@ from benchmarks.plots import draw
 
 import molchord as mc
 from molchord.api import Measurement
-from molchord.chemistry import molecule
+from molchord.chem import molecule
 from molchord.data.splits import hash_split
 from molchord.errors import DataError
 from molchord.host import installed

@@ -6,7 +6,7 @@ import pytest
 
 import molchord
 from molchord import errors, graph
-from molchord.chemistry import molecule
+from molchord.chem import molecule
 from molchord.data.store import DataSet
 from molchord.errors import (
     DataError,
@@ -20,7 +20,7 @@ from molchord.errors import (
     TrainingStopped,
 )
 from molchord.host import installed
-from molchord.retrieval.filters import hill
+from molchord.library.filters import hill
 
 CLASSES = {cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, MolchordError)}
 

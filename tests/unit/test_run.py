@@ -13,13 +13,13 @@ import torch
 
 import molchord as mc
 from molchord.api import Measurement, SampleError
-from molchord.checkpoint import new_run, read_manifest, read_trained_on, trained_smiles
+from molchord.data.reading import measurements_of, molecules_of
 from molchord.errors import DataError, GraphError, OutputExistsError, QueryError, RunError
+from molchord.evaluate.embedding import embed_dataset, spectral_entries
 from molchord.evaluate.pools import measured_masses
 from molchord.evaluate.repeats import out_of_fold, over_seeds
-from molchord.inference import embed_dataset, spectral_entries
-from molchord.reading import measurements_of, molecules_of
 from molchord.run import Run
+from molchord.run_folder import new_run, read_manifest, read_trained_on, trained_smiles
 from molchord.testing import MOLECULES, examples_of, tiny_data, tiny_run
 from molchord.train.trainer import Trainer
 from molchord_modalities import MSMS

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from tqdm import tqdm
 
 from molchord.api import Modality, ModalityRecord, Reading, SampleError
-from molchord.chemistry import molecule
+from molchord.chem import molecule
 from molchord.data.manifest import Manifest, Storage, sha256_file
 from molchord.data.splits import check_rule, named_split
 from molchord.data.spreadsheet import SMILES, read_rows

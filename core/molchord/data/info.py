@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from molchord.chemistry import molecule
+from molchord.chem import molecule
 from molchord.data.manifest import MANIFEST, FileEntry, sha256_file, write_text
 from molchord.data.splits import NO_SPLIT, SPLITS, assign, check_rule, named_split
 from molchord.data.spreadsheet import SMILES, read_rows

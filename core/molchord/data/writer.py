@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from molchord.api import Measurement, Molecule, Real, SampleError, Stores
-from molchord.chemistry import molecule
+from molchord.chem import molecule
 from molchord.data.manifest import (
     FORMAT,
     MANIFEST,

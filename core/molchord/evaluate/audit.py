@@ -62,7 +62,7 @@ def nearest_training(
     Shape:
         (tested,).
     """
-    from molchord.chemistry import tanimoto
+    from molchord.chem import tanimoto
 
     rows, columns = np.flatnonzero(tested), np.flatnonzero(trained)
     best = np.zeros(len(rows), dtype=np.float32)
@@ -101,7 +101,7 @@ def _tautomers(
 
     A tautomer moves hydrogens and bond orders only, so none is computed where formula and skeleton do not meet.
     """
-    from molchord.chemistry import tautomer_key
+    from molchord.chem import tautomer_key
 
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for i in np.flatnonzero(tested | trained).tolist():

@@ -15,7 +15,7 @@ import torch
 from matplotlib.figure import Figure
 
 from molchord.api import Measurement, PeaksBatch, PeaksSpec, Real, SampleError, SpectrumBatch, SpectrumSpec
-from molchord.chemistry import drawing
+from molchord.chem import drawing
 from molchord.data.loader import feeds
 from molchord.data.store import DataSet
 from molchord.evaluate.embedded import Embedded

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from molchord.errors import DataError, OutputExistsError
-from molchord.evaluate.metrics import METRICS, Interval, paired_difference
+from molchord.retrieval.metrics import METRICS, Interval, paired_difference
 from molchord.text_table import aligned, padded
 
 __all__ = ["Evaluation", "Row", "SplitAudit", "code_version"]

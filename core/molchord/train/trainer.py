@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from molchord.api import Featurizes, Fits, LossOutput, Tempered
-from molchord.checkpoint import initialise, load_into, read_weights, taken_anchors, taken_states, write_weights
 from molchord.data.derived import features
 from molchord.data.loader import (
     Batches,
@@ -41,6 +40,7 @@ from molchord.errors import DataError, RunError
 from molchord.evaluate.evaluation import blind_mrr
 from molchord.graph.resolve import ModelGraph
 from molchord.model import Model, build_modalities
+from molchord.run_folder import initialise, load_into, read_weights, taken_anchors, taken_states, write_weights
 from molchord.train.batch_statistics import synchronise, with_batch_statistics
 from molchord.train.hard_negatives import HardNegatives
 from molchord.train.optimization import moving_average, parameter_groups, schedule_factor, set_trained, training_mode

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from molchord.data.reading import write_rows
 from molchord.data.store import DataSet
 from molchord.errors import DataError, GraphError, MolchordError, RunError, TrainingStopped
 from molchord.graph.complaints import plain
@@ -16,7 +17,6 @@ from molchord.graph.layers import Layers, laid_over, read_layers
 from molchord.graph.resolve import resolved
 from molchord.graph.settings import RangeConfig, TuneConfig
 from molchord.graph.strict_yaml import Document, dump
-from molchord.reading import write_rows
 from molchord.text_table import aligned
 
 if TYPE_CHECKING:
