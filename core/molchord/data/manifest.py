@@ -16,6 +16,8 @@ from molchord.errors import DataError, did_you_mean
 
 SCHEMA_VERSION = 1
 FORMAT = "molchord-data"
+MOLECULES = "molecules.parquet"
+GROUP = 2048  # rows of each row group of the molecules but the last
 MANIFEST = "manifest.json"
 DTYPES = (
     *("float16", "float32", "float64", "bool"),

@@ -28,6 +28,7 @@ from molchord.api import (
     SampleError,
     SpectrumBatch,
     SpectrumSample,
+    SpectrumSpec,
     collate_peaks,
     collate_spectra,
 )
@@ -105,7 +106,7 @@ class Msms:
 
     def collate(self, samples: Sequence[Any]) -> PeaksBatch | SpectrumBatch:
         """Pad peak lists, or stack binned spectra."""
-        if self._kind == "spectrum1d":
+        if isinstance(self._spec, SpectrumSpec):
             return collate_spectra(samples, self._spec)
         return collate_peaks(samples, self._spec)
 
