@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import shutil
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +20,7 @@ from torch.nn import functional
 
 from molchord.api import Logger, Measurement, Modality, SampleError
 from molchord.data.loader import to_device
-from molchord.data.reading import Given, items_of, measurements_of, write_rows
+from molchord.data.reading import Given, items_of, measurements_of
 from molchord.data.store import DataSet
 from molchord.errors import DataError, QueryError, RunError, TrainingStopped, did_you_mean
 from molchord.evaluate.calibration import calibrate, likeness
@@ -37,6 +36,7 @@ from molchord.evaluate.embedding import (
 from molchord.evaluate.evaluation import evaluate
 from molchord.evaluate.reranking import fit_reranking
 from molchord.evaluate.results import Evaluation, code_version
+from molchord.files import discard, remove, replace_file, replace_files, replace_folder, write_csv
 from molchord.graph import resolve as graphs
 from molchord.graph.resolve import ModelGraph, Use
 from molchord.library.build import embed_items
@@ -57,7 +57,6 @@ from molchord.run_folder import (
     check_run_output,
     find_run,
     load_into,
-    new_run,
     read_manifest,
     read_weights,
     saved_graph,
@@ -204,10 +203,10 @@ class Run:
                 run = cls._finish(trainer, path, built)
             except BaseException as error:
                 if temporary is not None and not isinstance(error, TrainingStopped):
-                    shutil.rmtree(temporary, ignore_errors=True)
+                    discard(temporary)
                 raise
         if temporary is not None:
-            weakref.finalize(run, shutil.rmtree, temporary, ignore_errors=True)
+            weakref.finalize(run, discard, temporary)
         return run
 
     @staticmethod
@@ -251,14 +250,14 @@ class Run:
         temporary = Path(mkdtemp(prefix="molchord-run-")) if out is None else None
         path = temporary / "run" if temporary is not None else Path(str(out))
         try:
-            with new_run(path) as folder:
-                (folder / "graph.yaml").write_text(graph.to_yaml())
+            with replace_folder(path) as folder:
+                replace_file(folder / "graph.yaml", graph.to_yaml())
                 write_manifest(folder, _manifest(trainer))
                 write_trained_on(folder, trained_on)
                 trainer.save(folder)
         except BaseException:
             if temporary is not None:
-                shutil.rmtree(temporary, ignore_errors=True)
+                discard(temporary)
             raise
         return trainer, path, temporary
 
@@ -334,7 +333,7 @@ class Run:
             figure = -state.best if trainer.config.stopping.metric == "loss" else state.best
             manifest.best = {"epoch": state.best_epoch, trainer.config.stopping.metric: figure}
         if state.absent:
-            write_rows(path / "absent.csv", ("modality", "id", "reason"), state.absent)
+            write_csv(path / "absent.csv", ("modality", "id", "reason"), state.absent)
         trainer.model.load_state_dict(read_weights(path / "model.safetensors")[0])
         manifest.tau = temperatures(trainer.model, trainer.graph)
         run = cls(path, trainer.graph, trainer.model.eval(), trainer.modalities, manifest, trainer.device)
@@ -614,11 +613,11 @@ class Run:
             )
         except BaseException:
             if temporary is not None:
-                shutil.rmtree(temporary)
+                discard(temporary)
             raise
         library = Library(target)
         if temporary is not None:
-            weakref.finalize(library, shutil.rmtree, temporary, ignore_errors=True)
+            weakref.finalize(library, discard, temporary)
         return library
 
     def _spectral_library(
@@ -648,7 +647,7 @@ class Run:
             force=force,
         )
         if failures:
-            write_rows(library.path / FAILURES, ("molecule", "reason"), ((f.id, f.reason) for f in failures))
+            write_csv(library.path / FAILURES, ("molecule", "reason"), ((f.id, f.reason) for f in failures))
         return library
 
     def search(
@@ -847,15 +846,17 @@ class Run:
         notes = () if second is None else second.notes()
         evaluation = dataclasses.replace(evaluation, notes=(*evaluation.notes, *found.notes(), *notes))
         if out is not None:
-            evaluation.save(out, force=force)
-            (out / UNUSABLE).unlink(missing_ok=True)
-            if second is not None:
-                second.reranking.file(second.weights).write(self.path / WEIGHTS)
-            if found.unusable:
-                write_rows(out / UNUSABLE, ("modality", "key14", "reason"), found.unusable)
             from molchord.evaluate.report import write_report  # matplotlib is imported only where a report is written
 
-            write_report(run, dataset, embedded, indices, evaluation, out / "report.html", split=split)
+            with replace_files(out) as folder:
+                evaluation.save(folder)
+                if found.unusable:
+                    write_csv(folder / UNUSABLE, ("modality", "key14", "reason"), found.unusable)
+                write_report(run, dataset, embedded, indices, evaluation, folder / "report.html", split=split)
+            if not found.unusable:
+                remove(out / UNUSABLE)
+            if second is not None:
+                second.reranking.file(second.weights).write(self.path / WEIGHTS)
         return evaluation
 
     def _reading(self, graph: ModelGraph) -> Run:

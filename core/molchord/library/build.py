@@ -69,7 +69,8 @@ def embed_items(
     if address is not None and engine == "local":
         raise MolchordError("`--address` is that of a Ray cluster; pass `--engine ray` with it, or leave it out")
     check_replaceable(target, force=force)
-    folder = WorkFolder(target.with_name(f"{target.name}.parts").resolve(), manifest, block)
+    target = target.resolve()  # where a link leads, so that the shards are on the file system of the library
+    folder = WorkFolder(target.with_name(f"{target.name}.parts"), manifest, block)
     folder.check(force=force)
     number = 0
     bar = tqdm(desc="embed", unit="molecule", disable=None if progress else True)

@@ -38,6 +38,7 @@ from molchord.data.loader import (
 from molchord.data.store import DataSet
 from molchord.errors import DataError, RunError
 from molchord.evaluate.evaluation import blind_mrr
+from molchord.files import replace_file
 from molchord.graph.resolve import ModelGraph
 from molchord.model import Model, build_modalities
 from molchord.run_folder import initialise, load_into, read_weights, taken_anchors, taken_states, write_weights
@@ -591,7 +592,7 @@ def _add(sums: dict[str, Tensor], values: Mapping[str, Tensor]) -> None:
 def _append_line(path: Path, record: Mapping[str, Any], keep: int) -> None:
     # A resumed run may find lines written after its checkpoint: they are written again.
     lines = path.read_text().splitlines()[:keep] if path.exists() else []
-    path.write_text("\n".join([*lines, json.dumps(record)]) + "\n")
+    replace_file(path, "\n".join([*lines, json.dumps(record)]) + "\n")
 
 
 def _shown(figures: Mapping[str, float]) -> dict[str, str]:
