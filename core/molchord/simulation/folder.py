@@ -12,8 +12,8 @@ from typing import Literal, TypeAlias, cast, final
 from tqdm import tqdm
 
 from molchord.api import SimulatorRecord
-from molchord.data.manifest import write_text
 from molchord.errors import DataError
+from molchord.files import replace_file
 from molchord.host import Plugin
 from molchord.simulation.files import Contents, Entry, read_contents, read_entries, write_entries
 
@@ -51,7 +51,7 @@ class SimulationFolder:
         if path.exists() and not mark.is_file() and (not path.is_dir() or any(path.iterdir())):
             raise DataError(f"{str(path)!r} is there and is no folder of jobs; name another one by `--jobs`")
         path.mkdir(parents=True, exist_ok=True)
-        write_text(mark, plugin.qualified + "\n")
+        replace_file(mark, plugin.qualified + "\n")
 
     def contents(self, kind: Kind) -> dict[Path, Contents]:
         """Read what the files of one kind hold, in their order."""
