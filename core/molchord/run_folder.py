@@ -7,8 +7,11 @@ Layout: ``graph.yaml`` (resolved), ``model.safetensors`` (best weights), ``manif
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import warnings
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
@@ -352,6 +355,18 @@ def training_data(path: Path, manifest: RunManifest) -> DataSet:
             f"data set {str(folder)!r} has changed since run {str(path)!r} was trained; pass the data set explicitly"
         )
     return dataset
+
+
+def code_version() -> dict[str, str | None]:
+    """Return the installed version, and the git commit where the package is used from its own checkout."""
+    here, git = Path(__file__).resolve(), shutil.which("git")
+    commit = None
+    if git is not None:
+        tracked = [git, "-C", str(here.parent), "ls-files", "--error-unmatch", here.name]
+        if subprocess.run(tracked, capture_output=True, check=False).returncode == 0:
+            head = [git, "-C", str(here.parent), "rev-parse", "HEAD"]
+            commit = subprocess.run(head, capture_output=True, check=False, text=True).stdout.strip() or None
+    return {"version": installed_version("molchord"), "commit": commit}
 
 
 def _first_line(error: Exception) -> str:

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from molchord.chem import molecule
-from molchord.data.manifest import MANIFEST, FileEntry
+from molchord.data.manifest import GROUP, MANIFEST, MOLECULES, FileEntry
 from molchord.data.splits import NO_SPLIT, SPLITS, assign, check_rule, named_split
 from molchord.data.spreadsheet import SMILES, read_rows
-from molchord.data.store import GROUP, MOLECULES, DataSet
+from molchord.data.store import DataSet
 from molchord.errors import DataError, SampleError
 from molchord.files import replace_file, replace_files, sha256_file
 

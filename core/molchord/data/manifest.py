@@ -15,6 +15,8 @@ from molchord.files import sha256_file
 
 SCHEMA_VERSION = 1
 FORMAT = "molchord-data"
+MOLECULES = "molecules.parquet"
+GROUP = 2048  # rows of each row group of the molecules but the last
 MANIFEST = "manifest.json"
 DTYPES = (
     *("float16", "float32", "float64", "bool"),

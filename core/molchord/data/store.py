@@ -18,16 +18,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from molchord.api import Measurement, Molecule, Stores
-from molchord.data.manifest import MANIFEST, Manifest, read_manifest
+from molchord.data.manifest import GROUP, MANIFEST, MOLECULES, Manifest, read_manifest
 from molchord.data.splits import NO_SPLIT, SPLITS, assign, check_rule
 from molchord.data.table import MeasurementTable
 from molchord.errors import DataError, did_you_mean
 from molchord.files import discard, one_line, sha256_file
 
-__all__ = ["GROUP", "MOLECULES", "SPLITS", "DataSet", "MeasurementTable"]
-
-MOLECULES = "molecules.parquet"
-GROUP = 2048  # rows of each row group but the last
+__all__ = ["SPLITS", "DataSet", "MeasurementTable"]
 
 
 @final

@@ -19,7 +19,9 @@ from molchord.api import Measurement, Molecule, Real, SampleError, Stores
 from molchord.chem import molecule
 from molchord.data.manifest import (
     FORMAT,
+    GROUP,
     MANIFEST,
+    MOLECULES,
     SCHEMA_VERSION,
     Manifest,
     Storage,
@@ -30,7 +32,6 @@ from molchord.data.manifest import (
 )
 from molchord.data.shards import Encoded, encode, shard_name, write_shard
 from molchord.data.splits import assign
-from molchord.data.store import GROUP, MOLECULES
 from molchord.data.table import BATCH, MEASUREMENTS
 from molchord.errors import DataError, OutputExistsError
 from molchord.files import remove, replace_file, replace_folder

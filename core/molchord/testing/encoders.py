@@ -174,7 +174,7 @@ def uses_every_column(record: EncoderRecord) -> None:
 
 
 def _moved(batch: Any, device: torch.device) -> Any:
-    from molchord.data.loader import to_device
+    from molchord.device import to_device
 
     return to_device(batch, device)
 
