@@ -145,7 +145,7 @@ def test_what_fails_before_training_leaves_the_old_run(tmp_path):
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     graph = graph_of("structure", "ir")
-    with pytest.raises(OutputError, match=r"run' cannot be written \(Not a directory\); choose another place"):
+    with pytest.raises(OutputError, match=r"run' cannot be written \(File exists\); choose another place"):
         Run.train(graph, tiny_data(), tmp_path / "file" / "run", progress=False)
 
 
