@@ -30,6 +30,7 @@ BOHR = 0.529177210903
 ACCURACY, FIELD_ACCURACY = 0.1, 0.01  # of tblite's self-consistency; smaller is stricter, 1 is its default
 CONVERGED = 1.5e-4  # largest component of a relaxed geometry's gradient
 MAX_STEPS = 300
+SOFTEST = 0.02  # Hartree/Bohr^2, that a step reckons with
 OLDEST = (0, 8)  # version of tblite
 STEP = 0.005  # of an atom, for the Hessian
 FIELD = 0.004  # atomic units
@@ -259,17 +260,24 @@ class Descent:
     Args:
         z: (n,), atomic numbers.
         start: (n, 3).
-        converged: Largest component of the gradient at the end.
+        hessian: A guess of the second derivatives (3n, 3n); None: `model_hessian`.
+        softest: Least curvature that a step reckons with; smaller is bolder along soft torsions.
     """
 
-    def __init__(self, z: NDArray[np.int64], start: NDArray[np.float64], converged: float = CONVERGED) -> None:
-        self.trial, self.arrived, self.converged = start, False, converged
-        self._radius, self._left = 0.4, MAX_STEPS
-        self._hessian = model_hessian(z, start)
+    def __init__(
+        self,
+        z: NDArray[np.int64],
+        start: NDArray[np.float64],
+        hessian: NDArray[np.float64] | None = None,
+        softest: float = SOFTEST,
+    ) -> None:
+        self.trial, self.arrived, self.converged = start, False, CONVERGED
+        self._radius, self._left, self._softest = 0.4, MAX_STEPS, softest
+        self._hessian = model_hessian(z, start) if hessian is None else hessian
         self._from: tuple[NDArray[np.float64], float, NDArray[np.float64]] | None = None  # the best so far
 
     def go_on(self, converged: float = CONVERGED) -> None:
-        """Go on from where it has arrived, on a surface that is nearly the same."""
+        """Go on from where it is, on another surface that is nearly the same, to where no slope is steeper."""
         self.arrived, self.converged, self._from = False, converged, None
 
     def take(self, energy: float, gradient: NDArray[np.float64]) -> None:
@@ -289,7 +297,7 @@ class Descent:
         if positions is self.trial and np.abs(slope).max() < self.converged:
             self.arrived = True
             return
-        step = _newton_step(self._hessian, slope)
+        step = _newton_step(self._hessian, slope, self._softest)
         longest = np.abs(step).max()
         if longest > self._radius:
             step *= self._radius / longest
@@ -311,9 +319,11 @@ class Descent:
         self._from = self.trial, energy, gradient
 
 
-def _newton_step(hessian: NDArray[np.float64], gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+def _newton_step(
+    hessian: NDArray[np.float64], gradient: NDArray[np.float64], softest: float
+) -> NDArray[np.float64]:
     values, vectors = np.linalg.eigh(hessian)
-    curvature = np.maximum(np.abs(values), 0.02)
+    curvature = np.maximum(np.abs(values), softest)
     return np.asarray(-vectors @ ((vectors.T @ gradient) / curvature))
 
 

@@ -24,7 +24,8 @@ from molchord_simulators.aimnet2.network import CHANNELS, COMBINED, PASSES, RADI
 
 __all__ = ["Derivatives", "derivatives"]
 
-_WIDTH = 144  # columns of a matrix product, so that what one layer hands to the next stays in a core's cache
+_WIDTH = 192  # columns of a matrix product, so that what one layer hands to the next stays in a core's cache
+_CACHED = 100_000  # numbers, of sums over neighbours, likewise
 
 
 @dataclass(frozen=True)
@@ -187,62 +188,85 @@ class _Forward:
         self.hessian = torch.zeros(b, k, k, dtype=network.dtype, device=network.device)
         slopes = pairs.slopes  # (b, g, c, n, m, 3)
         self.by_column = _chosen(slopes.flatten(-2), columns).flatten(2, 3)  # (b, g, c n, k)
-        self.chunk = self.n if network.device.type != "cpu" else max(1, round(_WIDTH / k))
+        cached = network.device.type == "cpu"
+        self.chunk = max(1, round(_WIDTH / k)) if cached else self.n
+        self.block = max(1, round(_CACHED / self.by_column[0].numel())) if cached else CHANNELS + 1
         functions = trace.geometry.functions.detach().unsqueeze(1)
-        self.functions = functions.expand(-1, CHANNELS + 1, -1, -1, -1).reshape(-1, *functions.shape[-2:])
+        self.functions = functions.expand(-1, CHANNELS + 1, -1, -1, -1).contiguous()
 
     def run(self) -> Tensor:
         """Return the derivatives of the charges (b, n, k)."""
-        b, k = self.columns.shape
-        n = self.n
-        features: Tensor | None = None  # (b, a, g, n, k)
         charges = torch.zeros((), dtype=self.network.dtype, device=self.network.device)
+        features: Tensor | None = None  # (b, a g, n, k), where they depend on positions
         for i, one in enumerate(self.passes):
-            scalar, norms = self._sums(one, i, features)
-            layers = list(zip(self.network.layers[i], one.layers, strict=False))
+            inputs = self._inputs(one, i, features)
+            layers = [(weight[self.member], *one.layers[j]) for j, (weight, _) in enumerate(self.network.layers[i])]
+            layers[0] = (layers[0][0][:, -inputs.shape[1] :], *layers[0][1:])  # constant features add nothing
             if i == PASSES - 1:
-                layers += list(zip(self.network.readout[:2], one.layers[len(layers) :], strict=False))
-            out = self._layers(layers, features, scalar, norms)
-            if i == PASSES - 1:
+                rest = one.layers[len(layers) :]
+                layers += [(w[self.member], *found) for (w, _), found in zip(self.network.readout, rest, strict=True)]
+                self._layers(inputs, layers[:-1])  # the last one is linear, and adds nothing
                 break
+            out = self._layers(inputs, layers)
             charges = self._neutralised(one, out[:, 0] + charges, out[:, 1])
-            fresh = out.new_empty(b, CHANNELS + 1, RADIAL, n, k)
-            fresh[:, :CHANNELS] = out[:, 2:].unflatten(1, (CHANNELS, RADIAL))
-            if features is not None:
-                fresh[:, :CHANNELS] += features[:, :CHANNELS]
-            fresh[:, CHANNELS] = charges.unsqueeze(1)
-            features = fresh
+            own = out[:, 2:] if features is None else out[:, 2:] + features[:, : CHANNELS * RADIAL]
+            features = torch.cat([own, charges.unsqueeze(1).expand(-1, RADIAL, -1, -1)], 1)
         self._coulomb(charges)
         return charges
 
-    def _sums(self, one: Pass, i: int, features: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the derivatives of the sums over neighbours (b, a g, n, k), and of the norms (b, a h, n, k)."""
+    def _inputs(self, one: Pass, i: int, features: Tensor | None) -> Tensor:
+        """Return the derivatives of what a pass feeds to its layers (b, width, n, k).
+
+        That is the features themselves, unless they are constant, their sums over neighbours and the norms.
+        """
+        b, k = self.columns.shape
+        a = one.features.shape[1]
+        first = 0 if features is None else a * RADIAL
+        out = self.by_column.new_empty(b, first + a * (RADIAL + COMBINED), self.n, k)
+        if features is not None:
+            out[:, :first] = features
+            self._crossed(one, features.unflatten(1, (a, RADIAL)))
+        sums = out[:, first : first + a * RADIAL].unflatten(1, (a, RADIAL))
+        norms = out[:, first + a * RADIAL :].unflatten(1, (a, COMBINED))
+        self_moved = self._self_moved(one)
+        for start in range(0, a, self.block):
+            part = slice(start, start + self.block)
+            own = None if features is None else features.unflatten(1, (a, RADIAL))[:, part]
+            sums[:, part], norms[:, part] = self._sums(one, i, part, own, self_moved[:, part])
+        return out
+
+    def _self_moved(self, one: Pass) -> Tensor:
+        """Return how the sums of the atom that a coordinate moves change by its own arrows (b, a, g, c, 1, k)."""
+        b = len(self.columns)
+        n = self.n
+        own = one.features[self.member].detach()  # (a, g, b, n)
+        slopes = self.pairs.slopes.transpose(-1, -2).reshape(b * RADIAL, 4 * n * 3, n)
+        moved = torch.bmm(slopes, own.permute(2, 1, 3, 0).reshape(b * RADIAL, n, -1))
+        return _chosen(moved.view(b, RADIAL, 4, n * 3, -1).permute(0, 4, 1, 2, 3), self.columns).unsqueeze(4)
+
+    def _sums(
+        self, one: Pass, i: int, part: slice, features: Tensor | None, self_moved: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the derivatives of sums over neighbours (b, a, g, n, k) and of norms (b, a, h, n, k), of some channels."""
         b, k = self.columns.shape
         n = self.n
-        own = one.features[self.member].detach().permute(2, 0, 1, 3)  # (b, a, g, n)
+        own = one.features[self.member, part].detach().permute(2, 0, 1, 3)  # (b, a, g, n)
         a = own.shape[1]
-        moved = self.atoms.view(b, 1, 1, k)
-        # A neighbour moves:
-        sums = self.by_column.unsqueeze(1) * own.gather(-1, moved.expand(-1, a, RADIAL, -1)).neg().unsqueeze(-2)
-        # the atom itself moves:
-        slopes = self.pairs.slopes.permute(0, 1, 2, 3, 5, 4).reshape(b * RADIAL, 4 * n * 3, n)
-        self_moved = torch.bmm(slopes, own.permute(0, 2, 3, 1).reshape(b * RADIAL, n, a))
-        self_moved = self_moved.view(b, RADIAL, 4, n * 3, a).permute(0, 4, 1, 2, 3)
-        there = _chosen(self_moved, self.columns).unsqueeze(4)  # (b, a, g, c, 1, k)
-        index = self.atoms.view(b, 1, 1, 1, 1, k).expand_as(there)
-        sums = sums.view(b, a, RADIAL, 4, n, k).scatter_add_(4, index, there)
+        moved = self.atoms.view(b, 1, 1, k).expand(-1, a, RADIAL, -1)
+        # A neighbour moves, or the atom itself, or the neighbour's features change:
+        sums = self.by_column.unsqueeze(1) * own.gather(-1, moved).neg().unsqueeze(-2)
+        sums = sums.view(b, a, RADIAL, 4, n, k)
+        sums.scatter_add_(4, self.atoms.view(b, 1, 1, 1, 1, k).expand_as(self_moved), self_moved)
         if features is not None:
-            flat = sums.view(b * a * RADIAL, 4 * n, k)
-            flat.baddbmm_(self.functions, features.view(b * a * RADIAL, n, k))
-            self._crossed(one, features)
-        combine = self.network.combine[i][self.member]  # (a, h, g)
+            functions = self.functions[:, :a].reshape(-1, 4 * n, n)
+            sums.view(-1, 4 * n, k).baddbmm_(functions, features.reshape(-1, n, k))
         directed = sums.view(b, a, RADIAL, 4 * n * k)[..., n * k :]
-        vectors = torch.matmul(combine, directed).view(b, a, COMBINED, 3, n, k)
-        before = one.vectors[self.member].detach().permute(2, 0, 1, 3, 4).unsqueeze(-1)
+        vectors = torch.matmul(self.network.combine[i][self.member, part], directed).view(b, a, COMBINED, 3, n, k)
+        before = one.vectors[self.member, part].detach().permute(2, 0, 1, 3, 4).unsqueeze(-1)
         norms = (vectors * (2 * before)).sum(3)
-        adjoint = self._adjoint(one.norms).permute(2, 0, 1, 3)[:, :, :, None, :, None]
+        adjoint = self._adjoint(one.norms)[part].permute(2, 0, 1, 3)[:, :, :, None, :, None]
         self._gather(vectors.flatten(1, -2), (vectors * (2 * adjoint)).flatten(1, -2))
-        return sums[:, :, :, 0].flatten(1, 2), norms.flatten(1, 2)
+        return sums[:, :, :, 0], norms
 
     def _crossed(self, one: Pass, features: Tensor) -> None:
         """Gather what functions of the distance and features of the neighbour, both varying, give together."""
@@ -260,33 +284,23 @@ class _Forward:
         cross = torch.bmm(chosen.flatten(1, -2).mT, features.flatten(1, -2))
         self.hessian += cross + cross.mT
 
-    def _layers(
-        self,
-        layers: list[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]],
-        features: Tensor | None,
-        scalar: Tensor,
-        norms: Tensor,
-    ) -> Tensor:
-        """Return the derivatives of what the layers give (b, width, n, k), of some atoms at a time."""
-        inputs = [scalar, norms] if features is None else [features.flatten(1, 2), scalar, norms]
-        first = layers[0][0][0][self.member]
-        widths = [one.shape[1] for one in inputs]
-        pieces = first.split([first.shape[1] - sum(widths), *widths], -1)[1:]
-        slopes = [self._slopes(*values) for _, values in layers]
+    def _layers(self, inputs: Tensor, layers: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+        """Return the derivatives of what layers give (b, width, n, k), of some atoms at a time.
+
+        A layer is its weights, and what it gave before and after its nonlinearity.
+        """
         b, k = self.columns.shape
-        out = scalar.new_empty(b, layers[-1][0][0].shape[1], self.n, k)
+        slopes = [self._slopes(before, after) for _, before, after in layers]
+        out = inputs.new_empty(b, len(layers[-1][0]), self.n, k)
         for start in range(0, self.n, self.chunk):
             part = slice(start, start + self.chunk)
-            values = None
-            for weight, one in zip(pieces, inputs, strict=True):
-                values = _product(weight, one[:, :, part], values)
-            for j, ((weight, _), found) in enumerate(zip([layer for layer, _ in layers], slopes, strict=True)):
-                if j > 0:
-                    values = _product(weight[self.member], values)
+            values = inputs[:, :, part]
+            for (weight, _, _), found in zip(layers, slopes, strict=True):
+                values = _product(weight, values)
                 if found is not None:
                     slope, curvature = found
                     self._gather(values.flatten(1, 2), (values * curvature[:, :, part]).flatten(1, 2))
-                    values = values.mul_(slope[:, :, part])
+                    values.mul_(slope[:, :, part])
             out[:, :, part] = values
         return out
 
@@ -305,8 +319,7 @@ class _Forward:
         root = raw[1]
         weights = root.pow(2)
         norm = weights.sum(-1, keepdim=True) + 1e-6
-        share = (one.charges[self.member].detach() - raw[0]) / weights.clamp_min(1e-30)
-        share = ((one.charges[self.member].detach() - raw[0]).sum(-1, keepdim=True)) / (norm - 1e-6)
+        share = (one.charges[self.member].detach() - raw[0]).sum(-1, keepdim=True) / (norm - 1e-6)
         by_weight = 2 * root.unsqueeze(-1) * roots  # (b, n, k)
         by_norm = by_weight.sum(1, keepdim=True)
         by_share = -(charges.sum(1, keepdim=True) + share.unsqueeze(-1) * by_norm) / norm.unsqueeze(-1)
@@ -332,12 +345,10 @@ class _Forward:
         return self.adjoints[id(node)][self.member]
 
 
-def _product(weight: Tensor, values: Tensor, added: Tensor | None = None) -> Tensor:
-    """Return weight (o, i) times values (b, i, n, k), (b, o, n, k), added to what is there."""
+def _product(weight: Tensor, values: Tensor) -> Tensor:
+    """Return weight (o, i) times values (b, i, n, k)."""
     b, _, n, k = values.shape
-    flat, spread = values.reshape(b, -1, n * k), weight.expand(b, -1, -1)
-    out = torch.bmm(spread, flat) if added is None else added.view(b, -1, n * k).baddbmm_(spread, flat)
-    return out.view(b, -1, n, k)
+    return torch.bmm(weight.expand(b, -1, -1), values.reshape(b, -1, n * k)).view(b, -1, n, k)
 
 
 def _thrice(function: Callable[[Tensor], Tensor], at: Tensor) -> list[Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,17 +26,17 @@ Spectrum = dict[str, NDArray[Any]]
 def compute(network: Network, jobs: Sequence[Mapping[str, NDArray[Any]]], *, raman: bool = True) -> list[Spectrum | Failed]:
     """Relax molecules and compute their spectra, as `gfn2.compute` does one; what fails takes its place."""
     out: list[Spectrum | Failed] = [Failed("not computed")] * len(jobs)
-    starts = {i: Start(np.asarray(j["z"], dtype=np.int64), np.asarray(j["pos"], dtype=np.float64) / BOHR, float(j["charge"])) for i, j in enumerate(jobs)}
+    starts = {i: _start(job) for i, job in enumerate(jobs)}
     for attempt in range(PUSHES + 1):
         geometries = dict(zip(starts, relax(network, list(starts.values())), strict=True))
         found: dict[int, Start] = {}
         for i, geometry in geometries.items():
             if isinstance(geometry, Failed):
                 out[i] = geometry
-            elif gfn2.rearranged(starts[i].z, geometry, _bonded(jobs[i])):
+            elif gfn2.rearranged(starts[i].z, geometry, _bonded(starts[i])):
                 out[i] = Failed("bonds changed during the relaxation")
             else:
-                found[i] = Start(starts[i].z, geometry, starts[i].charge)
+                found[i] = replace(starts[i], positions=geometry)
         starts = {}
         for (i, start), curvature in zip(found.items(), curvatures(network, list(found.values())), strict=True):
             wavenumber, modes = gfn2.normal_modes(curvature.hessian, _masses(start), start.positions)
@@ -65,15 +66,21 @@ def _spectrum(start: Start, curvature: Curvature, wavenumber: NDArray[np.float64
 
 def _pushed(start: Start, mode: NDArray[np.float64]) -> Start:
     move = mode.reshape(-1, 3)
-    return Start(start.z, start.positions + PUSH * move / np.abs(move).max(), start.charge)
+    return replace(start, positions=start.positions + PUSH * move / np.abs(move).max())
 
 
 def _masses(start: Start) -> NDArray[np.float64]:
     return np.array(gfn2.MASSES)[start.z - 1]
 
 
-def _bonded(job: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-    bonded = np.zeros((len(job["z"]), len(job["z"])), dtype=bool)
-    first, second = np.asarray(job["bonds"], dtype=np.int64).reshape(-1, 2).T
+def _start(job: Mapping[str, NDArray[Any]]) -> Start:
+    bonds = np.asarray(job["bonds"], dtype=np.int64).reshape(-1, 2)
+    positions = np.asarray(job["pos"], dtype=np.float64) / BOHR
+    return Start(np.asarray(job["z"], dtype=np.int64), positions, bonds, float(job["charge"]))
+
+
+def _bonded(start: Start) -> NDArray[np.bool_]:
+    bonded = np.zeros((len(start.z), len(start.z)), dtype=bool)
+    first, second = start.bonds.T
     bonded[first, second] = bonded[second, first] = True
     return bonded

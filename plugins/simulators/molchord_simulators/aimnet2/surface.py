@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 
 from molchord_simulators.aimnet2.hessian import derivatives
 from molchord_simulators.aimnet2.network import Network
-from molchord_simulators.gfn2 import BOHR, CONVERGED, Descent, Failed
+from molchord_simulators.aimnet2.valence import valence_hessian
+from molchord_simulators.gfn2 import BOHR, Descent, Failed
 
 __all__ = ["HARTREE", "Curvature", "Start", "curvatures", "relax"]
 
 HARTREE = 27.211386245988
 """eV."""
 
-ROUGH = 1.5e-3  # Hartree/Bohr, to where one member leads
+CONVERGED = 6e-5  # Hartree/Bohr; at 1.5e-4 every fifth wavenumber is off by more than 0.5 cm^-1
+ROUGH = 4e-4  # Hartree/Bohr, to where one member leads
+SOFTEST = 0.005  # Hartree/Bohr^2
 ROWS = 320  # atoms in a batch of a relaxation on a processor
 _LEVER = 0.8  # Bohr; what a coordinate must tell of a rigid motion so that its derivatives follow from the others
 
@@ -27,10 +30,11 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Start:
-    """A molecule: atomic numbers (n,), positions (n, 3) in Bohr, charge in e."""
+    """A molecule: atomic numbers (n,), positions (n, 3) in Bohr, bonds (k, 2), charge in e."""
 
     z: NDArray[np.int64]
     positions: Array
+    bonds: NDArray[np.int64]
     charge: float
 
 
@@ -54,7 +58,10 @@ def relax(network: Network, starts: Sequence[Start]) -> list[Array | Failed]:
     rough = network.only(0) if network.members > 1 else network
     order = sorted(range(len(starts)), key=lambda i: len(starts[i].z))
     for batch in _batches(order, starts, network):
-        descents = {i: Descent(starts[i].z, starts[i].positions, ROUGH) for i in batch}
+        descents = {
+            i: Descent(starts[i].z, starts[i].positions, valence_hessian(starts[i].z, starts[i].positions, starts[i].bonds), SOFTEST)
+            for i in batch
+        }
         stages = [(rough, ROUGH)] * (network.members > 1) + [(network, CONVERGED)]
         for surface, converged in stages:
             for descent in descents.values():
