@@ -25,9 +25,9 @@ import numpy as np
 from tqdm import tqdm
 
 from molchord.api import Array
-from molchord.chemistry import molecule
-from molchord.data.simulation_files import Contents, Entry, read_contents, write_entries
+from molchord.chem import molecule
 from molchord.errors import DataError
+from molchord.simulation.files import Contents, Entry, read_contents, write_entries
 
 ARRAYS = {
     "freq": Array(unit="cm^-1", axis="modes", dtype="float32"),

@@ -20,8 +20,8 @@ from benchmarks.accuracy.perturb import CONDITIONS
 from safetensors.torch import load_file, save_file
 
 import molchord as mc
-from molchord.checkpoint import read_manifest, read_trained_on, write_manifest, write_trained_on
 from molchord.evaluate.results import Evaluation
+from molchord.run_folder import read_manifest, read_trained_on, write_manifest, write_trained_on
 
 DATA = "data/qm9-xtb-grown"
 SHIPPED = ("graph.yaml", "model.safetensors")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import molchord as mc
-from molchord.chemistry import molecule
+from molchord.chem import molecule
 from molchord.data.info import resplit
 from molchord.data.splits import SPLITS, hash_split
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from benchmarks.accuracy.sources import qm9_smiles
 from molchord.data.parallel import ordered
-from molchord.embed.stages import Prepare
 from molchord.host import installed
+from molchord.library.stages import Prepare
 
 __all__ = ["TEXT", "TITLE", "measure"]
 

@@ -16,7 +16,7 @@ from torch_geometric.nn.models import dimenet as pyg
 from benchmarks.accuracy.sources import qm9_smiles
 from benchmarks.speed.timing import compare
 from molchord.api import GraphBatch, SampleError
-from molchord.chemistry import molecule
+from molchord.chem import molecule
 from molchord.host import installed
 from molchord_encoders import DimeNetPlusPlusConfig
 from molchord_encoders.dimenetpp import DimeNetPlusPlus

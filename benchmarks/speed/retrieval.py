@@ -16,9 +16,9 @@ from torch.nn.functional import normalize
 
 from benchmarks.speed.timing import compare
 from molchord.api import Molecule
+from molchord.library.library import Entry, Library
+from molchord.library.writer import shortened
 from molchord.retrieval.exact import Exact, feed
-from molchord.retrieval.library import Entry, Library
-from molchord.retrieval.library_writer import shortened
 from molchord.retrieval.scores import MAPS, Block
 
 __all__ = ["TEXT", "TITLE", "measure"]

@@ -16,8 +16,8 @@ import numpy as np
 
 from benchmarks.speed.timing import compare
 from molchord.api import Molecule
-from molchord.retrieval.library import Library
-from molchord.retrieval.library_files import Entry, write_manifest
+from molchord.library.files import Entry, write_manifest
+from molchord.library.library import Library
 
 __all__ = ["TEXT", "TITLE", "measure"]
 

@@ -12,25 +12,25 @@ if TYPE_CHECKING:
     from molchord.errors import MolchordError as MolchordError
     from molchord.graph.resolve import ModelGraph as ModelGraph
     from molchord.graph.resolve import Use as Use
-    from molchord.retrieval.library import Hit as Hit
-    from molchord.retrieval.library import Library as Library
-    from molchord.retrieval.rerank import Rerank as Rerank
+    from molchord.library.library import Hit as Hit
+    from molchord.library.library import Library as Library
+    from molchord.rerank.rerank import Rerank as Rerank
     from molchord.run import Run as Run
-    from molchord.train.tune import Study as Study
+    from molchord.study import Study as Study
 
     __version__: str
 
 # Names are imported when first asked for, so that `import molchord` stays light.
 _EXPORTS = {
     "DataSet": "molchord.data.store",
-    "Hit": "molchord.retrieval.library",
-    "Library": "molchord.retrieval.library",
+    "Hit": "molchord.library.library",
+    "Library": "molchord.library.library",
     "Measurement": "molchord.api",
     "ModelGraph": "molchord.graph.resolve",
     "MolchordError": "molchord.errors",
-    "Rerank": "molchord.retrieval.rerank",
+    "Rerank": "molchord.rerank.rerank",
     "Run": "molchord.run",
-    "Study": "molchord.train.tune",
+    "Study": "molchord.study",
     "Use": "molchord.graph.resolve",
 }
 
@@ -118,7 +118,7 @@ def import_files(files: Sequence[str | Path], out: str | Path, **options: Any) -
 
 
 def simulate(smiles: str | Path | Sequence[str], out: str | Path, **options: Any) -> DataSet:
-    """Make a data set of spectra computed from SMILES; options as `molchord.data.simulate.simulate` takes them.
+    """Make a data set of spectra computed from SMILES; options as `molchord.simulation.simulate.simulate` takes them.
 
     Args:
         smiles: SMILES, or a file of them.
@@ -130,16 +130,16 @@ def simulate(smiles: str | Path | Sequence[str], out: str | Path, **options: Any
         data = mc.simulate(["CCO", "c1ccccc1"], "data/computed")
         ```
     """
-    from molchord.data.simulate import simulate as run_simulation
     from molchord.data.store import DataSet
     from molchord.host import installed
+    from molchord.simulation.simulate import simulate as run_simulation
 
     run_simulation(smiles, Path(out), **{"host": installed(), **options})
     return DataSet(out)
 
 
 def tune(graph: str | Path | Mapping[str, Any], data: DataSet | str | Path, out: str | Path, **options: Any) -> Study:
-    """Try settings of a model graph; options as `molchord.train.tune.tune` takes them.
+    """Try settings of a model graph; options as `molchord.study.tune` takes them.
 
     Example:
         ```python
@@ -147,7 +147,7 @@ def tune(graph: str | Path | Mapping[str, Any], data: DataSet | str | Path, out:
         print(study.text())
         ```
     """
-    from molchord.train.tune import tune as run_study
+    from molchord.study import tune as run_study
 
     return run_study(graph, data, out, **options)
 

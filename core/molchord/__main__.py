@@ -2,7 +2,7 @@
 
 import sys
 
-from molchord.cli import main
+from molchord.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

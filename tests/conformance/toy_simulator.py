@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from molchord.api import Array, Config, Measurement, SampleError, SimulatorRecord
-from molchord.data.simulation_files import Entry, read_contents, read_entries, write_entries
+from molchord.simulation.files import Entry, read_contents, read_entries, write_entries
 
 JOBS = {"z": Array(unit="1", axis="atoms", dtype="uint8")}
 RESULTS = {"freq": Array(unit="cm^-1", axis="modes"), "ir": Array(unit="km/mol", axis="modes")}

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from molchord.cli import main
+from molchord.cli.main import main
 from molchord.testing import molecules
 
 GRAPH = """
@@ -313,8 +313,8 @@ def test_the_help_of_a_search_lists_the_spectra_of_the_run(work, capsys):
 
 
 def test_scores_have_significant_digits():
-    from molchord.commands import hit_table
-    from molchord.retrieval.library import Hit
+    from molchord.cli.commands import hit_table
+    from molchord.library.library import Hit
 
     known = {"key14": "VNWKTOKETHGBQD", "smiles": "C", "formula": "CH4", "exact_mass": 16.0313, "probability": None}
     assert "1.23e-05" in hit_table([Hit(rank=1, score=1.234e-5, cosines={"ir": 0.5}, **known)])

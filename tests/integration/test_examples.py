@@ -58,7 +58,7 @@ class Environment:
 
     def commands(self, *lines):
         """Run several commands in one process, since importing torch takes longer than most of them."""
-        code = "import sys, json; from molchord.cli import main; sys.exit(any(map(main, json.loads(sys.argv[1]))))"
+        code = "import sys, json; from molchord.cli.main import main; sys.exit(any(map(main, json.loads(sys.argv[1]))))"
         return run(self.python, "-c", code, json.dumps(lines, default=str))
 
 

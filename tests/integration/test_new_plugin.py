@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from molchord.cli import main
+from molchord.cli.main import main
 from molchord.errors import PluginError
 from molchord.host import CORE_KINDS, Host
-from molchord.new_plugin import NEW_TYPES, new_plugin
+from molchord.host.scaffold import NEW_TYPES, new_plugin
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = [(type, f"{type[:3]}_{kind}", kind) for type in ("modality", "encoder") for kind in CORE_KINDS]
@@ -100,7 +100,7 @@ train: {batch_size: 16, epochs: 1, workers: 0}
 
 JOURNEY = """
 import json, sys
-from molchord.cli import main
+from molchord.cli.main import main
 from molchord.testing import MOLECULES, examples_of
 
 files, spectra = [], []

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from molchord import hookspecs
-from molchord.cli import main
+from molchord.cli.main import main
+from molchord.host import hookspecs
 
 ROOT = Path(__file__).parent.parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))

@@ -11,7 +11,7 @@ from models import make_pretrained
 from safetensors.torch import load_file
 
 import molchord as mc
-from molchord.checkpoint import read_trained_on, trained_smiles
+from molchord.run_folder import read_trained_on, trained_smiles
 from molchord.testing import MOLECULES, examples_of, tiny_data, tiny_run
 
 ROOT = Path(__file__).parent.parent.parent

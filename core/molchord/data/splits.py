@@ -57,7 +57,7 @@ def scaffold_split(key14: str, smiles: str) -> Split:
         >>> scaffold_split("A", "CCc1ccccc1") == scaffold_split("B", "c1ccccc1C(=O)O")
         True
     """
-    from molchord.chemistry import scaffold  # RDKit, which opening a data set does without
+    from molchord.chem import scaffold  # RDKit, which opening a data set does without
 
     return hash_split(scaffold(smiles) or key14)
 

@@ -1,6 +1,6 @@
 """Baselines that need no training: mass alone, a fixed ranking, nearest training spectrum, a modality's own similarity.
 
-Each is a `Scorer` of `molchord.evaluate.metrics`. The random baseline needs no scorer: it is what ties give on average.
+Each is a `molchord.retrieval.metrics.Scorer`. The random baseline needs none: it is what ties give on average.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from molchord.api import Compares, Measurement
-from molchord.evaluate.metrics import Counts, Scorer
+from molchord.retrieval.metrics import Counts, Scorer
 
 __all__ = [
     "fixed_ranking",
@@ -71,7 +71,7 @@ def neighbours_of(fingerprints: NDArray[np.uint8], neighbours: Sequence[NDArray[
         neighbours: For each modality of the query, (q,) the molecule of the nearest training spectrum, or -1; with
             several modalities the similarities are averaged.
     """
-    from molchord.chemistry import tanimoto
+    from molchord.chem import tanimoto
 
     def scorer(rows: slice, columns: slice | Tensor) -> Tensor:
         candidates = fingerprints[columns if isinstance(columns, slice) else columns.numpy()]

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from molchord.errors import DataError
 from molchord.evaluate.embedded import Embedded, Queries, queries_of, subsets
-from molchord.evaluate.metrics import Pool, Scorer
 from molchord.evaluate.pools import make_pool
+from molchord.retrieval.metrics import Pool, Scorer
 
 __all__ = ["calibrate", "confidences", "fit_beta", "fit_tau", "likeness", "logit_scorer", "logits"]
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from molchord.errors import DataError
-from molchord.evaluate.metrics import Scorer
 from molchord.evaluate.pools import CandidatePool, make_pool, measured_masses
+from molchord.retrieval.metrics import Scorer
 from molchord.retrieval.scores import library_scores, pooled_by, scores
 
 __all__ = ["SPLIT_NAMES", "Embedded", "Queries", "Spectra", "candidate_pool", "model_scorer", "queries_of", "subsets"]

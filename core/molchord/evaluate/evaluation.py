@@ -30,7 +30,10 @@ from molchord.evaluate.embedded import (
     queries_of,
     subsets,
 )
-from molchord.evaluate.metrics import (
+from molchord.evaluate.pools import CandidatePool, measured_masses
+from molchord.evaluate.reranking import Reranked, features_scorer, reranked_scorer
+from molchord.evaluate.results import Evaluation, Row, SplitAudit
+from molchord.retrieval.metrics import (
     METRICS,
     Counts,
     Scorer,
@@ -43,10 +46,8 @@ from molchord.evaluate.metrics import (
     query_metrics,
     tally,
 )
-from molchord.evaluate.pools import CandidatePool, measured_masses
-from molchord.evaluate.reranking import Reranked, features_scorer, reranked_scorer
-from molchord.evaluate.results import Evaluation, Row, SplitAudit, code_version
 from molchord.retrieval.scores import MAPS, MODES, self_consistency
+from molchord.run_folder import code_version
 
 __all__ = ["Baselines", "Embedded", "OwnSimilarity", "PeakPositions", "Spectra", "blind_mrr", "evaluate"]
 
@@ -434,6 +435,6 @@ def _check(embedded: Embedded, modes: Sequence[str], maps: Sequence[str]) -> Non
 
 
 def _morgan(smiles: Sequence[str]) -> NDArray[np.uint8]:
-    from molchord.chemistry import morgan
+    from molchord.chem import morgan
 
     return morgan(smiles)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from molchord.errors import DataError
-from molchord.evaluate.metrics import METRICS, bootstrap
 from molchord.evaluate.results import Evaluation, Row, SplitAudit
+from molchord.retrieval.metrics import METRICS, bootstrap
 
 __all__ = ["out_of_fold", "over_seeds"]
 

@@ -19,10 +19,10 @@ from torch import Tensor
 from molchord.api import Measurement, Molecule
 from molchord.errors import DataError
 from molchord.evaluate.embedded import Embedded, Queries, candidate_pool, model_scorer, queries_of, subsets
-from molchord.evaluate.metrics import TIE, Scorer
 from molchord.evaluate.pools import CandidatePool
-from molchord.retrieval.rerank import Reranking
-from molchord.retrieval.rerank_weights import Weights, combine, fit_weights
+from molchord.rerank.rerank import Reranking
+from molchord.rerank.weights import Weights, combine, fit_weights
+from molchord.retrieval.metrics import TIE, Scorer
 from molchord.retrieval.scores import TopK
 
 __all__ = ["FirstCandidates", "Reads", "Reranked", "features_scorer", "fit_reranking", "reranked_scorer"]

@@ -1,6 +1,5 @@
-"""From a query's embeddings to ranked candidates: maps and modes, libraries, confidence."""
+"""The mathematics of retrieval: scores, exact top-k search, ranks and metrics."""
 
-from molchord.retrieval.library import Entry, Hit, Library
 from molchord.retrieval.scores import MAPS, MODES, pooled, scores
 
-__all__ = ["MAPS", "MODES", "Entry", "Hit", "Library", "pooled", "scores"]
+__all__ = ["MAPS", "MODES", "pooled", "scores"]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from molchord.api import Measurement, Modality, ModalityRecord, Molecule, SpectrumSpec
-from molchord.chemistry import molecule
+from molchord.chem import molecule
 from molchord.host import installed
 
 if TYPE_CHECKING:

@@ -21,12 +21,12 @@ from molchord.api import (
     Simulator,
     SimulatorRecord,
 )
-from molchord.chemistry import molecule
+from molchord.chem import molecule
 from molchord.data.manifest import declare
 from molchord.data.shards import encode
-from molchord.data.simulation_files import Entry, read_contents, write_entries
 from molchord.host import installed
-from molchord.testing.report import require
+from molchord.simulation.files import Entry, read_contents, write_entries
+from molchord.testing.require import require
 from molchord.testing.samples import built, default_config, same_arrays, same_columns
 
 SMILES = ("O", "CC#N", "CO")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
-from molchord.api import Config, EncoderRecord, Spec, hookimpl
+from molchord.api import Config, EncoderRecord, GraphSpec, PeaksSpec, SpectrumSpec, VectorSpec, hookimpl
 
 __all__ = [
     "UNIT_WAVELENGTHS",
@@ -237,37 +237,37 @@ class DimeNetPlusPlusConfig(Config):
     )
 
 
-def _gine(config: GineConfig, spec: Spec) -> Any:
+def _gine(config: GineConfig, spec: GraphSpec) -> Any:
     from molchord_encoders.gine import build
 
     return build(config, spec)
 
 
-def _mlp(config: MlpConfig, spec: Spec) -> Any:
+def _mlp(config: MlpConfig, spec: SpectrumSpec | VectorSpec) -> Any:
     from molchord_encoders.mlp import build
 
     return build(config, spec)
 
 
-def _resnet1d(config: Resnet1dConfig, spec: Spec) -> Any:
+def _resnet1d(config: Resnet1dConfig, spec: SpectrumSpec) -> Any:
     from molchord_encoders.resnet1d import build
 
     return build(config, spec)
 
 
-def _peak_transformer(config: PeakTransformerConfig, spec: Spec) -> Any:
+def _peak_transformer(config: PeakTransformerConfig, spec: PeaksSpec) -> Any:
     from molchord_encoders.peak_transformer import build
 
     return build(config, spec)
 
 
-def _peak_bag(config: PeakBagConfig, spec: Spec) -> Any:
+def _peak_bag(config: PeakBagConfig, spec: PeaksSpec) -> Any:
     from molchord_encoders.peak_bag import build
 
     return build(config, spec)
 
 
-def _dimenetpp(config: DimeNetPlusPlusConfig, spec: Spec) -> Any:
+def _dimenetpp(config: DimeNetPlusPlusConfig, spec: GraphSpec) -> Any:
     from molchord_encoders.dimenetpp import build
 
     return build(config, spec)

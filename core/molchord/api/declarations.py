@@ -1,0 +1,131 @@
+"""What a modality declares, torch-free: columns, what lies on disk, and the specs of the core kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+from typing_extensions import TypeVar
+
+
+@dataclass(frozen=True)
+class Real:
+    """A number in `unit`; missing is NaN."""
+
+    unit: str
+
+
+@dataclass(frozen=True)
+class Category:
+    """One of `values`; code 0 is missing or unknown, code i is ``values[i - 1]``. Stored as text.
+
+    In a modality's `Stores`, an empty tuple admits any text.
+    """
+
+    values: tuple[str, ...] = ()
+
+    def code(self, value: object) -> int:
+        """Return the code of a value; 0 where it is missing or not among `values`.
+
+        Example:
+            >>> Category(("positive", "negative")).code("negative"), Category(("positive",)).code(None)
+            (2, 0)
+        """
+        return self.values.index(value) + 1 if value in self.values else 0
+
+
+Column: TypeAlias = Real | Category
+
+
+@dataclass(frozen=True, kw_only=True)
+class Array:
+    """One stored array of a measurement.
+
+    Attributes:
+        unit: Physical unit, ``"1"`` where there is none.
+        axis: Name of the ragged leading axis; arrays of one axis have the same length in one measurement. None: the
+            array has exactly `shape` in every measurement.
+        shape: Trailing shape behind the ragged axis.
+        dtype: Type that `transform` is handed (what lies on disk may be narrower and is converted on reading).
+    """
+
+    unit: str
+    axis: str | None = None
+    shape: tuple[int, ...] = ()
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stores:
+    """What a measurement of a modality holds on disk.
+
+    Attributes:
+        arrays: Arrays by name; one that a measurement lacks is stored with length 0 on its ragged axis.
+        columns: Metadata by name; the column ``origin`` ("measured" or "computed") is always there and not listed.
+    """
+
+    arrays: Mapping[str, Array]
+    columns: Mapping[str, Column] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectrumSpec:
+    """Kind ``spectrum1d``: `channels` curves on one grid of `points` positions from `start` to `stop` in `unit`.
+
+    `whole` are columns of the whole spectrum; `tells_mass` says that the molecule's mass can be read off the sample, so
+    that every figure made with it is one "with mass".
+    """
+
+    unit: str
+    points: int
+    channels: int = 1
+    whole: Mapping[str, Column] = field(default_factory=dict)
+    start: float = 0.0
+    stop: float = 1.0
+    tells_mass: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeaksSpec:
+    """Kind ``peaks``: a set of peaks at positions in `unit`, with columns a peak and columns of the whole spectrum.
+
+    `tells_mass` as in `SpectrumSpec`.
+    """
+
+    unit: str
+    peak: Mapping[str, Column]
+    whole: Mapping[str, Column] = field(default_factory=dict)
+    tells_mass: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphSpec:
+    """Kind ``graph``: atoms and bonds; `conformers` positions an atom in angstrom where `positions` is true."""
+
+    positions: bool = False
+    conformers: int = 1
+    atom: Mapping[str, Column] = field(default_factory=dict)
+    bond: Mapping[str, Column] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorSpec:
+    """Kind ``vector``: `size` numbers in `unit`; `tells_mass` as in `SpectrumSpec`."""
+
+    size: int
+    unit: str
+    tells_mass: bool = False
+
+
+class _OwnSpec(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+Spec: TypeAlias = SpectrumSpec | PeaksSpec | GraphSpec | VectorSpec | _OwnSpec
+"""One of the four specs above, or a third party's own frozen dataclass for its own kind ``dist:kind``."""
+
+SpecT = TypeVar("SpecT", default=Any)
+"""The spec that a modality gives, or those of the kinds that an encoder accepts; a record written without it: any."""

@@ -1,0 +1,182 @@
+"""What a user hands to a run, read: spectrum files and measurements, SMILES and files of them."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import warnings
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from molchord.api import Derives, Measurement, Modality, Molecule, Reading, SampleError, Stores
+from molchord.chem import molecule
+from molchord.data.spreadsheet import SMILES, read_rows
+from molchord.data.store import DataSet
+from molchord.errors import DataError, QueryError
+
+Item: TypeAlias = "str | Molecule | SampleError"
+"""What is to become a molecule: a SMILES, a molecule that a data set holds, or a row that cannot be read."""
+
+Given: TypeAlias = "str | Path | Measurement | Sequence[str | Path | Measurement]"
+"""What can be embedded: a file, a measurement, several of them; SMILES for a modality made from the molecule."""
+
+
+def measurements_of(
+    plugin: Modality, given: Given, modality: str, stores: Stores, *, of_one: bool = False
+) -> list[Measurement]:
+    """Read what a user gives as measurements of one modality, whose declaration is `stores`.
+
+    Raises:
+        QueryError: A file cannot be read, a SMILES is refused, an object is no measurement, or nothing was given; with
+            `of_one`, a file says that its measurements are of several molecules.
+
+    Warns:
+        UserWarning: Some entries of a file cannot be read.
+    """
+    several = isinstance(given, Iterable) and not isinstance(given, (str, Path, Measurement, Mapping))
+    items: list[object] = list(given) if several else [given]  # type: ignore[arg-type]
+    out: list[Measurement] = []
+    for item in items:
+        if isinstance(item, Measurement):
+            out.append(item)
+        elif not isinstance(item, (str, Path)):
+            wrong = item if isinstance(given, (list, tuple)) else given
+            raise QueryError(_not_a_measurement(wrong, modality, stores))
+        elif isinstance(plugin, Derives) and not os.path.isfile(item):
+            out.append(_derived(plugin, str(item)))
+        else:
+            out += _read(plugin, Path(item), modality, of_one)
+    if not out:
+        raise QueryError(f"no measurement of {modality!r} was given; give a file, a `Measurement` or a list of them")
+    return out
+
+
+def items_of(source: str | Path | DataSet | Iterable[str]) -> Iterator[Item]:
+    """Yield what is to become molecules, as it is read: SMILES, a data set's molecules, rows that cannot be read."""
+    if isinstance(source, (str, Path)) and Path(source).is_dir():
+        source = DataSet(Path(source))
+    if isinstance(source, DataSet):
+        return source.molecules()
+    return _lines(Path(source)) if isinstance(source, (str, Path)) else iter(source)
+
+
+def parsed(items: Iterable[Item]) -> Iterator[Molecule | SampleError]:
+    """Make molecules of SMILES; those that are refused become errors in their places."""
+    for item in items:
+        try:
+            yield molecule(item) if isinstance(item, str) else item
+        except SampleError as error:
+            yield error
+
+
+def molecules_of(source: str | Path | DataSet | Iterable[str], failures: list[SampleError]) -> Iterator[Molecule]:
+    """Yield molecules of SMILES, of a file of them, or of a data set; refused SMILES go to `failures`.
+
+    Raises:
+        DataError: The file does not exist or cannot be read, or a table lacks the column.
+    """
+    for found in parsed(items_of(source)):
+        if isinstance(found, Molecule):
+            yield found
+        else:
+            failures.append(found)
+
+
+def _lines(path: Path) -> Iterator[str | SampleError]:
+    """Read SMILES from a text file (first word of each line), or a table with a column ``smiles``.
+
+    Rows of a table that have too many or too few cells, or none, are errors in their places.
+    """
+    if not path.is_file():
+        raise DataError(f"file {str(path)!r} does not exist; give a file of SMILES or a data set")
+    name = path.name.removesuffix(".gz")
+    try:
+        if name.endswith((".csv", ".tsv")):
+            for line, row in read_rows(path, ()):
+                ragged = SampleError(f"{path.name}:{line}", "the row has too many or too few cells")
+                yield ragged if row is None else row[SMILES]
+        elif name.endswith(".parquet"):
+            yield from _column(path)
+        else:
+            opened = gzip.open if path.suffix == ".gz" else open
+            with opened(path, "rt", encoding="utf-8-sig") as lines:
+                yield from (line.split()[0] for line in lines if line.strip())
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, pa.ArrowException) as error:
+        raise DataError(
+            f"file {str(path)!r} cannot be read as SMILES ({error}); give a text, CSV, TSV or Parquet file of them"
+        ) from error
+
+
+def _column(path: Path) -> Iterator[str | SampleError]:
+    with pq.ParquetFile(path) as file:
+        names = [name for name in file.schema_arrow.names if name.lower() == SMILES]
+        if len(names) != 1:
+            raise DataError(
+                f"table {str(path)!r} needs one column `{SMILES}`; its columns are {file.schema_arrow.names!r}"
+            )
+        row = 0
+        for batch in file.iter_batches(columns=names):
+            for text in batch.column(0).to_pylist():
+                row += 1
+                yield text if isinstance(text, str) else SampleError(f"{path.name}:{row}", "the row has no SMILES")
+
+
+def _not_a_measurement(given: object, modality: str, stores: Stores) -> str:
+    names = ", ".join(
+        repr(name) + (f" in {array.unit}" if array.unit != "1" else "") for name, array in stores.arrays.items()
+    )
+    return (
+        f"{modality!r} was given as {type(given).__name__!r}, which does not say what its numbers are; give a file, or "
+        f"wrap it as `mc.Measurement(arrays={{NAME: ...}})` with names of {names}"
+    )
+
+
+def _derived(plugin: Derives, smiles: str) -> Measurement:
+    try:
+        return plugin.derive(molecule(smiles))
+    except SampleError as error:
+        raise QueryError(f"molecule {smiles!r} cannot be embedded ({error.reason}); check the SMILES") from error
+
+
+def _read(plugin: Modality, path: Path, modality: str, of_one: bool) -> list[Measurement]:
+    if not path.is_file():
+        what = "is a folder or a pipe" if path.exists() else "does not exist"
+        raise QueryError(f"file {str(path)!r} for {modality!r} {what}; give the path of a spectrum file")
+    try:
+        entries = list(plugin.read(path))
+    except SampleError as error:
+        reason = error.reason if error.id == str(path) else str(error)  # which may name the line
+        raise QueryError(
+            f"file {str(path)!r} cannot be read as {modality!r} ({reason}); correct it, or give another"
+        ) from error
+    readings = [entry for entry in entries if isinstance(entry, Reading)]
+    good = [reading.measurement for reading in readings]
+    bad = [entry for entry in entries if isinstance(entry, SampleError)]
+    if not good:
+        reasons = "; ".join(entry.reason for entry in bad[:3])
+        raise QueryError(
+            f"file {str(path)!r} holds no usable {modality!r} measurement ({reasons or 'it is empty'}); "
+            "give another file"
+        )
+    said = {reading.smiles for reading in readings if reading.smiles}
+    if of_one and len(said) > 1 and (count := len({_key(smiles) for smiles in said})) > 1:
+        raise QueryError(
+            f"file {str(path)!r} holds {modality!r} of {count} molecules; a query is of one: give a file of its "
+            "measurements alone"
+        )
+    if bad:
+        left = f"{len(bad)} of {len(entries)} entries of {str(path)!r} cannot be read as {modality!r}"
+        warnings.warn(f"{left} ({bad[0]}); the others are taken", stacklevel=2)
+    return good
+
+
+def _key(smiles: str) -> str:
+    try:
+        return molecule(smiles).key14
+    except SampleError:
+        return smiles

@@ -1,0 +1,128 @@
+"""Writes the package of a new plugin: the templates in ``templates/``, filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from molchord.api import API_VERSION
+from molchord.errors import PluginError, did_you_mean
+from molchord.files import replace_file, replace_folder
+from molchord.host import CORE_KINDS, NAME, RESERVED_NAMES, Host, installed
+
+__all__ = ["NEW_TYPES", "new_plugin"]
+
+NEW_TYPES = ("modality", "encoder", "loss")
+"""Types of plugin that there is a template for."""
+
+DEFAULT_KIND = "spectrum1d"
+
+_SPECS = {"graph": "GraphSpec", "spectrum1d": "SpectrumSpec", "peaks": "PeaksSpec", "vector": "VectorSpec"}
+_LINES = {
+    "graph": '{"smiles": "CO", "element": [6, 8], "charge": [0.2, -0.6], "bond": [[0, 1]]}',
+    "spectrum1d": '{"smiles": "CCO", "position": [200, 201], "value": [0.1, 0.3]}',
+    "peaks": '{"smiles": "CCO", "position": [18.1, 57.8], "height": [1, 1]}',
+    "vector": '{"smiles": "CCO", "values": [0.1, 1.2, ...]}',
+}
+
+
+def new_plugin(
+    type: str, name: str, kind: str | None = None, folder: str | Path | None = None, host: Host | None = None
+) -> list[Path]:
+    """Write a package that works as it stands, and return its files.
+
+    Args:
+        type: "modality", "encoder" or "loss".
+        name: Name of the plugin, ``[a-z][a-z0-9_]*``.
+        kind: Form in which a modality reaches an encoder, or that an encoder accepts; None: "spectrum1d".
+        folder: Where to write it; None: ``molchord-NAME`` in the working directory.
+        host: Plugins whose names are taken; None: those installed.
+
+    Raises:
+        PluginError: Type, name or kind is not possible, or the folder is there already.
+
+    Example:
+        >>> [path.name for path in new_plugin("loss", "sigmoid")]
+        ['README.md', 'graph.yaml', 'pyproject.toml', 'test_contract.py', '__init__.py', 'loss.py']
+    """
+    _check(type, name, kind, installed() if host is None else host)
+    dashed = name.replace("_", "-")
+    target = Path(f"molchord-{dashed}" if folder is None else folder)
+    if target.exists():
+        raise PluginError(f"folder {str(target)!r} already exists and is not replaced; choose another with `--out`")
+    package = f"molchord_{name}"
+    kind = (kind or DEFAULT_KIND) if type != "loss" else ""
+    article = "an" if type == "encoder" else "a"
+    words = {
+        "type": type,
+        "name": name,
+        "Name": "".join(word.capitalize() for word in name.split("_")),
+        "kind": kind,
+        "package": package,
+        "dist": f"molchord-{dashed}",
+        "title": f"{article} {type} from a template; say here in one line what it is",
+        "article": article,
+        "Article": article.capitalize(),
+        "api": API_VERSION,
+        "spec": _SPECS.get(kind, ""),
+        "line": _LINES.get(kind, ""),
+    }
+    files = dict(_rendered(type, kind, package, words))
+    with replace_folder(target) as new:
+        for path, text in files.items():
+            (new / path).parent.mkdir(parents=True, exist_ok=True)
+            replace_file(new / path, text)
+    return [target / path for path in files]
+
+
+def _check(type: str, name: str, kind: str | None, host: Host) -> None:
+    if type not in NEW_TYPES:
+        raise PluginError(f"no template for plugin type {type!r}; {did_you_mean(type, NEW_TYPES)}")
+    if NAME.fullmatch(name) is None or name.endswith("_") or "__" in name:
+        raise PluginError(
+            f"{type} cannot have the name {name!r}; take lower-case letters, digits and single '_', a letter first"
+        )
+    if type == "modality" and name in RESERVED_NAMES:
+        raise PluginError(f"modality cannot have the name {name!r}, which the command line uses; take another name")
+    taken = [plugin.qualified for plugin in host.plugins if (plugin.type, plugin.name) == (type, name)]
+    if taken or find_spec(f"molchord_{name}") is not None:
+        owner = f"{type} {taken[0]!r}" if taken else f"the installed package 'molchord_{name}'"
+        raise PluginError(f"{type} cannot have the name {name!r}, which {owner} has; take another name")
+    if kind is not None and type == "loss":
+        raise PluginError(f"a loss has no kind, got {kind!r}; leave `--kind` out")
+    if kind is not None and kind not in CORE_KINDS:
+        raise PluginError(f"no template for kind {kind!r}; {did_you_mean(kind, CORE_KINDS)}")
+
+
+def _rendered(type: str, kind: str, package: str, words: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each file of the package, by its path in the folder."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    folder = resources.files("molchord.host") / "templates"
+    environment = Environment(
+        loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+    def template(name: str) -> str:
+        for choice in (f"{type}/{kind}/{name}.j2", f"{type}/{name}.j2", f"{name}.j2"):
+            if (folder / choice).is_file():
+                return choice
+        raise AssertionError(f"no template for {name!r}")
+
+    names = {
+        "README.md": "README.md",
+        "graph.yaml": "graph.yaml",
+        "pyproject.toml": "pyproject.toml",
+        "tests/test_contract.py": "test_contract.py",
+        f"{package}/__init__.py": "__init__.py",
+        f"{package}/{type}.py": f"{type}.py",
+    }
+    for path, name in names.items():
+        yield path, environment.get_template(template(name)).render(words).strip() + "\n"

@@ -1,0 +1,221 @@
+"""The files of a library: manifest, shards, removed rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file
+
+from molchord.api import Molecule
+from molchord.errors import QueryError
+from molchord.files import replace_file, write_tensors
+from molchord.retrieval.scores import Block
+
+__all__ = [
+    "GROUP",
+    "MANIFEST",
+    "Entry",
+    "Manifest",
+    "Shard",
+    "ShardEntry",
+    "Storage",
+    "read_manifest",
+    "read_removed",
+    "write_manifest",
+    "write_removed",
+]
+
+GROUP = 1024  # molecules of a parquet row group: what is read for one hit
+MANIFEST, _REMOVED = "manifest.json", "removed.safetensors"
+_SHORT = ("short", "scale")
+Storage: TypeAlias = Literal["fp32", "bf16", "int8"]
+"""What a search scans; beside bf16 and int8, a half and a quarter of the size, the fp32 rows stay for scoring."""
+
+
+@final
+@dataclass(frozen=True)
+class Entry:
+    """One candidate of a library: the molecule, its unit vector, and unit vectors of its own spectra a modality."""
+
+    molecule: Molecule
+    vector: NDArray[np.floating]
+    spectra: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
+
+
+class ShardEntry(BaseModel):
+    """A shard in the manifest: the stem of its two files, its rows, and the range of its masses in Da."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    rows: int
+    lightest: float
+    heaviest: float
+
+
+class Manifest(BaseModel):
+    """What a library says of itself.
+
+    Attributes:
+        kind: Tells a library from other folders.
+        format: Version of the layout.
+        run: What names the run that embedded it.
+        candidate: The modality that the vectors are of.
+        embedding_dim: Size of the vectors.
+        spectra: Modalities whose vectors candidates may carry.
+        storage: What a search scans; the fp32 vectors are there in any case.
+        shards: In the order they were written.
+        duplicates: Entries left out since their key14 was there.
+        unusable: Entries left out since a vector was not finite.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["molchord library"] = "molchord library"
+    format: Literal[1] = 1
+    run: str
+    candidate: str
+    embedding_dim: int
+    spectra: tuple[str, ...] = ()
+    storage: Storage = "fp32"
+    shards: tuple[ShardEntry, ...] = ()
+    duplicates: int = 0
+    unusable: int = 0
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a library's manifest.
+
+    Raises:
+        QueryError: The folder is no library, damaged, or of another format.
+    """
+    file = path / MANIFEST
+    if not file.is_file():
+        raise QueryError(f"library {str(path)!r} does not exist or has no {MANIFEST}; make one with `molchord embed`")
+    try:
+        return Manifest.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise QueryError(
+            f"library {str(path)!r} cannot be read: `{'.'.join(map(str, wrong['loc']))}` is "
+            f"{repr(wrong['input'])[:60]} ({wrong['msg']}); this version reads format 1, so make it again with "
+            "`molchord embed`"
+        ) from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace the manifest of a library in one step."""
+    replace_file(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+
+
+def read_removed(path: Path) -> NDArray[np.int64]:
+    """Return the removed rows of a library, ascending."""
+    file = path / _REMOVED
+    return load_file(file)["rows"] if file.is_file() else np.zeros(0, dtype=np.int64)
+
+
+def write_removed(path: Path, rows: NDArray[np.int64]) -> None:
+    """Replace the list of removed rows in one step."""
+    write_tensors(path / _REMOVED, {"rows": rows})
+
+
+@final
+class Shard:
+    """One shard, opened for reading; slices are views of the mapped file.
+
+    Args:
+        folder: The library's folder.
+        name: Stem of the shard's files.
+
+    Raises:
+        QueryError: A file is missing or damaged.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._arrays, self._table = folder / f"{name}.safetensors", folder / f"{name}.parquet"
+        try:
+            self._file = safe_open(self._arrays, framework="pt")
+            self._names = frozenset(self._file.keys())  # type: ignore[no-untyped-call]
+        except (OSError, SafetensorError) as error:
+            raise QueryError(
+                f"shard {str(self._arrays)!r} is damaged: {error}; make the library again with `molchord embed`"
+            ) from error
+
+    def keys(self) -> NDArray[Any]:
+        """Return the key14 of every row as bytes."""
+        return np.ascontiguousarray(self._read("key14").numpy()).view("S14")[:, 0]
+
+    def masses(self) -> NDArray[np.float64]:
+        """Return the exact masses in Da, ascending."""
+        return self._read("mass").numpy()
+
+    def formulas(self, start: int, stop: int) -> NDArray[Any]:
+        """Return the formulas of some rows."""
+        with self._parquet() as file:
+            first, last = start // GROUP, (stop - 1) // GROUP
+            column = file.read_row_groups(range(first, last + 1), columns=["formula"])["formula"]
+        return np.asarray(column.to_numpy()[start - first * GROUP : stop - first * GROUP])
+
+    def molecules(self, rows: Iterable[int]) -> dict[int, Molecule]:
+        """Return the molecules of some rows of this shard."""
+        found: dict[int, Molecule] = {}
+        with self._parquet() as file:
+            for group in sorted({row // GROUP for row in rows}):
+                table = file.read_row_group(group)
+                here = [row for row in rows if row // GROUP == group]
+                values = table.take([row - group * GROUP for row in here]).to_pylist()
+                found |= {row: Molecule(**value) for row, value in zip(here, values, strict=True)}
+        return found
+
+    def gather(self, name: str, rows: NDArray[np.int64]) -> torch.Tensor:
+        """Return some rows of one of this shard's arrays."""
+        return self._read(name)[torch.from_numpy(rows)]
+
+    def blocks(
+        self, rows: NDArray[np.int64] | range, offset: int, spectra: Iterable[str], at_once: int
+    ) -> Iterator[Block]:
+        """Yield some rows in blocks; `rows` counts from 0, the index of a block from `offset`."""
+        for start in range(int(rows[0]), int(rows[-1]) + 1, at_once):
+            stop = min(start + at_once, int(rows[-1]) + 1)
+            kept = None
+            if isinstance(rows, np.ndarray):
+                low, high = np.searchsorted(rows, [start, stop])
+                if low == high:
+                    continue
+                kept = torch.from_numpy(rows[low:high] - start)
+            index = torch.arange(start, stop)
+            short, scale = (self._slice(name, start, stop, kept) if name in self._names else None for name in _SHORT)
+            yield Block(
+                index=offset + (index if kept is None else index[kept]),
+                vectors=self._slice("vectors", start, stop, kept),
+                order=self._slice("order", start, stop, kept),
+                short=short,
+                scale=scale,
+                error=float(self._read("error")) if short is not None else 0.0,
+                spectra={name: self._slice(f"spectrum.{name}", start, stop, kept) for name in spectra},
+                spectra_present={name: self._slice(f"present.{name}", start, stop, kept) for name in spectra},
+            )
+
+    def _slice(self, name: str, start: int, stop: int, kept: torch.Tensor | None) -> torch.Tensor:
+        part: torch.Tensor = self._file.get_slice(name)[start:stop]  # type: ignore[no-untyped-call]
+        return part if kept is None else part[kept]
+
+    def _read(self, name: str) -> torch.Tensor:
+        tensor: torch.Tensor = self._file.get_tensor(name)  # type: ignore[no-untyped-call]
+        return tensor
+
+    def _parquet(self) -> pq.ParquetFile:
+        try:
+            return pq.ParquetFile(self._table, memory_map=True)
+        except (OSError, pa.ArrowException) as error:
+            raise QueryError(
+                f"table {str(self._table)!r} is damaged: {error}; make the library again with `molchord embed`"
+            ) from error

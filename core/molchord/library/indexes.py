@@ -1,0 +1,208 @@
+"""Indexes of a library: plugins propose candidates, exact scores decide.
+
+An index lies in the library's folder under ``indexes/NAME``, what the plugin wrote beside an ``index.json`` that says
+what it was made of; it is refused for another library, run or version, and where shards were added or merged since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from molchord.api import IndexedVectors, IndexRecord, Limits, Proposer
+from molchord.errors import OutputExistsError, PluginError, QueryError, did_you_mean
+from molchord.files import replace_file, replace_folder
+from molchord.graph.complaints import validate
+from molchord.graph.strict_yaml import dotted
+from molchord.host import Plugin, installed
+from molchord.library.files import Manifest
+from molchord.retrieval.exact import LONGEST, Exact, Found
+from molchord.retrieval.scores import Block
+
+__all__ = ["EXACT", "OpenIndex", "index_names", "open_index", "write_index"]
+
+EXACT = "exact"
+"""Name of the search without an index."""
+
+_FOLDER, _MANIFEST = "indexes", "index.json"
+_PROPOSED = 500
+
+
+class IndexManifest(BaseModel):
+    """What an index says of itself.
+
+    Attributes:
+        kind: Tells an index from other folders.
+        use: ``dist:name`` of its plugin.
+        version: Version of what the plugin writes.
+        config: The plugin's configuration.
+        run: What names the run that embedded the candidates.
+        embedding_dim: Size of the vectors.
+        shards: The library's shards, with their rows, when it was made.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["molchord index"] = "molchord index"
+    use: str
+    version: int
+    config: dict[str, Any]
+    run: str
+    embedding_dim: int
+    shards: dict[str, int]
+
+
+@final
+@dataclass(frozen=True)
+class OpenIndex:
+    """An index that proposes candidates."""
+
+    name: str
+    proposer: Proposer
+
+    def search(self, search: Exact, k: int, limits: Limits, read: Callable[[NDArray[np.int64]], Block]) -> Found:
+        """Score what the index proposes.
+
+        Args:
+            search: The queries.
+            k: How many are wanted; at least 500 are proposed.
+            limits: What may be proposed; what else is, is dropped.
+            read: Reads ascending rows of the library.
+
+        Raises:
+            QueryError: Nothing is proposed, or a server does not answer.
+        """
+        direction, offset = search.plane()
+        near = direction.float()
+        with _sentences(self.name):
+            proposals = self.proposer.propose(near.cpu().numpy(), max(_PROPOSED, 4 * k), limits)
+        rows = _once(proposals.rows)
+        if limits.rows is not None:
+            rows = np.where(np.isin(rows, limits.rows), rows, -1)
+        several = np.unique(rows[rows >= 0])
+        if len(several) == 0:
+            raise QueryError(f"search failed: index {self.name!r} proposes no candidate; search without it")
+        columns = np.where(rows >= 0, np.searchsorted(several, rows), -1)
+        search.score(read(several).to(direction.device), torch.from_numpy(columns).to(direction.device))
+        if proposals.bound is None:
+            return search.found(torch.zeros_like(offset, dtype=torch.bool))
+        bound = torch.from_numpy(np.asarray(proposals.bound, dtype=np.float64)).to(direction.device)
+        rounding = (direction - near).norm(dim=1) * LONGEST
+        return search.found(search.excludes(offset + bound + rounding) | (bound == -torch.inf))
+
+
+def index_names(library: Path) -> list[str]:
+    """Return the names of a library's indexes."""
+    return sorted(file.parent.name for file in (library / _FOLDER).glob(f"[!.]*/{_MANIFEST}"))
+
+
+def write_index(
+    library: Path, manifest: Manifest, vectors: IndexedVectors, name: str, given: Mapping[str, Any], *, force: bool
+) -> Path:
+    """Make an index in a library's folder, and return its own.
+
+    Raises:
+        OutputExistsError: There is one of this name, and `force` is not set.
+        PluginError: There is no such plugin, its configuration is wrong, or a library that it needs is missing.
+        QueryError: A server does not answer.
+    """
+    plugin = installed().find("index", name)
+    record = _record(plugin)
+    config, complaints = validate(record.config, dict(given), f"index {record.name!r}")
+    if config is None:
+        where, message = complaints[0]
+        raise PluginError(f"index {record.name!r}: `{dotted(where)}`: {message}")
+    target = library / _FOLDER / name
+    if target.exists() and not force:
+        raise OutputExistsError(target)
+    about = IndexManifest(
+        use=plugin.qualified,
+        version=record.version,
+        config=config.model_dump(mode="json"),
+        run=manifest.run,
+        embedding_dim=manifest.embedding_dim,
+        shards=_shards(manifest),
+    )
+    with replace_folder(target) as folder:
+        with _sentences(name, record):
+            record.build(config).write(folder, vectors)
+        replace_file(folder / _MANIFEST, about.model_dump_json(indent=1) + "\n")
+    return target
+
+
+def open_index(library: Path, manifest: Manifest, name: str) -> OpenIndex:
+    """Open an index of a library.
+
+    Raises:
+        PluginError: Its plugin is not there, or a library that it needs is missing.
+        QueryError: There is no such index, it does not fit the library, or a server does not answer.
+    """
+    there, file = index_names(library), library / _FOLDER / name / _MANIFEST
+    if name not in there:
+        others = f" ({did_you_mean(name, there)})" if there else ""
+        raise QueryError(
+            f"library {str(library)!r} has no index {name!r}{others}; make it with `molchord library index {library} "
+            f"{name}`"
+        )
+    again = f"make it again with `molchord library index {library} {name} --force`"
+    try:
+        about = IndexManifest.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise QueryError(f"index {str(file.parent)!r} cannot be read ({error.errors()[0]['msg']}); {again}") from error
+    record = _record(installed().find("index", about.use))
+    for what, made, now in (
+        ("run", about.run, manifest.run),
+        ("dimension", about.embedding_dim, manifest.embedding_dim),
+        ("version", about.version, record.version),
+        ("candidates", _told(about.shards), _told(_shards(manifest))),
+    ):
+        if made != now:
+            raise QueryError(
+                f"index {name!r} of library {str(library)!r} is of {what} {made!r}, but the search is of {now!r}; "
+                f"{again}"
+            )
+    config, complaints = validate(record.config, about.config, f"index {record.name!r}")
+    if config is None:
+        where, message = complaints[0]
+        raise QueryError(f"index {name!r} of library {str(library)!r}: `{dotted(where)}`: {message}; {again}")
+    with _sentences(name, record):
+        return OpenIndex(name, record.build(config).open(file.parent))
+
+
+def _once(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return proposed rows, a second mention of one as -1."""
+    rows = np.sort(np.asarray(rows, dtype=np.int64), axis=1)
+    again = np.zeros(rows.shape, dtype=np.bool_)
+    again[:, 1:] = rows[:, 1:] == rows[:, :-1]
+    return np.where(again, -1, rows)
+
+
+def _shards(manifest: Manifest) -> dict[str, int]:
+    return {shard.name: shard.rows for shard in manifest.shards}
+
+
+def _told(shards: Mapping[str, int]) -> str:
+    return f"{sum(shards.values())} rows in {len(shards)} shards"
+
+
+def _record(plugin: Plugin) -> IndexRecord:
+    return cast(IndexRecord, plugin.record)
+
+
+@contextmanager
+def _sentences(name: str, record: IndexRecord | None = None) -> Iterator[None]:
+    """Turn what an index lacks into errors of ours."""
+    try:
+        yield
+    except ImportError as error:
+        install = (record.install if record is not None else "") or error.name
+        raise PluginError(f"index {name!r} cannot be used ({error}); run pip install {install!r}") from None
+    except ConnectionError as error:
+        raise QueryError(f"index {name!r} cannot be reached: {error}") from error

@@ -1,0 +1,505 @@
+"""A library on disk: embedded candidates in memory-mapped shards, larger than memory, searched exactly.
+
+A shard is a safetensors file (vectors, masses, keys; spectra where there are any) and a parquet file with the same rows
+(key14, SMILES, formula, exact mass), both sorted by mass. ``manifest.json`` names the run that embedded it.
+``removed.safetensors`` lists the rows that were taken out since.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from molchord.api import Limits, Molecule
+from molchord.errors import QueryError, did_you_mean
+from molchord.files import discard
+from molchord.library.files import Entry, Manifest, Storage, write_removed
+from molchord.library.filters import Rows, adjoined, hill, mass_window
+from molchord.library.hits import Hit, hits_of
+from molchord.library.indexes import EXACT, OpenIndex, index_names, open_index, write_index
+from molchord.library.rows import ROWS_AT_ONCE, LibraryRows
+from molchord.library.writer import Writer
+from molchord.retrieval.exact import Exact, Found, feed
+from molchord.retrieval.scores import MODES, Block, TopK, check_query, joined, library_scores, pair_temperatures
+
+__all__ = ["Entry", "Hit", "Library", "Rows"]
+
+_QUERIES_AT_ONCE, _VALUES_AT_ONCE = (256, 4096), (2**22, 2**29)
+"""Queries that are searched at once, and their inner products with a block, on a CPU (its cache) and on a GPU."""
+
+
+@final
+class Library:
+    """A folder of embedded candidates.
+
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._rows = LibraryRows(self.path)
+        self._indexes: dict[str, OpenIndex] = {}
+        self._held: Block | None = None
+
+    @classmethod
+    def create(
+        cls,
+        path: Path | str | None,
+        entries: Iterable[Entry],
+        *,
+        run: str,
+        candidate: str,
+        embedding_dim: int,
+        spectra: Iterable[str] = (),
+        storage: Storage = "fp32",
+        shard_rows: int = 65536,
+        force: bool = False,
+    ) -> Library:
+        """Write a library from a stream of entries, holding one shard in memory at a time.
+
+        Of entries with one key14 the first is kept; entries with a vector that is not finite are left out. Both are
+        counted in the manifest.
+
+        Args:
+            path: The folder; None makes a temporary one that lives as long as the object.
+            entries: Any number.
+            run: What names the run that embedded them, for instance the hash of its weights and graph.
+            candidate: The modality that the vectors are of.
+            embedding_dim: Size of the vectors.
+            spectra: Modalities whose vectors entries may carry; with any, library mode is possible.
+            storage: What a search scans: "fp32", or "bf16" or "int8", which are written beside the fp32 vectors, half
+                and a quarter of the size; the hits are the same, their probabilities to about a hundredth of them.
+            shard_rows: Rows of a shard.
+            force: Replace a library that is there.
+
+        Raises:
+            OutputExistsError: The folder exists and `force` is false.
+            QueryError: `force` would replace a folder that is no library, or no entry could be used.
+
+        Example:
+            >>> ethanol = Molecule(key14="LFQSCWFLJHTTHZ", smiles="CCO", formula="C2H6O", exact_mass=46.0419)
+            >>> entries = [Entry(ethanol, np.array([1.0, 0.0]))]
+            >>> library = Library.create(None, entries, run="r", candidate="structure", embedding_dim=2)
+            >>> [hit.smiles for hit in library.search({"ir": torch.tensor([0.6, 0.8])})]
+            ['CCO']
+        """
+        folder = mkdtemp(prefix="molchord-library-") if path is None else None
+        target = Path(path) if path is not None else Path(str(folder)) / "library"
+        manifest = Manifest(
+            run=run, candidate=candidate, embedding_dim=embedding_dim, spectra=tuple(spectra), storage=storage
+        )
+        try:
+            with Writer.new(target, manifest, shard_rows, force=force) as writer:
+                writer.write(entries)
+            library = cls(target)
+        except BaseException:
+            if folder is not None:
+                discard(folder)
+            raise
+        if folder is not None:
+            weakref.finalize(library, discard, folder)
+        return library
+
+    @property
+    def manifest(self) -> Manifest:
+        """Return what the folder says of itself."""
+        return self._rows.manifest
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        return f"Library({str(self.path)!r}, {len(self)} candidates)"
+
+    def expect_run(self, run: str) -> None:
+        """Refuse a library that another run embedded.
+
+        Raises:
+            QueryError: Naming both runs.
+        """
+        if run != self.manifest.run:
+            raise QueryError(
+                f"library {str(self.path)!r} was embedded by run {self.manifest.run[:12]!r}, but the search is by run "
+                f"{run[:12]!r}; embed the candidates again with `molchord embed`"
+            )
+
+    # --- changing it
+
+    def append(self, entries: Iterable[Entry], *, shard_rows: int = 65536) -> int:
+        """Add entries as new shards; returns how many were new.
+
+        A key14 that the library holds is not replaced, only counted; remove it first.
+        """
+        before = len(self)
+        with Writer.more(self.path, self.manifest, self._rows.removed, shard_rows) as writer:
+            writer.write(entries)
+        self._reopen()
+        return len(self) - before
+
+    def remove(self, keys: Iterable[str]) -> int:
+        """Take candidates out by key14; returns how many were there. Their rows stay on disk, marked as removed."""
+        gone = self._rows.having(keys)
+        removed = np.union1d(self._rows.removed, gone).astype(np.int64)
+        write_removed(self.path, removed)
+        self._rows.removed = removed
+        return len(gone)
+
+    def compact(self, *, storage: Storage | None = None, shard_rows: int = 65536) -> int:
+        """Merge the shards into ones that are sorted by mass throughout, without the removed rows.
+
+        Indexes go, since they know candidates by row; make them again.
+
+        Args:
+            storage: What a search shall scan; None: what it does now.
+            shard_rows: Rows of a shard.
+
+        Returns:
+            How many removed rows were dropped.
+        """
+        manifest = self.manifest.model_copy(update={"shards": (), "storage": storage or self.manifest.storage})
+        dropped = len(self._rows.removed)
+        with Writer.new(self.path, manifest, shard_rows, force=True) as writer:
+            writer.keep(self.path.glob("*.csv"))
+            writer.write(self._rows.by_mass())
+        self._reopen()
+        return dropped
+
+    # --- reading it
+
+    def filter(
+        self,
+        *,
+        mass: float | None = None,
+        ppm: float | None = None,
+        da: float | None = None,
+        formula: str | None = None,
+    ) -> list[Rows]:
+        """Return the rows, shard by shard, that pass a mass window and a formula: ranges where nothing else narrows.
+
+        Args:
+            mass: Exact mass in Da; needs `ppm` or `da`, the half width of the window, both ends included.
+            ppm: Half width in millionths of `mass`.
+            da: Half width in Da.
+            formula: Sum formula in any order of elements.
+
+        Raises:
+            QueryError: A mass without a window, a window without a mass, a number that makes no sense, or a formula
+                that cannot be read.
+        """
+        return self._rows.filter(mass_window(mass, ppm, da), None if formula is None else hill(formula))
+
+    def molecules(self, rows: Iterable[int]) -> list[Molecule]:
+        """Return the molecules of rows, reading no more than the row groups they lie in."""
+        return self._rows.molecules(rows)
+
+    def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Float[Tensor, "rows d"]:
+        """Return the candidate vectors of rows."""
+        return self._rows.gather("vectors", rows)
+
+    def blocks(self, rows: Iterable[Rows], *, spectra: bool = False, at_once: int = ROWS_AT_ONCE) -> Iterator[Block]:
+        """Yield the candidates of filtered rows in blocks of bounded size.
+
+        Args:
+            rows: From `filter`, one entry a shard.
+            spectra: Whether to read the candidates' own spectra too.
+            at_once: Rows of a block at most.
+        """
+        return self._rows.blocks(rows, self.manifest.spectra if spectra else (), at_once)
+
+    def hold(self, device: str = "cpu") -> None:
+        """Keep all vectors in the memory of a device, where blind searches on it find them without reading the disk.
+
+        Args:
+            device: Where; while they are put together it needs twice the room.
+        """
+        every = self._rows.every()
+        longest = max(map(len, every))
+        self._held = joined([block.to(device) for block in self.blocks(every, at_once=longest)])
+
+    # --- searching it
+
+    def find(
+        self,
+        queries: Mapping[str, Float[Tensor, "q d"]],
+        *,
+        k: int = 25,
+        map: str = "gm-exp",
+        tau: Mapping[str, float] | None = None,
+        present: Mapping[str, Bool[Tensor, " q"]] | None = None,
+        mass: float | None = None,
+        ppm: float | None = None,
+        da: float | None = None,
+        formula: str | None = None,
+        calibration: Mapping[int, float] | None = None,
+        device: str = "cpu",
+        index: str | None = None,
+    ) -> Found:
+        """Return the k best candidates for many queries at once, blind, as rows and ranking values (`scores`).
+
+        Args:
+            queries: Unit rows a modality.
+            k: As for `search`, as are the arguments that are not listed here.
+            map: Map of the geometric mean.
+            tau: Temperature of each modality.
+            present: Which queries have each modality, each (q,) bool; None, or a modality left out, means all.
+            mass: Of all queries alike, as are `ppm`, `da` and `formula`.
+            ppm: Half width of the mass window in ppm.
+            da: Half width of the mass window in Da.
+            formula: Sum formula.
+            calibration: Number of spectra to the scale beta of the confidence, whose totals are then kept.
+            device: Where scores are computed.
+            index: Name of an index that proposes candidates; None or "exact": all are searched.
+
+        Raises:
+            QueryError: The queries do not fit the library, or no candidate passes the filters.
+
+        Example:
+            >>> ethanol = Molecule(key14="LFQSCWFLJHTTHZ", smiles="CCO", formula="C2H6O", exact_mass=46.0419)
+            >>> entries = [Entry(ethanol, np.array([1.0, 0.0]))]
+            >>> library = Library.create(None, entries, run="r", candidate="structure", embedding_dim=2)
+            >>> found = library.find({"ir": torch.eye(2)})
+            >>> found.rows.tolist(), found.values.tolist(), found.proven.tolist()
+            ([[0], [0]], [[1.0], [0.0]], [True, True])
+        """
+        check_query(map, queries)
+        count = len(next(iter(queries.values())))
+        for name, vectors in queries.items():
+            mask = None if present is None else present.get(name)
+            self._check_vectors(name, vectors if mask is None else vectors[mask.to(vectors.device)])
+            if len(vectors) != count or count == 0:
+                raise QueryError(
+                    f"search failed: {name!r} has {len(vectors)} queries, but each modality needs as many rows as the "
+                    "first, and one at least"
+                )
+        rows = self._pool(mass, ppm, da, formula)
+        proposing = None if index in (None, EXACT) else self._index(str(index))
+        limits = self._limits(rows, mass_window(mass, ppm, da), formula) if proposing is not None else None
+        found: list[Found] = []
+        at_once = _QUERIES_AT_ONCE[_is_cuda(device)]
+        for start in range(0, count, at_once):
+            part = slice(start, start + at_once)
+            here = {name: mask[part].to(device) for name, mask in (present or {}).items()}
+            tile = {name: vectors[part].to(device) for name, vectors in queries.items()}
+            beta = None if calibration is None or proposing is not None else _beta(tile, here, calibration)
+            search = Exact(tile, k, map=map, tau=tau, present=here, beta=beta)
+            if proposing is None or limits is None:
+                feed(search, self._vector_blocks(rows, min(at_once, count - start), device), device)
+                found.append(search.found())
+            else:
+                found.append(proposing.search(search, k, limits, self._scored_rows))
+        return Found.joined(found)
+
+    def search(
+        self,
+        query: Mapping[str, Float[Tensor, " d"]],
+        *,
+        k: int = 25,
+        map: str = "gm-exp",
+        mode: str = "blind",
+        tau: Mapping[str, float] | None = None,
+        pair_tau: Mapping[tuple[str, str], float] | None = None,
+        same_modality: bool = False,
+        mass: float | None = None,
+        ppm: float | None = None,
+        da: float | None = None,
+        formula: str | None = None,
+        calibration: Mapping[int, float] | None = None,
+        device: str = "cpu",
+        index: str | None = None,
+    ) -> list[Hit]:
+        """Return the k best candidates for one query, exactly; equal values are ordered by key14.
+
+        Args:
+            query: One unit vector a modality (pool several measurements with `retrieval.pooled`).
+            k: How many hits; fewer where fewer candidates pass the filters.
+            map: Map of the geometric mean.
+            mode: ``blind`` or ``library``; the latter needs a library with spectra.
+            tau: Temperature of each modality with the candidate; None means 1.
+            pair_tau: Temperatures of pairs of spectra, for library mode.
+            same_modality: Whether library mode compares spectra of one modality: right for measured references.
+            mass: Exact mass in Da, with `ppm` or `da`.
+            ppm: Half width of the mass window in ppm.
+            da: Half width of the mass window in Da.
+            formula: Sum formula.
+            calibration: Number of spectra to the scale beta of the confidence.
+            device: Where scores are computed.
+            index: Name of an index of the library, which proposes the candidates to score; None or "exact": all are
+                searched. Hits that a better candidate may be missing from are marked as not proven, and a probability
+                needs a search of all.
+
+        Raises:
+            QueryError: The query does not fit the library, or no candidate passes the filters.
+        """
+        self._check_query(query, mode)
+        limits: dict[str, Any] = {"mass": mass, "ppm": ppm, "da": da, "formula": formula}
+        if mode == "blind":
+            several = {name: vector[None] for name, vector in query.items()}
+            more: dict[str, Any] = {"tau": tau, "calibration": calibration, "device": device, "index": index}
+            found = self.find(several, k=k, map=map, **limits, **more)
+            return self._hits(query, found, map, pair_temperatures(query, tau), calibration)
+        if index not in (None, EXACT):
+            raise QueryError(f"search failed: index {index!r} serves mode 'blind' only, got {mode!r}; leave it out")
+        vectors = {name: vector[None].to(device) for name, vector in query.items()}
+        spectra = self.manifest.spectra
+        pairs = pair_temperatures(query, tau, spectra=spectra, pair_tau=pair_tau, same_modality=same_modality)
+        best = TopK(k)
+        for block in self.blocks(self._pool(**limits), spectra=True):
+            moved = block.to(device)
+            values = library_scores(
+                vectors,
+                moved.vectors,
+                moved.spectra,
+                map=map,
+                tau=tau,
+                pair_tau=pair_tau,
+                spectra_present=moved.spectra_present,
+                same_modality=same_modality,
+            )
+            best.update(values, moved.index, moved.order)
+        found = Found(best.index.cpu(), best.values.cpu(), torch.ones(1, dtype=torch.bool))
+        return self._hits(query, found, map, pairs, None)
+
+    # --- helpers
+
+    def _reopen(self) -> None:
+        """Read the folder again after a change of its shards."""
+        self._rows = LibraryRows(self.path)
+        self._indexes.clear()
+        self._held = None
+
+    def _pool(
+        self, mass: float | None = None, ppm: float | None = None, da: float | None = None, formula: str | None = None
+    ) -> list[Rows]:
+        """Return the rows that pass the filters, of which there are some."""
+        rows = self.filter(mass=mass, ppm=ppm, da=da, formula=formula)
+        if not any(len(part) for part in rows):
+            raise QueryError(
+                f"search failed: no candidate of library {str(self.path)!r} ({len(self)} in all) passes the filters; "
+                "widen the mass window, check the formula, or use another library"
+            )
+        return rows
+
+    def _vector_blocks(self, rows: Sequence[Rows], queries: int, device: str) -> Iterator[Block]:
+        """Yield blocks as large as the inner products with so many queries may be."""
+        at_once = max(1, _VALUES_AT_ONCE[_is_cuda(device)] // queries)
+        if self._held is not None and self._held.vectors.device == torch.empty(0, device=device).device:
+            for part in adjoined(rows):
+                for start in range(0, len(part), at_once):
+                    some = part[start : start + at_once]
+                    if isinstance(some, range):
+                        yield self._held[some.start : some.stop]
+                    else:
+                        yield self._held[torch.from_numpy(some).to(device)]
+        else:
+            yield from self.blocks(rows, at_once=at_once)
+
+    def _check_query(self, query: Mapping[str, Tensor], mode: str) -> None:
+        if mode not in MODES:
+            raise QueryError(f"search failed: unknown mode {mode!r}; {did_you_mean(mode, MODES)}")
+        if mode == "library" and not self.manifest.spectra:
+            raise QueryError(
+                f"search failed: library {str(self.path)!r} holds no spectra, so library mode is not possible; search "
+                "blind, or embed the candidates with their spectra"
+            )
+        if not query:
+            raise QueryError("search failed: the query has no modality; give at least one spectrum")
+        for name, vector in query.items():
+            self._check_vectors(name, vector[None])
+
+    def _check_vectors(self, name: str, vectors: Tensor) -> None:
+        if vectors.ndim != 2 or vectors.shape[1] != self.manifest.embedding_dim:
+            raise QueryError(
+                f"search failed: the vector of {name!r} has shape {tuple(vectors.shape[1:])!r}, but library "
+                f"{str(self.path)!r} holds {(self.manifest.embedding_dim,)!r}; use the run that embedded it"
+            )
+        if not bool(vectors.isfinite().all()):
+            raise QueryError(f"search failed: the embedding of {name!r} is not finite; check that spectrum")
+
+    def _hits(
+        self,
+        query: Mapping[str, Tensor],
+        found: Found,
+        map: str,
+        pairs: Mapping[tuple[str, str | None], float],
+        calibration: Mapping[int, float] | None,
+    ) -> list[Hit]:
+        rows = found.rows[0].tolist()
+        return hits_of(query, found, self.molecules(rows), self.vectors(rows), map, pairs, calibration)
+
+    # --- its indexes
+
+    def write_index(self, name: str, config: Mapping[str, Any] | None = None, *, force: bool = False) -> Path:
+        """Make an index of the library, which proposes candidates to `search`; returns its folder.
+
+        Args:
+            name: Name of an index plugin.
+            config: Its configuration.
+            force: Replace one that is there.
+
+        Raises:
+            OutputExistsError: There is one, and `force` is not set.
+            PluginError: There is no such plugin, its configuration is wrong, or a library that it needs is missing.
+        """
+        self._indexes.pop(name, None)
+        return write_index(self.path, self.manifest, self._rows, name, config or {}, force=force)
+
+    def info(self) -> dict[str, Any]:
+        """Return what it holds, as JSON values."""
+        m = self.manifest
+        return {
+            "path": str(self.path),
+            "candidates": len(self),
+            **m.model_dump(mode="json", include={"candidate", "embedding_dim", "run", "storage", "spectra"}),
+            "shards": len(m.shards),
+            "removed": len(self._rows.removed),
+            "masses": [min(shard.lightest for shard in m.shards), max(shard.heaviest for shard in m.shards)],
+            "megabytes": round(sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()) / 1e6, 1),
+            "indexes": self.indexes,
+        }
+
+    @property
+    def indexes(self) -> list[str]:
+        """Return the names of its indexes."""
+        return index_names(self.path)
+
+    def _index(self, name: str) -> OpenIndex:
+        if name not in self._indexes:
+            self._indexes[name] = open_index(self.path, self.manifest, name)
+        return self._indexes[name]
+
+    def _limits(self, rows: Sequence[Rows], window: tuple[float, float] | None, formula: str | None) -> Limits:
+        every = all(len(part) == shard.rows for part, shard in zip(rows, self.manifest.shards, strict=True))
+        return Limits(
+            window=window,
+            formula=None if formula is None else hill(formula),
+            removed=self._rows.removed,
+            rows=None if every else np.concatenate([np.asarray(part, dtype=np.int64) for part in rows]),
+        )
+
+    def _scored_rows(self, rows: NDArray[np.int64]) -> Block:
+        """Return rows as a search scores them."""
+        vectors, order = self._rows.gather("vectors", rows), self._rows.gather("order", rows)
+        return Block(index=torch.from_numpy(rows), vectors=vectors, order=order)
+
+
+def _is_cuda(device: str) -> bool:
+    return torch.device(device).type == "cuda"
+
+
+def _beta(queries: Mapping[str, Tensor], present: Mapping[str, Tensor], calibration: Mapping[int, float]) -> Tensor:
+    """Return the scale of each query's logit, NaN where its number of spectra is not calibrated."""
+    first = next(iter(queries.values()))
+    every = torch.ones(len(first), dtype=torch.int64, device=first.device)
+    counts = sum((present.get(name, every).long() for name in queries), start=torch.zeros_like(every))
+    scales = [calibration.get(count, float("nan")) for count in counts.tolist()]
+    return torch.tensor(scales, dtype=torch.float64, device=first.device)

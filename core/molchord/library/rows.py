@@ -1,0 +1,154 @@
+"""The rows of a library, read from its shards where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeAlias, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from molchord.api import IndexedRows, Molecule
+from molchord.library.files import Entry, Manifest, Shard, read_manifest, read_removed
+from molchord.library.filters import Rows, runs
+from molchord.retrieval.scores import Block
+
+__all__ = ["ROWS_AT_ONCE", "LibraryRows"]
+
+ROWS_AT_ONCE = 8192
+
+_Numbers: TypeAlias = Sequence[int] | NDArray[np.int64]
+
+
+@final
+class LibraryRows:
+    """The rows of a library, counted through all shards; those that were removed count, but are found by no filter.
+
+    Args:
+        path: The library's folder.
+
+    Attributes:
+        manifest: What the folder says of itself.
+        removed: Removed rows, ascending.
+        size: Length of a vector.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.manifest: Manifest = read_manifest(path)
+        self.removed: NDArray[np.int64] = read_removed(path)
+        self.size = self.manifest.embedding_dim
+        self._path = path
+        self._starts = np.cumsum([0, *(shard.rows for shard in self.manifest.shards)], dtype=np.int64)
+        self._open: dict[str, Shard] = {}
+
+    def __len__(self) -> int:
+        return int(self._starts[-1]) - len(self.removed)
+
+    def __iter__(self) -> Iterator[IndexedRows]:
+        """Yield the candidates as an index is made of them."""
+        for part in self.filter():
+            for start in range(0, len(part), ROWS_AT_ONCE):
+                rows = np.asarray(part[start : start + ROWS_AT_ONCE], dtype=np.int64)
+                molecules = self.molecules(rows)
+                yield IndexedRows(
+                    rows=rows,
+                    vectors=self.gather("vectors", rows).numpy(),
+                    exact_mass=np.array([molecule.exact_mass for molecule in molecules]),
+                    formula=[molecule.formula for molecule in molecules],
+                )
+
+    def every(self) -> list[range]:
+        """Return all rows, shard by shard, removed ones too."""
+        ends = self._starts.tolist()
+        return [range(start, stop) for start, stop in pairwise(ends)]
+
+    def filter(self, window: tuple[float, float] | None = None, formula: str | None = None) -> list[Rows]:
+        """Return the rows, shard by shard, within a mass window in Da and of a Hill formula."""
+        return [self._filter_shard(number, window, formula) for number in range(len(self.manifest.shards))]
+
+    def having(self, keys: Iterable[str]) -> NDArray[np.int64]:
+        """Return the rows of these key14 that were not removed."""
+        wanted = np.array([key.encode() for key in keys], dtype="S14")
+        rows = [
+            start + np.flatnonzero(np.isin(self._shard(number).keys(), wanted))
+            for number, start in enumerate(self._starts[:-1])
+        ]
+        return np.setdiff1d(np.concatenate([np.zeros(0, np.int64), *rows]), self.removed)
+
+    def molecules(self, rows: Iterable[int]) -> list[Molecule]:
+        """Return the molecules of rows, reading no more than the row groups they lie in."""
+        wanted = list(rows)
+        found: dict[int, Molecule] = {}
+        for number, _, local in self._by_shard(wanted):
+            start = int(self._starts[number])
+            found |= {start + row: m for row, m in self._shard(number).molecules(local.tolist()).items()}
+        return [found[row] for row in wanted]
+
+    def gather(self, name: str, rows: _Numbers) -> Tensor:
+        """Return one of the shards' arrays for rows in any order, at least one."""
+        parts = [(places, self._shard(number).gather(name, local)) for number, places, local in self._by_shard(rows)]
+        out = parts[0][1].new_empty((len(rows), *parts[0][1].shape[1:]))
+        for places, part in parts:
+            out[torch.from_numpy(places)] = part
+        return out
+
+    def blocks(self, rows: Iterable[Rows], spectra: Iterable[str], at_once: int) -> Iterator[Block]:
+        """Yield filtered rows in blocks, with the candidates' own spectra of these modalities."""
+        names = list(spectra)
+        for number, (start, whole) in enumerate(zip(self._starts.tolist(), rows, strict=False)):
+            for part in runs(whole):
+                local = range(part.start - start, part.stop - start) if isinstance(part, range) else part - start
+                yield from self._shard(number).blocks(local, start, names, at_once)
+
+    def by_mass(self) -> Iterator[Entry]:
+        """Yield all entries, lightest first."""
+        live = np.concatenate([np.asarray(part, dtype=np.int64) for part in self.filter()])
+        if len(live) == 0:
+            return
+        keys = self.gather("key14", live).numpy().view("S14")[:, 0]
+        live = live[np.lexsort((keys, self.gather("mass", live).numpy()))]
+        for start in range(0, len(live), ROWS_AT_ONCE):
+            rows = live[start : start + ROWS_AT_ONCE]
+            vectors = self.gather("vectors", rows).numpy()
+            spectra = {name: self.gather(f"spectrum.{name}", rows).numpy() for name in self.manifest.spectra}
+            there = {name: self.gather(f"present.{name}", rows).numpy() for name in spectra}
+            for i, molecule in enumerate(self.molecules(rows)):
+                yield Entry(molecule, vectors[i], {name: part[i] for name, part in spectra.items() if there[name][i]})
+
+    # --- helpers
+
+    def _shard(self, number: int) -> Shard:
+        name = self.manifest.shards[number].name
+        if name not in self._open:
+            self._open[name] = Shard(self._path, name)
+        return self._open[name]
+
+    def _by_shard(self, rows: _Numbers) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield the number of every shard concerned, places in `rows`, and the rows there counted from its start."""
+        wanted = np.asarray(rows, dtype=np.int64)
+        shards = np.searchsorted(self._starts, wanted, side="right") - 1
+        for number in np.unique(shards).tolist():
+            places = np.flatnonzero(shards == number)
+            yield number, places, wanted[places] - self._starts[number]
+
+    def _filter_shard(self, number: int, window: tuple[float, float] | None, formula: str | None) -> Rows:
+        entry, start = self.manifest.shards[number], int(self._starts[number])
+        first, last = 0, entry.rows
+        if window is not None:
+            if window[1] < entry.lightest or window[0] > entry.heaviest:
+                return range(0)
+            masses = self._shard(number).masses()
+            first = int(np.searchsorted(masses, window[0], side="left"))
+            last = int(np.searchsorted(masses, window[1], side="right"))
+        ends = np.searchsorted(self.removed, [start + first, start + last])
+        gone = self.removed[ends[0] : ends[1]] - start
+        if first >= last or (formula is None and len(gone) == 0):
+            return range(start + first, start + max(first, last))
+        rows = np.arange(first, last)
+        if formula is not None:
+            rows = rows[self._shard(number).formulas(first, last) == formula]
+        return start + np.setdiff1d(rows, gone)

@@ -1,0 +1,153 @@
+"""The stages of embedding, each a function of a batch, whichever engine runs them.
+
+Items (`reading`) are cut into blocks, of which each becomes one shard, and blocks into chunks, which are embedded at
+once: the same chunks in every engine, so that the vectors are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeAlias, cast, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from molchord.api import Derives, Measurement, Modality, Molecule, SampleError
+from molchord.data.reading import Item, parsed
+from molchord.embedder import CHUNK, Embedder
+from molchord.library.files import Entry
+
+__all__ = ["Block", "Numbered", "Prepare", "Prepared", "blocks_of", "chunks", "encoded", "prepared"]
+
+Numbered: TypeAlias = tuple[int, list[Item]]
+"""A chunk with the number of its block."""
+
+Prepared: TypeAlias = "tuple[Molecule, Any] | SampleError"
+"""A molecule with the sample that a tower takes, or why there is none."""
+
+
+@final
+@dataclass(frozen=True)
+class Block:
+    """Some items that follow each other.
+
+    Attributes:
+        number: Which block it is, from 0.
+        text: The items, a line of JSON each.
+    """
+
+    number: int
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the items."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return self.text.count("\n")
+
+
+def blocks_of(items: Iterable[Item], size: int) -> Iterator[Block]:
+    """Cut a stream of items into blocks, holding one at a time.
+
+    Example:
+        >>> [len(block) for block in blocks_of(["C", "CC", "CCC"], 2)]
+        [2, 1]
+    """
+    stream = iter(items)
+    for number, part in enumerate(iter(lambda: list(islice(stream, size)), [])):
+        yield Block(number, "".join(f"{json.dumps(_as_json(item))}\n" for item in part))
+
+
+def chunks(block: Block) -> list[list[Item]]:
+    """Return a block's items in chunks.
+
+    Example:
+        >>> [block] = blocks_of(["C", SampleError("a.csv:3", "no cell")], 9)
+        >>> chunks(block)
+        [['C', SampleError('a.csv:3: no cell')]]
+    """
+    items = [_from_json(json.loads(line)) for line in block.text.splitlines()]
+    return [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+
+
+def prepared(modality: Modality, molecules: Iterable[Molecule | SampleError]) -> list[Prepared]:
+    """Make what the candidate tower takes of molecules, such as conformers; whatever befalls one, the others go on."""
+    out: list[Prepared] = []
+    for molecule in molecules:
+        if isinstance(molecule, SampleError):
+            out.append(molecule)
+            continue
+        try:
+            measurement: Measurement = cast(Derives, modality).derive(molecule)
+            out.append((molecule, modality.transform(measurement, None)))
+        except SampleError as error:
+            out.append(error)
+        except Exception as error:
+            out.append(SampleError(molecule.smiles, _told("its plugin failed", error)))
+    return out
+
+
+def encoded(embedder: Embedder, items: Iterable[Prepared]) -> list[Entry | SampleError]:
+    """Embed a chunk of prepared molecules; one that fails is an error in its place."""
+    given = list(items)
+    good = [item for item in given if not isinstance(item, SampleError)]
+    vectors = iter(_vectors(embedder, good))
+    return [item if isinstance(item, SampleError) else _entry(item[0], next(vectors)) for item in given]
+
+
+@final
+@dataclass(frozen=True)
+class Prepare:
+    """The stages before the model for a chunk of a block, as a job for processes."""
+
+    modality: Modality
+
+    def __call__(self, given: Numbered) -> tuple[int, list[Prepared]]:
+        """Return what becomes of the chunk, with the number of its block."""
+        number, items = given
+        return number, prepared(self.modality, parsed(items))
+
+
+def _vectors(embedder: Embedder, good: Sequence[tuple[Molecule, Any]]) -> list[NDArray[np.float32] | SampleError]:
+    if not good:
+        return []
+    names = embedder.graph.anchors
+    anchors = [[getattr(molecule, name, np.nan) for name in names] for molecule, _ in good]
+    table = np.array(anchors, dtype=np.float32).reshape(len(good), len(names))
+    try:
+        found = embedder.embed_samples(embedder.candidate, [sample for _, sample in good], table)
+        return [*found.cpu().numpy()]
+    except Exception as error:
+        if len(good) == 1:
+            return [SampleError(good[0][0].smiles, _told("it cannot be embedded", error))]
+        return [vector for item in good for vector in _vectors(embedder, [item])]
+
+
+def _entry(molecule: Molecule, vector: NDArray[np.float32] | SampleError) -> Entry | SampleError:
+    if isinstance(vector, SampleError):
+        return vector
+    if not np.isfinite(vector).all():
+        return SampleError(molecule.smiles, "its vector is not finite")
+    return Entry(molecule, vector)
+
+
+def _told(what: str, error: Exception) -> str:
+    return f"{what}: {type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _as_json(item: Item) -> Any:
+    if isinstance(item, Molecule):
+        return [item.key14, item.smiles, item.formula, item.exact_mass]
+    return item if isinstance(item, str) else {"id": item.id, "reason": item.reason}
+
+
+def _from_json(value: Any) -> Item:
+    if isinstance(value, list):
+        return Molecule(**dict(zip(("key14", "smiles", "formula", "exact_mass"), value, strict=True)))
+    return value if isinstance(value, str) else SampleError(value["id"], value["reason"])

@@ -1,0 +1,241 @@
+"""The folder of a library under way: finished shards, each with a note of what it was made of.
+
+``LIBRARY.parts`` holds ``job.json`` (the empty library's manifest and the size of a block), ``shards/`` (what will be
+the library), ``done/`` (a note a shard, written last) and ``input/`` (blocks that other machines are to read).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from molchord.api import SampleError
+from molchord.errors import DataError
+from molchord.files import discard, move_folder, remove, replace_file, write_csv
+from molchord.library.files import Entry, Manifest, Shard, ShardEntry, write_manifest
+from molchord.library.stages import Block
+from molchord.library.writer import (
+    SeenKeys,
+    check_entry,
+    check_replaceable,
+    shard_name,
+    thin_shard,
+    write_shard,
+)
+
+__all__ = ["FAILURES", "Part", "WorkFolder"]
+
+FAILURES = "failures.csv"
+_JOB, _SHARDS, _DONE, _INPUT = "job.json", "shards", "done", "input"
+
+
+class Job(BaseModel):
+    """What all shards have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    library: Manifest
+    block: int
+
+
+class Part(BaseModel):
+    """The note of a finished block.
+
+    Attributes:
+        input: Digest of its items.
+        items: Their number.
+        shard: What it became; None where no molecule was left.
+        duplicates: Molecules left out since an earlier one has their key14.
+        failures: Molecule and reason of those that failed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    input: str
+    items: int
+    shard: ShardEntry | None
+    duplicates: int
+    failures: tuple[tuple[str, str], ...]
+
+
+@final
+@dataclass(frozen=True)
+class WorkFolder:
+    """The shards of a library under way; any process may write one.
+
+    Args:
+        path: The folder; it is made when something is written.
+        manifest: Of the library, without shards.
+        block: Items of a block.
+    """
+
+    path: Path
+    manifest: Manifest
+    block: int
+
+    def check(self, *, force: bool) -> None:
+        """Refuse to go on with shards of something else; with `force`, delete them.
+
+        Raises:
+            DataError: The folder was left by another run or with other settings, or is no such folder.
+        """
+        if not self.path.exists():
+            return
+        names = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(f".{_JOB}.")}
+        try:
+            found = Job.model_validate_json((self.path / _JOB).read_bytes())
+        except (OSError, ValidationError) as error:
+            if names <= {_SHARDS, _DONE, _INPUT} or (force and names <= {_JOB, _SHARDS, _DONE, _INPUT}):
+                remove(self.path)  # it was left before the first shard, or is to go
+                return
+            raise DataError(
+                f"folder {str(self.path)!r} is needed for shards, but is not one that `molchord embed` left; "
+                "move it, or choose another output"
+            ) from error
+        if found == self._job:
+            return
+        if not force:
+            wanted, other = (job.library.model_dump() | {"block": job.block} for job in (self._job, found))
+            name = next(name for name in wanted if wanted[name] != other[name])
+            raise DataError(
+                f"folder {str(self.path)!r} holds shards of an unfinished library of {name} {other[name]!r}, but this "
+                f"is {name} {wanted[name]!r}; finish that one, choose another output, or pass `--force` to drop it"
+            )
+        remove(self.path)
+
+    def finished(self, block: Block) -> bool:
+        """Say whether a block is done.
+
+        Raises:
+            DataError: It is done, but its items were others.
+        """
+        part = self.part(block.number)
+        if part is None:
+            return False
+        if part.input != block.digest:
+            first = block.number * self.block + 1
+            raise DataError(
+                f"the molecules have changed since they were embedded in part: those from number {first} to "
+                f"{first + len(block) - 1} are not what {str(self.path)!r} has a shard of; delete that folder, or "
+                "choose another output"
+            )
+        return True
+
+    def part(self, number: int) -> Part | None:
+        """Return the note of a block, None where it is not done."""
+        note = self._note(number)
+        if not note.is_file():
+            return None
+        try:
+            part = Part.model_validate_json(note.read_bytes())
+        except ValidationError as error:
+            raise DataError(f"note {str(note)!r} is damaged; delete it, and its shard is made again") from error
+        stem = self.path / _SHARDS / shard_name(number)
+        whole = part.shard is None or all(stem.with_suffix(end).is_file() for end in (".safetensors", ".parquet"))
+        return part if whole else None
+
+    def give(self, block: Block) -> None:
+        """Leave the items of a block for another process."""
+        self._make()
+        replace_file(self._input(block.number), block.text)
+
+    def take(self, number: int) -> Block:
+        """Return a block that was left."""
+        return Block(number, self._input(number).read_text(encoding="utf-8"))
+
+    def write(self, block: Block, entries: Iterable[Entry | SampleError]) -> None:
+        """Write what became of a block, its first entry of each key14; the note comes last."""
+        self._make()
+        kept: dict[str, Entry] = {}
+        failures: list[tuple[str, str]] = []
+        duplicates = 0
+        for entry in entries:
+            if isinstance(entry, SampleError):
+                failures.append((entry.id, entry.reason))
+                continue
+            check_entry(entry, self.manifest)
+            duplicates += entry.molecule.key14 in kept
+            kept.setdefault(entry.molecule.key14, entry)
+        name, folder = shard_name(block.number), self.path / _SHARDS
+        shard = write_shard(folder, name, kept.values(), self.manifest) if kept else None
+        note = Part(input=block.digest, items=len(block), shard=shard, duplicates=duplicates, failures=tuple(failures))
+        replace_file(self._note(block.number), note.model_dump_json())
+        remove(self._input(block.number))
+
+    def finish(self, blocks: int, target: Path, *, force: bool) -> None:
+        """Make the library of so many blocks, without what an earlier block holds, and put it in its place.
+
+        Raises:
+            DataError: It would be empty.
+            OutputExistsError: The place is taken and `force` is false.
+        """
+        check_replaceable(target, force=force)
+        self._drop_duplicates(blocks)
+        parts = [part for number in range(blocks) if (part := self.part(number)) is not None]
+        shards = tuple(part.shard for part in parts if part.shard is not None)
+        failed = [failure for part in parts for failure in part.failures]
+        if not shards:
+            first = (": ".join(one) for one in failed)
+            refused = f"the first of {len(failed)} refused: {next(first)}" if failed else "there is none"
+            discard(self.path)
+            raise DataError(f"library has no molecule to hold ({refused}); give SMILES, a file of them or a data set")
+        folder, duplicates = self.path / _SHARDS, sum(part.duplicates for part in parts)
+        for left in (entry for entry in folder.iterdir() if entry.name.startswith(".")):
+            discard(left)  # of a process that was killed while it wrote
+        if failed:
+            write_csv(folder / FAILURES, ("molecule", "reason"), failed)
+        write_manifest(folder, self.manifest.model_copy(update={"shards": shards, "duplicates": duplicates}))
+        move_folder(folder, target)
+        discard(self.path)
+
+    def discard_if_nothing_is_done(self) -> None:
+        """Remove the folder where a failure left nothing of use in it."""
+        if self.path.is_dir() and not any((self.path / _DONE).glob("*.json")):
+            discard(self.path)
+
+    @property
+    def _job(self) -> Job:
+        return Job(library=self.manifest, block=self.block)
+
+    def _drop_duplicates(self, blocks: int) -> None:
+        """Take out of every shard the molecules that an earlier one holds, and what no block is left for."""
+        if self._note(blocks).exists():
+            raise DataError(
+                f"the molecules are fewer than when they were embedded in part: {str(self.path)!r} has more shards; "
+                "delete that folder, or choose another output"
+            )
+        seen, folder = SeenKeys(), self.path / _SHARDS
+        for number in range(blocks):
+            part = self.part(number)
+            if part is None or part.shard is None:
+                continue
+            name = part.shard.name
+            keys = Shard(folder, name).keys()
+            held = seen.held(keys)
+            seen.add(keys[~held])
+            if not held.any():
+                continue
+            # Without its note, a shard that a kill leaves half replaced is made again.
+            remove(self._note(number))
+            shard = None if held.all() else thin_shard(folder, name, ~held)
+            if shard is None:
+                for end in ("safetensors", "parquet"):
+                    remove(folder / f"{name}.{end}")
+            duplicates = part.duplicates + int(np.sum(held))
+            note = part.model_copy(update={"shard": shard, "duplicates": duplicates})
+            replace_file(self._note(number), note.model_dump_json())
+
+    def _make(self) -> None:
+        for name in (_SHARDS, _DONE, _INPUT):
+            (self.path / name).mkdir(parents=True, exist_ok=True)
+        if not (self.path / _JOB).exists():
+            replace_file(self.path / _JOB, self._job.model_dump_json(indent=1) + "\n")
+
+    def _note(self, number: int) -> Path:
+        return self.path / _DONE / f"{shard_name(number)}.json"
+
+    def _input(self, number: int) -> Path:
+        return self.path / _INPUT / f"{shard_name(number)}.jsonl"

@@ -1,0 +1,373 @@
+"""The run folder: graph, weights, manifest, and the training state for an exact resume. Nothing is pickled.
+
+Layout: ``graph.yaml`` (resolved), ``model.safetensors`` (best weights), ``manifest.json``, ``metrics.jsonl``,
+``checkpoints/last.safetensors``, ``trained_on.txt`` (key14 and SMILES of every molecule that any part was trained on).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import warnings
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from molchord.data.store import DataSet
+from molchord.errors import MolchordError, OutputExistsError, RunError
+from molchord.files import replace_file, write_tensors
+from molchord.graph import resolve as graphs
+from molchord.graph.resolve import ModelGraph
+from molchord.host import installed
+
+FORMAT = 1
+"""Version of the run folder's format."""
+
+SHIPPED = Path(__file__).with_name("pretrained")
+"""The trained run that comes with molchord."""
+
+
+class PluginStamp(BaseModel):
+    """Which plugin, of which distribution and version, a run was trained with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    type: str
+    name: str
+    version: str
+    config_version: int
+
+
+class RunManifest(BaseModel):
+    """What a run folder says of itself.
+
+    Attributes:
+        format: Version of the folder's format.
+        molchord: Version that trained it.
+        commit: Commit of the working tree that trained it, where there was one.
+        plugins: Stamp of every plugin, named ``dist:name``.
+        specs: Kind and spec of every modality, as the encoder got them.
+        candidate: The modality that is retrieved.
+        data: Folder of the training data, the sha256 of its manifest, and the split rule it was opened with, if any.
+        fitted: State of the modalities that were fitted on the training set.
+        molecules: Training molecules, and how many have each modality and pair.
+        best: Epoch and figure of the saved weights.
+        tau: Temperature of each spectrum against the candidate, for the geometric mean: fitted on validation queries,
+            from the loss's own, which it is where there are none.
+        beta: Confidence factor for each number of spectra, fitted on validation queries.
+        likeness: For each subset of spectra, mean cosines with the share of validation queries that are no more like
+            their own molecule, up to 5 %.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    format: int = FORMAT
+    molchord: str
+    commit: str | None = None
+    device: str
+    plugins: list[PluginStamp]
+    specs: dict[str, dict[str, Any]]
+    candidate: str
+    data: dict[str, str]
+    fitted: dict[str, dict[str, Any]] = {}
+    molecules: dict[str, int] = {}
+    best: dict[str, float] = {}
+    tau: dict[str, float] = {}
+    beta: dict[int, float] = {}
+    likeness: dict[str, list[tuple[float, float]]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_was(cls, said: Any) -> Any:
+        """Leave out fields of earlier versions, which `Run.calibrate` replaces."""
+        if not isinstance(said, dict):
+            return said
+        return {key: value for key, value in said.items() if key not in ("pool", "familiar", "trust")}
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """Refuse an output folder that is there already, unless `force`.
+
+    Raises:
+        OutputExistsError: `path` exists and `force` is not set.
+    """
+    if path.exists() and not force:
+        raise OutputExistsError(path)
+
+
+def check_run_output(path: Path, inputs: Iterable[tuple[str, Path]], *, force: bool) -> None:
+    """Refuse an output folder for a run that would replace, hold or lie in what the run is made of.
+
+    Args:
+        path: Where the run is to be.
+        inputs: What must stay, each with what it is, such as ``("data set", folder)``.
+        force: Replace a run that is there; nothing else is ever replaced.
+
+    Raises:
+        OutputExistsError: `path` exists and `force` is not set.
+        RunError: `path` overlaps an input, or holds something else than a run.
+    """
+    check_output(path, force=force)
+    here = path.resolve()
+    for what, folder in inputs:
+        there = folder.resolve()
+        if here == there or here in there.parents or there in here.parents:
+            raise RunError(f"output {str(path)!r} overlaps the {what} {str(folder)!r}; choose another folder")
+    if not path.exists() or (path.is_dir() and not path.is_symlink() and not any(path.iterdir())):
+        return
+    if path.is_symlink():
+        raise RunError(f"output {str(path)!r} is a symbolic link and is not replaced; choose another folder")
+    try:
+        read_manifest(path)
+    except RunError as error:
+        raise RunError(f"output {str(path)!r} is not replaced, for it is no run: {error}") from error
+
+
+def write_manifest(run: Path, manifest: RunManifest) -> None:
+    """Write a run's manifest in one step."""
+    replace_file(run / "manifest.json", manifest.model_dump_json(indent=2) + "\n")
+
+
+def find_run(run: str | Path) -> Path:
+    """Return the folder of a run: the path itself, or for the bare word ``pretrained`` the run that is shipped.
+
+    A folder of that name in the working directory wins over the word.
+
+    Example:
+        >>> find_run("runs/demo").as_posix()
+        'runs/demo'
+    """
+    path = Path(run)
+    return SHIPPED if str(run) == SHIPPED.name and not path.exists() else path
+
+
+def read_manifest(run: Path) -> RunManifest:
+    """Read a run's manifest.
+
+    Raises:
+        RunError: There is none, it is damaged, or of another format version.
+    """
+    path = run / "manifest.json"
+    if not path.is_file():
+        lack = "has no manifest.json" if run.exists() else "does not exist"
+        raise RunError(f"run {str(run)!r} {lack}; give a folder that `molchord train` wrote, or 'pretrained'")
+    try:
+        found = json.loads(path.read_text())
+        version = found.get("format")
+        if version != FORMAT:
+            raise RunError(f"run {str(run)!r} has format {version!r}, this molchord reads {FORMAT}; train it again")
+        return RunManifest.model_validate(found)
+    except (ValueError, AttributeError, ValidationError) as error:
+        raise RunError(
+            f"run {str(run)!r} has a damaged manifest.json ({_first_line(error)}); train it again"
+        ) from error
+
+
+def write_trained_on(run: Path, smiles: Mapping[str, str]) -> None:
+    """Write the molecules a run is trained on, those of the runs that its weights come from included.
+
+    Args:
+        run: Folder of the run.
+        smiles: SMILES by key14; empty where it is not known.
+    """
+    lines = (f"{key} {smiles[key]}".rstrip() for key in sorted(smiles))
+    replace_file(run / "trained_on.txt", "".join(f"{line}\n" for line in lines))
+
+
+def read_trained_on(run: Path) -> set[str]:
+    """Read the key14 of every molecule that a run has been trained on; raises as `trained_smiles`."""
+    return set(trained_smiles(run))
+
+
+def trained_smiles(run: Path) -> dict[str, str]:
+    """Read the molecules that a run has been trained on: SMILES by key14, empty where the list has the key alone.
+
+    Raises:
+        RunError: The list is missing, so no figure of the run could be trusted.
+    """
+    try:
+        lines = (run / "trained_on.txt").read_text().splitlines()
+    except OSError as error:
+        raise RunError(f"run {str(run)!r} has no trained_on.txt; restore it, or train the run again") from error
+    parts = (line.partition(" ") for line in lines if line)
+    return {key: smiles for key, _, smiles in parts}
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors of any device and layout as safetensors; see `write_tensors`."""
+    # Tensors that share memory (views, tied weights) are refused by safetensors, hence the copies.
+    whole = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    write_tensors(path, whole, metadata or {})
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read tensors and metadata of a safetensors file.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"weights {str(path)!r} cannot be read ({_first_line(error)}); train or copy the run again"
+        ) from error
+
+
+def load_into(model: torch.nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Load a whole state dict, refusing missing, unexpected and misshapen tensors in one sentence.
+
+    Raises:
+        RunError: The tensors do not fit the model.
+    """
+    try:
+        model.load_state_dict(dict(tensors), strict=True)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
+        raise RunError(f"{what} does not fit the model graph: {lines[0]}; use the graph it was trained with") from error
+
+
+def initialise(model: torch.nn.Module, sources: Mapping[str, str]) -> None:
+    """Take parts from other runs.
+
+    Args:
+        model: The model to fill.
+        sources: ``{PART: "RUN#PART"}``, dotted paths of the graph.
+
+    Raises:
+        RunError: A run or part is missing, or its shapes differ.
+    """
+    own = model.state_dict()
+    for part, source in sources.items():
+        folder, _, other = source.partition("#")
+        tensors, _ = read_weights(find_run(folder) / "model.safetensors")
+        taken = {part + name[len(other) :]: t for name, t in tensors.items() if name.startswith(other + ".")}
+        wanted = {name for name in own if name.startswith(part + ".")}
+        if not taken:
+            raise RunError(f"`train.init` of {part!r}: run {folder!r} has no part {other!r}; see its graph.yaml")
+        wrong = sorted(
+            name
+            for name in wanted | set(taken)
+            if name not in own or name not in taken or own[name].shape != taken[name].shape
+        )
+        if wrong:
+            raise RunError(
+                f"`train.init` of {part!r}: {source!r} differs in {wrong[0]!r}; give both parts the same configuration"
+            )
+        own.update(taken)
+    model.load_state_dict(own)
+
+
+def taken_states(sources: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return, by modality, the fitted state of the run that its encoder is taken from, where that has one.
+
+    Args:
+        sources: As of `initialise`.
+    """
+    out = {}
+    for part, source in sources.items():
+        folder, _, other = source.partition("#")
+        ends = [path.split(".") for path in (part, other)]
+        if all(end[0] == "modalities" and len(end) > 1 and end[2:] in ([], ["encoder"]) for end in ends):
+            state = read_manifest(find_run(folder)).fitted.get(ends[1][1])
+            if state is not None:
+                out[ends[0][1]] = state
+    return out
+
+
+def taken_anchors(graph: ModelGraph, sources: Mapping[str, str]) -> dict[str, tuple[float, float]]:
+    """Return mean and standard deviation of the anchors of heads that are taken from other runs, as they were there.
+
+    Raises:
+        RunError: Two heads were trained with one anchor scaled unlike, so that one of them would misread it.
+    """
+    out: dict[str, tuple[float, float]] = {}
+    for part, source in sources.items():
+        names = part.split(".")
+        if names[0] != "modalities" or names[2:] not in ([], ["head"]) or not graph.modalities[names[1]].anchors:
+            continue
+        folder = find_run(source.partition("#")[0])
+        theirs = saved_graph(folder, read_manifest(folder)).anchors
+        tensors, _ = read_weights(folder / "model.safetensors")
+        for anchor in (a for a in graph.modalities[names[1]].anchors if a in theirs):
+            column = theirs.index(anchor)
+            scaling = float(tensors["anchor_mean"][column]), float(tensors["anchor_std"][column])
+            if out.setdefault(anchor, scaling) != scaling:
+                raise RunError(
+                    f"`train.init` of {part!r}: anchor {anchor!r} has mean and deviation {scaling} there, but another "
+                    f"part was trained with {out[anchor]}; take parts with this anchor from one run"
+                )
+    return out
+
+
+def saved_graph(path: Path, manifest: RunManifest) -> ModelGraph:
+    """Load a run's graph, saying first which package it lacks; a plugin of another version is warned of.
+
+    Raises:
+        RunError: A plugin that the run needs is not installed.
+        GraphError: A configuration no longer validates.
+    """
+    host = installed()
+    found = {(plugin.type, plugin.qualified): plugin.version for plugin in host.plugins}
+    for stamp in manifest.plugins:
+        version = found.get((stamp.type, stamp.name))
+        if version is not None:
+            if version != stamp.version:
+                warnings.warn(
+                    f"run {str(path)!r} was trained with {stamp.type} {stamp.name!r} of version {stamp.version}, "
+                    f"installed is {version}; its results may differ",
+                    stacklevel=3,
+                )
+            continue
+        distribution, _, name = stamp.name.partition(":")
+        failed = [str(problem) for problem in host.problems if problem.dist == distribution]
+        if failed:
+            raise RunError(f"run {str(path)!r} needs {stamp.type} {name!r}, but {failed[0]}")
+        raise RunError(
+            f"run {str(path)!r} needs {stamp.type} {name!r} of {distribution} {stamp.version}, which is "
+            f"not installed; run 'pip install {distribution}'"
+        )
+    versions: dict[str, dict[str, int]] = {}
+    for stamp in manifest.plugins:
+        versions.setdefault(stamp.type, {})[stamp.name] = stamp.config_version
+    return graphs.load(path / "graph.yaml", versions=versions)
+
+
+def training_data(path: Path, manifest: RunManifest) -> DataSet:
+    """Open the data set that a run was trained on.
+
+    Raises:
+        RunError: It is no longer there, or it has changed.
+    """
+    folder = Path(manifest.data["path"])
+    try:
+        dataset = DataSet(folder, split=manifest.data.get("split"))
+    except MolchordError as error:
+        raise RunError(f"run {str(path)!r} was trained on a data set that cannot be opened: {error}") from error
+    if dataset.sha256 != manifest.data["sha256"]:
+        raise RunError(
+            f"data set {str(folder)!r} has changed since run {str(path)!r} was trained; pass the data set explicitly"
+        )
+    return dataset
+
+
+def code_version() -> dict[str, str | None]:
+    """Return the installed version, and the git commit where the package is used from its own checkout."""
+    here, git = Path(__file__).resolve(), shutil.which("git")
+    commit = None
+    if git is not None:
+        tracked = [git, "-C", str(here.parent), "ls-files", "--error-unmatch", here.name]
+        if subprocess.run(tracked, capture_output=True, check=False).returncode == 0:
+            head = [git, "-C", str(here.parent), "rev-parse", "HEAD"]
+            commit = subprocess.run(head, capture_output=True, check=False, text=True).stdout.strip() or None
+    return {"version": installed_version("molchord"), "commit": commit}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,1 @@
+"""Simulation: molecules become jobs, jobs become results, and results become a data set."""

@@ -1,0 +1,309 @@
+"""Simulation: molecules become jobs, jobs become results, and files of results are imported as a data set.
+
+Jobs and results lie in a folder as ``jobs-00000.npz`` and ``results-00000.npz``, so a simulation that was stopped goes
+on where it was, one whose list of molecules has grown computes what is new, and other machines can help.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeAlias, cast, final
+
+from molchord.api import Measurement, Molecule, Portable, SampleError, Simulator, SimulatorRecord
+from molchord.data.importer import REJECTED, import_files
+from molchord.data.parallel import surviving
+from molchord.data.reading import molecules_of
+from molchord.data.store import DataSet
+from molchord.errors import DataError, OutputExistsError, PluginError
+from molchord.files import replace_file, write_csv
+from molchord.host import Host, Plugin
+from molchord.simulation.files import Contents, Entry
+from molchord.simulation.folder import DIED, SimulationFolder, settled
+
+__all__ = ["SimulationReport", "build_simulator", "simulate", "simulate_molecules", "write_jobs"]
+
+Source: TypeAlias = str | Path | DataSet | Iterable[str]
+"""SMILES, a file of them (text, or a table with a column ``smiles``), or a data set."""
+
+FAILURES = "failures.csv"
+_WAITING = "whose job has no result yet (run its program, or delete the file of jobs to compute them here)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationReport:
+    """What became of a simulation.
+
+    Attributes:
+        path: The data set, or the folder of jobs.
+        molecules: Molecules in it.
+        measurements: Measurements in the data set by modality; none in a folder of jobs.
+        failed: Rows of ``failures.csv``.
+        rejected: Rows of ``rejected.csv``: measurements that their modality refused.
+        waiting: Molecules left out because their job is in the folder and its result is not.
+        files: Files of jobs that were written.
+        command: What computes a file of jobs on another machine; empty for a data set.
+    """
+
+    path: Path
+    molecules: int
+    measurements: Mapping[str, int]
+    failed: int
+    rejected: int = 0
+    waiting: int = 0
+    files: int = 0
+    command: str = ""
+
+    def summary(self) -> str:
+        """Return the report as text."""
+        parts = [f"{self.molecules} molecules"]
+        parts += [f"{count} {name}" for name, count in self.measurements.items()]
+        parts += [f"{self.files} new files of jobs"] if self.command else []
+        parts += [f"{self.failed} failed (see {FAILURES})"] if self.failed else []
+        parts += [f"{self.rejected} rejected (see {REJECTED})"] if self.rejected else []
+        parts += [f"{self.waiting} left out {_WAITING}"] if self.waiting else []
+        line = f"{self.path}: " + ", ".join(parts)
+        return line + (f"\nfor each of them, on any machine: {self.command}" if self.command else "")
+
+
+def simulate_molecules(
+    simulator: Simulator, molecules: Iterable[Molecule], workers: int | None = None
+) -> Iterator[Mapping[str, Measurement] | SampleError]:
+    """Simulate each molecule of a stream, in order; a failure takes its place.
+
+    Args:
+        simulator: What a simulator's record builds.
+        molecules: Molecules, read as they are needed.
+        workers: Processes; 1: this one; None: as many as there are cores, once it takes longer than a few seconds.
+
+    Raises:
+        ImportError: A library that it needs is not installed; `build_simulator` says that in a sentence.
+    """
+    simulator.computed_by()
+    for entry in _entries(_Job(simulator, computes=True), molecules, workers):
+        yield entry.failure if entry.arrays is None else simulator.measurements(entry.arrays)
+
+
+def build_simulator(host: Host, use: str | None = None) -> tuple[Plugin, Simulator]:
+    """Find a simulator and build it with its default configuration.
+
+    Args:
+        host: Installed plugins.
+        use: Its name; None: the one that is installed.
+
+    Raises:
+        PluginError: It is not there, a library that it needs is not installed, or several are there to choose from.
+
+    Example:
+        >>> from molchord.host import installed
+        >>> build_simulator(installed())[0].qualified
+        'molchord:gfn2'
+    """
+    plugin, simulator = _built(host, use)
+    try:
+        simulator.computed_by()
+    except ImportError as error:
+        install = _record(plugin).install or error.name or plugin.dist
+        raise PluginError(f"simulator {plugin.name!r} cannot run ({error}); run pip install {install!r}") from None
+    return plugin, simulator
+
+
+def simulate(
+    source: Source,
+    out: Path,
+    *,
+    host: Host,
+    use: str | None = None,
+    jobs: Path | None = None,
+    workers: int | None = None,
+    limit: int | None = None,
+    force: bool = False,
+    progress: bool = False,
+) -> SimulationReport:
+    """Make a data set of simulated measurements, one entry a molecule; a molecule that fails is listed.
+
+    Molecules that are in a file of jobs are not computed here: their results are collected once they are there.
+
+    Args:
+        source: The molecules.
+        out: Folder of the data set.
+        host: Installed plugins.
+        use: Name of the simulator; None: the one that is installed.
+        jobs: Folder of results that may be there already, and of new ones; None: `out` with ``.jobs`` behind its name.
+        workers: Processes; None: one a core.
+        limit: Take the first molecules only.
+        force: Replace a data set at `out`.
+        progress: Show a progress bar.
+
+    Raises:
+        DataError: No molecule could be simulated, the folder holds results of others, or a file of results is damaged.
+        OutputExistsError: There is something at `out` and `force` is not given.
+        PluginError: There is no such simulator, or a library that it needs is not installed.
+    """
+    if out.exists() and not force:
+        raise OutputExistsError(out)
+    plugin, simulator = _built(host, use)
+    refused: list[SampleError] = []
+    molecules = _distinct(source, limit, refused)
+    folder = SimulationFolder(out.with_name(f"{out.name}.jobs") if jobs is None else jobs, plugin)
+    known = settled(folder.contents("results").values())
+    waiting = (settled(folder.contents("jobs").values()) - known) & molecules.keys()
+    missing = [molecule for key14, molecule in molecules.items() if key14 not in known | waiting]
+    if missing:
+        plugin, simulator = build_simulator(host, use)
+        made_by = {"prepared_by": simulator.prepared_by(), "computed_by": simulator.computed_by()}
+        entries = _entries(_Job(simulator, computes=True), missing, _cores(workers))
+        folder.fill("results", entries, len(missing), made_by, progress)
+    contents = folder.contents("results")
+    computed = {id for one in contents.values() for id in one.ids}
+    rows = _failures(refused, contents.values())
+    others = sorted((computed | {row[1] for row in rows if row[1]}) - molecules.keys())
+    if others:
+        raise DataError(
+            f"folder {str(folder.path)!r} holds results of {len(others)} molecules that are not asked for, such as "
+            f"{others[0]}; name another folder by `--jobs`, or ask for them too"
+        )
+    write_csv(folder.path / FAILURES, ("smiles", "key14", "reason"), rows)
+    if not computed:
+        reasons = [reason for reason, _ in Counter(row[2] for row in rows).most_common(3)]
+        reasons += [f"{len(waiting)} {_WAITING}"] if waiting else []
+        raise DataError(
+            f"none of {len(rows) + len(waiting)} molecules could be simulated ({'; '.join(reasons)}); "
+            f"see {str(folder.path / FAILURES)!r}"
+        )
+    note = _note(plugin, contents.values(), len(rows) - len(refused), len(molecules))
+    with TemporaryDirectory() as scratch:
+        files = folder.distinct(contents, Path(scratch))
+        imported = import_files(files, out, host=host, note=note, force=force)
+    replace_file(out / FAILURES, (folder.path / FAILURES).read_bytes())
+    if imported.molecules != len(computed):
+        raise DataError(
+            f"data set {str(out)!r} has {imported.molecules} of {len(computed)} simulated molecules; delete the files "
+            f"of results that {str(out / REJECTED)!r} names, and simulate again with `--force`"
+        )
+    return SimulationReport(
+        path=out,
+        molecules=imported.molecules,
+        measurements=imported.measurements,
+        failed=len(rows),
+        rejected=imported.rejected,
+        waiting=len(waiting),
+    )
+
+
+def write_jobs(
+    source: Source,
+    folder: Path,
+    *,
+    host: Host,
+    use: str | None = None,
+    workers: int | None = None,
+    limit: int | None = None,
+    progress: bool = False,
+) -> SimulationReport:
+    """Write files of jobs for other machines, with the program that computes them; `simulate` collects the results.
+
+    Molecules whose jobs or results are in the folder already are left out. Arguments and errors as of `simulate`.
+    """
+    plugin, simulator = _built(host, use)
+    if not isinstance(simulator, Portable):
+        raise PluginError(f"simulator {plugin.name!r} has no program for other machines; simulate here, with `--out`")
+    refused: list[SampleError] = []
+    molecules = _distinct(source, limit, refused)
+    jobs = SimulationFolder(folder, plugin)
+    known = settled(jobs.contents("jobs").values()) | settled(jobs.contents("results").values())
+    missing = [molecule for molecule in molecules.values() if molecule.key14 not in known]
+    made_by = {"prepared_by": simulator.prepared_by()}
+    entries = _entries(_Job(simulator, computes=False), missing, _cores(workers))
+    files = jobs.fill("jobs", entries, len(missing), made_by, progress)
+    program = simulator.program()
+    replace_file(folder / program.name, program.read_bytes())
+    rows = _failures(refused, jobs.contents("jobs").values())
+    write_csv(folder / FAILURES, ("smiles", "key14", "reason"), rows)
+    command = f"OMP_NUM_THREADS=1 python {program.name} jobs-00000.npz results-00000.npz"
+    return SimulationReport(
+        path=folder, molecules=len(molecules), measurements={}, failed=len(rows), files=files, command=command
+    )
+
+
+# --- molecules to entries --------------------------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True)
+class _Job:
+    """Makes a molecule's job, and its result where asked for; in any process."""
+
+    simulator: Simulator
+    computes: bool
+
+    def __call__(self, molecule: Molecule) -> Entry:
+        entry = partial(Entry, id=molecule.key14, smiles=molecule.smiles)
+        try:
+            job = self.simulator.prepare(molecule)
+            return entry(arrays=self.simulator.compute(job) if self.computes else job)
+        except SampleError as error:
+            return entry(reason=error.reason)
+        except Exception as error:  # whatever befalls one molecule, the others go on
+            return entry(reason=f"the simulator failed: {type(error).__name__}: {error}")
+
+
+def _entries(job: _Job, molecules: Iterable[Molecule], workers: int | None) -> Iterator[Entry]:
+    """Yield what becomes of each molecule, in order; one that kills its process is tried again alone, then listed."""
+    return surviving(job, molecules, workers, lambda m: Entry(id=m.key14, smiles=m.smiles, reason=DIED))
+
+
+def _cores(workers: int | None) -> int:
+    return len(os.sched_getaffinity(0)) if workers is None else workers
+
+
+# --- lists of molecules, and what became of them ---------------------------------------------------------------------
+
+
+def _distinct(source: Source, limit: int | None, refused: list[SampleError]) -> dict[str, Molecule]:
+    """Return molecules by key14, in order, each once."""
+    if limit is not None and limit < 1:
+        raise DataError(f"limit is {limit}; give 1 or more")
+    out: dict[str, Molecule] = {}
+    for molecule in molecules_of(source, refused):
+        out.setdefault(molecule.key14, molecule)
+        if len(out) == limit:
+            break
+    if not out and not refused:
+        raise DataError("no molecule to simulate: the list of SMILES is empty")
+    return out
+
+
+def _failures(refused: Iterable[SampleError], contents: Iterable[Contents]) -> list[tuple[str, str, str]]:
+    """Return the rows of molecules that failed, the last reason of each, and were not computed by another try."""
+    found = [*contents]
+    computed = {id for one in found for id in one.ids}
+    failed = {entry.id: entry for one in found for entry in one.failed if entry.id not in computed}
+    rows = [(error.id, "", error.reason) for error in refused]
+    return rows + [(entry.smiles, entry.id, entry.reason) for entry in failed.values()]
+
+
+def _note(plugin: Plugin, contents: Iterable[Contents], failed: int, asked: int) -> str:
+    """Say for the manifest how the measurements were made; several ways where a later call went on."""
+    ways = {f"Jobs: {one.prepared_by}. Results: {one.computed_by}." for one in contents if one.ids}
+    lead = f"Simulated by {plugin.qualified} {plugin.version}; {failed} of {asked} molecules failed (see {FAILURES})."
+    return " ".join([lead, *sorted(ways)])
+
+
+def _built(host: Host, use: str | None) -> tuple[Plugin, Simulator]:
+    names = host.names("simulator")
+    if use is None and len(names) != 1:
+        choice = f"choose one of {', '.join(map(repr, names))} by `--use`" if names else "see `molchord plugins check`"
+        raise PluginError(f"{len(names)} simulators are installed; {choice}")
+    plugin = host.find("simulator", names[0] if use is None else use)
+    record = _record(plugin)
+    return plugin, record.build(record.config())
+
+
+def _record(plugin: Plugin) -> SimulatorRecord:
+    return cast(SimulatorRecord, plugin.record)
