@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import shutil
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +25,7 @@ from molchord.evaluate.embedding import Perturb, embed_dataset
 from molchord.evaluate.measure import measure
 from molchord.evaluate.results import Evaluation
 from molchord.evaluate.spectral_library import spectral_library
+from molchord.files import discard
 from molchord.graph.changes import changed
 from molchord.graph.resolve import ModelGraph, Use
 from molchord.library.build import embed_library
@@ -151,7 +151,7 @@ class Run:
         )
         run = cls.load(path, device=chosen)
         if temporary is not None:
-            weakref.finalize(run.model, shutil.rmtree, temporary, ignore_errors=True)
+            weakref.finalize(run.model, discard, temporary)
         return run
 
     @classmethod

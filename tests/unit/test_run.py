@@ -14,13 +14,13 @@ import torch
 import molchord as mc
 from molchord.api import Measurement, SampleError
 from molchord.data.reading import measurements_of, molecules_of
-from molchord.errors import DataError, GraphError, OutputExistsError, QueryError, RunError
+from molchord.errors import DataError, GraphError, OutputError, OutputExistsError, QueryError, RunError
 from molchord.evaluate.embedding import embed_dataset
 from molchord.evaluate.pools import measured_masses
 from molchord.evaluate.repeats import out_of_fold, over_seeds
 from molchord.evaluate.spectral_library import spectral_entries
 from molchord.run import Run
-from molchord.run_folder import new_run, read_manifest, read_trained_on, trained_smiles
+from molchord.run_folder import read_manifest, read_trained_on, trained_smiles
 from molchord.testing import MOLECULES, examples_of, tiny_data, tiny_run
 from molchord.train.trainer import Trainer
 from molchord_modalities import MSMS
@@ -144,8 +144,9 @@ def test_what_fails_before_training_leaves_the_old_run(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="cannot be written"), new_run(tmp_path / "file" / "run"):
-        pass
+    graph = graph_of("structure", "ir")
+    with pytest.raises(OutputError, match=r"run' cannot be written \(File exists\); choose another place"):
+        Run.train(graph, tiny_data(), tmp_path / "file" / "run", progress=False)
 
 
 # --- resuming from the start

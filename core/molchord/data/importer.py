@@ -8,20 +8,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, final
+from typing import Any, final
 
 from pydantic import ValidationError
 from tqdm import tqdm
 
 from molchord.api import Modality, ModalityRecord, Reading, SampleError
 from molchord.chem import molecule
-from molchord.data.manifest import Manifest, Storage, sha256_file
+from molchord.data.manifest import Manifest, Storage
 from molchord.data.splits import check_rule, named_split
 from molchord.data.spreadsheet import SMILES, read_rows
 from molchord.data.table import accepted
 from molchord.data.writer import DataSetWriter, molecules_schema, new_folder
 from molchord.errors import DataError, did_you_mean
-from molchord.host import Host
+from molchord.files import sha256_file
+from molchord.host import Host, guarded
 
 REJECTED = "rejected.csv"
 SOURCES = "sources.csv"
@@ -147,8 +148,9 @@ def _readers(host: Host, asked: Sequence[str]) -> dict[str, _Reader]:
     out: dict[str, _Reader] = {}
     for bare in [*chosen, *(name for name in host.names("modality") if name not in chosen)]:
         found = host.find("modality", chosen.get(bare, bare))
-        record = cast(ModalityRecord, found.record)
-        modality = record.build(record.config(), record.kinds[0])
+        record: ModalityRecord = found.record
+        with guarded(found):
+            modality = record.build(record.config(), record.kinds[0])
         out[bare] = _Reader(bare, record, (found.qualified, found.version), modality)
     return dict(sorted(out.items()))
 

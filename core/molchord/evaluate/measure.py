@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from molchord.data.reading import write_rows
 from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.errors import DataError, RunError
@@ -16,6 +15,7 @@ from molchord.evaluate.embedding import EmbeddedData, Perturb, baselines_of, che
 from molchord.evaluate.evaluation import evaluate
 from molchord.evaluate.reranking import Reranked, fit_reranking
 from molchord.evaluate.results import Evaluation
+from molchord.files import remove, replace_files, write_csv
 from molchord.rerank.rerank import Rerank, Reranking
 from molchord.rerank.weights import WEIGHTS
 from molchord.run_folder import SHIPPED, RunManifest, check_output
@@ -96,7 +96,7 @@ def measure(
     notes = () if second is None else second.notes()
     evaluation = dataclasses.replace(evaluation, notes=(*evaluation.notes, *found.notes(), *notes))
     if out is not None:
-        _write(embedder, manifest, dataset, found, evaluation, second, out, split=split, force=force)
+        _write(embedder, manifest, dataset, found, evaluation, second, out, split=split)
     return evaluation
 
 
@@ -138,15 +138,16 @@ def _write(
     out: Path,
     *,
     split: str,
-    force: bool,
 ) -> None:
     from molchord.evaluate.report import write_report  # matplotlib is imported only where a report is written
 
-    evaluation.save(out, force=force)
-    (out / UNUSABLE).unlink(missing_ok=True)
+    with replace_files(out) as folder:
+        evaluation.save(folder)
+        if found.unusable:
+            write_csv(folder / UNUSABLE, ("modality", "key14", "reason"), found.unusable)
+        report = folder / "report.html"
+        write_report(embedder, manifest, dataset, found.embedded, found.indices, evaluation, report, split=split)
+    if not found.unusable:
+        remove(out / UNUSABLE)
     if second is not None:
         second.reranking.file(second.weights).write(embedder.path / WEIGHTS)
-    if found.unusable:
-        write_rows(out / UNUSABLE, ("modality", "key14", "reason"), found.unusable)
-    report = out / "report.html"
-    write_report(embedder, manifest, dataset, found.embedded, found.indices, evaluation, report, split=split)

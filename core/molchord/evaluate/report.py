@@ -21,6 +21,7 @@ from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.evaluate.embedded import Embedded
 from molchord.evaluate.results import Evaluation, Row, SplitAudit
+from molchord.files import replace_file
 from molchord.graph.drawing import as_svg
 from molchord.model import pairs_of
 from molchord.retrieval.scores import geometric_mean, scores
@@ -107,7 +108,7 @@ def write_report(
         searches=list(_searches(embedder, dataset, embedded, indices, split, examples)),
         table=evaluation.table(),
     )
-    path.write_text(html, encoding="utf-8")
+    replace_file(path, html)
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------

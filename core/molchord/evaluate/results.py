@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from molchord.errors import DataError, OutputExistsError
+from molchord.files import replace_file, replace_files, write_csv
 from molchord.retrieval.metrics import METRICS, Interval, paired_difference
 from molchord.text_table import aligned, padded
 
@@ -224,18 +224,15 @@ class Evaluation:
             OutputExistsError: One of them is there and `force` is false.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         for name in ("evaluation.json", "evaluation.csv"):
             if (folder / name).exists() and not force:
                 raise OutputExistsError(folder / name)
         content = self.as_dict()
         text = json.dumps(content, indent=1, allow_nan=False, default=str)
-        (folder / "evaluation.json").write_text(text + "\n", encoding="utf-8")
         flat = [_flat(row) for row in content["rows"]]
-        with (folder / "evaluation.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(flat[0]) if flat else [])
-            writer.writeheader()
-            writer.writerows(flat)
+        with replace_files(folder) as new:
+            replace_file(new / "evaluation.json", text + "\n")
+            write_csv(new / "evaluation.csv", list(flat[0]) if flat else [], (list(row.values()) for row in flat))
 
 
 def _short_percent(value: float) -> str:

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from molchord.api import SampleError
-from molchord.data.reading import write_rows
 from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.evaluate.embedding import embed_dataset
+from molchord.files import write_csv
 from molchord.library.files import Entry, Storage
 from molchord.library.library import Library
 from molchord.library.work_folder import FAILURES
@@ -51,7 +51,7 @@ def spectral_library(
         force=force,
     )
     if failures:
-        write_rows(library.path / FAILURES, ("molecule", "reason"), ((f.id, f.reason) for f in failures))
+        write_csv(library.path / FAILURES, ("molecule", "reason"), ((f.id, f.reason) for f in failures))
     return library
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -20,6 +19,7 @@ from molchord.data.reading import Item, items_of
 from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.errors import MolchordError, did_you_mean
+from molchord.files import discard
 from molchord.library.files import Manifest, Storage
 from molchord.library.library import Library
 from molchord.library.stages import Block, Numbered, Prepare, Prepared, blocks_of, chunks, encoded
@@ -72,11 +72,11 @@ def embed_library(
         )
     except BaseException:
         if temporary is not None:
-            shutil.rmtree(temporary)
+            discard(temporary)
         raise
     library = Library(target)
     if temporary is not None:
-        weakref.finalize(library, shutil.rmtree, temporary, ignore_errors=True)
+        weakref.finalize(library, discard, temporary)
     return library
 
 
@@ -117,7 +117,8 @@ def embed_items(
     if address is not None and engine == "local":
         raise MolchordError("`--address` is that of a Ray cluster; pass `--engine ray` with it, or leave it out")
     check_replaceable(target, force=force)
-    folder = WorkFolder(target.with_name(f"{target.name}.parts").resolve(), manifest, block)
+    target = target.resolve()  # where a link leads, so that the shards are on the file system of the library
+    folder = WorkFolder(target.with_name(f"{target.name}.parts"), manifest, block)
     folder.check(force=force)
     number = 0
     bar = tqdm(desc="embed", unit="molecule", disable=None if progress else True)

@@ -35,6 +35,7 @@ from molchord.data.loader import (
 from molchord.data.store import DataSet
 from molchord.device import choose_device, to_device
 from molchord.errors import DataError, RunError
+from molchord.files import replace_file
 from molchord.graph.resolve import ModelGraph
 from molchord.model import Model, build_modalities
 from molchord.retrieval.metrics import blind_mrr
@@ -556,7 +557,7 @@ def _add(sums: dict[str, Tensor], values: Mapping[str, Tensor]) -> None:
 def _append_line(path: Path, record: Mapping[str, Any], keep: int) -> None:
     # A resumed run may find lines written after its checkpoint: they are written again.
     lines = path.read_text().splitlines()[:keep] if path.exists() else []
-    path.write_text("\n".join([*lines, json.dumps(record)]) + "\n")
+    replace_file(path, "\n".join([*lines, json.dumps(record)]) + "\n")
 
 
 def _shown(figures: Mapping[str, float]) -> dict[str, str]:

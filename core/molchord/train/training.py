@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,10 +11,10 @@ from tempfile import mkdtemp
 from typing import TypeAlias
 
 from molchord.api import Logger
-from molchord.data.reading import write_rows
 from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.errors import TrainingStopped
+from molchord.files import discard, replace_file, replace_folder, write_csv
 from molchord.graph.resolve import ModelGraph, Use
 from molchord.run_folder import (
     PluginStamp,
@@ -23,7 +22,6 @@ from molchord.run_folder import (
     check_run_output,
     code_version,
     find_run,
-    new_run,
     read_manifest,
     read_weights,
     saved_graph,
@@ -167,7 +165,7 @@ def _complete(trainer: Trainer, path: Path) -> None:
         best = -state.best if trainer.config.stopping.metric == "loss" else state.best
         manifest.best = {"epoch": state.best_epoch, trainer.config.stopping.metric: best}
     if state.absent:
-        write_rows(path / "absent.csv", ("modality", "id", "reason"), state.absent)
+        write_csv(path / "absent.csv", ("modality", "id", "reason"), state.absent)
     trainer.model.load_state_dict(read_weights(path / "model.safetensors")[0])
     manifest.tau = trainer.model.temperatures()
     write_manifest(path, manifest)
@@ -178,8 +176,8 @@ def _write_folder(trainer: Trainer, path: Path, sources: Sequence[Path]) -> None
     rows = trainer.rows["train"]
     trained_on = {key: text for source in sources for key, text in trained_smiles(source).items()}
     trained_on |= dict(zip(trainer.dataset.keys(rows), trainer.dataset.smiles(rows), strict=True))
-    with new_run(path) as folder:
-        (folder / "graph.yaml").write_text(trainer.graph.to_yaml())
+    with replace_folder(path) as folder:
+        replace_file(folder / "graph.yaml", trainer.graph.to_yaml())
         write_manifest(folder, _manifest(trainer))
         write_trained_on(folder, trained_on)
         trainer.save(folder)
@@ -215,5 +213,5 @@ def _discarding(temporary: Path | None, keep: type[BaseException] | tuple[()] = 
         yield
     except BaseException as error:
         if temporary is not None and not isinstance(error, keep):
-            shutil.rmtree(temporary, ignore_errors=True)
+            discard(temporary)
         raise

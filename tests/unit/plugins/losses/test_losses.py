@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from molchord.api import Featurizes, LossBatch, Molecule, SampleError, Tempered
-from molchord.graph.complaints import validate
+from molchord.complaints import validate
 from molchord_losses import entries, molchord_losses
 from molchord_losses import tanimoto_infonce_loss as similarities
 from molchord_losses.all_pairs import ALL_PAIRS, AllPairsConfig
