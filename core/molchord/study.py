@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from molchord.complaints import plain
 from molchord.data.store import DataSet
 from molchord.errors import DataError, GraphError, MolchordError, RunError, TrainingStopped
 from molchord.files import write_csv
-from molchord.graph.complaints import plain
 from molchord.graph.layers import Layers, laid_over, read_layers
 from molchord.graph.resolve import resolved
 from molchord.graph.settings import RangeConfig, TuneConfig

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from dataclasses import Field, dataclass, field
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+from typing_extensions import TypeVar
 
 
 @dataclass(frozen=True)
@@ -116,5 +118,14 @@ class VectorSpec:
     tells_mass: bool = False
 
 
-Spec: TypeAlias = Any
+class _OwnSpec(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+Spec: TypeAlias = SpectrumSpec | PeaksSpec | GraphSpec | VectorSpec | _OwnSpec
 """One of the four specs above, or a third party's own frozen dataclass for its own kind ``dist:kind``."""
+
+SpecT = TypeVar("SpecT", default=Any)
+"""The spec that a modality gives, or those of the kinds that an encoder accepts; a record written without it: any."""

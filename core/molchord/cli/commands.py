@@ -111,13 +111,15 @@ def data_import(arguments: argparse.Namespace) -> int:
 
 def data_simulate(arguments: argparse.Namespace) -> int:
     """Simulate the spectra of molecules, here or, as files of jobs, on other machines."""
+    from molchord.graph.layers import settings
     from molchord.host import installed
     from molchord.simulation.simulate import simulate, write_jobs
 
     if arguments.out is None and arguments.jobs is None:
         raise DataError("`molchord data simulate` has no folder to write; give `--out DATASET`, or `--jobs FOLDER`")
     jobs = None if arguments.jobs is None else Path(arguments.jobs)
-    options = {name: getattr(arguments, name) for name in ("use", "workers", "limit")}
+    use = {**({} if arguments.use is None else {"use": arguments.use}), **settings(arguments.set)}
+    options = {"use": use, "workers": arguments.workers, "limit": arguments.limit}
     options |= {"host": installed(), "progress": _progress(arguments)}
     if arguments.out is None and jobs is not None:
         report = write_jobs(arguments.source, jobs, **options)

@@ -108,7 +108,7 @@ def _plugin_commands(group: _Group) -> None:
     _command(group, "list", commands.plugins_list, "list the usable plugins")
     _command(group, "check", commands.plugins_check, "name every plugin that cannot be used; exit 1 if there is one")
     new = _command(group, "new", author_commands.plugins_new, "write the package of a plugin of your own")
-    new.add_argument("type", choices=("modality", "encoder", "loss"), help="what it is")
+    new.add_argument("type", metavar="TYPE", help="modality, encoder or loss")
     new.add_argument("name", metavar="NAME", help="lower-case letters, digits and '_'")
     new.add_argument(
         "--kind", choices=("graph", "spectrum1d", "peaks", "vector"),
@@ -150,6 +150,7 @@ def _data_commands(group: _Group) -> None:
     simulate.add_argument("source", metavar="SMILES", help="file of SMILES, or table with a column `smiles`")
     simulate.add_argument("--out", metavar="DATASET", help="folder to write; without it, only jobs are written")
     simulate.add_argument("--use", metavar="SIMULATOR", help="default: the one that is installed")
+    simulate.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of it; repeatable")
     simulate.add_argument(
         "--jobs", metavar="FOLDER",
         help="folder of jobs and of results that are there already, of other machines too (default: DATASET.jobs)",

@@ -312,10 +312,10 @@ def _spectrum(embedder: Embedder, name: str, measurement: Measurement) -> str:
     figure.subplots_adjust(left=0.02, right=0.96, bottom=0.28, top=0.86)  # alike, so that they stand in line
     axes.set_yticks([])
     axes.locator_params(axis="x", nbins=5, steps=[1, 2, 5, 10])
-    if isinstance(batch, SpectrumBatch):
+    if isinstance(batch, SpectrumBatch) and isinstance(spec, SpectrumSpec):
         axes.plot(np.linspace(spec.start, spec.stop, spec.points), batch.values[0, 0].numpy(), color=INK, linewidth=1)
         axes.set_xlim(spec.start, spec.stop)
-    elif isinstance(batch, PeaksBatch):
+    elif isinstance(batch, PeaksBatch) and isinstance(spec, PeaksSpec):
         numbers = [column for column, kind in spec.peak.items() if isinstance(kind, Real)]
         place = batch.peak[numbers[0]][0][batch.mask[0]].numpy()
         height = batch.peak[numbers[1]][0][batch.mask[0]].numpy() if len(numbers) > 1 else np.ones(len(place))

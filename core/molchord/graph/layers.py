@@ -13,9 +13,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from molchord.complaints import DocumentPath, dotted, plain
 from molchord.errors import GraphError, did_you_mean
-from molchord.graph.complaints import plain
-from molchord.graph.strict_yaml import Document, DocumentPath, dotted, parse, read
+from molchord.graph.strict_yaml import Document, parse, read
 
 __all__ = ["EXTENDS", "Layers", "laid_over", "read_layers", "recipes", "settings"]
 

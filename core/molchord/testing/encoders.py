@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from molchord.api import EncoderRecord, GraphSpec, ModalityRecord, Real
 from molchord.host import installed
-from molchord.testing.report import require
+from molchord.testing.require import require
 from molchord.testing.samples import batch_of, built, default_config, equal, examples, tensors
 
 

@@ -13,7 +13,6 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import nn
 
-import molchord_encoders as encoders
 from molchord.api import (
     Category,
     GraphSample,
@@ -30,8 +29,16 @@ from molchord.api import (
     collate_spectra,
     collate_vectors,
 )
+from molchord_encoders import molchord_encoders
+from molchord_encoders.dimenetpp import DimeNetPlusPlusConfig
+from molchord_encoders.gine import GineConfig
+from molchord_encoders.mlp import MlpConfig
+from molchord_encoders.peak_bag import PeakBagConfig
+from molchord_encoders.peak_transformer import PeakTransformerConfig
+from molchord_encoders.resnet1d import Resnet1dConfig
+from molchord_encoders.resnet1d_settings import Flatten, Patches, Stage
 
-RECORDS = {record.name: record for record in encoders.molchord_encoders()}
+RECORDS = {record.name: record for record in molchord_encoders()}
 MODE = Category(("positive", "negative"))
 WHOLE = {"energy": Real("eV"), "mode": MODE}
 GRAPH = GraphSpec(
@@ -285,7 +292,7 @@ def test_records() -> None:
     assert all(record.api == 1 and record.summary for record in RECORDS.values())
 
 
-CONFIGS = [encoders.Stage, encoders.Flatten, encoders.Patches, *(record.config for record in RECORDS.values())]
+CONFIGS = [Stage, Flatten, Patches, *(record.config for record in RECORDS.values())]
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -302,18 +309,18 @@ def test_configurations_have_defaults_and_descriptions_and_round_trip(config: ty
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: encoders.GineConfig(layers=0), "greater than 0"),
-        (lambda: encoders.MlpConfig(hidden=(8, 0)), "greater than 0"),
-        (lambda: encoders.MlpConfig.model_validate({"activation": "swish"}), "'elu', 'gelu', 'relu', 'silu' or 'tanh'"),
-        (lambda: encoders.MlpConfig(dropout=1.0), "less than 1"),
-        (lambda: encoders.Stage(kernel=4), "`kernel` 4 must be odd; take 3 or 5"),
-        (lambda: encoders.Resnet1dConfig(stages=()), "at least 1 item"),
-        (lambda: encoders.Resnet1dConfig.model_validate({"readout": {"use": "average"}}), "'flatten', 'patches'"),
-        (lambda: encoders.Resnet1dConfig.model_validate({"readout": {"use": "flatten", "size": 3}}), "size"),
-        (lambda: encoders.Patches(hidden=10, heads=4), "`hidden` 10 must be a multiple of `heads` 4"),
-        (lambda: encoders.PeakTransformerConfig(heads=3), "`hidden` 128 must be a multiple of `heads` 3"),
-        (lambda: encoders.PeakTransformerConfig(wavelengths=(10.0, 1.0)), "shortest wavelength 10.0 must be below"),
-        (lambda: encoders.DimeNetPlusPlusConfig(cutoff=0.0), "greater than 0"),
+        (lambda: GineConfig(layers=0), "greater than 0"),
+        (lambda: MlpConfig(hidden=(8, 0)), "greater than 0"),
+        (lambda: MlpConfig.model_validate({"activation": "swish"}), "'elu', 'gelu', 'relu', 'silu' or 'tanh'"),
+        (lambda: MlpConfig(dropout=1.0), "less than 1"),
+        (lambda: Stage(kernel=4), "`kernel` 4 must be odd; take 3 or 5"),
+        (lambda: Resnet1dConfig(stages=()), "at least 1 item"),
+        (lambda: Resnet1dConfig.model_validate({"readout": {"use": "average"}}), "'flatten', 'patches'"),
+        (lambda: Resnet1dConfig.model_validate({"readout": {"use": "flatten", "size": 3}}), "size"),
+        (lambda: Patches(hidden=10, heads=4), "`hidden` 10 must be a multiple of `heads` 4"),
+        (lambda: PeakTransformerConfig(heads=3), "`hidden` 128 must be a multiple of `heads` 3"),
+        (lambda: PeakTransformerConfig(wavelengths=(10.0, 1.0)), "shortest wavelength 10.0 must be below"),
+        (lambda: DimeNetPlusPlusConfig(cutoff=0.0), "greater than 0"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_rule(make: Callable[[], Any], message: str) -> None:
@@ -393,7 +400,7 @@ def test_a_column_may_have_any_name() -> None:
 
 
 def test_mlp_is_the_spectrum_encoder_of_vibraclip() -> None:
-    config = encoders.MlpConfig(hidden=(1262,), width=497, activation="elu", batch_norm=True)
+    config = MlpConfig(hidden=(1262,), width=497, activation="elu", batch_norm=True)
     encoder = RECORDS["mlp"].build(config, SpectrumSpec(unit="cm^-1", points=1750))
     reference = nn.Sequential(nn.Linear(1750, 1262), nn.BatchNorm1d(1262), nn.ELU(), nn.Linear(1262, 497))
     with torch.no_grad():
@@ -426,7 +433,7 @@ def test_what_lies_outside_the_observed_range_is_ignored(name: str) -> None:
 
 
 def test_mlp_marks_missing_numbers_of_a_vector() -> None:
-    encoder = RECORDS["mlp"].build(encoders.MlpConfig(hidden=(8,), width=3, mask=True), VECTOR).eval()
+    encoder = RECORDS["mlp"].build(MlpConfig(hidden=(8,), width=3, mask=True), VECTOR).eval()
     values = np.ones(VECTOR.size, dtype=np.float32)
     zero, missing = values.copy(), values.copy()
     zero[2], missing[2] = 0.0, math.nan
@@ -441,7 +448,7 @@ def test_mlp_marks_missing_numbers_of_a_vector() -> None:
 def test_default_resnet1d_is_the_strided_flattened_tower_with_a_mask_channel() -> None:
     """Two strided convolutions, flattened, one hidden layer, written out in plain torch."""
     spec = SpectrumSpec(unit="cm^-1", points=1750, channels=2)
-    encoder = RECORDS["resnet1d"].build(encoders.Resnet1dConfig(), spec).eval()
+    encoder = RECORDS["resnet1d"].build(Resnet1dConfig(), spec).eval()
     convolutions = nn.Sequential(
         *(nn.Conv1d(2, 32, 15, 5, 7), nn.BatchNorm1d(32), nn.SiLU()),
         *(nn.Conv1d(32, 32, 7, 2, 3), nn.BatchNorm1d(32), nn.SiLU()),
@@ -466,7 +473,7 @@ def test_default_resnet1d_is_the_strided_flattened_tower_with_a_mask_channel() -
 @pytest.mark.parametrize("readout", [{"use": "flatten"}, {"use": "patches", "size": 5}])
 def test_resnet1d_keeps_absolute_position(readout: dict[str, Any]) -> None:
     spec = SpectrumSpec(unit="cm^-1", points=400)
-    encoder = RECORDS["resnet1d"].build(encoders.Resnet1dConfig.model_validate({"readout": readout}), spec).eval()
+    encoder = RECORDS["resnet1d"].build(Resnet1dConfig.model_validate({"readout": readout}), spec).eval()
     values = np.zeros((3, 1, 400), dtype=np.float32)
     values[0, 0, 148:152] = values[1, 0, 248:252] = 1.0  # moved by two patches of all strides: an average is the same
     batch = collate_spectra([SpectrumSample(values=v) for v in values], spec)
@@ -481,7 +488,7 @@ def test_resnet1d_keeps_absolute_position(readout: dict[str, Any]) -> None:
 @pytest.mark.parametrize("use", ["flatten", "patches"])
 def test_resnet1d_takes_any_number_of_points(points: int, use: str) -> None:
     spec = SpectrumSpec(unit="1", points=points)
-    encoder = RECORDS["resnet1d"].build(encoders.Resnet1dConfig.model_validate({"readout": {"use": use}}), spec)
+    encoder = RECORDS["resnet1d"].build(Resnet1dConfig.model_validate({"readout": {"use": use}}), spec)
     samples = [SpectrumSample(values=np.ones((1, points))) for _ in range(2)]
     assert encoder(collate_spectra(samples, spec)).shape == (2, 256)
 
@@ -529,7 +536,7 @@ def test_gine_counts() -> None:
 def test_gine_does_not_depend_on_the_order_of_atoms_and_ignores_positions() -> None:
     spec = replace(GRAPH, positions=True)
     torch.manual_seed(0)
-    encoder = RECORDS["gine"].build(encoders.GineConfig(hidden=8, width=5), spec).eval()
+    encoder = RECORDS["gine"].build(GineConfig(hidden=8, width=5), spec).eval()
     rng = np.random.default_rng(0)
     sample = replace(graph_sample(rng, 6), positions=rng.normal(size=(6, 1, 3)))
     order = rng.permutation(6)
@@ -620,7 +627,7 @@ def test_tokens_are_readout_columns_and_peaks() -> None:
 
 def test_peaks_of_another_unit_need_no_configuration() -> None:
     spec = PeaksSpec(unit="ppm", peak={"shift": Real("ppm"), "multiplicity": Category(("s", "d", "t", "q"))})
-    encoder = RECORDS["peak_transformer"].build(encoders.PeakTransformerConfig(width=4), spec).eval()
+    encoder = RECORDS["peak_transformer"].build(PeakTransformerConfig(width=4), spec).eval()
     samples = [
         PeaksSample(peak={"shift": np.array([shift], dtype=np.float32), "multiplicity": np.array([1])})
         for shift in (128.4, 128.9, 20.0)
@@ -636,7 +643,7 @@ MS = PeaksSpec(unit="m/z", peak={"mz": Real("m/z"), "intensity": Real("1")})
 
 
 def bag_rows(mz: Sequence[float], intensity: Sequence[float], **options: Any) -> list[np.ndarray]:
-    encoder = RECORDS["peak_bag"].build(encoders.PeakBagConfig(rows=2048, step=0.5, **options), MS)
+    encoder = RECORDS["peak_bag"].build(PeakBagConfig(rows=2048, step=0.5, **options), MS)
     batch = collate_peaks([PeaksSample(peak={"mz": np.array(mz), "intensity": np.array(intensity)})], MS)
     weight = batch.peak["intensity"] * batch.mask
     return [rows[0].numpy() for rows in encoder._rows(batch, weight)]
@@ -669,4 +676,4 @@ def test_a_bag_sees_peaks_beyond_its_rows_and_no_difference_of_one_peak() -> Non
 @pytest.mark.parametrize("peak", [{"type": Category(("b",))}, {"mz": Real("m/z"), "drift": Real("ms")}])
 def test_a_bag_refuses_what_is_neither_position_nor_weight(peak: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="needs peaks with a position in 'm/z' and weights of unit '1'"):
-        RECORDS["peak_bag"].build(encoders.PeakBagConfig(), PeaksSpec(unit="m/z", peak=peak))
+        RECORDS["peak_bag"].build(PeakBagConfig(), PeaksSpec(unit="m/z", peak=peak))

@@ -19,8 +19,8 @@ from torch_geometric.nn.models import dimenet as pyg
 from torch_geometric.nn.models import dimenet_utils as pyg_utils
 
 from molchord.api import GraphBatch, GraphSpec, SampleError
-from molchord_encoders import DimeNetPlusPlusConfig, dimenetpp
-from molchord_encoders.dimenetpp import DimeNetPlusPlus, build
+from molchord_encoders import dimenetpp_network
+from molchord_encoders.dimenetpp import DIMENETPP, DimeNetPlusPlusConfig
 from molchord_encoders.dimenetpp_basis import (
     BesselBasisLayer,
     SphericalBasisLayer,
@@ -30,6 +30,7 @@ from molchord_encoders.dimenetpp_basis import (
     spherical_bessel,
 )
 from molchord_encoders.dimenetpp_neighbors import Neighbors, filtered_sum, find_neighbors
+from molchord_encoders.dimenetpp_network import DimeNetPlusPlus
 
 PygBasis = pyg.SphericalBasisLayer  # by its own name, since tests replace it
 SMALL = dict(
@@ -427,7 +428,7 @@ def test_a_step_never_waits_once_edges_are_built(monkeypatch):
     real = find_neighbors(pos, batch, size, 5.0)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         held = {k: mode.from_tensor(v) if isinstance(v, torch.Tensor) else v for k, v in vars(real).items()}
-        monkeypatch.setattr(dimenetpp, "find_neighbors", lambda *_: Neighbors(**held))
+        monkeypatch.setattr(dimenetpp_network, "find_neighbors", lambda *_: Neighbors(**held))
         monkeypatch.setattr(DimeNetPlusPlus, "_widest", lambda *_: 9)
         net = DimeNetPlusPlus(**SMALL)
         out = net(*(mode.from_tensor(t) for t in (z, pos, batch)), size=size)
@@ -533,7 +534,7 @@ def graph_batch(*molecules, conformers=1):
 def encoder(**changes):
     torch.manual_seed(0)
     sizes = {k: v for k, v in SMALL.items() if k != "output_initializer"}
-    return build(DimeNetPlusPlusConfig(**{**sizes, **changes}), GraphSpec(positions=True))
+    return DIMENETPP.build(DimeNetPlusPlusConfig(**{**sizes, **changes}), GraphSpec(positions=True))
 
 
 def test_encoder_has_the_width_and_reaches_every_parameter():
@@ -569,7 +570,7 @@ def test_trailing_molecules_without_atoms_count():
 
 def test_encoder_refuses_graphs_without_positions():
     with pytest.raises(ValueError, match="needs positions"):
-        build(DimeNetPlusPlusConfig(), GraphSpec(positions=False))
+        DIMENETPP.build(DimeNetPlusPlusConfig(), GraphSpec(positions=False))
     batch = graph_batch(WATER)
     bare = GraphBatch(size=1, elements=batch.elements, graph=batch.graph, bonds=batch.bonds)
     with pytest.raises(ValueError, match="without `positions`"):
@@ -616,7 +617,7 @@ def test_runs_without_torch_geometric_and_its_extensions():
 import sys
 sys.modules |= dict.fromkeys(["torch_geometric", "torch_cluster", "torch_sparse", "torch_scatter", "pyg_lib", "scipy"])
 import torch
-from molchord_encoders.dimenetpp import DimeNetPlusPlus
+from molchord_encoders.dimenetpp_network import DimeNetPlusPlus
 net = DimeNetPlusPlus(8, 2, 1, 4, 3, 8, num_spherical=3, num_radial=2, output_initializer="glorot_orthogonal")
 print(net(torch.tensor([6, 8]), torch.tensor([[0.0, 0, 0], [1.2, 0, 0]])).shape)
 """

@@ -11,9 +11,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from molchord.errors import did_you_mean
-from molchord.graph.strict_yaml import DocumentPath
 
-__all__ = ["Complaint", "plain", "validate"]
+__all__ = ["Complaint", "DocumentPath", "dotted", "plain", "validate"]
+
+DocumentPath: TypeAlias = tuple[str | int, ...]
+"""Keys and list positions that lead to a value."""
 
 Complaint: TypeAlias = tuple[DocumentPath, str]
 """Where something is wrong, and what."""
@@ -32,6 +34,16 @@ _WORDS = {
     "a valid integer": "a whole number",
     "a valid number": "a number",
 }
+
+
+def dotted(path: DocumentPath) -> str:
+    """Return a path as text.
+
+    Example:
+        >>> dotted(("modalities", "ir", "encoder", "hidden", 0))
+        'modalities.ir.encoder.hidden.0'
+    """
+    return ".".join(str(step) for step in path)
 
 
 def validate(
