@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeAlias, cast, final
+from typing import Any, TypeAlias, cast, final
 
-from molchord.api import Measurement, Molecule, Portable, SampleError, Simulator, SimulatorRecord
+from numpy.typing import NDArray
+
+from molchord.api import Batched, Measurement, Molecule, Portable, SampleError, Simulator, SimulatorRecord
 from molchord.data.importer import REJECTED, import_files
-from molchord.data.parallel import surviving
+from molchord.data.parallel import alone, surviving
 from molchord.data.reading import molecules_of
 from molchord.data.store import DataSet
 from molchord.errors import DataError, OutputExistsError, PluginError
@@ -31,6 +34,7 @@ __all__ = ["SimulationReport", "build_simulator", "simulate", "simulate_molecule
 Source: TypeAlias = str | Path | DataSet | Iterable[str]
 """SMILES, a file of them (text, or a table with a column ``smiles``), or a data set."""
 
+DEFAULT = "gfn2"  # needs nothing but what `pip install 'molchord[simulate]'` brings
 FAILURES = "failures.csv"
 _WAITING = "whose job has no result yet (run its program, or delete the file of jobs to compute them here)"
 
@@ -94,7 +98,7 @@ def build_simulator(host: Host, use: str | None = None) -> tuple[Plugin, Simulat
 
     Args:
         host: Installed plugins.
-        use: Its name; None: the one that is installed.
+        use: Its name; None: `gfn2`, or the only one that is installed.
 
     Raises:
         PluginError: It is not there, a library that it needs is not installed, or several are there to choose from.
@@ -133,7 +137,7 @@ def simulate(
         source: The molecules.
         out: Folder of the data set.
         host: Installed plugins.
-        use: Name of the simulator; None: the one that is installed.
+        use: Name of the simulator; None: `gfn2`, or the only one that is installed.
         jobs: Folder of results that may be there already, and of new ones; None: `out` with ``.jobs`` behind its name.
         workers: Processes; None: one a core.
         limit: Take the first molecules only.
@@ -253,9 +257,43 @@ class _Job:
             return entry(reason=f"the simulator failed: {type(error).__name__}: {error}")
 
 
+@final
+@dataclass(frozen=True)
+class _Batch:
+    """Makes the results of many molecules together, in any process; where that fails, one by one."""
+
+    simulator: Simulator
+
+    def __call__(self, molecules: Sequence[Molecule]) -> list[Entry]:
+        prepared = [*map(_Job(self.simulator, computes=False), molecules)]
+        jobs = [entry.arrays for entry in prepared if entry.arrays is not None]
+        try:
+            found = iter(cast(Batched, self.simulator).compute_batch(jobs) if jobs else ())
+            return [entry if entry.arrays is None else _computed(entry, next(found)) for entry in prepared]
+        except Exception:  # whatever befalls one molecule, the others go on
+            return [*map(_Job(self.simulator, computes=True), molecules)]
+
+
+def _computed(entry: Entry, found: Mapping[str, NDArray[Any]] | SampleError) -> Entry:
+    if isinstance(found, SampleError):
+        return replace(entry, arrays=None, reason=found.reason)
+    return replace(entry, arrays=found)
+
+
 def _entries(job: _Job, molecules: Iterable[Molecule], workers: int | None) -> Iterator[Entry]:
     """Yield what becomes of each molecule, in order; one that kills its process is tried again alone, then listed."""
-    return surviving(job, molecules, workers, lambda m: Entry(id=m.key14, smiles=m.smiles, reason=DIED))
+    if not job.computes or not isinstance(job.simulator, Batched):
+        yield from surviving(job, molecules, workers, _died)
+        return
+    batch = _Batch(job.simulator)
+    stream = iter(molecules)
+    batches = iter(lambda: [*islice(stream, job.simulator.batch)], [])
+    for entries in surviving(batch, batches, workers, lambda lost: [alone(job, one) or _died(one) for one in lost]):
+        yield from entries
+
+
+def _died(molecule: Molecule) -> Entry:
+    return Entry(id=molecule.key14, smiles=molecule.smiles, reason=DIED)
 
 
 def _cores(workers: int | None) -> int:
@@ -297,6 +335,7 @@ def _note(plugin: Plugin, contents: Iterable[Contents], failed: int, asked: int)
 
 def _built(host: Host, use: str | None) -> tuple[Plugin, Simulator]:
     names = host.names("simulator")
+    use = DEFAULT if use is None and DEFAULT in names else use
     if use is None and len(names) != 1:
         choice = f"choose one of {', '.join(map(repr, names))} by `--use`" if names else "see `molchord plugins check`"
         raise PluginError(f"{len(names)} simulators are installed; {choice}")
