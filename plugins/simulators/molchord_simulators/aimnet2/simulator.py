@@ -20,6 +20,7 @@ from molchord_simulators.aimnet2.network import ELEMENTS, Network
 from molchord_simulators.aimnet2.spectra import Spectrum
 from molchord_simulators.gfn2 import Failed
 from molchord_simulators.harmonic import Harmonic
+from molchord_simulators.rotation import rotational_constants
 
 if TYPE_CHECKING:
     from molchord_simulators import AIMNet2Config
@@ -172,7 +173,7 @@ def averaged(conformers: Sequence[Spectrum | Failed]) -> Spectrum | Failed:
 def _alike(one: Spectrum, other: Spectrum) -> bool:
     if abs(float(one["energy"] - other["energy"])) > _SAME_ENERGY:
         return False
-    first, second = (spectra.rotational_constants(s["z"], s["pos"]) for s in (one, other))
+    first, second = (rotational_constants(s["z"], s["pos"]) for s in (one, other))
     return bool((np.abs(first - second) <= _SAME_SHAPE * np.maximum(first, second)).all())
 
 

@@ -14,13 +14,11 @@ from molchord_simulators.aimnet2.network import Network
 from molchord_simulators.aimnet2.surface import Curvature, Start, curvatures, relax
 from molchord_simulators.gfn2 import BOHR, Failed
 
-__all__ = ["LOWEST", "SADDLE", "Spectrum", "compute", "rotational_constants"]
+__all__ = ["LOWEST", "SADDLE", "Spectrum", "compute"]
 
 SADDLE = -60.0  # cm^-1; a lower mode is pushed off, since soft torsions of a learned surface may stay slightly imaginary
 LOWEST = -100.0  # cm^-1, that a molecule may keep
 PUSHES, PUSH = 3, 0.3  # Bohr, of the atom that moves most
-
-_ROTATION = 16.8576292  # cm^-1 dalton angstrom^2
 
 Spectrum: TypeAlias = dict[str, NDArray[Any]]
 
@@ -66,22 +64,6 @@ def compute(network: Network, jobs: Sequence[Mapping[str, NDArray[Any]]]) -> lis
         if not starts:
             break
     return out
-
-
-def rotational_constants(z: NDArray[Any], positions: NDArray[Any]) -> NDArray[np.float64]:
-    """Return A, B and C in cm^-1 of positions (n, 3) in angstrom; 0 for A of a linear molecule.
-
-    Example:
-        >>> apart = np.array([[0.0, 0, 0], [0, 0, 1.0975]])
-        >>> rotational_constants(np.array([7, 7]), apart).round(3).tolist()
-        [0.0, 1.998, 1.998]
-    """
-    mass = _masses(np.asarray(z, dtype=np.int64))
-    centred = np.asarray(positions, dtype=np.float64)
-    centred = centred - mass @ centred / mass.sum()
-    second = (mass[:, None] * centred).T @ centred
-    moments = np.maximum(np.linalg.eigvalsh(np.trace(second) * np.eye(3) - second), 0)
-    return np.asarray(_ROTATION / np.where(moments > 1e-4 * moments.max(), moments, np.inf))
 
 
 def _spectrum(
