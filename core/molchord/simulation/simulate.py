@@ -15,7 +15,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias, cast, final
 
 from numpy.typing import NDArray
 
