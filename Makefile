@@ -1,9 +1,20 @@
-# Where torch comes from: an extra package index. The default is PyTorch's CPU build; for a GPU give
-# https://download.pytorch.org/whl/cu130; empty leaves it to the machine's own pip configuration.
+# Where torch comes from, and nothing else. The default is PyTorch's CPU build; for a GPU give
+# https://download.pytorch.org/whl/cu130; empty leaves torch too to the machine's own pip configuration.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PYTHON ?= python3
 # Processes that run the tests.
 JOBS ?= auto
+
+# $(call install-torch,VENV): takes torch from TORCH_INDEX, and says so in one line where that cannot be reached; the
+# variables keep other sources that pip is configured with out of these two calls. An index that answers but lacks this
+# version of torch is an error.
+TORCH = $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' requirements.lock)
+install-torch = $(if $(and $(TORCH_INDEX),$(TORCH)),@export PIP_EXTRA_INDEX_URL='$(TORCH_INDEX)' PIP_FIND_LINKS='$1'; \
+	if $1/bin/pip index versions torch --disable-pip-version-check --retries 0 --timeout 5 \
+		--index-url '$(TORCH_INDEX)' >/dev/null 2>&1; then \
+		echo "$(TORCH) from $(TORCH_INDEX)"; \
+		$1/bin/pip install --quiet --disable-pip-version-check --no-deps --index-url '$(TORCH_INDEX)' '$(TORCH)'; \
+	else echo "$(TORCH_INDEX) cannot be reached: torch comes from where pip takes everything else" >&2; fi)
 
 BIN := .venv/bin
 RUN := runs/demo
@@ -50,7 +61,8 @@ docs: $(INSTALLED)
 # The same wheel test with the package index in reach: everything is fetched into an empty environment.
 test-wheel: $(INSTALLED)
 	rm -rf dist && $(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . && $(PYTHON) -m venv dist/venv
-	dist/venv/bin/pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) dist/*.whl
+	$(call install-torch,dist/venv)
+	dist/venv/bin/pip install dist/*.whl
 	cd dist && venv/bin/molchord plugins check
 
 # Every table of benchmarks/RESULTS.md that fits into so many minutes and whose data is there, or those named in TABLES;
@@ -60,12 +72,17 @@ benchmark-accuracy: $(INSTALLED)
 	$(BIN)/python -m benchmarks.accuracy $(TABLES) --within $(MINUTES)
 	$(BIN)/python -m benchmarks.report
 
-$(INSTALLED): requirements.lock pyproject.toml
+# Packages whose own pins the lock file contradicts, and which work with it: installed without what they ask for.
+NO_DEPS := $(wildcard requirements-no-deps.lock)
+
+# pip's errors are shown; its warnings name every package that one of several indexes lacks.
+$(INSTALLED): requirements.lock $(NO_DEPS) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "molchord needs Python 3.11 or newer, and" \
 		"$(PYTHON) is $$($(PYTHON) --version 2>&1 | head -n 1); write make PYTHON=python3.12, for instance" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --retries 1 \
-		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock
+	$(call install-torch,.venv)
+	$(BIN)/pip install -qq --disable-pip-version-check --retries 1 -r requirements.lock
+	$(if $(NO_DEPS),$(BIN)/pip install -qq --disable-pip-version-check --retries 1 --no-deps -r $(NO_DEPS))
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 

@@ -1,49 +1,75 @@
-"""Write RESULTS.md and its pictures from the JSON files alone: ``python -m benchmarks.report``."""
+"""Write RESULTS.md, tables/ and plots/ from the JSON files alone: ``python -m benchmarks.report``."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy.tables import TABLES
+from benchmarks.cells import DEFAULT_MAP, METRICS, interval, markdown, number_range, subset_name, value
+from benchmarks.full_table import table_text
 
-__all__ = ["main", "results_text", "section"]
+__all__ = ["main", "page_text", "read", "section"]
 
 HERE = Path(__file__).resolve().parent
-METRICS = {"top1": "Top-1", "top5": "Top-5", "top10": "Top-10", "top25": "Top-25", "mrr": "MRR", "tanimoto": "Tanimoto"}
-DEFAULT_MAP = "gm-exp"
+LEAST = 0.01
+"""Baselines whose Top-1 stays below this are not on the page."""
 
 INTRO = """\
 # Accuracy
 
-Made from the JSON files in `results/` by `python -m benchmarks.report`, never by hand. One table is measured by
-`python -m benchmarks.accuracy NAME`, all that fit a time by `make benchmark-accuracy MINUTES=60`.
+How often the right structure is found, for each set of training data and test. This page holds one compact table for
+each benchmark, measured spectra first; every figure, all metrics, paired differences, split audits and training times
+are in the full tables it links to. It is written from the JSON files in `results/` by `python -m benchmarks.report`,
+never by hand; `python -m benchmarks.accuracy NAME` measures one table, `make benchmark-accuracy MINUTES=60` all that
+fit into an hour.
 
-**How to read it.** A query is one held-out molecule's spectra, a figure the share of queries whose molecule is ranked
-first (Top-1) or among the first k in the pool named, one entry a molecule (first block of the InChIKey). *Blind*:
-candidates carry a structure only, made from the SMILES; *library*: they carry reference spectra too. Ties count against
-the model. Brackets hold the 95 % interval of 1,000 bootstrap resamples over molecules; with several seeds a molecule's
-figure is the mean over them, and the range of the single seeds follows. The similarities of a query's spectra are
-joined by the map `gm-exp` where nothing else is said. *With mass* marks rows that use the query's mass (exact, with
-5 ppm of Gaussian error). Splits are by a hash of the molecule, the same for every source, where a table names no other
-rule; figures of five folds are pooled out of fold. A difference from a system with one seed carries no spread over
-seeds. `clean`: computed sticks as Lorentzian lines of half width 5 cm^-1 on 500-4000 cm^-1, 1,750 points; `realistic`:
-half width 8 cm^-1, one frequency scale in 0.98-1.02 a query, a shift of up to 2 points a spectrum, 1 % noise.
+## How to read it
+
+**Queries.** One query is the spectra of one held-out molecule. Top-1 is the share of queries in % whose molecule is
+ranked first, Top-k the share within the first k; ties count against the model. Brackets hold the 95 % interval of
+1,000 bootstrap resamples over molecules. Where several seeds were trained, the figure of a molecule is the mean over
+them. The full tables add the range of the seeds, and differences from the first system; one with a single seed
+carries no spread over seeds.
+
+**Candidates.** *Blind* queries, the default, meet candidates that carry a structure only, made from the SMILES; in
+*library* mode candidates carry reference spectra too. A pool has one entry per molecule (first block of the
+InChIKey), and its size is given behind its name: `all` is every structure of the data set, `unseen:20000` the test
+molecules and 20,000 structures that no model was trained on, `isomers` those of the query's formula, `mass:10ppm`
+those of its mass (for these two the size is the median). The pool `test`, the test molecules alone, is the easiest
+one and only in the full tables.
+
+**Splits.** Training and test molecules are separated by a hash of the molecule, the same for every source, unless a
+table says otherwise. Figures of five folds are pooled out of fold. The similarities of a query's spectra are combined
+by `gm-exp`, the geometric mean of exp((cos - 1) / tau).
+
+**Computed spectra.** `clean`: Lorentzian lines of half width 5 cm^-1 on 500-4000 cm^-1, 1,750 points. `realistic`:
+half width 8 cm^-1, one frequency scale in 0.98-1.02 per query, a shift of up to 2 points per spectrum, 1 % noise.
+
+**Systems.** Trained models are bold; *with mass* marks those that use the query's mass. Of the baselines, *mass
+alone* ranks by the query's exact mass with 5 ppm of Gaussian error, ties broken at random; *candidates only* is the
+model trained without spectra; *nearest training spectrum* ranks by similarity to the molecule of that spectrum, which
+in the pool `all` comes first itself; *peak coincidence* compares peak positions with those of the candidates'
+reference spectra, which on computed data, where IR and Raman lines share their positions, cannot fail. A baseline
+that a test does not change is given once; chance, one over the pool's size, and baselines below 1 % are only in the
+full tables.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the page and the pictures."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description="Write RESULTS.md.")
+    """Write the page, the full tables and the pictures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description="Write RESULTS.md and tables/.")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the JSON files")
-    parser.add_argument("--out", type=Path, default=HERE, help="folder of RESULTS.md and plots/")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of RESULTS.md, tables/ and plots/")
     arguments = parser.parse_args(argv)
     results = read(arguments.results)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "RESULTS.md").write_text(results_text(results), encoding="utf-8")
+    (arguments.out / "tables").mkdir(parents=True, exist_ok=True)
+    (arguments.out / "RESULTS.md").write_text(page_text(results), encoding="utf-8")
+    for name, result in results.items():
+        (arguments.out / "tables" / f"{name}.md").write_text(table_text(result), encoding="utf-8")
     drawn = [result for result in results.values() if result["figure"] is not None]
     if drawn:
         from benchmarks.plots import draw  # matplotlib is imported only where something is drawn
@@ -59,198 +85,131 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
 
 
-def results_text(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the page; tables that have not been measured are named as such."""
+def page_text(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the page: tables of measured queries, then those of computed ones, then published figures."""
+    published = json.loads((HERE / "published.json").read_text(encoding="utf-8"))
     parts = [INTRO]
-    for name, table in TABLES.items():
-        if name in results:
-            parts.append(section(results[name]))
-        else:
-            parts.append(f"## {table.title}\n\nNot measured yet: `python -m benchmarks.accuracy {name}`.\n")
-    return "\n".join([*parts, _published(json.loads((HERE / "published.json").read_text(encoding="utf-8")), results)])
+    for heading, measured in (("Measured spectra", True), ("Computed spectra", False)):
+        parts.append(f"## {heading}\n")
+        for name, table in TABLES.items():
+            if table.measured == measured and name in results:
+                parts.append(section(results[name], table.headline, published))
+            elif table.measured == measured:
+                parts.append(f"### {table.title}\n\nNot measured yet: `python -m benchmarks.accuracy {name}`.\n")
+    return "\n".join([*parts, _published(published, results)])
 
 
-def section(result: Mapping[str, Any]) -> str:
-    """Return the section of one table."""
-    parts = [f"## {result['title']}\n", f"{result['text']}\n"]
+def section(
+    result: Mapping[str, Any],
+    headline: Sequence[tuple[str, str]] = (),
+    published: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """Return what the page says about one table.
+
+    Args:
+        result: The table as measured.
+        headline: Pairs of test and pool to show; empty: all pools but `test`, unless there is no other.
+        published: Published figures; those beside this table are named under it.
+    """
+    rows = [row for row in result["rows"] if row["map"] in (DEFAULT_MAP, "")]
+    shown = headline or _main_pools(rows)
+    groups = {
+        pair: [row for row in rows if (row["test"], row["pool"]) == pair and _belongs(row, rows)] for pair in shown
+    }
+    parts = [f"### {result['title']}\n", f"{result['text']}\n"]
     if result["figure"] is not None:
         parts.append(f"![{result['title']}](plots/{result['table']}.svg)\n")
-    for mode, pool in dict.fromkeys((row["mode"], row["pool"]) for row in result["rows"] if row["model"]):
-        parts.append(_pivot(result, mode, pool))
-    parts += [_share_of_error(result), _differences(result), _systems(result), *_audits(result)]
-    notes = [f"- {what}: {note}" for what, told in result["notes"].items() for note in told]
-    parts += ["\n".join(["Left out:", "", *notes, ""])] if notes else []
-    return "\n".join([*(part for part in parts if part), _every_figure(result), _made_on(result)])
+    parts += [f"{_asked(groups)}\n", _pivot(groups)]
+    beside = [entry for entry in published if result["table"] in {b["table"] for b in entry.get("beside", ())}]
+    told = "; ".join(f"{e['system']} ({e['data']}; {e['mode']}, pool {e['pool']}) {e['figure']}" for e in beside)
+    parts += [f"Published: {told}.\n"] if told else []
+    return "\n".join([*parts, f"Every figure: [tables/{result['table']}.md](tables/{result['table']}.md)\n"])
 
 
 # --- parts of a section ----------------------------------------------------------------------------------------------
 
-
-def _pivot(result: Mapping[str, Any], mode: str, pool: str) -> str:
-    """Return Top-1 by subset, a line a test and system; the first model with all metrics is in `_every_figure`."""
-    rows = [
-        r for r in result["rows"] if r["pool"] == pool and r["mode"] in (mode, "") and r["map"] in (DEFAULT_MAP, "")
-    ]
-    subsets = list(dict.fromkeys(tuple(row["subset"]) for row in rows))
-    lines: dict[tuple[str, str, str], dict[tuple[str, ...], Mapping[str, Any]]] = {}
-    for row in rows:
-        lines.setdefault((row["test"], f"{row['pool_size']:,.0f}", row["system"]), {})[tuple(row["subset"])] = row
-    table, shown = [], set()
-    for (test, size, system), by_subset in lines.items():
-        cells = [_top1(by_subset[subset]) if subset in by_subset else "" for subset in subsets]
-        some = next(iter(by_subset.values()))
-        if not some["model"]:
-            if (system, size, *cells) in shown:
-                continue  # a baseline that no condition changes
-            shown.add((system, size, *cells))
-        named = f"**{system}**" if some["model"] else system
-        table.append([test, size, named + (" (with mass)" if some["with_mass"] else ""), *cells])
-    counts = sorted({row["molecules"] for row in rows if row["model"]})
-    asked = "-".join(f"{n:,}" for n in dict.fromkeys((counts[0], counts[-1])))
-    title = f"Top-1 in %, {mode} queries of {asked} molecules, pool `{pool}`:"
-    return f"{title}\n\n{_markdown(['test', 'pool size', 'system', *map(_name, subsets)], table)}"
+Groups = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
+"""Rows by test and pool."""
 
 
-def _share_of_error(result: Mapping[str, Any]) -> str:
-    """Say what part of the reference's Top-1 error is left, the better reference of each row counting."""
-    first = result["systems"][0]["name"]
-    references = {system["name"] for system in result["systems"] if system["name"].startswith("reference")}
-    best: dict[tuple[Any, ...], float] = {}
-    own: dict[tuple[Any, ...], float] = {}
-    for row in result["rows"]:
-        key = (row["test"], row["mode"], row["pool"], tuple(row["subset"]))
-        if row["map"] == DEFAULT_MAP and row["system"] == first:
-            own[key] = row["top1"][0]
-    for row in result["rows"]:
-        key = (row["test"], row["mode"], row["pool"], tuple(row["subset"]))
-        if row["model"] and row["system"] in references and key in own:  # any of its maps, whichever serves it best
-            best[key] = max(best.get(key, 0.0), row["top1"][0])
-    lines = [
-        [
-            key[0],
-            f"`{key[2]}`",
-            _name(key[3]),
-            f"{100 * best[key]:.1f}",
-            f"{100 * own[key]:.1f}",
-            _ratio(own[key], best[key]),
-        ]
-        for key in best
-        if key[1] == "blind"
-    ]
-    header = ["test", "pool", "query", "best reference", first, "share of the reference's error"]
-    return f"Against the better reference, Top-1 in %:\n\n{_markdown(header, lines)}" if lines else ""
+def _main_pools(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    pairs = list(dict.fromkeys((row["test"], row["pool"]) for row in rows))
+    return [pair for pair in pairs if pair[1] != "test"] or pairs
 
 
-def _ratio(own: float, reference: float) -> str:
-    return f"{(1 - own) / (1 - reference):.2f}" if reference < 1 else "-"
+def _belongs(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether a row belongs on the page: a model's, or that of a baseline that finds anything.
+
+    Of mass alone, the row with ties broken at random stays: it is the stronger one.
+    """
+    if row["model"]:
+        return True
+    same = [other for other in rows if all(other[name] == row[name] for name in ("test", "pool", "system"))]
+    finds = any((other["top1"][0] or 0) >= LEAST for other in same)
+    return finds and row["system"] not in ("mass alone", "random (expected)")
 
 
-def _differences(result: Mapping[str, Any]) -> str:
-    lines = [
-        [row["system"], row["test"], f"`{row['pool']}`", _name(row["subset"]), _interval(row["top1"], signed=True)]
-        for row in result["differences"]
-        if row["map"] == DEFAULT_MAP
-    ]
-    if not lines:
-        return ""
-    first = result["systems"][0]["name"]
-    header = ["system", "test", "pool", "query", f"Top-1 minus that of {first}"]
-    return _folded(f"Differences from {first} in points, paired bootstrap over molecules", _markdown(header, lines))
+def _asked(groups: Groups) -> str:
+    """Say what was asked, above the pivot."""
+    rows = [row for group in groups.values() for row in group]
+    models = [row for row in rows if row["model"]]
+    metrics = "Top-1 in %" if len({tuple(row["subset"]) for row in rows}) > 1 else "In %"
+    modes = " and ".join(dict.fromkeys(row["mode"] for row in models))
+    text = f"{metrics}, {modes} queries of {number_range([row['molecules'] for row in models], '{:,}')} molecules"
+    labels = [_label(pair, group) for pair, group in groups.items()]
+    return f"{text}, test {labels[0]}:" if len(labels) == 1 else f"{text}:"
 
 
-def _systems(result: Mapping[str, Any]) -> str:
-    lines = []
-    for system in result["systems"]:
-        change = ", ".join(f"`{path}: {json.dumps(value)}`" for path, value in system["change"].items())
-        again = "" if system["realign"] is None else f", realigned on {system['realign']['data']}"
-        runs, made = system["runs"], system["candidates"]
-        lines.append(
-            [
-                system["name"],
-                f"`{system['recipe']}`" + (f" with {change}" if change else ""),
-                system["data"] + again,
-                _range([run["molecules"]["molecules"] for run in runs], "{:,.0f}"),
-                ", ".join(str(value) if name == "modality" else f"{name} {value}" for name, value in made.items()),
-                f"{system['parameters'] / 1e6:.2f} M",
-                ", ".join(dict.fromkeys(str(run["seed"]) for run in runs)),
-                _range([run["epochs"] for run in runs], "{:.0f}"),
-                _range([run["seconds"] for run in runs], "{:.0f}"),
-            ]
-        )
-    header = [
-        "system",
-        "recipe",
-        "trained on",
-        "molecules",
-        "candidates",
-        "parameters",
-        "seeds",
-        "epochs",
-        "training, s",
-    ]
-    return _markdown(header, lines)
+def _label(pair: tuple[str, str], rows: Sequence[Mapping[str, Any]]) -> str:
+    test, pool = pair
+    return f"{test}; `{pool}` {number_range([row['pool_size'] for row in rows], '{:,.0f}')}"
 
 
-def _audits(result: Mapping[str, Any]) -> Iterable[str]:
-    for test, audit in result["audits"].items():
-        bins = ", ".join(f"{i / 10:.1f}: {count}" for i, count in enumerate(audit["histogram"]))
-        lines = [
-            f"Split audit ({test}): {audit['overlap']} molecules on both sides; {audit['tautomers']} tested molecules "
-            f"with an equal canonical tautomer in training ({audit['tautomers_unchecked']} unchecked); nearest "
-            f"training Tanimoto, bins of 0.1 from {bins}."
-        ]
-        for subset, found in audit["top1_by_nearest"].items():
-            told = ", ".join(
-                f"{name}: {100 * entry['top1']:.1f} % of {entry['molecules']}"
-                for name, entry in found.items()
-                if entry["top1"] is not None
-            )
-            lines.append(f"Top-1 by nearest training Tanimoto, {subset}: {told}.")
-        yield "  \n".join(lines) + "\n"
+def _pivot(groups: Groups) -> str:
+    """Return one line for each test, pool and system, models first.
+
+    Columns are the subsets' Top-1; where there is one subset alone, its Top-1, Top-5 and Top-10. What is asked is not
+    repeated from line to line, and left out where it is the same for all.
+    """
+    subsets = list(dict.fromkeys(tuple(row["subset"]) for group in groups.values() for row in group))
+    lines: list[list[str]] = []
+    seen: set[tuple[str, ...]] = set()
+    for pair, group in groups.items():
+        label = _label(pair, group)
+        for system in dict.fromkeys(row["system"] for row in sorted(group, key=lambda row: not row["model"])):
+            by_subset = {tuple(row["subset"]): row for row in group if row["system"] == system}
+            some = next(iter(by_subset.values()))
+            cells = [interval(by_subset[subset]["top1"]) if subset in by_subset else "" for subset in subsets]
+            if len(subsets) == 1:
+                cells += [value(some[metric][0], metric) for metric in ("top5", "top10")]
+            if not some["model"]:
+                if (pair[1], system, *cells) in seen:
+                    continue  # a baseline that the test's condition does not change
+                seen.add((pair[1], system, *cells))
+            else:
+                system = f"**{system}**" + (" (with mass)" if some["with_mass"] else "")
+            lines.append([label, system, *cells])
+            label = ""
+    header = ["test; pool", "system", *map(subset_name, subsets)]
+    if len(subsets) == 1:
+        header = [*header[:2], f"{header[2]}, Top-1", "Top-5", "Top-10"]
+    start = int(len(groups) == 1)
+    return markdown(header[start:], [line[start:] for line in lines])
 
 
-def _every_figure(result: Mapping[str, Any]) -> str:
-    header = ["test", "pool", "query", "system", "mode", "map", "queries", "left out", "outside", *METRICS.values()]
-    lines = []
-    for row in result["rows"]:
-        start = [row["test"], f"`{row['pool']}` {row['pool_size']:,.0f}", _name(row["subset"]), row["system"]]
-        counts = [str(row["queries"]), str(row["left_out"]), str(row["unreachable"])]
-        figures = [_interval(row["top1"]), *(_value(row[name][0], name) for name in [*METRICS][1:])]
-        lines.append([*start, row["mode"] or "-", row["map"] or "-", *counts, *figures])
-    return _folded("Every figure", _markdown(header, lines))
-
-
-def _made_on(result: Mapping[str, Any]) -> str:
-    settings, machine = result["settings"], result["hardware"]
-    data = "; ".join(
-        f"{name}: {entry['molecules']:,} molecules ("
-        + ", ".join(f"{count:,} {modality}" for modality, count in entry["measurements"].items())
-        + f"), `{entry['sha256']}`"
-        for name, entry in result["data"].items()
-    )
-    folds = f"; split by {', '.join(settings['splits'])}" if settings["splits"] else ""
-    gpu = f", {machine['gpu']}" if machine["gpu"] else ""
-    changed = f"; every graph with {json.dumps(settings['change'])}" if settings["change"] else ""
-    commits = dict.fromkeys(str(run["commit"])[:12] for system in result["systems"] for run in system["runs"])
-    seeds = ", ".join(map(str, settings["seeds"]))
-    cores = f"{machine['threads']} of {machine['cores']} cores"
-    return (
-        f"Seeds {seeds}{folds}{changed}; molchord {settings['version']}, measured at commit "
-        f"`{str(settings['commit'])[:12]}`, trained at {_quoted(commits)}; {machine['processor']}, {cores}{gpu}, torch "
-        f"{machine['torch']}. Data: {data}. Graphs and runs: `results/{result['table']}.json`.\n"
-    )
+# --- published figures -----------------------------------------------------------------------------------------------
 
 
 def _published(entries: Sequence[Mapping[str, Any]], results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return published figures beside our nearest ones; pools and data differ, as the columns say."""
+    """Return published figures with our nearest ones; pools and data differ, as the columns say."""
     lines = []
     for entry in entries:
         ours = [_beside(results, wanted) for wanted in entry.get("beside", [])]
         told = "; ".join(text for text in ours if text) or "-"
         lines.append([entry["system"], entry["data"], entry["pool"], entry["mode"], entry["figure"], told])
     header = ["system", "data and query", "pool", "mode", "published", "nearest figure here"]
-    text = "As their authors give them, on their own data and pools: to be compared with care."
-    return f"## Published figures\n\n{text}\n\n{_markdown(header, lines)}"
+    text = "As their authors give them, on their own data and pools: compare with care."
+    return f"## Published figures\n\n{text}\n\n{markdown(header, lines)}"
 
 
 def _beside(results: Mapping[str, Mapping[str, Any]], wanted: Mapping[str, Any]) -> str:
@@ -259,52 +218,9 @@ def _beside(results: Mapping[str, Mapping[str, Any]], wanted: Mapping[str, Any])
     names = ("test", "pool", "subset", "mode")
     for row in () if result is None else result["rows"]:
         if row["model"] and row["map"] == DEFAULT_MAP and all(row[name] == wanted[name] for name in names):
-            told = ", ".join(f"{METRICS[name]} {_value(row[name][0], name)} %" for name in wanted["metrics"])
+            told = ", ".join(f"{METRICS[name]} {value(row[name][0], name)} %" for name in wanted["metrics"])
             return f"{told} ({row['system']}; {row['test']}, pool `{row['pool']}` of {row['pool_size']:,.0f})"
     return ""
-
-
-# --- text ------------------------------------------------------------------------------------------------------------
-
-
-def _markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rows = [header, ["---"] * len(header), *lines]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows) + "\n"
-
-
-def _folded(title: str, text: str) -> str:
-    return f"<details><summary>{title}</summary>\n\n{text}\n</details>\n"
-
-
-def _name(subset: Sequence[str]) -> str:
-    return " + ".join(subset)
-
-
-def _top1(row: Mapping[str, Any]) -> str:
-    seeds = row["top1_by_seed"]
-    spread = f"; seeds {_range([100 * value for value in seeds], '{:.1f}')}" if len(seeds) > 1 else ""
-    return _interval(row["top1"]) + spread
-
-
-def _interval(interval: Sequence[float | None], *, signed: bool = False) -> str:
-    if interval[0] is None:
-        return "-"
-    value, low, high = (f"{100 * float(x or 0):{'+' if signed else ''}.1f}" for x in interval)
-    return f"{value} [{low}, {high}]"
-
-
-def _value(value: float | None, metric: str) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if metric in ("mrr", "tanimoto") else f"{100 * value:.1f}"
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
-
-
-def _range(values: Sequence[float], form: str) -> str:
-    return "-".join(dict.fromkeys(form.format(value) for value in (min(values), max(values))))
 
 
 if __name__ == "__main__":

@@ -15,11 +15,21 @@ def _own_configuration(tmp_path_factory):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    """Tests run in parallel processes; more threads than cores make them slower."""
+def _threads():
+    """Compute with `MOLCHORD_TEST_THREADS` threads: one, since tests run in parallel processes, or what torch takes."""
     import torch
 
-    torch.set_num_threads(1)
+    threads = int(os.environ.get("MOLCHORD_TEST_THREADS", "1"))
+    if threads > 0:  # 0: as `OMP_NUM_THREADS` or the cores say
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk():
+    """A test need not survive a power failure, and waiting for the disk after each file would take a third of it."""
+    before, os.fsync = os.fsync, lambda descriptor: None
+    yield
+    os.fsync = before
 
 
 def pytest_collection_modifyitems(items):

@@ -132,6 +132,9 @@ class Table:
             tested for itself and the figures are pooled over the tested molecules (out of fold).
         candidates_only: Whether to train the candidates-only baseline of the first system.
         figure: The figure that goes with it.
+        measured: Whether its queries are measured spectra; these tables come first on the page of results.
+        headline: Pairs of test and pool that the page of results shows; empty: all pools but `test`. The full table
+            has all of them.
     """
 
     title: str
@@ -144,3 +147,5 @@ class Table:
     splits: tuple[str, ...] = ()
     candidates_only: bool = True
     figure: Curve | None = None
+    measured: bool = False
+    headline: tuple[tuple[str, str], ...] = ()

@@ -22,9 +22,9 @@ from benchmarks.accuracy.plan import System, Table, Test
 from benchmarks.accuracy.sources import ROOT, SOURCES, Source, opened
 from molchord.errors import DataError
 from molchord.evaluate.repeats import out_of_fold, over_seeds
-from molchord.evaluate.results import Evaluation, Row, code_version
+from molchord.evaluate.results import Evaluation, Row
 from molchord.retrieval.metrics import METRICS
-from molchord.run_folder import read_trained_on
+from molchord.run_folder import code_version, read_trained_on
 
 __all__ = ["Bench", "measure"]
 

@@ -143,6 +143,12 @@ TABLES: Mapping[str, Table] = {
         ),
         minutes=120,
         figure=Curve(over="bars"),
+        headline=(
+            ("clean", "all"),
+            ("realistic", "all"),
+            ("clean", "isomers"),
+            ("clean, 20,000 more", "unseen:20000"),
+        ),
     ),
     "scaffold": Table(
         title="The same by scaffolds",
@@ -186,6 +192,13 @@ TABLES: Mapping[str, Table] = {
         minutes=150,
         seeds=(7,),
         candidates_only=False,
+        headline=(
+            ("clean", "all"),
+            ("realistic", "all"),
+            ("clean", "isomers"),
+            ("clean, 20,000 more", "unseen:20000"),
+            ("realistic, 20,000 more", "unseen:20000"),
+        ),
     ),
     "data": Table(
         title="How much data",
@@ -237,6 +250,7 @@ TABLES: Mapping[str, Table] = {
         seeds=(7,),
         candidates_only=False,
         figure=Curve(over="tests", label="noise in % of the maximum, or shift in points"),
+        headline=tuple((name, "all") for name in ("clean", "noise 0.02", "noise 0.05", "noise 0.1", "shift 5")),
     ),
     "ablation": Table(
         title="Ablation",
@@ -265,6 +279,7 @@ TABLES: Mapping[str, Table] = {
         minutes=300,
         seeds=(7,),
         splits=FIVE_FOLDS,
+        measured=True,
     ),
     "msms": Table(
         title="Measured MS/MS (MassBank)",
@@ -280,6 +295,8 @@ TABLES: Mapping[str, Table] = {
         ),
         minutes=90,
         seeds=(7,),
+        measured=True,
+        headline=(("one spectrum", "all"), ("combined", "all")),
     ),
     "four": Table(
         title="Four modalities",

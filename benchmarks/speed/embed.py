@@ -16,9 +16,10 @@ import molchord as mc
 from benchmarks.accuracy.sources import qm9_smiles
 from molchord.api import SampleError
 from molchord.data.reading import parsed
+from molchord.embedder import CHUNK
 from molchord.host import installed
 from molchord.library.files import Entry, Manifest
-from molchord.library.stages import CHUNK, blocks_of, encoded, prepared
+from molchord.library.stages import blocks_of, encoded, prepared
 from molchord.library.work_folder import WorkFolder
 
 __all__ = ["TEXT", "TITLE", "measure"]
@@ -99,4 +100,6 @@ def _timed(
 
 def _encoded(run: mc.Run, part: list[Any]) -> list[Entry | SampleError]:
     """Embed a part in chunks; vectors arrive on the CPU, so a GPU has been waited for."""
-    return [entry for start in range(0, len(part), CHUNK) for entry in encoded(run, part[start : start + CHUNK])]
+    return [
+        entry for start in range(0, len(part), CHUNK) for entry in encoded(run.embedder, part[start : start + CHUNK])
+    ]

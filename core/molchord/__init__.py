@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from molchord.library.library import Library as Library
     from molchord.rerank.rerank import Rerank as Rerank
     from molchord.run import Run as Run
-    from molchord.train.tune import Study as Study
+    from molchord.study import Study as Study
 
     __version__: str
 
@@ -30,7 +30,7 @@ _EXPORTS = {
     "MolchordError": "molchord.errors",
     "Rerank": "molchord.rerank.rerank",
     "Run": "molchord.run",
-    "Study": "molchord.train.tune",
+    "Study": "molchord.study",
     "Use": "molchord.graph.resolve",
 }
 
@@ -139,7 +139,7 @@ def simulate(smiles: str | Path | Sequence[str], out: str | Path, **options: Any
 
 
 def tune(graph: str | Path | Mapping[str, Any], data: DataSet | str | Path, out: str | Path, **options: Any) -> Study:
-    """Try settings of a model graph; options as `molchord.train.tune.tune` takes them.
+    """Try settings of a model graph; options as `molchord.study.tune` takes them.
 
     Example:
         ```python
@@ -147,7 +147,7 @@ def tune(graph: str | Path | Mapping[str, Any], data: DataSet | str | Path, out:
         print(study.text())
         ```
     """
-    from molchord.train.tune import tune as run_study
+    from molchord.study import tune as run_study
 
     return run_study(graph, data, out, **options)
 

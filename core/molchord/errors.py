@@ -62,6 +62,10 @@ class OutputExistsError(MolchordError):
         super().__init__(f"output {str(path)!r} already exists; choose another folder or pass `--force` to replace it")
 
 
+class OutputError(MolchordError):
+    """A file or folder cannot be written; what was there is as it was."""
+
+
 class SampleError(MolchordError):
     """One measurement cannot be used; it counts as absent and is listed.
 

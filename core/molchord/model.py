@@ -11,11 +11,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from molchord.api import Featurizes, LossBatch, LossOutput, Modality
+from molchord.api import Featurizes, LossBatch, LossOutput, Modality, Tempered
 from molchord.chem import molecule
-from molchord.data.loader import Batch, random_state
+from molchord.data.loader import Batch
 from molchord.graph.resolve import ModelGraph
 from molchord.graph.settings import HeadConfig
+from molchord.seeding import random_state
 
 
 class Head(nn.Module):
@@ -105,6 +106,7 @@ class Model(nn.Module):
 
     def __init__(self, graph: ModelGraph, modalities: Mapping[str, Modality]) -> None:
         super().__init__()
+        self.candidate, self.spectra = graph.candidate, graph.spectra
         self._prepare = {name: modality.prepare for name, modality in modalities.items()}
         self.register_buffer("anchor_mean", torch.zeros(len(graph.anchors)))
         self.register_buffer("anchor_std", torch.ones(len(graph.anchors)))
@@ -161,6 +163,21 @@ class Model(nn.Module):
             )
         )
         return output
+
+    def pair_temperatures(self) -> dict[tuple[str, str], float] | None:
+        """Return the loss's temperature of every pair it trains, None where it has none."""
+        if not isinstance(self.loss, Tempered):
+            return None
+        return {pair: float(tau) for pair, tau in self.loss.temperatures().items()}
+
+    def temperatures(self) -> dict[str, float]:
+        """Return the loss's temperature of every spectrum against the candidate; 1 for all where it has none."""
+        by_pair = {frozenset(pair): tau for pair, tau in (self.pair_temperatures() or {}).items()}
+        found = {name: by_pair.get(frozenset((self.candidate, name))) for name in self.spectra}
+        known = {name: tau for name, tau in found.items() if tau is not None}
+        # A spectrum without a pair of its own (a centre other than the candidate) gets the others' mean.
+        fallback = sum(known.values()) / len(known) if known else 1.0
+        return {name: known.get(name, fallback) for name in self.spectra}
 
 
 def build_modalities(graph: ModelGraph, states: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Modality]:

@@ -4,77 +4,42 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import shutil
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
-from molchord.api import Logger, Measurement, Modality, SampleError
-from molchord.data.loader import to_device
-from molchord.data.reading import Given, items_of, measurements_of, write_rows
+from molchord.api import Measurement, Modality
+from molchord.data.reading import Given
 from molchord.data.store import DataSet
-from molchord.errors import DataError, QueryError, RunError, TrainingStopped, did_you_mean
+from molchord.embedder import Embedder
+from molchord.errors import DataError
 from molchord.evaluate.calibration import calibrate, likeness
-from molchord.evaluate.embedding import (
-    CHUNK,
-    Perturb,
-    baselines_of,
-    check_pools,
-    embed_dataset,
-    readers,
-    spectral_entries,
-)
-from molchord.evaluate.evaluation import evaluate
-from molchord.evaluate.reranking import fit_reranking
-from molchord.evaluate.results import Evaluation, code_version
-from molchord.graph import resolve as graphs
+from molchord.evaluate.embedding import Perturb, embed_dataset
+from molchord.evaluate.measure import measure
+from molchord.evaluate.results import Evaluation
+from molchord.evaluate.spectral_library import spectral_library
+from molchord.files import discard
+from molchord.graph.changes import changed
 from molchord.graph.resolve import ModelGraph, Use
-from molchord.library.build import embed_items
-from molchord.library.doubts import doubted, inspected, unfamiliar
-from molchord.library.files import Manifest, Storage
+from molchord.library.build import embed_library
+from molchord.library.files import Storage
 from molchord.library.library import Hit, Library
-from molchord.library.work_folder import FAILURES
-from molchord.model import Model, build_modalities
-from molchord.rerank.rerank import Rerank, Reranking, reranked
-from molchord.rerank.weights import WEIGHTS
-from molchord.retrieval.exact import out_of_memory
-from molchord.retrieval.scores import MAPS, MODES, pooled
-from molchord.run_folder import (
-    SHIPPED,
-    PluginStamp,
-    RunManifest,
-    check_output,
-    check_run_output,
-    find_run,
-    load_into,
-    new_run,
-    read_manifest,
-    read_weights,
-    saved_graph,
-    trained_smiles,
-    training_data,
-    write_manifest,
-    write_trained_on,
-)
-from molchord.train.loggers import Log, build_loggers
-from molchord.train.processes import Processes, several
-from molchord.train.trainer import Trainer, choose_device, pair_temperatures, temperatures
+from molchord.model import Model
+from molchord.rerank.rerank import Rerank, Reranking
+from molchord.retrieval.scores import MAPS, MODES
+from molchord.run_folder import RunManifest, find_run, read_manifest, training_data, write_manifest
+from molchord.search import query_of, search
+from molchord.train.training import resume_training, train
 
 _WHOLE = {"freeze": [], "init": {}, "fraction": 1.0, "missing": {}}
 """Settings of a training that thin or replace something, switched off."""
-
-UNUSABLE = "unusable.csv"
-"""Lists the measurements that an evaluation could not use."""
 
 
 class Run:
@@ -82,28 +47,14 @@ class Run:
 
     Attributes:
         path: The run folder.
-        graph: The resolved model graph.
-        model: The model, in evaluation mode.
-        modalities: What each modality plugin built.
         manifest: What the folder says of itself.
-        device: Where the model lies.
+        embedder: The model at work.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        graph: ModelGraph,
-        model: Model,
-        modalities: Mapping[str, Modality],
-        manifest: RunManifest,
-        device: torch.device,
-    ) -> None:
-        self.path = path
-        self.graph = graph
-        self.model = model
-        self.modalities = dict(modalities)
+    def __init__(self, embedder: Embedder, manifest: RunManifest) -> None:
+        self.path = embedder.path
+        self.embedder = embedder
         self.manifest = manifest
-        self.device = device
 
     # --- making runs
 
@@ -126,18 +77,11 @@ class Run:
             >>> run.candidate, run.spectra
             ('structure', ('ir',))
         """
-        path = find_run(path)
-        manifest = read_manifest(path)
-        graph = saved_graph(path, manifest)
-        modalities = build_modalities(graph, manifest.fitted)
-        model = Model(graph, modalities)
-        if not (path / "model.safetensors").is_file():
-            raise RunError(f"run {str(path)!r} has no weights yet; finish it with `molchord train --resume {path}`")
-        load_into(model, read_weights(path / "model.safetensors")[0], f"run {str(path)!r}")
-        # An unfinished training has not written its temperatures yet.
-        manifest.tau = manifest.tau or temperatures(model, graph)
-        chosen = choose_device(device)
-        return cls(path, graph, model.to(chosen).eval(), modalities, manifest, chosen)
+        folder = find_run(path)
+        manifest = read_manifest(folder)
+        embedder = Embedder.load(folder, device=device, manifest=manifest)
+        manifest.tau = dict(embedder.tau)
+        return cls(embedder, manifest)
 
     @classmethod
     def train(
@@ -193,74 +137,22 @@ class Run:
             >>> [hit.rank for hit in run.search(run.library(smiles), ir=examples_of("ir", 1)[0], k=2)]
             [1, 2]
         """
-        with several(device) as (processes, own_device):
-            with processes.first_alone():
-                built = build_loggers(loggers) if processes.rank == 0 else {}
-                trainer, path, temporary = cls._begin(
-                    graph, data, out, processes, device=own_device, force=force, progress=progress, start=start
-                )
-            path = processes.from_first(path)
-            try:
-                run = cls._finish(trainer, path, built)
-            except BaseException as error:
-                if temporary is not None and not isinstance(error, TrainingStopped):
-                    shutil.rmtree(temporary, ignore_errors=True)
-                raise
-        if temporary is not None:
-            weakref.finalize(run, shutil.rmtree, temporary, ignore_errors=True)
-        return run
-
-    @staticmethod
-    def _begin(
-        graph: ModelGraph | str | Path,
-        data: DataSet | str | Path,
-        out: str | Path | None,
-        processes: Processes,
-        *,
-        device: str | None,
-        force: bool,
-        progress: bool,
-        start: Run | None,
-    ) -> tuple[Trainer, Path, Path | None]:
-        """Set a training up and write the folder of its run; return both, and the temporary folder that it is in."""
-        graph = graph if isinstance(graph, ModelGraph) else graphs.load(Path(graph))
-        dataset = data if isinstance(data, DataSet) else DataSet(Path(data))
-        sources = [find_run(source.partition("#")[0]) for source in graph.train.init.values()]
-        sources += [] if start is None else [start.path]
-        if out is not None and processes.rank == 0:
-            kept = [("data set", dataset.path), *(("run that weights come from", source) for source in sources)]
-            check_run_output(Path(out), kept, force=force)
-        trainer = Trainer(
-            graph,
-            dataset,
+        path, temporary, chosen = train(
+            graph if isinstance(graph, ModelGraph) else ModelGraph.load(graph),
+            _opened(data),
+            None if out is None else Path(out),
+            trained=cls._calibrated,
             device=device,
-            fitted=None if start is None else start.manifest.fitted,
-            missing="refuse" if start is None else "empty",
+            force=force,
             progress=progress,
-            processes=processes,
+            start=None if start is None else start.embedder,
+            fitted=None if start is None else start.manifest.fitted,
+            loggers=loggers,
         )
-        trainer.start_from(None if start is None else start.model.state_dict())
-        for feed in trainer.feeds.values():
-            if feed.missing is not None:
-                warnings.warn(f"{feed.missing}; its tower stays as it is", stacklevel=4)
-        if processes.rank > 0:
-            return trainer, Path(), None
-        rows = trainer.rows["train"]
-        trained_on = {key: text for source in sources for key, text in trained_smiles(source).items()}
-        trained_on |= dict(zip(dataset.keys(rows), dataset.smiles(rows), strict=True))
-        temporary = Path(mkdtemp(prefix="molchord-run-")) if out is None else None
-        path = temporary / "run" if temporary is not None else Path(str(out))
-        try:
-            with new_run(path) as folder:
-                (folder / "graph.yaml").write_text(graph.to_yaml())
-                write_manifest(folder, _manifest(trainer))
-                write_trained_on(folder, trained_on)
-                trainer.save(folder)
-        except BaseException:
-            if temporary is not None:
-                shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        return trainer, path, temporary
+        run = cls.load(path, device=chosen)
+        if temporary is not None:
+            weakref.finalize(run.model, discard, temporary)
+        return run
 
     @classmethod
     def resume(
@@ -288,60 +180,12 @@ class Run:
             >>> run.id == tiny_run().id
             True
         """
-        path = Path(path)
-        with several(device) as (processes, own_device):
-            with processes.first_alone():
-                built = build_loggers(loggers) if processes.rank == 0 else {}
-                manifest = read_manifest(path)
-                trainer = Trainer(
-                    saved_graph(path, manifest),
-                    training_data(path, manifest),
-                    device=own_device,
-                    fitted=manifest.fitted,
-                    missing="empty",  # what the data set lacked was accepted when the training began
-                    progress=progress,
-                    processes=processes,
-                )
-                trainer.restore(path)
-            return cls._finish(trainer, path, built)
+        chosen = resume_training(Path(path), trained=cls._calibrated, device=device, progress=progress, loggers=loggers)
+        return cls.load(path, device=chosen)
 
     @classmethod
-    def _finish(cls, trainer: Trainer, path: Path, loggers: Mapping[str, Logger]) -> Run:
-        log, finished = Log(loggers, path, trainer.graph, trainer.state.epoch), False
-        try:
-            finished = trainer.run(path, log.epoch)
-        finally:
-            log.close(finished)
-        if not finished:
-            stopped = TrainingStopped(path, trainer.state.epoch, trainer.state.step)
-            if trainer.processes.rank > 0:
-                raise SystemExit(stopped.status)  # process 0 says it
-            raise stopped
-        if trainer.processes.rank == 0:
-            run = cls._complete(trainer, path)
-        trainer.processes.wait()
-        if trainer.processes.rank > 0:
-            run = cls.load(path, device=str(trainer.device))
-        trainer.processes.wait()  # a temporary run goes with the first process
-        return run
-
-    @classmethod
-    def _complete(cls, trainer: Trainer, path: Path) -> Run:
-        """Write what is known of a run once it is trained."""
-        manifest = read_manifest(path)
-        state = trainer.state
-        if state.best is not None:
-            figure = -state.best if trainer.config.stopping.metric == "loss" else state.best
-            manifest.best = {"epoch": state.best_epoch, trainer.config.stopping.metric: figure}
-        if state.absent:
-            write_rows(path / "absent.csv", ("modality", "id", "reason"), state.absent)
-        trainer.model.load_state_dict(read_weights(path / "model.safetensors")[0])
-        manifest.tau = temperatures(trainer.model, trainer.graph)
-        run = cls(path, trainer.graph, trainer.model.eval(), trainer.modalities, manifest, trainer.device)
-        write_manifest(path, manifest)
-        if len(trainer.rows["val"]):
-            run.calibrate(trainer.dataset)
-        return run
+    def _calibrated(cls, path: Path, dataset: DataSet, device: str) -> None:
+        cls.load(path, device=device).calibrate(dataset)
 
     def calibrate(self, data: DataSet | str | Path | None = None) -> None:
         """Fit temperatures, confidence and what counts as unfamiliar, and save them with the run.
@@ -362,15 +206,17 @@ class Run:
             >>> sorted(run.manifest.tau)
             ['ir']
         """
-        dataset = self.data() if data is None else data if isinstance(data, DataSet) else DataSet(Path(data))
         manifest = self.manifest
-        manifest.tau = temperatures(self.model, self.graph)  # where the fit starts, whatever was fitted before
-        found = embed_dataset(self, dataset, mass_seed=self.graph.seed)
+        # The fit starts where the loss is, whatever was fitted before.
+        start = dataclasses.replace(self.embedder, tau=self.model.temperatures())
+        found = embed_dataset(start, self._data(data), mass_seed=self.graph.seed)
+        manifest.tau = dict(start.tau)
         try:
             manifest.tau, manifest.beta = calibrate(found.embedded, refit_tau=True)
         except DataError as error:
             warnings.warn(f"hits will carry no probability: {error}", stacklevel=3)
         manifest.likeness = likeness(dataclasses.replace(found.embedded, tau=manifest.tau))
+        self.embedder = dataclasses.replace(self.embedder, tau=manifest.tau)
         write_manifest(self.path, manifest)
 
     def realign(
@@ -412,21 +258,41 @@ class Run:
             ('modalities.structure.head.out', 'modalities.ir.head.out')
         """
         parts = list(free) if free is not None else [f"modalities.{m}.head.out" for m in self.graph.modalities]
-        graph = _changed(self.graph, where, {**_WHOLE, "free": parts, "epochs": epochs})
+        graph = changed(self.graph, where, {**_WHOLE, "free": parts, "epochs": epochs})
         device = str(self.device)
         return Run.train(graph, data, out, device=device, force=force, progress=progress, start=self, loggers=loggers)
 
     # --- what it knows
 
     @property
+    def graph(self) -> ModelGraph:
+        """The resolved model graph."""
+        return self.embedder.graph
+
+    @property
+    def model(self) -> Model:
+        """The model, in evaluation mode."""
+        return self.embedder.model
+
+    @property
+    def modalities(self) -> Mapping[str, Modality]:
+        """What each modality plugin built."""
+        return self.embedder.modalities
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.embedder.device
+
+    @property
     def candidate(self) -> str:
         """Name of the modality that is retrieved."""
-        return self.graph.candidate
+        return self.embedder.candidate
 
     @property
     def spectra(self) -> tuple[str, ...]:
         """Names of the modalities that can be a query."""
-        return tuple(name for name in self.graph.modalities if name != self.graph.candidate)
+        return self.embedder.spectra
 
     @property
     def id(self) -> str:
@@ -443,6 +309,9 @@ class Run:
             RunError: It is no longer there, or it has changed.
         """
         return training_data(self.path, self.manifest)
+
+    def _data(self, data: DataSet | str | Path | None) -> DataSet:
+        return self.data() if data is None else _opened(data)
 
     # --- embedding
 
@@ -466,16 +335,7 @@ class Run:
             >>> tiny_run().embed("structure", ["CCO", "CC#N", "CSC"]).shape
             (3, 16)
         """
-        measurements = self.measurements(modality, given)
-        rows = []
-        for start in range(0, len(measurements), CHUNK):
-            chunk = measurements[start : start + CHUNK]
-            table = np.full((len(chunk), len(self.graph.anchors)), np.nan, dtype=np.float32)
-            for column, name in enumerate(self.graph.anchors):
-                known = [(anchors or {}).get(name, m.columns.get(name)) for m in chunk]
-                table[:, column] = [np.nan if value is None else float(value) for value in known]
-            rows.append(self.embed_measurements(modality, chunk, table))
-        return torch.cat(rows).cpu().numpy()
+        return self.embedder.embed(modality, self.measurements(modality, given), anchors).numpy()
 
     def measurements(self, modality: str, given: Given, *, of_one: bool = False) -> list[Measurement]:
         """Read what `embed` and `search` accept as measurements of one modality.
@@ -483,70 +343,7 @@ class Run:
         Raises:
             QueryError: The run lacks the modality, a file cannot be read, or with `of_one` it is of several molecules.
         """
-        if modality not in self.graph.modalities:
-            raise QueryError(
-                f"run {str(self.path)!r} has no modality {modality!r}; {did_you_mean(modality, self.graph.modalities)}"
-            )
-        stores = self.graph.modalities[modality].record.stores
-        return measurements_of(self.modalities[modality], given, modality, stores, of_one=of_one)
-
-    def _usable(self, modality: str, measurements: list[Measurement]) -> list[Measurement]:
-        """Leave out, with a warning, measurements that cannot be used, so long as one can."""
-        usable, reasons = [], []
-        for measurement in measurements:
-            try:
-                self.modalities[modality].transform(measurement, None)
-            except SampleError as error:
-                reasons.append(error.reason)
-                continue
-            usable.append(measurement)
-        if reasons and usable:
-            left = f"{len(reasons)} of {len(measurements)} measurements of {modality!r} cannot be used"
-            warnings.warn(f"{left} ({reasons[0]}); the others are searched with", stacklevel=3)
-        return usable or measurements
-
-    @torch.no_grad()
-    def embed_measurements(
-        self, modality: str, measurements: Sequence[Measurement], anchors: NDArray[np.float32]
-    ) -> Float[Tensor, "n d"]:
-        """Embed measurements of one modality, on the run's device; `anchors` (n, a), NaN where unknown.
-
-        Raises:
-            QueryError: A measurement cannot be used.
-        """
-        plugin = self.modalities[modality]
-        try:
-            samples = [plugin.transform(measurement, None) for measurement in measurements]
-        except SampleError as error:
-            raise QueryError(f"a measurement of {modality!r} cannot be used ({error}); give another one") from error
-        return self.embed_samples(modality, samples, anchors)
-
-    @torch.no_grad()
-    def embed_samples(
-        self, modality: str, samples: Sequence[Any], anchors: NDArray[np.float32]
-    ) -> Float[Tensor, "n d"]:
-        """Embed transformed measurements of one modality; otherwise as `embed_measurements`.
-
-        Where memory is too small for all of them at once, they are embedded in halves.
-
-        Raises:
-            RunError: Memory is too small for one.
-        """
-        try:
-            batch = to_device(self.modalities[modality].collate(samples), self.device)
-            raw = self.model.embed(modality, batch, torch.from_numpy(anchors).to(self.device))
-            return functional.normalize(raw, dim=1)
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            if len(samples) == 1:
-                raise RunError(
-                    f"there is no memory on {str(self.device)!r} to embed one measurement of {modality!r}; close other "
-                    "programs, or embed on another device"
-                ) from error
-        middle = len(samples) // 2  # after the failed attempt has let its memory go
-        halves = (slice(middle), slice(middle, None))
-        return torch.cat([self.embed_samples(modality, samples[half], anchors[half]) for half in halves])
+        return self.embedder.measurements(modality, given, of_one=of_one)
 
     # --- finding molecules
 
@@ -593,63 +390,24 @@ class Run:
             >>> len(library), (library.path / "failures.csv").is_file()
             (2, True)
         """
-        if spectra:
-            return self._spectral_library(source, out, storage=storage, engine=engine, force=force)
-        temporary = Path(mkdtemp(prefix="molchord-library-")) if out is None else None
-        target = Path(out) if out is not None else Path(str(temporary)) / "library"
-        manifest = Manifest(
-            run=self.id, candidate=self.candidate, embedding_dim=self.graph.embedding_dim, storage=storage
-        )
-        try:
-            embed_items(
-                self,
-                items_of(source),
-                target,
-                manifest,
+        if not spectra:
+            return embed_library(
+                self.embedder,
+                source,
+                out,
+                run=self.id,
+                storage=storage,
                 engine=engine,
                 address=address,
                 workers=workers,
                 force=force,
                 progress=progress,
             )
-        except BaseException:
-            if temporary is not None:
-                shutil.rmtree(temporary)
-            raise
-        library = Library(target)
-        if temporary is not None:
-            weakref.finalize(library, shutil.rmtree, temporary, ignore_errors=True)
-        return library
-
-    def _spectral_library(
-        self,
-        source: str | Path | DataSet | Iterable[str],
-        out: str | Path | None,
-        *,
-        storage: Storage,
-        engine: str,
-        force: bool,
-    ) -> Library:
-        """Embed a data set's molecules with their own spectra."""
         if not isinstance(source, DataSet) and not (isinstance(source, (str, Path)) and Path(source).is_dir()):
             raise DataError("`spectra` needs a data set as the source; SMILES alone carry no spectra")
         if engine != "local":
             raise DataError(f"`spectra` is embedded by engine 'local' alone, got {engine!r}; leave the engine out")
-        failures: list[SampleError] = []
-        dataset = source if isinstance(source, DataSet) else DataSet(Path(source))
-        library = Library.create(
-            out,
-            spectral_entries(self, dataset, failures=failures),
-            run=self.id,
-            candidate=self.candidate,
-            embedding_dim=self.graph.embedding_dim,
-            spectra=self.spectra,
-            storage=storage,
-            force=force,
-        )
-        if failures:
-            write_rows(library.path / FAILURES, ("molecule", "reason"), ((f.id, f.reason) for f in failures))
-        return library
+        return spectral_library(self.embedder, _opened(source), out, run=self.id, storage=storage, force=force)
 
     def search(
         self,
@@ -696,47 +454,24 @@ class Run:
             >>> [hit.rank for hit in hits], list(hits[0].cosines)
             ([1, 2], ['ir'])
         """
-        if not spectra:
-            raise QueryError(f"no spectrum was given; give one or more of {', '.join(_quoted(self.spectra))}")
         library = library if isinstance(library, Library) else Library(Path(library))
         library.expect_run(self.id)
-        second = None if rerank is None else Reranking.for_search(self, rerank, map=map, mode=mode)
-        anchors = {} if mass is None else {"exact_mass": mass}
-        query: dict[str, Tensor] = {}
-        used: dict[str, list[Measurement]] = {}
-        doubts = []
-        # What was fitted for several modalities is named in the order of the graph.
-        in_order = [name for name in self.graph.modalities if name in spectra]
-        for name, given in {**{name: spectra[name] for name in in_order}, **spectra}.items():
-            if name == self.candidate:
-                raise QueryError(
-                    f"modality {name!r} is what is retrieved; give one or more of {', '.join(_quoted(self.spectra))}"
-                )
-            used[name] = self._usable(name, self.measurements(name, given, of_one=True))
-            query[name] = pooled(torch.from_numpy(self.embed(name, used[name], anchors=anchors)))
-            doubts += inspected(self.modalities[name], name, used[name])
-        # A mass that a tower takes in need not be a filter; else it is one, and needs its window.
-        taken = any("exact_mass" in self.graph.modalities[name].anchors for name in query)
-        window = mass if ppm is not None or da is not None or not taken else None
-        hits = library.search(
-            query,
-            k=max(k, second.k) if second is not None and k > 0 else k,
+        reranking = None if rerank is None else Reranking.for_search(self.embedder, rerank, map=map, mode=mode)
+        return search(
+            self.embedder,
+            self.manifest,
+            library,
+            query_of(self.embedder, spectra, mass),
+            k=k,
             map=map,
             mode=mode,
-            tau=self.manifest.tau,
-            pair_tau=pair_temperatures(self.model),
-            mass=window,
+            mass=mass,
             ppm=ppm,
             da=da,
             formula=formula,
-            calibration=self.manifest.beta or None,
-            device=str(self.device),
+            reranking=reranking,
             index=index,
         )
-        if mode == "blind" and hits:
-            doubts += unfamiliar(hits[0], self.manifest.tau, self.manifest.likeness)
-        hits = hits if second is None else reranked(hits, second, used, self)
-        return doubted(hits[:k], doubts, stacklevel=2)
 
     def evaluate(
         self,
@@ -794,114 +529,30 @@ class Run:
             >>> found.find("ir", system="model").molecules
             4
         """
-        if out is not None:
-            written = [out / name for name in ("evaluation.json", "evaluation.csv", "report.html", UNUSABLE)]
-            if rerank is not None and self.path == SHIPPED:
-                raise RunError("the shipped run keeps no weights of a re-ranker; copy its folder, or realign it, first")
-            for path in written if rerank is None else [*written, self.path / WEIGHTS]:
-                check_output(path, force=force)
-        dataset = self.data() if data is None else data if isinstance(data, DataSet) else DataSet(Path(data))
-        run = self if where is None else self._reading(_changed(self.graph, where))
-        if perturb is not None and "library" in modes:
-            raise DataError("evaluation failed: `perturb` changes queries of blind mode only; set `modes=['blind']`")
-        check_pools(run, dataset, pools, split=split, seed=seed)
-        found = embed_dataset(run, dataset, mass_seed=seed, split=split, perturb=perturb, progress=progress)
-        found = found.combined() if combine else found
-        embedded, indices = found.embedded, found.indices
-        beside = (
-            baselines_of(run, dataset, embedded, indices, split=split, perturb=perturb, candidates_only=candidates_only)
-            if baselines
-            else None
-        )
-        second = None
-        if rerank is not None:
-            if "blind" not in modes or "gm-exp" not in maps:
-                raise DataError("evaluation failed: `rerank` needs mode 'blind' and map 'gm-exp' among those measured")
-            read = readers(run, dataset, found, split=split, perturb=perturb)
-            by, beta = Reranking.of(run, rerank), self.manifest.beta
-            second = fit_reranking(embedded, by, read, pools=pools, calibration=beta, seed=seed, alone=baselines)
-        node = run.graph.modalities[self.candidate]
-        settings = {
-            "run": self.id[:12],
-            "graph": hashlib.sha256(run.graph.to_yaml().encode()).hexdigest()[:12],
-            "data": dataset.sha256[:12],
-            "split_rule": dataset.rule or dataset.manifest.split,
-            "candidates": self.candidate,
-            **{key: value for key, value in node.config.model_dump().items() if isinstance(value, (str, int))},
-            **({"perturb": repr(perturb)} if perturb is not None else {}),
-            **({"combine": True} if combine else {}),
-        }
-        evaluation = evaluate(
-            embedded,
+        reading = self.embedder
+        if where is not None:
+            reading = dataclasses.replace(reading, graph=changed(self.graph, where))
+        return measure(
+            reading,
+            self.manifest,
+            self._data(data),
+            run=self.id,
             pools=pools,
             modes=modes,
             maps=maps,
             split=split,
-            seed=seed,
-            baselines=beside,
+            candidates_only=None if candidates_only is None else candidates_only.embedder,
+            perturb=perturb,
+            combine=combine,
+            rerank=rerank,
+            baselines=baselines,
             audit=audit,
-            calibration=self.manifest.beta or None,
-            reranked=second,
-            settings=settings,
+            seed=seed,
+            out=out,
+            force=force,
+            progress=progress,
         )
-        notes = () if second is None else second.notes()
-        evaluation = dataclasses.replace(evaluation, notes=(*evaluation.notes, *found.notes(), *notes))
-        if out is not None:
-            evaluation.save(out, force=force)
-            (out / UNUSABLE).unlink(missing_ok=True)
-            if second is not None:
-                second.reranking.file(second.weights).write(self.path / WEIGHTS)
-            if found.unusable:
-                write_rows(out / UNUSABLE, ("modality", "key14", "reason"), found.unusable)
-            from molchord.evaluate.report import write_report  # matplotlib is imported only where a report is written
-
-            write_report(run, dataset, embedded, indices, evaluation, out / "report.html", split=split)
-        return evaluation
-
-    def _reading(self, graph: ModelGraph) -> Run:
-        """Return this run with a graph that takes other measurements."""
-        return Run(self.path, graph, self.model, self.modalities, self.manifest, self.device)
 
 
-def _quoted(names: Iterable[str]) -> list[str]:
-    return [repr(name) for name in names]
-
-
-def _changed(
-    graph: ModelGraph,
-    where: Mapping[str, Mapping[str, Any]] | None,
-    train: Mapping[str, Any] | None = None,
-) -> ModelGraph:
-    """Return a graph with another choice of measurements and other settings of the training, checked as any graph."""
-    mapping = graph.to_dict()
-    mapping["train"] |= dict(train or {})
-    for name, chosen in (where or {}).items():
-        if name not in graph.modalities:
-            raise RunError(
-                f"`where` names modality {name!r}, which the run lacks; {did_you_mean(name, graph.modalities)}"
-            )
-        mapping["modalities"][name]["where"] = dict(chosen)
-    return graphs.from_dict(mapping)
-
-
-def _manifest(trainer: Trainer) -> RunManifest:
-    graph, code = trainer.graph, code_version()
-    versions = graph.config_versions()
-    return RunManifest(
-        molchord=code["version"] or "",
-        commit=code["commit"],
-        device=str(trainer.device),
-        plugins=[
-            PluginStamp(type=p.type, name=p.qualified, version=p.version, config_version=versions[p.type][p.qualified])
-            for p in graph.plugins()
-        ],
-        specs={name: {"kind": n.kind, "spec": dataclasses.asdict(n.spec)} for name, n in graph.modalities.items()},
-        candidate=graph.candidate,
-        data={
-            "path": str(trainer.dataset.path.resolve()),
-            "sha256": trainer.dataset.sha256,
-            **({} if trainer.dataset.rule is None else {"split": trainer.dataset.rule}),
-        },
-        fitted=trainer.fitted,
-        molecules=trainer.counts(),
-    )
+def _opened(data: str | Path | DataSet | Iterable[str]) -> DataSet:
+    return data if isinstance(data, DataSet) else DataSet(Path(str(data)))

@@ -7,23 +7,22 @@ Layout: ``graph.yaml`` (resolved), ``model.safetensors`` (best weights), ``manif
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import uuid
+import subprocess
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from molchord.data.store import DataSet
 from molchord.errors import MolchordError, OutputExistsError, RunError
+from molchord.files import replace_file, write_tensors
 from molchord.graph import resolve as graphs
 from molchord.graph.resolve import ModelGraph
 from molchord.host import installed
@@ -129,37 +128,9 @@ def check_run_output(path: Path, inputs: Iterable[tuple[str, Path]], *, force: b
         raise RunError(f"output {str(path)!r} is not replaced, for it is no run: {error}") from error
 
 
-@contextmanager
-def new_run(path: Path) -> Iterator[Path]:
-    """Fill a folder beside `path` and put it in place when the block ends well; a run that is there goes only then.
-
-    Raises:
-        RunError: The folder cannot be written.
-    """
-    name = f".{path.name}.{uuid.uuid4().hex[:8]}"
-    beside = path.absolute().parent
-    temporary, old = beside / f"{name}.partial", beside / f"{name}.old"
-    try:
-        beside.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        yield temporary
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
-    except OSError as error:
-        raise RunError(
-            f"run {str(path)!r} cannot be written ({error.strerror or error}); choose another folder"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if old.exists() and not path.exists():
-            old.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
-
-
 def write_manifest(run: Path, manifest: RunManifest) -> None:
     """Write a run's manifest in one step."""
-    replace_file(run / "manifest.json", (manifest.model_dump_json(indent=2) + "\n").encode())
+    replace_file(run / "manifest.json", manifest.model_dump_json(indent=2) + "\n")
 
 
 def find_run(run: str | Path) -> Path:
@@ -205,7 +176,7 @@ def write_trained_on(run: Path, smiles: Mapping[str, str]) -> None:
         smiles: SMILES by key14; empty where it is not known.
     """
     lines = (f"{key} {smiles[key]}".rstrip() for key in sorted(smiles))
-    (run / "trained_on.txt").write_text("".join(f"{line}\n" for line in lines))
+    replace_file(run / "trained_on.txt", "".join(f"{line}\n" for line in lines))
 
 
 def read_trained_on(run: Path) -> set[str]:
@@ -228,12 +199,10 @@ def trained_smiles(run: Path) -> dict[str, str]:
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write tensors as safetensors in one step (no half-written file is ever seen at `path`)."""
+    """Write tensors of any device and layout as safetensors; see `write_tensors`."""
     # Tensors that share memory (views, tied weights) are refused by safetensors, hence the copies.
     whole = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    partial = path.with_name(path.name + ".partial")
-    save_file(whole, partial, metadata=dict(metadata or {}))
-    os.replace(partial, path)
+    write_tensors(path, whole, metadata or {})
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -388,11 +357,16 @@ def training_data(path: Path, manifest: RunManifest) -> DataSet:
     return dataset
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file in one step: no half-written one is ever seen at `path`."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+def code_version() -> dict[str, str | None]:
+    """Return the installed version, and the git commit where the package is used from its own checkout."""
+    here, git = Path(__file__).resolve(), shutil.which("git")
+    commit = None
+    if git is not None:
+        tracked = [git, "-C", str(here.parent), "ls-files", "--error-unmatch", here.name]
+        if subprocess.run(tracked, capture_output=True, check=False).returncode == 0:
+            head = [git, "-C", str(here.parent), "rev-parse", "HEAD"]
+            commit = subprocess.run(head, capture_output=True, check=False, text=True).stdout.strip() or None
+    return {"version": installed_version("molchord"), "commit": commit}
 
 
 def _first_line(error: Exception) -> str:

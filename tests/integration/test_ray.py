@@ -33,7 +33,7 @@ class Slow(ray_engine._Encode):
 ray_engine._Encode = Slow
 run = Run.load(sys.argv[1], device="cpu")
 manifest = Manifest(run=run.id, candidate=run.candidate, embedding_dim=run.graph.embedding_dim)
-embed_items(run, {given!r}, Path(sys.argv[2]), manifest, block=4, engine="ray", workers=2)
+embed_items(run.embedder, {given!r}, Path(sys.argv[2]), manifest, block=4, engine="ray", workers=2)
 """
 
 
@@ -41,7 +41,7 @@ embed_items(run, {given!r}, Path(sys.argv[2]), manifest, block=4, engine="ray", 
 def test_a_killed_worker_of_ray_loses_nothing(tmp_path):
     run = tiny_run()
     manifest = Manifest(run=run.id, candidate=run.candidate, embedding_dim=run.graph.embedding_dim)
-    embed_items(run, GIVEN, tmp_path / "local", manifest, block=4, workers=1)
+    embed_items(run.embedder, GIVEN, tmp_path / "local", manifest, block=4, workers=1)
     script = tmp_path / "embed.py"
     script.write_text(SLOW.replace("{given!r}", repr(GIVEN)))
     job = subprocess.Popen([sys.executable, script, run.path, tmp_path / "ray"], stderr=subprocess.PIPE, text=True)

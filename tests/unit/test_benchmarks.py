@@ -5,11 +5,12 @@ import dataclasses
 import doctest
 import gzip
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import report
+from benchmarks import cells, report
 from benchmarks.accuracy import __main__ as command
 from benchmarks.accuracy import perturb, plan, sources
 from benchmarks.accuracy.perturb import CONDITIONS, GRID, STEP, Perturbed
@@ -17,6 +18,7 @@ from benchmarks.accuracy.plan import FIVE_FOLDS, Curve, Realign, System, Table, 
 from benchmarks.accuracy.runner import Bench, measure
 from benchmarks.accuracy.sources import SOURCES, MissingData, Source, opened
 from benchmarks.accuracy.tables import TABLES
+from benchmarks.full_table import table_text
 from benchmarks.plots import draw
 
 import molchord as mc
@@ -300,19 +302,19 @@ def test_the_command_writes_a_table_once_and_says_what_it_left_out(bench, recipe
     assert command.main(["d"]) == 2
 
 
-# --- the page
+# --- the page and the full tables
 
 
 @pytest.mark.parametrize("over", ["bars", "systems", "tests"])
-def test_the_same_result_gives_the_same_page_and_picture(result, over, tmp_path):
+def test_the_same_result_gives_the_same_table_and_picture(result, over, tmp_path):
     found = json.loads(json.dumps(result[0])) | {"figure": {"over": over, "label": "x"}}
-    page = report.section(found)
-    assert page == report.section(found)
+    full = table_text(found)
+    assert full == table_text(found)
+    assert report.section(found) == report.section(found)
     row = rows(found, system="recipe", test="clean", pool="test", subset=["ir"])[0]
     seeds = sorted(f"{100 * value:.1f}" for value in {min(row["top1_by_seed"]), max(row["top1_by_seed"])})
-    value, low, high = (f"{100 * x:.1f}" for x in row["top1"])
-    assert f"**recipe** | {value} [{low}, {high}]; seeds {'-'.join(seeds)} |" in page
-    assert "share of the reference's error" in page
+    assert f"**recipe** | {cells.interval(row['top1'])}; seeds {'-'.join(seeds)} |" in full
+    assert "share of the reference's error" in full
     for number in range(2):
         draw(found, tmp_path / str(number) / "tiny.svg")
     first, second = ((tmp_path / str(number) / "tiny.svg").read_bytes() for number in range(2))
@@ -320,9 +322,114 @@ def test_the_same_result_gives_the_same_page_and_picture(result, over, tmp_path)
     assert b"Top-1 in %" in first
 
 
-def test_the_page_in_the_repository_is_what_the_script_makes():
-    made = report.results_text(report.read(ROOT / "benchmarks" / "results"))
-    assert (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8") == made
+def lines_of(text):
+    """The lines of the one table of a text, as lists of cells."""
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+
+
+def top1_cells(found, **where):
+    return [cells.interval(row["top1"]) for row in rows(found, map="gm-exp", **where)]
+
+
+def test_the_page_shows_every_system_once_for_each_main_pool(result):
+    found, table = result
+    header, _, *lines = lines_of(report.section(found))
+    assert header == ["test; pool", "system", "ir", "raman", "ir + raman"]
+    models = [line for line in lines if line[1].startswith("**")]
+    assert [line[1] for line in models] == 2 * [f"**{system.name}**" for system in table.systems]
+    assert [line[0] for line in lines if line[0]] == ["clean; `all:14` 14", "noise; `all` 16"]
+    assert models[0][2:] == top1_cells(found, system="recipe", test="clean", pool="all:14")
+    assert models[5][2:] == top1_cells(found, system="half", test="noise", pool="all")
+
+
+def test_the_page_shows_the_pools_that_a_headline_names(result):
+    text = report.section(result[0], [("clean", "test")])
+    header, _, *lines = lines_of(text)
+    assert "queries of 6 molecules, test clean; `test` 6:" in text
+    assert header[0] == "system"
+    assert lines[0][1:] == top1_cells(result[0], system="recipe", test="clean", pool="test")
+
+
+def test_the_page_leaves_out_baselines_that_find_nothing_and_says_once_what_no_test_changes(result):
+    found = json.loads(json.dumps(result[0]))
+    for row in found["rows"]:
+        if not row["model"]:
+            row["top1"] = [0.009, 0.0, 0.02] if row["system"] == "candidates only" else [0.25, 0.2, 0.3]
+            row["pool"] = row["pool"].replace("all:14", "all")
+        row["pool"] = row["pool"].replace("all:14", "all")
+    lines = lines_of(report.section(found))
+    shown = [line[1] for line in lines[2:] if not line[1].startswith("**")]
+    assert shown == ["mass alone (expected)", "nearest training spectrum"]
+    full = table_text(found)
+    assert "| candidates only |" in full
+    assert "| random (expected) |" in full
+
+
+def test_a_query_of_one_kind_has_more_metrics_on_the_page(result):
+    found = json.loads(json.dumps(result[0]))
+    found["rows"] = [row for row in found["rows"] if row["subset"] == ["ir"]]
+    header, _, first, *_ = lines_of(report.section(found))
+    row = rows(found, system="recipe", test="clean", pool="all:14")[0]
+    assert header[2:] == ["ir, Top-1", "Top-5", "Top-10"]
+    assert first[2:] == [cells.interval(row["top1"]), *(f"{100 * row[name][0]:.1f}" for name in ("top5", "top10"))]
+
+
+def test_published_figures_are_named_under_their_table(result):
+    entry = {"system": "Other", "data": "QM9", "pool": "7", "mode": "blind", "figure": "Top-1 1 %"}
+    beside = [{**entry, "beside": [{"table": "tiny"}]}, {**entry, "system": "Elsewhere", "beside": [{"table": "b"}]}]
+    text = report.section(result[0], published=beside)
+    assert "\nPublished: Other (QM9; blind, pool 7) Top-1 1 %.\n" in text
+    assert "Published" not in report.section(result[0])
+
+
+def test_the_command_writes_the_page_a_file_for_each_table_and_the_pictures(result, tmp_path, monkeypatch):
+    measured = dataclasses.replace(result[1], measured=True)
+    tables = {"other": result[1], "tiny": measured, "gone": dataclasses.replace(measured, title="Gone")}
+    monkeypatch.setattr(report, "TABLES", tables)
+    (tmp_path / "in").mkdir()
+    for name in ("other", "tiny"):
+        found = json.loads(json.dumps(result[0])) | {"table": name, "title": name.title()}
+        (tmp_path / "in" / f"{name}.json").write_text(json.dumps(found))
+    assert report.main(["--results", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
+    made = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
+    plots = {"plots/other.svg", "plots/tiny.svg"}
+    assert made == {"RESULTS.md", "tables/other.md", "tables/tiny.md", *plots}
+    page = (tmp_path / "out" / "RESULTS.md").read_text()
+    order = ["## Measured spectra", "### Tiny", "### Gone", "## Computed spectra", "### Other", "## Published figures"]
+    assert [line for line in page.splitlines() if line.startswith("##")][1:] == order
+    assert "Not measured yet: `python -m benchmarks.accuracy gone`" in page
+
+
+def test_the_pages_in_the_repository_are_what_the_script_makes():
+    folder = ROOT / "benchmarks"
+    results = report.read(folder / "results")
+    assert (folder / "RESULTS.md").read_text(encoding="utf-8") == report.page_text(results)
+    written = {path.stem: path.read_text(encoding="utf-8") for path in (folder / "tables").iterdir()}
+    assert written == {name: table_text(result) for name, result in results.items()}
+
+
+def test_the_page_can_be_read_to_its_end():
+    page = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    assert len(page.splitlines()) < 400
+    assert len([word for word in page.split() if word not in ("|", "---")]) < 3500
+
+
+@pytest.mark.parametrize("page", ["RESULTS.md", *(f"tables/{name}.md" for name in TABLES)])
+def test_links_of_the_pages_lead_somewhere(page):
+    path = ROOT / "benchmarks" / page
+    if not path.exists():
+        pytest.skip("not measured yet")
+    links = re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8"))
+    assert links
+    for link in links:
+        name, _, anchor = link.partition("#")
+        target = path.parent / name
+        assert target.exists(), link
+        if anchor:
+            headings = [
+                line.lstrip("# ") for line in target.read_text(encoding="utf-8").splitlines() if line[:1] == "#"
+            ]
+            assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
 
 
 def test_published_figures_stand_beside_tests_that_there_are():
@@ -350,9 +457,12 @@ def test_every_table_is_well_formed(name, tmp_path):
         assert test.condition in CONDITIONS
         assert set(test.computed) <= set(SOURCES)
         assert test.rerank is None or installed().find("reranker", test.rerank)
+    tests = {test.name: test for test in table.tests}
+    for name, pool in table.headline:
+        assert pool in tests[name].pools
 
 
-@pytest.mark.parametrize("module", [perturb, plan], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [cells, perturb, plan], ids=lambda module: module.__name__)
 def test_examples_run(module):
     found = doctest.testmod(module)
     assert found.attempted

@@ -1,6 +1,7 @@
 """Every error of a user's making is one sentence: what failed, where, got vs allowed, what to do."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from molchord.errors import (
     DataError,
     GraphError,
     MolchordError,
+    OutputError,
     OutputExistsError,
     PluginError,
     QueryError,
@@ -19,6 +21,7 @@ from molchord.errors import (
     SampleError,
     TrainingStopped,
 )
+from molchord.files import replace_file
 from molchord.host import installed
 from molchord.library.filters import hill
 
@@ -42,6 +45,10 @@ CASES = {
     RunError: (lambda: molchord.load("nowhere"), ["run 'nowhere' does not exist; give a folder that"]),
     QueryError: (lambda: hill("C9H8O4)"), ["formula 'C9H8O4)' cannot be read; write it such as 'C9H8O4'"]),
     SampleError: (lambda: molecule("C1CC"), ["C1CC: ", "SMILES 'C1CC'"]),
+    OutputError: (
+        lambda: replace_file(Path("gone") / "note.txt", ""),
+        ["'gone/note.txt' cannot be written (No such file or directory); choose another place, or see to its perm"],
+    ),
     OutputExistsError: (
         lambda: throw(OutputExistsError("runs/a")),
         ["output 'runs/a' already exists; choose another folder or pass `--force` to replace it"],

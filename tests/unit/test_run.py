@@ -14,12 +14,13 @@ import torch
 import molchord as mc
 from molchord.api import Measurement, SampleError
 from molchord.data.reading import measurements_of, molecules_of
-from molchord.errors import DataError, GraphError, OutputExistsError, QueryError, RunError
-from molchord.evaluate.embedding import embed_dataset, spectral_entries
+from molchord.errors import DataError, GraphError, OutputError, OutputExistsError, QueryError, RunError
+from molchord.evaluate.embedding import embed_dataset
 from molchord.evaluate.pools import measured_masses
 from molchord.evaluate.repeats import out_of_fold, over_seeds
+from molchord.evaluate.spectral_library import spectral_entries
 from molchord.run import Run
-from molchord.run_folder import new_run, read_manifest, read_trained_on, trained_smiles
+from molchord.run_folder import read_manifest, read_trained_on, trained_smiles
 from molchord.testing import MOLECULES, examples_of, tiny_data, tiny_run
 from molchord.train.trainer import Trainer
 from molchord_modalities import MSMS
@@ -143,8 +144,9 @@ def test_what_fails_before_training_leaves_the_old_run(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="cannot be written"), new_run(tmp_path / "file" / "run"):
-        pass
+    graph = graph_of("structure", "ir")
+    with pytest.raises(OutputError, match=r"run' cannot be written \(File exists\); choose another place"):
+        Run.train(graph, tiny_data(), tmp_path / "file" / "run", progress=False)
 
 
 # --- resuming from the start
@@ -312,7 +314,7 @@ def test_a_spectral_library_lists_the_molecules_it_lacks(tmp_path, monkeypatch):
     failures = []
     calls.clear()
     with pytest.warns(UserWarning, match="ir: 1 "):
-        assert len(list(spectral_entries(run, data, failures=failures))) == 15
+        assert len(list(spectral_entries(run.embedder, data, failures=failures))) == 15
     assert len(failures) == 1
 
 
@@ -323,8 +325,8 @@ def test_queries_get_a_measured_mass_and_candidates_the_exact_one(tmp_path):
     graph = graph_of("structure", "ir", anchors=["exact_mass"])
     run = Run.train(graph, tiny_data(), tmp_path / "run", progress=False)
     data, exact = tiny_data(), tiny_data().numeric("exact_mass")
-    found = embed_dataset(run, data, mass_seed=5).embedded
-    plain = embed_dataset(run, data).embedded
+    found = embed_dataset(run.embedder, data, mass_seed=5).embedded
+    plain = embed_dataset(run.embedder, data).embedded
     assert torch.equal(found.candidates, plain.candidates)
     assert not torch.equal(found.spectra["ir"].vectors, plain.spectra["ir"].vectors)
     mass = measured_masses(exact, 5)[3]
@@ -422,7 +424,7 @@ def test_queries_are_perturbed_and_nothing_else(every):
         asked.append((modality, key14))
         return examples_of("ir", 1)[0] if modality == "ir" else measurement
 
-    plain, changed = (embed_dataset(run, data, perturb=p).embedded for p in (None, perturb))
+    plain, changed = (embed_dataset(run.embedder, data, perturb=p).embedded for p in (None, perturb))
     tested = data.rows("test")
     assert {key for _, key in asked} == set(data.keys(tested))
     assert {name for name, _ in asked} == {"ir", "raman", "msms"}
@@ -453,7 +455,7 @@ def test_all_spectra_of_a_molecule_make_one_query(every, tmp_path):
     data = data_of(tmp_path / "data", "ir", msms=pairs)
     single, combined = (run.evaluate(data, combine=c, **BLIND).find("msms", system="model") for c in (False, True))
     assert (single.queries, combined.queries, combined.molecules) == (8, 4, 4)
-    embedded = embed_dataset(run, data).combined().embedded
+    embedded = embed_dataset(run.embedder, data).combined().embedded
     vector = run.embed("msms", pairs[0]).mean(axis=0)
     np.testing.assert_allclose(embedded.spectra["msms"].vectors[0].numpy(), vector / np.linalg.norm(vector), atol=1e-5)
 
@@ -484,7 +486,7 @@ def test_a_run_lists_what_it_was_trained_on_with_structures_and_reads_old_lists(
     expected = {key: both[key] for key in trained | set(other.keys(other.rows("train")))} | {lone: ""}
     assert trained_smiles(moved.path) == expected
     assert read_trained_on(moved.path) == set(expected)
-    elsewhere = embed_dataset(moved, other).embedded.trained_elsewhere
+    elsewhere = embed_dataset(moved.embedder, other).embedded.trained_elsewhere
     assert elsewhere == {key: text for key, text in expected.items() if key in trained}
     assert moved.evaluate(**BLIND).audit.unknown == 1
 

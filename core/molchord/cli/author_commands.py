@@ -43,7 +43,7 @@ def graph_show(arguments: argparse.Namespace) -> int:
 def tune(arguments: argparse.Namespace) -> int:
     """Try settings of a model graph; exit 1 if every trial failed."""
     from molchord.graph.layers import settings
-    from molchord.train.tune import tune as run_study
+    from molchord.study import tune as run_study
 
     study = run_study(
         arguments.graph,

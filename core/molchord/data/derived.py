@@ -9,8 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,12 +21,13 @@ from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from molchord.api import Derives, Featurizes, Measurement, Molecule, SampleError, Stores
-from molchord.data.manifest import MANIFEST, SCHEMA_VERSION, ArrayEntry, TableEntry, declare, write_text
+from molchord.data.manifest import MANIFEST, SCHEMA_VERSION, ArrayEntry, TableEntry, declare
 from molchord.data.parallel import ordered
 from molchord.data.shards import encode, shard_name, write_shard
 from molchord.data.store import DataSet
 from molchord.data.table import MeasurementTable
 from molchord.errors import DataError, PluginError
+from molchord.files import replace_file, replace_files, write_csv
 
 CHUNK = 256  # molecules computed between two files
 FAILURES = "failures.csv"
@@ -116,15 +115,9 @@ def features(
     """
     folder = _cache(dataset, plugin, "features", config, {"version": version})
     if not (folder / MANIFEST).is_file():
-        temporary = folder / f".features.{uuid.uuid4().hex[:8]}"
-        temporary.mkdir()
-        try:
-            _write_features(temporary, dataset, plugin, loss, workers)
-            for path in sorted(temporary.iterdir()):
-                path.replace(folder / path.name)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        write_text(folder / MANIFEST, json.dumps({"plugin": plugin, "config": config.model_dump(mode="json")}) + "\n")
+        with replace_files(folder) as new:
+            _write_features(new, dataset, plugin, loss, workers)
+        replace_file(folder / MANIFEST, json.dumps({"plugin": plugin, "config": config.model_dump(mode="json")}) + "\n")
     return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
 
 
@@ -169,11 +162,9 @@ class _Chunk:
                 continue
             rows.append([row, encoded.columns])
             kept.append(encoded.arrays)
-        path = self.folder / shard_name(number)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
         # One entry, since safetensors writes several in any order and equal chunks are to be equal files.
-        write_shard(temporary, kept, self.arrays, {"chunk": json.dumps({"rows": rows, "failures": failed})})
-        temporary.replace(path)
+        chunk = {"chunk": json.dumps({"rows": rows, "failures": failed})}
+        write_shard(self.folder / shard_name(number), kept, self.arrays, chunk)
 
 
 def _derived(modality: Derives, molecule: Molecule) -> Measurement:
@@ -219,35 +210,29 @@ def _header(path: Path) -> tuple[list[Any], list[Any]] | None:
 
 
 def _finish(folder: Path, entry: TableEntry, chunks: int, molecules: int, config: BaseModel) -> None:
-    """Gather the chunks into a table; each file appears at once and the manifest last."""
+    """Gather the chunks into a table; the manifest, which says that it is finished, is written last."""
     from molchord.data.writer import RowWriter
 
-    temporary = folder / f".index.{uuid.uuid4().hex[:8]}"
-    temporary.mkdir()
-    shards, failed = [], 0
-    writer = RowWriter(temporary, entry.stores())
-    try:
-        with (temporary / FAILURES).open("w", newline="", encoding="utf-8") as file:
-            lines = csv.writer(file)
-            lines.writerow(["key14", "reason"])
+    shards: list[int] = []
+    failed: list[list[str]] = []
+    with replace_files(folder) as new:
+        writer = RowWriter(new, entry.stores())
+        try:
             for number in range(chunks):
                 rows, bad = _header(folder / shard_name(number)) or ([], [])
                 for row, columns in rows:
                     writer.add(row, columns, 0, "")
-                lines.writerows(bad)
                 shards.append(len(rows))
-                failed += len(bad)
-        present = writer.finish(molecules)
-        if sum(shards) + failed != molecules:
+                failed += bad
+            present = writer.finish(molecules)
+        finally:
+            writer.close()
+        if sum(shards) + len(failed) != molecules:
             raise DataError(f"derived measurements in {str(folder)!r} are damaged; delete that folder and try again")
-        for path in sorted(temporary.iterdir()):
-            path.replace(folder / path.name)
-    finally:
-        writer.close()
-        shutil.rmtree(temporary, ignore_errors=True)
+        write_csv(new / FAILURES, ("key14", "reason"), failed)
     table = entry.model_copy(update={"measurements": sum(shards), "molecules": present, "shards": tuple(shards)})
-    derived = _Derived(config=config.model_dump(mode="json"), failures=failed, table=table)
-    write_text(folder / MANIFEST, derived.model_dump_json(indent=1) + "\n")
+    derived = _Derived(config=config.model_dump(mode="json"), failures=len(failed), table=table)
+    replace_file(folder / MANIFEST, derived.model_dump_json(indent=1) + "\n")
 
 
 def _read(folder: Path) -> _Derived:

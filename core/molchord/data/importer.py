@@ -15,12 +15,13 @@ from tqdm import tqdm
 
 from molchord.api import Modality, ModalityRecord, Reading, SampleError
 from molchord.chem import molecule
-from molchord.data.manifest import Manifest, Storage, sha256_file
+from molchord.data.manifest import Manifest, Storage
 from molchord.data.splits import check_rule, named_split
 from molchord.data.spreadsheet import SMILES, read_rows
 from molchord.data.table import accepted
 from molchord.data.writer import DataSetWriter, molecules_schema, new_folder
 from molchord.errors import DataError, did_you_mean
+from molchord.files import sha256_file
 from molchord.host import Host, guarded
 
 REJECTED = "rejected.csv"

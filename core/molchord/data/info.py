@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections import Counter
 from collections.abc import Mapping
 from itertools import combinations
@@ -14,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from molchord.chem import molecule
-from molchord.data.manifest import MANIFEST, FileEntry, sha256_file, write_text
+from molchord.data.manifest import GROUP, MANIFEST, MOLECULES, FileEntry
 from molchord.data.splits import NO_SPLIT, SPLITS, assign, check_rule, named_split
 from molchord.data.spreadsheet import SMILES, read_rows
-from molchord.data.store import GROUP, MOLECULES, DataSet
+from molchord.data.store import DataSet
 from molchord.errors import DataError, SampleError
+from molchord.files import replace_file, replace_files, sha256_file
 
 
 def data_info(dataset: DataSet) -> dict[str, Any]:
@@ -82,16 +81,13 @@ def resplit(path: Path, rule: str, table: Path | None = None) -> DataSet:
     named = {} if column is None or table is None else _named(table, column)
     if column is not None and named.keys().isdisjoint(dataset.keys()):
         raise DataError(f"table {str(table)!r} names a split for no molecule of data set {str(path)!r}")
-    temporary = dataset.path / f".{MOLECULES}.{uuid.uuid4().hex[:8]}"
-    try:
-        _rewrite(dataset, rule, named, temporary)
-        entry = FileEntry(bytes=temporary.stat().st_size, sha256=sha256_file(temporary))
+    with replace_files(dataset.path) as folder:
+        molecules = folder / MOLECULES
+        _rewrite(dataset, rule, named, molecules)
+        entry = FileEntry(bytes=molecules.stat().st_size, sha256=sha256_file(molecules))
         files = {**dataset.manifest.files, MOLECULES: entry}
         manifest = dataset.manifest.model_copy(update={"split": rule, "files": files})
-        os.replace(temporary, dataset.path / MOLECULES)
-    finally:
-        temporary.unlink(missing_ok=True)
-    write_text(dataset.path / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+        replace_file(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
     return DataSet(path)
 
 

@@ -6,9 +6,6 @@ A training row is a molecule; each epoch draws one measurement a modality. Every
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +22,7 @@ from molchord.data.derived import derive
 from molchord.data.store import DataSet, MeasurementTable
 from molchord.errors import DataError, did_you_mean
 from molchord.graph.resolve import ModalityNode, ModelGraph
+from molchord.seeding import random_state
 
 Missing: TypeAlias = Literal["refuse", "empty"]
 """What becomes of a modality that a data set has no measurement for: an error, or a feed without any."""
@@ -80,49 +78,6 @@ def divided(count: int, parts: int) -> tuple[int, ...]:
         ((3, 4), (0, 1))
     """
     return tuple(count * (i + 1) // parts - count * i // parts for i in range(parts))
-
-
-def to_device(value: Any, device: torch.device) -> Any:
-    """Move every tensor of a tensor, mapping or dataclass to a device.
-
-    Example:
-        >>> to_device({"a": torch.ones(2), "b": 3}, torch.device("cpu"))
-        {'a': tensor([1., 1.]), 'b': 3}
-    """
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, Mapping):
-        return {key: to_device(item, device) for key, item in value.items()}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        moved = {f.name: to_device(getattr(value, f.name), device) for f in dataclasses.fields(value)}
-        return dataclasses.replace(value, **moved)
-    return value
-
-
-def random_state(*parts: int | str) -> int:
-    """Mix numbers and names into one 63-bit seed.
-
-    Example:
-        >>> random_state(7, 0, "a") == random_state(7, 0, "a"), random_state(7, 0, "a") == random_state(7, 1, "a")
-        (True, False)
-    """
-    digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
-
-
-def drawn(keys: Sequence[str], share: float, *parts: int | str) -> NDArray[np.bool_]:
-    """Draw a share of molecules; for the same `parts` a larger share holds a smaller one, whatever the order of keys.
-
-    Example:
-        >>> keys = ["QNAYBMKLOCPYGJ", "XLYOFNOQVPJJNP", "BSYNRYMUTXBXSQ", "CSCPPACGZOOCGX"]
-        >>> half, most = drawn(keys, 0.5, 7, "a"), drawn(keys, 0.75, 7, "a")
-        >>> int(half.sum()), int(most.sum()), bool((most >= half).all())
-        (2, 3, True)
-    """
-    order = np.argsort(np.array([random_state(*parts, key) for key in keys], dtype=np.int64), kind="stable")
-    out = np.zeros(len(keys), dtype=np.bool_)
-    out[order[: round(share * len(keys))]] = True
-    return out
 
 
 @final

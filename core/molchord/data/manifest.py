@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +11,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from molchord.api import Array, Category, Column, Real, Stores
 from molchord.errors import DataError, did_you_mean
+from molchord.files import sha256_file
 
 SCHEMA_VERSION = 1
 FORMAT = "molchord-data"
+MOLECULES = "molecules.parquet"
+GROUP = 2048  # rows of each row group of the molecules but the last
 MANIFEST = "manifest.json"
 DTYPES = (
     *("float16", "float32", "float64", "bool"),
@@ -238,25 +239,7 @@ class _Head(BaseModel):
     schema_version: int
 
 
-def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def file_entries(folder: Path) -> dict[str, FileEntry]:
     """List every file below a folder but the manifest, with size and checksum."""
     found = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
     return {p.relative_to(folder).as_posix(): FileEntry(bytes=p.stat().st_size, sha256=sha256_file(p)) for p in found}
-
-
-def one_line(error: Exception) -> str:
-    """Return a library's message without its line breaks."""
-    return " ".join(str(error).split())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import os
 import warnings
@@ -125,14 +124,6 @@ def _column(path: Path) -> Iterator[str | SampleError]:
             for text in batch.column(0).to_pylist():
                 row += 1
                 yield text if isinstance(text, str) else SampleError(f"{path.name}:{row}", "the row has no SMILES")
-
-
-def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write a small CSV file."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 def _not_a_measurement(given: object, modality: str, stores: Stores) -> str:

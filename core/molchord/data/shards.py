@@ -9,11 +9,11 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from molchord.api import Measurement, Real, SampleError, Stores
-from molchord.data.manifest import ArrayEntry, Storage, one_line
+from molchord.data.manifest import ArrayEntry, Storage
 from molchord.errors import DataError, did_you_mean
+from molchord.files import one_line, write_tensors
 
 ORIGINS = ("measured", "computed")
 
@@ -128,7 +128,7 @@ def write_shard(
     arrays: Mapping[str, ArrayEntry],
     metadata: dict[str, str] | None = None,
 ) -> None:
-    """Write encoded measurements end to end, with one offsets array for each ragged axis."""
+    """Write encoded measurements end to end, whole or not at all, with one offsets array for each ragged axis."""
     tensors: dict[str, NDArray[Any]] = {}
     for name, entry in arrays.items():
         parts = [m[name] for m in measurements]
@@ -138,7 +138,7 @@ def write_shard(
         empty = np.zeros((0, *entry.shape), dtype=entry.storage.dtype)
         tensors[f"array.{name}"] = np.concatenate([empty, *parts])
         tensors[f"offsets.{entry.axis}"] = np.cumsum([0, *(len(p) for p in parts)], dtype=np.int64)
-    save_file(tensors, path, metadata)
+    write_tensors(path, tensors, metadata)
 
 
 @final

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import weakref
 from collections import defaultdict
@@ -19,15 +18,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from molchord.api import Measurement, Molecule, Stores
-from molchord.data.manifest import MANIFEST, Manifest, one_line, read_manifest, sha256_file
+from molchord.data.manifest import GROUP, MANIFEST, MOLECULES, Manifest, read_manifest
 from molchord.data.splits import NO_SPLIT, SPLITS, assign, check_rule
 from molchord.data.table import MeasurementTable
 from molchord.errors import DataError, did_you_mean
+from molchord.files import discard, one_line, sha256_file
 
-__all__ = ["GROUP", "MOLECULES", "SPLITS", "DataSet", "MeasurementTable"]
-
-MOLECULES = "molecules.parquet"
-GROUP = 2048  # rows of each row group but the last
+__all__ = ["SPLITS", "DataSet", "MeasurementTable"]
 
 
 @final
@@ -220,7 +217,7 @@ class DataSet:
             write_measurements(temporary / "data", smiles, measurements, stores, splits, force=False)
             made = cls(temporary / "data")
         except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
+            discard(temporary)
             raise
         weakref.finalize(made, _remove, temporary, os.getpid())
         return made
@@ -265,4 +262,4 @@ def _sound(path: Path) -> Iterator[None]:
 
 def _remove(folder: Path, owner: int) -> None:
     if os.getpid() == owner:  # not in a forked worker
-        shutil.rmtree(folder, ignore_errors=True)
+        discard(folder)

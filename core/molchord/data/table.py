@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from molchord.api import Measurement, Migrates, Real, Stores
-from molchord.data.manifest import TableEntry, differences, one_line
+from molchord.data.manifest import TableEntry, differences
 from molchord.data.shards import Shard
 from molchord.errors import DataError, did_you_mean
+from molchord.files import one_line
 
 MEASUREMENTS = "measurements.arrow"
 BATCH = 4096  # rows of each record batch but the last, so that a row is found by division

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -21,7 +19,9 @@ from molchord.api import Measurement, Molecule, Real, SampleError, Stores
 from molchord.chem import molecule
 from molchord.data.manifest import (
     FORMAT,
+    GROUP,
     MANIFEST,
+    MOLECULES,
     SCHEMA_VERSION,
     Manifest,
     Storage,
@@ -29,13 +29,12 @@ from molchord.data.manifest import (
     check_version,
     declare,
     file_entries,
-    write_text,
 )
 from molchord.data.shards import Encoded, encode, shard_name, write_shard
 from molchord.data.splits import assign
-from molchord.data.store import GROUP, MOLECULES
 from molchord.data.table import BATCH, MEASUREMENTS
 from molchord.errors import DataError, OutputExistsError
+from molchord.files import remove, replace_file, replace_folder
 
 SHARD_BYTES = 64 * 2**20
 
@@ -244,11 +243,11 @@ class DataSetWriter:
         tables = {name: table.finish(self.count) for name, table in self._tables.items()}
         for name in [name for name, entry in tables.items() if entry.measurements == 0]:
             del tables[name]
-            shutil.rmtree(self._tables[name].path)
+            remove(self._tables[name].path)
         self._write_molecules(split)
         (further,) = self._sql.execute("SELECT count(*) FROM molecules WHERE further > 0").fetchone()
         self.close()
-        self._database.unlink()
+        remove(self._database)
         manifest = Manifest(
             format=FORMAT,
             schema_version=SCHEMA_VERSION,
@@ -262,7 +261,7 @@ class DataSetWriter:
             options=dict(options),
             files=file_entries(self.folder),
         )
-        write_text(self.folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+        replace_file(self.folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
         return manifest
 
     def close(self) -> None:
@@ -297,7 +296,7 @@ def molecules_schema(numeric: Sequence[str]) -> pa.Schema:
 
 @contextmanager
 def new_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
-    """Fill a folder beside `path` and put it in place when the block ends well; on any error nothing is left behind.
+    """Fill the folder of a data set, which is put in place when the block ends well; see `replace_folder`.
 
     Args:
         path: Where the data set is to be.
@@ -313,16 +312,5 @@ def new_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
         if not (path / MANIFEST).is_file():
             raise DataError(f"output {str(path)!r} is no data set and is not replaced; choose another folder")
         check_version(path, (path / MANIFEST).read_text(encoding="utf-8", errors="replace"))
-    beside = path.absolute().parent
-    beside.mkdir(parents=True, exist_ok=True)
-    name = f".{path.name}.{uuid.uuid4().hex[:8]}"
-    temporary, old = beside / f"{name}.partial", beside / f"{name}.old"
-    temporary.mkdir()
-    try:
-        yield temporary
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    with replace_folder(path) as folder:
+        yield folder

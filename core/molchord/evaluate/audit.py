@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from molchord.errors import SampleError
 from molchord.evaluate.results import SplitAudit
 
 __all__ = ["BINS", "audit_split", "nearest_training", "top1_by_nearest"]
@@ -101,11 +102,11 @@ def _tautomers(
 
     A tautomer moves hydrogens and bond orders only, so none is computed where formula and skeleton do not meet.
     """
-    from molchord.chem import tautomer_key
+    from molchord.chem import skeleton
 
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for i in np.flatnonzero(tested | trained).tolist():
-        groups[_formula_and_skeleton(smiles[i])].append(i)
+        groups[skeleton(smiles[i])].append(i)
     found = unchecked = 0
     for group in groups.values():
         here, there = [i for i in group if tested[i]], [i for i in group if trained[i] and not tested[i]]
@@ -115,25 +116,16 @@ def _tautomers(
             unchecked += len(here)
             continue
         most -= len(group)
-        keys = {tautomer_key(smiles[i]) for i in there}
-        found += sum(tautomer_key(smiles[i]) in keys for i in here)
+        keys = {_tautomer_key(smiles[i]) for i in there}
+        found += sum(_tautomer_key(smiles[i]) in keys for i in here)
     return found, unchecked
 
 
-def _formula_and_skeleton(smiles: str) -> tuple[str, str]:
-    """Return the formula, and the canonical SMILES of the heavy atoms joined by single bonds."""
-    from rdkit import Chem
-    from rdkit.Chem.rdMolDescriptors import CalcMolFormula
+def _tautomer_key(smiles: str) -> str:
+    """Return the key of the canonical tautomer; the SMILES itself, which no other molecule has, where there is none."""
+    from molchord.chem import tautomer_key
 
-    mol = Chem.MolFromSmiles(smiles)
-    formula = CalcMolFormula(mol)
-    for atom in mol.GetAtoms():
-        atom.SetIsAromatic(False)
-        atom.SetFormalCharge(0)
-        atom.SetNumExplicitHs(0)
-        atom.SetNoImplicit(True)
-        atom.SetNumRadicalElectrons(0)
-    for bond in mol.GetBonds():
-        bond.SetIsAromatic(False)
-        bond.SetBondType(Chem.BondType.SINGLE)
-    return formula, str(Chem.MolToSmiles(mol))
+    try:
+        return tautomer_key(smiles)
+    except SampleError:
+        return smiles

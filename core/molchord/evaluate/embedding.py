@@ -1,13 +1,12 @@
-"""A whole data set through a run: embeddings for evaluation, the baselines' raw spectra, and libraries."""
+"""A whole data set through a model: embeddings for evaluation, and the raw spectra that baselines read."""
 
 from __future__ import annotations
 
 import dataclasses
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, TypeAlias, final
+from typing import TypeAlias, final
 
 import numpy as np
 import torch
@@ -19,21 +18,14 @@ from molchord.api import Compares, Derives, Locates, Measurement, SampleError, S
 from molchord.data.derived import failures as underived
 from molchord.data.loader import Feed, anchor_table, feeds
 from molchord.data.store import DataSet, MeasurementTable
+from molchord.embedder import CHUNK, Embedder
 from molchord.errors import DataError, RunError
 from molchord.evaluate.baselines import nearest_by_cosine, nearest_by_similarity
 from molchord.evaluate.embedded import Embedded, Spectra
 from molchord.evaluate.evaluation import Baselines, OwnSimilarity, PeakPositions
 from molchord.evaluate.pools import make_pool, measured_masses
-from molchord.library.files import Entry
 from molchord.retrieval.scores import pooled_by
 from molchord.run_folder import trained_smiles
-from molchord.train.trainer import pair_temperatures
-
-if TYPE_CHECKING:
-    from molchord.run import Run
-
-CHUNK = 256
-"""Measurements that are embedded at a time."""
 
 MASS = "exact_mass"
 
@@ -97,7 +89,7 @@ class EmbeddedData:
 
 
 def embed_dataset(
-    run: Run,
+    embedder: Embedder,
     dataset: DataSet,
     *,
     mass_seed: int | None = None,
@@ -108,7 +100,7 @@ def embed_dataset(
     """Embed every molecule and every measurement of a data set.
 
     Args:
-        run: The run whose model embeds.
+        embedder: The model that embeds.
         dataset: Data set; a modality that it lacks has no spectrum.
         mass_seed: Seed of the measured masses that spectra get for the anchor ``exact_mass``, as an instrument would
             give them; None: the exact ones, as candidates always get.
@@ -119,7 +111,7 @@ def embed_dataset(
     Raises:
         DataError: The data set has a measurement of none of the run's modalities.
     """
-    opened = _opened(run, dataset, split, perturb, progress=progress)
+    opened = _opened(embedder, dataset, split, perturb, progress=progress)
     keys = dataset.keys()
     unusable = [
         (name, key, reason)
@@ -127,18 +119,20 @@ def embed_dataset(
         if isinstance(feed.modality, Derives) and isinstance(feed.table, MeasurementTable)
         for key, reason in underived(feed.table)
     ]
-    vectors, rows, _ = _embed_feed(run, opened[run.candidate], _anchors(run, dataset), keys, unusable, progress)
+    vectors, rows, _ = _embed_feed(
+        embedder, opened[embedder.candidate], _anchors(embedder, dataset), keys, unusable, progress
+    )
     candidates, present = pooled_by(vectors, torch.from_numpy(rows), len(dataset))
-    anchors = _anchors(run, dataset, mass_seed)
+    anchors = _anchors(embedder, dataset, mass_seed)
     spectra, indices = {}, {}
-    for name in run.spectra:
-        vectors, rows, indices[name] = _embed_feed(run, opened[name], anchors, keys, unusable, progress)
-        needed = run.graph.modalities[name].record.mass_needs
+    for name in embedder.spectra:
+        vectors, rows, indices[name] = _embed_feed(embedder, opened[name], anchors, keys, unusable, progress)
+        needed = embedder.graph.modalities[name].record.mass_needs
         known = None
         if needed is not None and isinstance(table := opened[name].table, MeasurementTable):
             known = ~table.select({needed: None})[indices[name]]
         spectra[name] = Spectra(molecule=rows, vectors=vectors, tells_mass=known)
-    seen, here = trained_smiles(run.path), set(keys)
+    seen, here = trained_smiles(embedder.path), set(keys)
     embedded = Embedded(
         key14=keys,
         smiles=dataset.smiles(),
@@ -149,9 +143,9 @@ def embed_dataset(
         candidates=candidates.float(),
         present=present.numpy(),
         spectra=spectra,
-        tau=run.manifest.tau,
-        pair_tau=pair_temperatures(run.model),
-        with_mass=with_mass(run),
+        tau=embedder.tau,
+        pair_tau=embedder.model.pair_temperatures(),
+        with_mass=with_mass(embedder),
         trained_elsewhere={key: smiles for key, smiles in seen.items() if key not in here},
     )
     missing = {name: feed.missing for name, feed in opened.items() if feed.missing is not None}
@@ -159,7 +153,7 @@ def embed_dataset(
     return EmbeddedData(embedded=embedded, indices=indices, parts=parts, unusable=tuple(unusable), missing=missing)
 
 
-def check_pools(run: Run, dataset: DataSet, pools: Sequence[str], *, split: str, seed: int) -> None:
+def check_pools(embedder: Embedder, dataset: DataSet, pools: Sequence[str], *, split: str, seed: int) -> None:
     """Refuse pools that cannot be made of a data set, before anything is embedded.
 
     Raises:
@@ -167,7 +161,7 @@ def check_pools(run: Run, dataset: DataSet, pools: Sequence[str], *, split: str,
     """
     if len(dataset.rows(split)) == 0:
         return  # which the evaluation says better
-    numbers, keys, seen = np.arange(len(dataset)), dataset.keys(), trained_smiles(run.path)
+    numbers, keys, seen = np.arange(len(dataset)), dataset.keys(), trained_smiles(embedder.path)
     queried = np.isin(numbers, dataset.rows(split))
     held_out = np.isin(numbers, np.concatenate([dataset.rows("test"), dataset.rows("val")]))
     trained = np.array([key in seen for key in keys], dtype=np.bool_)
@@ -187,31 +181,31 @@ def check_pools(run: Run, dataset: DataSet, pools: Sequence[str], *, split: str,
         )
 
 
-def with_mass(run: Run) -> frozenset[str]:
+def with_mass(embedder: Embedder) -> frozenset[str]:
     """Name the spectra whose embedding knows the mass: by an anchor, or by a column of the whole measurement."""
     return frozenset(
         name
-        for name in run.spectra
-        if run.graph.modalities[name].anchors or getattr(run.graph.modalities[name].spec, "tells_mass", False)
+        for name in embedder.spectra
+        if embedder.graph.modalities[name].anchors or getattr(embedder.graph.modalities[name].spec, "tells_mass", False)
     )
 
 
 def baselines_of(
-    run: Run,
+    embedder: Embedder,
     dataset: DataSet,
     embedded: Embedded,
     indices: Mapping[str, NDArray[np.int64]],
     *,
     split: str = "test",
     perturb: Perturb | None = None,
-    candidates_only: Run | None = None,
+    candidates_only: Embedder | None = None,
 ) -> Baselines:
     """Prepare the baselines that need raw spectra: nearest training spectrum, and a modality's own similarity."""
-    opened = _opened(run, dataset, split, perturb)
+    opened = _opened(embedder, dataset, split, perturb)
     asked = embedded.in_split(split)
     neighbours, own, peaks = {}, {}, {}
     for name, part in embedded.spectra.items():
-        feed, modality = opened[name], run.modalities[name]
+        feed, modality = opened[name], embedder.modalities[name]
         reader = _reader(feed, indices[name])
         queried = np.flatnonzero(asked[part.molecule])
         training = np.flatnonzero(embedded.trained[part.molecule])
@@ -221,7 +215,7 @@ def baselines_of(
             neighbours[name][queried] = np.where(nearest >= 0, part.molecule[nearest], -1)
         if isinstance(modality, Compares):
             own[name] = OwnSimilarity(modality=modality, read=reader)
-        spec = run.graph.modalities[name].spec
+        spec = embedder.graph.modalities[name].spec
         if isinstance(modality, Locates) and isinstance(spec, SpectrumSpec):
             step = abs(spec.stop - spec.start) / max(1, spec.points - 1)
             peaks[name] = PeakPositions(read=_peaks(modality, reader), unit=spec.unit, width=step)
@@ -230,7 +224,7 @@ def baselines_of(
 
 
 def readers(
-    run: Run,
+    embedder: Embedder,
     dataset: DataSet,
     found: EmbeddedData,
     *,
@@ -238,18 +232,18 @@ def readers(
     perturb: Perturb | None = None,
 ) -> dict[str, Callable[[int], list[Measurement]]]:
     """Return, a modality, what reads the measurements of a row of `Spectra.vectors`; options as of `embed_dataset`."""
-    opened = _opened(run, dataset, split, perturb)
+    opened = _opened(embedder, dataset, split, perturb)
     return {name: _reader_of_all(opened[name], parts) for name, parts in found.parts.items()}
 
 
-def _prior(run: Run, dataset: DataSet) -> NDArray[np.float64]:
+def _prior(embedder: Embedder, dataset: DataSet) -> NDArray[np.float64]:
     """Score every candidate by a run that sees no spectrum: all its queries are the same."""
-    if not run.graph.train.candidates_only:
+    if not embedder.graph.train.candidates_only:
         raise RunError(
-            f"run {str(run.path)!r} is no candidates-only model: it has seen spectra; "
+            f"run {str(embedder.path)!r} is no candidates-only model: it has seen spectra; "
             f"train the same graph with `train.candidates_only: true`"
         )
-    embedded = embed_dataset(run, dataset).embedded
+    embedded = embed_dataset(embedder, dataset).embedded
     total = torch.zeros(embedded.candidates.shape[1])
     for name, part in embedded.spectra.items():
         if len(part.vectors):
@@ -258,43 +252,18 @@ def _prior(run: Run, dataset: DataSet) -> NDArray[np.float64]:
     return np.where(embedded.present, values, np.nan)
 
 
-def spectral_entries(run: Run, dataset: DataSet, *, failures: list[SampleError]) -> Iterator[Entry]:
-    """Embed a data set's molecules with their own spectra, several of a modality pooled.
-
-    Molecules without a candidate vector go to `failures`; spectra that cannot be used are warned of.
-    """
-    found = embed_dataset(run, dataset)
-    embedded = found.embedded
-    reasons = {key: reason for name, key, reason in found.unusable if name == run.candidate}
-    for sentence in dataclasses.replace(
-        found, unusable=tuple(entry for entry in found.unusable if entry[0] != run.candidate)
-    ).notes():
-        warnings.warn(sentence, stacklevel=2)
-    pooled = {
-        name: pooled_by(part.vectors, torch.from_numpy(part.molecule), len(dataset))
-        for name, part in embedded.spectra.items()
-    }
-    for row, item in enumerate(dataset.molecules()):
-        if embedded.present[row]:
-            spectra = {name: vectors[row].numpy() for name, (vectors, has) in pooled.items() if has[row]}
-            yield Entry(molecule=item, vector=embedded.candidates[row].numpy(), spectra=spectra)
-        else:
-            none = f"it has no measurement of {run.candidate!r}"
-            failures.append(SampleError(item.key14, reasons.get(item.key14, none)))
-
-
 # --- helpers ---------------------------------------------------------------------------------------------------------
 
 
 def _opened(
-    run: Run, dataset: DataSet, split: str, perturb: Perturb | None, *, progress: bool = False
+    embedder: Embedder, dataset: DataSet, split: str, perturb: Perturb | None, *, progress: bool = False
 ) -> dict[str, Feed]:
     """Open a run's measurements; those of spectra of the split are changed by `perturb`, candidates never are."""
-    opened = feeds(run.graph, run.modalities, dataset, missing="empty", progress=progress)
+    opened = feeds(embedder.graph, embedder.modalities, dataset, missing="empty", progress=progress)
     if perturb is not None:
         rows = dataset.rows(split)
         queried = dict(zip(rows.tolist(), dataset.keys(rows), strict=True))
-        for name in run.spectra:
+        for name in embedder.spectra:
             opened[name].change = _change(opened[name], queried, perturb)
     return opened
 
@@ -307,15 +276,15 @@ def _change(feed: Feed, queried: Mapping[int, str], perturb: Perturb) -> Callabl
     return change
 
 
-def _anchors(run: Run, dataset: DataSet, mass_seed: int | None = None) -> NDArray[np.float32]:
-    table = anchor_table(dataset, run.graph.anchors)
-    if mass_seed is not None and MASS in run.graph.anchors:
-        table[:, run.graph.anchors.index(MASS)] = measured_masses(dataset.numeric(MASS), mass_seed)
+def _anchors(embedder: Embedder, dataset: DataSet, mass_seed: int | None = None) -> NDArray[np.float32]:
+    table = anchor_table(dataset, embedder.graph.anchors)
+    if mass_seed is not None and MASS in embedder.graph.anchors:
+        table[:, embedder.graph.anchors.index(MASS)] = measured_masses(dataset.numeric(MASS), mass_seed)
     return table
 
 
 def _embed_feed(
-    run: Run,
+    embedder: Embedder,
     feed: Feed,
     anchors: NDArray[np.float32],
     keys: Sequence[str],
@@ -327,7 +296,7 @@ def _embed_feed(
     Those that cannot be used go to `unusable`, with the key14 of `keys`.
     """
     all_indices = feed.measurements()
-    vectors, kept = [torch.zeros(0, run.graph.embedding_dim)], []
+    vectors, kept = [torch.zeros(0, embedder.graph.embedding_dim)], []
     starts = range(0, len(all_indices), CHUNK)
     for start in tqdm(starts, desc=f"embed {feed.name}", disable=None if progress else True, leave=False):
         usable, samples = [], []
@@ -340,7 +309,7 @@ def _embed_feed(
             usable.append(index)
         if usable:
             rows = feed.table.molecule[usable]
-            vectors.append(run.embed_samples(feed.name, samples, anchors[rows]).cpu())
+            vectors.append(embedder.embed_samples(feed.name, samples, anchors[rows]).cpu())
             kept += usable
     indices = np.array(kept, dtype=np.int64)
     return torch.cat(vectors), np.asarray(feed.table.molecule[indices], dtype=np.int64), indices

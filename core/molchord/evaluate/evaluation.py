@@ -32,7 +32,7 @@ from molchord.evaluate.embedded import (
 )
 from molchord.evaluate.pools import CandidatePool, measured_masses
 from molchord.evaluate.reranking import Reranked, features_scorer, reranked_scorer
-from molchord.evaluate.results import Evaluation, Row, SplitAudit, code_version
+from molchord.evaluate.results import Evaluation, Row, SplitAudit
 from molchord.retrieval.metrics import (
     METRICS,
     Counts,
@@ -47,6 +47,7 @@ from molchord.retrieval.metrics import (
     tally,
 )
 from molchord.retrieval.scores import MAPS, MODES, self_consistency
+from molchord.run_folder import code_version
 
 __all__ = ["Baselines", "Embedded", "OwnSimilarity", "PeakPositions", "Spectra", "blind_mrr", "evaluate"]
 

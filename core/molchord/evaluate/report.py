@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,14 +18,14 @@ from molchord.api import Measurement, PeaksBatch, PeaksSpec, Real, SampleError, 
 from molchord.chem import drawing
 from molchord.data.loader import feeds
 from molchord.data.store import DataSet
+from molchord.embedder import Embedder
 from molchord.evaluate.embedded import Embedded
 from molchord.evaluate.results import Evaluation, Row, SplitAudit
+from molchord.files import replace_file
 from molchord.graph.drawing import as_svg
 from molchord.model import pairs_of
 from molchord.retrieval.scores import geometric_mean, scores
-
-if TYPE_CHECKING:
-    from molchord.run import Run
+from molchord.run_folder import RunManifest
 
 INK, QUIET, MARK, GRID = "#1d2733", "#5b6672", "#0b7a75", "#e4e8ec"
 HITS = 5
@@ -53,7 +53,8 @@ class Search:
 
 
 def write_report(
-    run: Run,
+    embedder: Embedder,
+    manifest: RunManifest,
     dataset: DataSet,
     embedded: Embedded,
     indices: Mapping[str, Any],
@@ -66,9 +67,10 @@ def write_report(
     """Write the report of a run.
 
     Args:
-        run: The run.
+        embedder: The model.
+        manifest: Of its run.
         dataset: The data set that was evaluated.
-        embedded: It, embedded by the run.
+        embedded: It, embedded by the model.
         indices: Index in the modality's table of every row of ``embedded.spectra``.
         evaluation: What was measured.
         path: HTML file to write.
@@ -79,16 +81,17 @@ def write_report(
 
     source = resources.files("molchord.evaluate").joinpath("report.html.j2").read_text(encoding="utf-8")
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    metrics = _metrics(run.path / "metrics.jsonl")
+    metrics = _metrics(embedder.path / "metrics.jsonl")
     modelled = [r for r in evaluation.rows if r.system == "model"]
     shown = modelled[0].map if modelled else ""
     blind = [r for r in modelled if r.mode == "blind" and r.map == shown]
     library = [r for r in modelled if r.mode == "library" and r.map == shown]
     html = template.from_string(source).render(
-        run=run,
-        name=run.path.name,
-        pairs=_pairs(run),
-        drawing=as_svg(run.graph, pairs_of(run.graph)),
+        graph=embedder.graph,
+        manifest=manifest,
+        name=embedder.path.name,
+        pairs=_pairs(manifest),
+        drawing=as_svg(embedder.graph, pairs_of(embedder.graph)),
         curves=_curves(metrics) if metrics else "",
         pools=[_pool(evaluation, blind, pool) for pool in dict.fromkeys(r.pool for r in blind)],
         library=[
@@ -102,10 +105,10 @@ def write_report(
         audit=None if evaluation.audit is None else _audit(evaluation.audit),
         notes=evaluation.notes,
         settings=evaluation.settings,
-        searches=list(_searches(run, dataset, embedded, indices, split, examples)),
+        searches=list(_searches(embedder, dataset, embedded, indices, split, examples)),
         table=evaluation.table(),
     )
-    path.write_text(html, encoding="utf-8")
+    replace_file(path, html)
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
@@ -235,10 +238,10 @@ def _line(row: Row) -> dict[str, Any]:
     }
 
 
-def _pairs(run: Run) -> list[tuple[str, int]]:
+def _pairs(manifest: RunManifest) -> list[tuple[str, int]]:
     return [
         ("all" if name == "molecules" else name.replace("+", " + "), count)
-        for name, count in run.manifest.molecules.items()
+        for name, count in manifest.molecules.items()
     ]
 
 
@@ -246,10 +249,10 @@ def _pairs(run: Run) -> list[tuple[str, int]]:
 
 
 def _searches(
-    run: Run, dataset: DataSet, embedded: Embedded, indices: Mapping[str, Any], split: str, examples: int
+    embedder: Embedder, dataset: DataSet, embedded: Embedded, indices: Mapping[str, Any], split: str, examples: int
 ) -> Iterator[Search]:
     """Search with every spectrum of some held-out molecules, those with the most spectra first."""
-    opened = feeds(run.graph, run.modalities, dataset, missing="empty")
+    opened = feeds(embedder.graph, embedder.modalities, dataset, missing="empty")
     first = {
         name: dict(zip(part.molecule[::-1].tolist(), range(len(part.molecule) - 1, -1, -1), strict=True))
         for name, part in embedded.spectra.items()
@@ -271,7 +274,7 @@ def _searches(
         pictures = []
         for name in names:
             measurement = opened[name].table.read(int(indices[name][first[name][row]]))
-            pictures.append(_spectrum(run, name, measurement))
+            pictures.append(_spectrum(embedder, name, measurement))
         yield Search(
             title=f"{_subscript(embedded.formula[row])}, from {' + '.join(names)}",
             spectra=tuple(pictures),
@@ -296,9 +299,9 @@ def _subscript(formula: str) -> str:
     return formula.translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
-def _spectrum(run: Run, name: str, measurement: Measurement) -> str:
+def _spectrum(embedder: Embedder, name: str, measurement: Measurement) -> str:
     """Draw a measurement as its encoder gets it, whatever the modality: by its kind alone."""
-    modality, spec = run.modalities[name], run.graph.modalities[name].spec
+    modality, spec = embedder.modalities[name], embedder.graph.modalities[name].spec
     try:
         batch = modality.prepare(modality.collate([modality.transform(measurement, None)]), None)
     except SampleError:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
 
@@ -17,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from molchord.errors import DataError, OutputExistsError
+from molchord.files import replace_file, replace_files, write_csv
 from molchord.retrieval.metrics import METRICS, Interval, paired_difference
 from molchord.text_table import aligned, padded
 
-__all__ = ["Evaluation", "Row", "SplitAudit", "code_version"]
+__all__ = ["Evaluation", "Row", "SplitAudit"]
 
 _TITLES = {"top1": "Top-1", "top5": "Top-5", "top10": "Top-10", "top25": "Top-25", "mrr": "MRR", "tanimoto": "Tanimoto"}
 
@@ -227,30 +224,15 @@ class Evaluation:
             OutputExistsError: One of them is there and `force` is false.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         for name in ("evaluation.json", "evaluation.csv"):
             if (folder / name).exists() and not force:
                 raise OutputExistsError(folder / name)
         content = self.as_dict()
         text = json.dumps(content, indent=1, allow_nan=False, default=str)
-        (folder / "evaluation.json").write_text(text + "\n", encoding="utf-8")
         flat = [_flat(row) for row in content["rows"]]
-        with (folder / "evaluation.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(flat[0]) if flat else [])
-            writer.writeheader()
-            writer.writerows(flat)
-
-
-def code_version() -> dict[str, str | None]:
-    """Return the installed version, and the git commit where the package is used from its own checkout."""
-    here, git = Path(__file__).resolve(), shutil.which("git")
-    commit = None
-    if git is not None:
-        tracked = [git, "-C", str(here.parent), "ls-files", "--error-unmatch", here.name]
-        if subprocess.run(tracked, capture_output=True, check=False).returncode == 0:
-            head = [git, "-C", str(here.parent), "rev-parse", "HEAD"]
-            commit = subprocess.run(head, capture_output=True, check=False, text=True).stdout.strip() or None
-    return {"version": version("molchord"), "commit": commit}
+        with replace_files(folder) as new:
+            replace_file(new / "evaluation.json", text + "\n")
+            write_csv(new / "evaluation.csv", list(flat[0]) if flat else [], (list(row.values()) for row in flat))
 
 
 def _short_percent(value: float) -> str:

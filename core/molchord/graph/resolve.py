@@ -242,6 +242,11 @@ class ModelGraph:
         """Return the resolved graph as YAML; equal graphs give equal text."""
         return dump(self.to_dict())
 
+    @property
+    def spectra(self) -> tuple[str, ...]:
+        """Names of the modalities that can be a query: all but the candidate."""
+        return tuple(name for name in self.modalities if name != self.candidate)
+
     def parts(self) -> tuple[str, ...]:
         """Return the dotted paths that learning rates, freezing and initialisation can name.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from molchord.api import API_VERSION
 from molchord.errors import PluginError, did_you_mean
+from molchord.files import replace_file, replace_folder
 from molchord.host.discovery import Host, installed
 from molchord.host.types import NAME, PLUGIN_TYPES
 from molchord.vocabulary import KINDS
@@ -80,11 +81,12 @@ def new_plugin(
         "spec": _SPECS.get(kind, ""),
         "line": _LINES.get(kind, ""),
     }
-    files = {target / path: text for path, text in _rendered(type, kind, package, words)}
-    for path, text in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return list(files)
+    files = dict(_rendered(type, kind, package, words))
+    with replace_folder(target) as new:
+        for path, text in files.items():
+            (new / path).parent.mkdir(parents=True, exist_ok=True)
+            replace_file(new / path, text)
+    return [target / path for path in files]
 
 
 def _check(type: str, name: str, kind: str | None, host: Host) -> None:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import mkdtemp
 
 from tqdm import tqdm
 
 from molchord.api import SampleError
 from molchord.data.parallel import alone, surviving
-from molchord.data.reading import Item
+from molchord.data.reading import Item, items_of
+from molchord.data.store import DataSet
+from molchord.embedder import Embedder
 from molchord.errors import MolchordError, did_you_mean
-from molchord.library.files import Manifest
+from molchord.files import discard
+from molchord.library.files import Manifest, Storage
+from molchord.library.library import Library
 from molchord.library.stages import Block, Numbered, Prepare, Prepared, blocks_of, chunks, encoded
 from molchord.library.work_folder import WorkFolder
 from molchord.library.writer import check_replaceable
 
-if TYPE_CHECKING:
-    from molchord.run import Run
-
-__all__ = ["BLOCK", "ENGINES", "embed_items"]
+__all__ = ["BLOCK", "ENGINES", "embed_items", "embed_library"]
 
 BLOCK = 16384
 """Items of a block: what is lost when the machine stops, and the rows of a shard at most."""
@@ -32,8 +34,54 @@ BLOCK = 16384
 ENGINES = ("local", "ray")
 
 
+def embed_library(
+    embedder: Embedder,
+    source: str | Path | DataSet | Iterable[str],
+    out: str | Path | None,
+    *,
+    run: str,
+    storage: Storage = "fp32",
+    engine: str = "local",
+    address: str | None = None,
+    workers: int | None = None,
+    force: bool = False,
+    progress: bool = False,
+) -> Library:
+    """Embed candidate structures as a library; `run` is the identity that the library keeps, the rest as `Run.library`.
+
+    Raises:
+        DataError: As `embed_items` raises, or `source` cannot be read.
+        OutputExistsError: `out` exists and `force` is not set.
+    """
+    temporary = Path(mkdtemp(prefix="molchord-library-")) if out is None else None
+    target = Path(out) if out is not None else Path(str(temporary)) / "library"
+    manifest = Manifest(
+        run=run, candidate=embedder.candidate, embedding_dim=embedder.graph.embedding_dim, storage=storage
+    )
+    try:
+        embed_items(
+            embedder,
+            items_of(source),
+            target,
+            manifest,
+            engine=engine,
+            address=address,
+            workers=workers,
+            force=force,
+            progress=progress,
+        )
+    except BaseException:
+        if temporary is not None:
+            discard(temporary)
+        raise
+    library = Library(target)
+    if temporary is not None:
+        weakref.finalize(library, discard, temporary)
+    return library
+
+
 def embed_items(
-    run: Run,
+    embedder: Embedder,
     items: Iterable[Item],
     target: Path,
     manifest: Manifest,
@@ -48,7 +96,7 @@ def embed_items(
     """Write a library of what items become, going on where an earlier call was stopped.
 
     Args:
-        run: The run that embeds.
+        embedder: The model that embeds.
         items: Read once, a block at a time; after a stop they must be the same again.
         target: The library's folder; shards gather beside it, in the same name with ``.parts`` behind it.
         manifest: Of the library, without shards.
@@ -69,7 +117,8 @@ def embed_items(
     if address is not None and engine == "local":
         raise MolchordError("`--address` is that of a Ray cluster; pass `--engine ray` with it, or leave it out")
     check_replaceable(target, force=force)
-    folder = WorkFolder(target.with_name(f"{target.name}.parts").resolve(), manifest, block)
+    target = target.resolve()  # where a link leads, so that the shards are on the file system of the library
+    folder = WorkFolder(target.with_name(f"{target.name}.parts"), manifest, block)
     folder.check(force=force)
     number = 0
     bar = tqdm(desc="embed", unit="molecule", disable=None if progress else True)
@@ -85,11 +134,11 @@ def embed_items(
 
     try:
         if engine == "local":
-            done = _here(run, missing(), folder, workers)
+            done = _here(embedder, missing(), folder, workers)
         else:
             from molchord.library.ray_engine import on_ray
 
-            done = on_ray(run, missing(), folder, address=address, cores=workers)
+            done = on_ray(embedder, missing(), folder, address=address, cores=workers)
         for count in done:
             bar.update(count)
     except BaseException:
@@ -100,9 +149,9 @@ def embed_items(
     folder.finish(number, target, force=force)
 
 
-def _here(run: Run, blocks: Iterable[Block], folder: WorkFolder, workers: int | None) -> Iterator[int]:
+def _here(embedder: Embedder, blocks: Iterable[Block], folder: WorkFolder, workers: int | None) -> Iterator[int]:
     """Embed blocks in this process, molecules being prepared in others, and yield how many items each had."""
-    job = Prepare(run.modalities[run.candidate])
+    job = Prepare(embedder.modalities[embedder.candidate])
     under_way: deque[Block] = deque()
 
     def numbered() -> Iterator[Numbered]:
@@ -112,7 +161,7 @@ def _here(run: Run, blocks: Iterable[Block], folder: WorkFolder, workers: int | 
 
     results = surviving(job, numbered(), workers, partial(_survivors, job))
     for _, group in groupby(results, key=itemgetter(0)):
-        entries = [entry for _, items in group for entry in encoded(run, items)]
+        entries = [entry for _, items in group for entry in encoded(embedder, items)]
         block = under_way.popleft()
         folder.write(block, entries)
         yield len(block)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from molchord.api import Molecule
 from molchord.errors import QueryError
+from molchord.files import replace_file, write_tensors
 from molchord.retrieval.scores import Block
 
 __all__ = [
@@ -113,9 +113,7 @@ def read_manifest(path: Path) -> Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace the manifest of a library in one step."""
-    new = folder / f"{MANIFEST}.new"
-    new.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    os.replace(new, folder / MANIFEST)
+    replace_file(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
 
 
 def read_removed(path: Path) -> NDArray[np.int64]:
@@ -126,8 +124,7 @@ def read_removed(path: Path) -> NDArray[np.int64]:
 
 def write_removed(path: Path, rows: NDArray[np.int64]) -> None:
     """Replace the list of removed rows in one step."""
-    save_file({"rows": rows}, path / f"{_REMOVED}.new")
-    os.replace(path / f"{_REMOVED}.new", path / _REMOVED)
+    write_tensors(path / _REMOVED, {"rows": rows})
 
 
 @final

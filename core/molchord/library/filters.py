@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from molchord.errors import QueryError
+from molchord.errors import QueryError, SampleError
 
 __all__ = ["Rows", "adjoined", "hill", "mass_window", "runs"]
 
@@ -60,15 +59,12 @@ def hill(formula: str) -> str:
         >>> hill("OH6C2"), hill("H4N+"), hill("C1H4")
         ('C2H6O', 'H4N+', 'CH4')
     """
-    match = re.fullmatch(r"((?:[A-Z][a-z]?\d*)+)([+-]\d*)?", formula.strip())
-    if match is None:
-        raise QueryError(f"search failed: formula {formula!r} cannot be read; write it such as 'C9H8O4'")
-    counts: dict[str, int] = {}
-    for element, number in re.findall(r"([A-Z][a-z]?)(\d*)", match[1]):
-        counts[element] = counts.get(element, 0) + int(number or 1)
-    first = [element for element in ("C", "H") if "C" in counts and element in counts]
-    ordered = [*first, *sorted(set(counts) - set(first))]
-    return "".join(e + (str(counts[e]) if counts[e] > 1 else "") for e in ordered) + (match[2] or "")
+    from molchord.chem import hill as in_hill_order  # RDKit, which a search without a formula does without
+
+    try:
+        return in_hill_order(formula)
+    except SampleError as error:
+        raise QueryError(f"search failed: {error.reason}") from None
 
 
 def runs(rows: Rows) -> list[Rows]:

@@ -6,9 +6,6 @@ what it was made of; it is refused for another library, run or version, and wher
 
 from __future__ import annotations
 
-import os
-import shutil
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from molchord.api import IndexedVectors, IndexRecord, Limits, Proposer
 from molchord.errors import OutputExistsError, PluginError, QueryError, did_you_mean
+from molchord.files import replace_file, replace_folder
 from molchord.host import Plugin, build, guarded, installed
 from molchord.library.files import Manifest
 from molchord.retrieval.exact import LONGEST, Exact, Found
@@ -101,7 +99,7 @@ class OpenIndex:
 
 def index_names(library: Path) -> list[str]:
     """Return the names of a library's indexes."""
-    return sorted(file.parent.name for file in (library / _FOLDER).glob(f"*/{_MANIFEST}"))
+    return sorted(file.parent.name for file in (library / _FOLDER).glob(f"[!.]*/{_MANIFEST}"))
 
 
 def write_index(
@@ -119,8 +117,6 @@ def write_index(
     target = library / _FOLDER / name
     if target.exists() and not force:
         raise OutputExistsError(target)
-    folder = library / _FOLDER / f".{name}.{uuid.uuid4().hex[:8]}"
-    folder.mkdir(parents=True)
     about = IndexManifest(
         use=plugin.qualified,
         version=plugin.record.version,
@@ -129,16 +125,10 @@ def write_index(
         embedding_dim=manifest.embedding_dim,
         shards=_shards(manifest),
     )
-    try:
+    with replace_folder(target) as folder:
         with guarded(plugin), _reaching(name):
             built.it.write(folder, vectors)
-        (folder / _MANIFEST).write_text(about.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
-    if target.exists():
-        shutil.rmtree(target)
-    os.replace(folder, target)
+        replace_file(folder / _MANIFEST, about.model_dump_json(indent=1) + "\n")
     return target
 
 

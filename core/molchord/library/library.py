@@ -7,7 +7,6 @@ A shard is a safetensors file (vectors, masses, keys; spectra where there are an
 
 from __future__ import annotations
 
-import shutil
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from molchord.api import Limits, Molecule
 from molchord.errors import QueryError, did_you_mean
+from molchord.files import discard
 from molchord.library.files import Entry, Manifest, Storage, write_removed
 from molchord.library.filters import Rows, adjoined, hill, mass_window
 from molchord.library.hits import Hit, hits_of
@@ -104,10 +104,10 @@ class Library:
             library = cls(target)
         except BaseException:
             if folder is not None:
-                shutil.rmtree(folder)
+                discard(folder)
             raise
         if folder is not None:
-            weakref.finalize(library, shutil.rmtree, folder, ignore_errors=True)
+            weakref.finalize(library, discard, folder)
         return library
 
     @property
@@ -149,8 +149,9 @@ class Library:
     def remove(self, keys: Iterable[str]) -> int:
         """Take candidates out by key14; returns how many were there. Their rows stay on disk, marked as removed."""
         gone = self._rows.having(keys)
-        self._rows.removed = np.union1d(self._rows.removed, gone).astype(np.int64)
-        write_removed(self.path, self._rows.removed)
+        removed = np.union1d(self._rows.removed, gone).astype(np.int64)
+        write_removed(self.path, removed)
+        self._rows.removed = removed
         return len(gone)
 
     def compact(self, *, storage: Storage | None = None, shard_rows: int = 65536) -> int:

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, final
+from typing import Any, TypeAlias, final
 
 from molchord.api import Modality, SampleError
+from molchord.embedder import Embedder
 from molchord.errors import MolchordError
 from molchord.host.registry import ENVIRONMENT
 from molchord.library.files import Entry
@@ -23,9 +24,6 @@ from molchord.library.stages import Block, Prepare, Prepared, chunks, encoded
 from molchord.library.work_folder import WorkFolder
 from molchord.model import build_modalities
 from molchord.run_folder import read_manifest, saved_graph
-
-if TYPE_CHECKING:
-    from molchord.run import Run
 
 __all__ = ["on_ray"]
 
@@ -44,7 +42,7 @@ class _Carried:
 
 
 def on_ray(
-    run: Run, blocks: Iterable[Block], folder: WorkFolder, *, address: str | None, cores: int | None
+    embedder: Embedder, blocks: Iterable[Block], folder: WorkFolder, *, address: str | None, cores: int | None
 ) -> Iterator[int]:
     """Embed blocks with Ray Data and yield how many items each had, in any order; arguments as of `embed_items`.
 
@@ -66,7 +64,7 @@ def on_ray(
     if not numbers:
         return
     with _cluster(ray, address, cores):
-        rows = _pipeline(ray, numbers, run.path.resolve(), run.device.type, folder)
+        rows = _pipeline(ray, numbers, embedder.path.resolve(), embedder.device.type, folder)
         try:
             for row in rows.iter_rows():
                 yield int(row["items"])
@@ -110,16 +108,14 @@ def _prepare(row: _Row, *, folder: WorkFolder, run: Path) -> _Row:
 
 @final
 class _Encode:
-    """Holds the run in an actor."""
+    """Holds the model in an actor."""
 
     def __init__(self, run: Path, device: str) -> None:
-        from molchord.run import Run
-
-        self._run = Run.load(run, device=device)
+        self._embedder = Embedder.load(run, device=device)
 
     def __call__(self, row: _Row) -> _Row:
         return row | {
-            "carried": _Carried([entry for part in row["carried"].items for entry in encoded(self._run, part)])
+            "carried": _Carried([entry for part in row["carried"].items for entry in encoded(self._embedder, part)])
         }
 
 

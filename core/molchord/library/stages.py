@@ -11,22 +11,17 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias, cast, final
+from typing import Any, TypeAlias, cast, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from molchord.api import Derives, Measurement, Modality, Molecule, SampleError
 from molchord.data.reading import Item, parsed
+from molchord.embedder import CHUNK, Embedder
 from molchord.library.files import Entry
 
-if TYPE_CHECKING:
-    from molchord.run import Run
-
-__all__ = ["CHUNK", "Block", "Numbered", "Prepare", "Prepared", "blocks_of", "chunks", "encoded", "prepared"]
-
-CHUNK = 256
-"""Items that are prepared and embedded at a time."""
+__all__ = ["Block", "Numbered", "Prepare", "Prepared", "blocks_of", "chunks", "encoded", "prepared"]
 
 Numbered: TypeAlias = tuple[int, list[Item]]
 """A chunk with the number of its block."""
@@ -98,11 +93,11 @@ def prepared(modality: Modality, molecules: Iterable[Molecule | SampleError]) ->
     return out
 
 
-def encoded(run: Run, items: Iterable[Prepared]) -> list[Entry | SampleError]:
-    """Embed a chunk of prepared molecules with a run; one that fails is an error in its place."""
+def encoded(embedder: Embedder, items: Iterable[Prepared]) -> list[Entry | SampleError]:
+    """Embed a chunk of prepared molecules; one that fails is an error in its place."""
     given = list(items)
     good = [item for item in given if not isinstance(item, SampleError)]
-    vectors = iter(_vectors(run, good))
+    vectors = iter(_vectors(embedder, good))
     return [item if isinstance(item, SampleError) else _entry(item[0], next(vectors)) for item in given]
 
 
@@ -119,19 +114,19 @@ class Prepare:
         return number, prepared(self.modality, parsed(items))
 
 
-def _vectors(run: Run, good: Sequence[tuple[Molecule, Any]]) -> list[NDArray[np.float32] | SampleError]:
+def _vectors(embedder: Embedder, good: Sequence[tuple[Molecule, Any]]) -> list[NDArray[np.float32] | SampleError]:
     if not good:
         return []
-    names = run.graph.anchors
+    names = embedder.graph.anchors
     anchors = [[getattr(molecule, name, np.nan) for name in names] for molecule, _ in good]
     table = np.array(anchors, dtype=np.float32).reshape(len(good), len(names))
     try:
-        found = run.embed_samples(run.candidate, [sample for _, sample in good], table)
+        found = embedder.embed_samples(embedder.candidate, [sample for _, sample in good], table)
         return [*found.cpu().numpy()]
     except Exception as error:
         if len(good) == 1:
             return [SampleError(good[0][0].smiles, _told("it cannot be embedded", error))]
-        return [vector for item in good for vector in _vectors(run, [item])]
+        return [vector for item in good for vector in _vectors(embedder, [item])]
 
 
 def _entry(molecule: Molecule, vector: NDArray[np.float32] | SampleError) -> Entry | SampleError:

@@ -6,8 +6,6 @@ the library), ``done/`` (a note a shard, written last) and ``input/`` (blocks th
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +15,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from molchord.api import SampleError
-from molchord.data.manifest import write_text
-from molchord.data.reading import write_rows
 from molchord.errors import DataError
+from molchord.files import discard, move_folder, remove, replace_file, write_csv
 from molchord.library.files import Entry, Manifest, Shard, ShardEntry, write_manifest
 from molchord.library.stages import Block
 from molchord.library.writer import (
@@ -92,7 +89,7 @@ class WorkFolder:
             found = Job.model_validate_json((self.path / _JOB).read_bytes())
         except (OSError, ValidationError) as error:
             if names <= {_SHARDS, _DONE, _INPUT} or (force and names <= {_JOB, _SHARDS, _DONE, _INPUT}):
-                shutil.rmtree(self.path)  # it was left before the first shard, or is to go
+                remove(self.path)  # it was left before the first shard, or is to go
                 return
             raise DataError(
                 f"folder {str(self.path)!r} is needed for shards, but is not one that `molchord embed` left; "
@@ -107,7 +104,7 @@ class WorkFolder:
                 f"folder {str(self.path)!r} holds shards of an unfinished library of {name} {other[name]!r}, but this "
                 f"is {name} {wanted[name]!r}; finish that one, choose another output, or pass `--force` to drop it"
             )
-        shutil.rmtree(self.path)
+        remove(self.path)
 
     def finished(self, block: Block) -> bool:
         """Say whether a block is done.
@@ -143,7 +140,7 @@ class WorkFolder:
     def give(self, block: Block) -> None:
         """Leave the items of a block for another process."""
         self._make()
-        write_text(self._input(block.number), block.text)
+        replace_file(self._input(block.number), block.text)
 
     def take(self, number: int) -> Block:
         """Return a block that was left."""
@@ -165,8 +162,8 @@ class WorkFolder:
         name, folder = shard_name(block.number), self.path / _SHARDS
         shard = write_shard(folder, name, kept.values(), self.manifest) if kept else None
         note = Part(input=block.digest, items=len(block), shard=shard, duplicates=duplicates, failures=tuple(failures))
-        write_text(self._note(block.number), note.model_dump_json())
-        self._input(block.number).unlink(missing_ok=True)
+        replace_file(self._note(block.number), note.model_dump_json())
+        remove(self._input(block.number))
 
     def finish(self, blocks: int, target: Path, *, force: bool) -> None:
         """Make the library of so many blocks, without what an earlier block holds, and put it in its place.
@@ -183,23 +180,21 @@ class WorkFolder:
         if not shards:
             first = (": ".join(one) for one in failed)
             refused = f"the first of {len(failed)} refused: {next(first)}" if failed else "there is none"
-            shutil.rmtree(self.path, ignore_errors=True)
+            discard(self.path)
             raise DataError(f"library has no molecule to hold ({refused}); give SMILES, a file of them or a data set")
         folder, duplicates = self.path / _SHARDS, sum(part.duplicates for part in parts)
         for left in (entry for entry in folder.iterdir() if entry.name.startswith(".")):
-            left.unlink()  # of a process that was killed while it wrote
+            discard(left)  # of a process that was killed while it wrote
         if failed:
-            write_rows(folder / FAILURES, ("molecule", "reason"), failed)
+            write_csv(folder / FAILURES, ("molecule", "reason"), failed)
         write_manifest(folder, self.manifest.model_copy(update={"shards": shards, "duplicates": duplicates}))
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(folder, target)
-        shutil.rmtree(self.path)
+        move_folder(folder, target)
+        discard(self.path)
 
     def discard_if_nothing_is_done(self) -> None:
         """Remove the folder where a failure left nothing of use in it."""
         if self.path.is_dir() and not any((self.path / _DONE).glob("*.json")):
-            shutil.rmtree(self.path)
+            discard(self.path)
 
     @property
     def _job(self) -> Job:
@@ -224,20 +219,20 @@ class WorkFolder:
             if not held.any():
                 continue
             # Without its note, a shard that a kill leaves half replaced is made again.
-            self._note(number).unlink()
+            remove(self._note(number))
             shard = None if held.all() else thin_shard(folder, name, ~held)
             if shard is None:
                 for end in ("safetensors", "parquet"):
-                    (folder / f"{name}.{end}").unlink()
+                    remove(folder / f"{name}.{end}")
             duplicates = part.duplicates + int(np.sum(held))
             note = part.model_copy(update={"shard": shard, "duplicates": duplicates})
-            write_text(self._note(number), note.model_dump_json())
+            replace_file(self._note(number), note.model_dump_json())
 
     def _make(self) -> None:
         for name in (_SHARDS, _DONE, _INPUT):
             (self.path / name).mkdir(parents=True, exist_ok=True)
         if not (self.path / _JOB).exists():
-            write_text(self.path / _JOB, self._job.model_dump_json(indent=1) + "\n")
+            replace_file(self.path / _JOB, self._job.model_dump_json(indent=1) + "\n")
 
     def _note(self, number: int) -> Path:
         return self.path / _DONE / f"{shard_name(number)}.json"

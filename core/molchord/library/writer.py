@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, final
 
 import numpy as np
@@ -16,9 +14,9 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file as load_tensors
-from safetensors.torch import save_file as save_tensors
 
 from molchord.errors import OutputExistsError, QueryError
+from molchord.files import discard, replace_files, replace_folder, write_tensors
 from molchord.library.files import (
     GROUP,
     MANIFEST,
@@ -42,6 +40,7 @@ __all__ = [
     "write_shard",
 ]
 
+_ENDINGS = ("safetensors", "parquet")
 _LETTERS = 26 ** np.arange(12, -1, -1, dtype=np.int64)
 
 
@@ -73,56 +72,47 @@ def shortened(vectors: torch.Tensor, storage: Storage) -> dict[str, torch.Tensor
 
 @final
 class Writer:
-    """Writes entries shard by shard; on leaving, a new library takes its place, or more shards join an old one.
-
-    A failure on the way leaves what was there untouched.
-    """
+    """Writes entries shard by shard; a failure on the way leaves the library that was there as it was."""
 
     def __init__(self, folder: Path, target: Path, manifest: Manifest, shard_rows: int) -> None:
         self._folder, self._target, self._manifest, self._shard_rows = folder, target, manifest, shard_rows
         self._seen = SeenKeys()
 
     @classmethod
-    def new(cls, target: Path, manifest: Manifest, shard_rows: int, *, force: bool) -> Writer:
-        """Start a new library beside its place.
+    @contextmanager
+    def new(cls, target: Path, manifest: Manifest, shard_rows: int, *, force: bool) -> Iterator[Writer]:
+        """Write a new library beside its place, which it takes when the block ends well.
 
         Raises:
             OutputExistsError: The place is taken and `force` is false.
             QueryError: `force` would replace something that is no library.
+            OutputError: The folder cannot be written.
         """
         check_replaceable(target, force=force)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}"
-        folder.mkdir()
-        return cls(folder, target, manifest, shard_rows)
+        with replace_folder(target) as folder:
+            writer = cls(folder, target, manifest, shard_rows)
+            yield writer
+            write_manifest(folder, writer._manifest)
 
     @classmethod
-    def more(cls, target: Path, manifest: Manifest, removed: NDArray[np.int64], shard_rows: int) -> Writer:
-        """Start adding shards to a library; keys of removed rows count as absent."""
+    @contextmanager
+    def more(cls, target: Path, manifest: Manifest, removed: NDArray[np.int64], shard_rows: int) -> Iterator[Writer]:
+        """Add shards to a library, which has them when the block ends well; keys of removed rows count as absent."""
         writer = cls(target, target, manifest, shard_rows)
         start = 0
         for shard in manifest.shards:
             gone = removed[(removed >= start) & (removed < start + shard.rows)] - start
             writer._seen.add(np.delete(Shard(target, shard.name).keys(), gone))
             start += shard.rows
-        return writer
-
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        fresh = self._folder != self._target
-        if kind is not None:
-            if fresh:
-                shutil.rmtree(self._folder)
-            return
-        write_manifest(self._folder, self._manifest)
-        if fresh:
-            if self._target.exists():
-                shutil.rmtree(self._target)
-            os.replace(self._folder, self._target)
+        try:
+            yield writer
+            write_manifest(target, writer._manifest)
+        except BaseException:
+            if read_manifest(target) == manifest:
+                for shard in writer._manifest.shards[len(manifest.shards) :]:
+                    for ending in _ENDINGS:
+                        discard(target / f"{shard.name}.{ending}")
+            raise
 
     def keep(self, files: Iterable[Path]) -> None:
         """Take files over from the library that a new one replaces."""
@@ -285,10 +275,8 @@ def thin_shard(folder: Path, name: str, keep: NDArray[np.bool_]) -> ShardEntry:
 
 
 def _save_shard(folder: Path, name: str, tensors: Mapping[str, torch.Tensor], table: pa.Table) -> ShardEntry:
-    mark = f".{name}.{uuid.uuid4().hex[:8]}"  # several processes may write one shard, all of them the same
-    save_tensors(dict(tensors), folder / f"{mark}.safetensors")
-    pq.write_table(table, folder / f"{mark}.parquet", row_group_size=GROUP)
-    for ending in ("safetensors", "parquet"):
-        os.replace(folder / f"{mark}.{ending}", folder / f"{name}.{ending}")
+    with replace_files(folder) as new:  # several processes may write one shard, all of them the same
+        write_tensors(new / f"{name}.safetensors", tensors)
+        pq.write_table(table, new / f"{name}.parquet", row_group_size=GROUP)
     mass = tensors["mass"]
     return ShardEntry(name=name, rows=len(mass), lightest=float(mass[0]), heaviest=float(mass[-1]))

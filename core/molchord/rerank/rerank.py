@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float
@@ -20,15 +20,13 @@ from pydantic import BaseModel
 
 from molchord.api import Candidate, Measurement, Molecule, Reranker
 from molchord.data.store import DataSet
+from molchord.embedder import Embedder
 from molchord.errors import PluginError, QueryError
 from molchord.host import Use, build, installed
 from molchord.host.registry import BUILTIN
 from molchord.library.library import Hit
 from molchord.rerank.computed import Computed
 from molchord.rerank.weights import WEIGHTS, Weights, WeightsFile, combine
-
-if TYPE_CHECKING:
-    from molchord.run import Run
 
 __all__ = ["Rerank", "Reranking", "reranked"]
 
@@ -85,7 +83,7 @@ class Reranking:
     saved: WeightsFile | None = None
 
     @classmethod
-    def for_search(cls, run: Run, asked: Rerank | str, *, map: str, mode: str) -> Reranking:
+    def for_search(cls, embedder: Embedder, asked: Rerank | str, *, map: str, mode: str) -> Reranking:
         """Build what was asked for, with the weights in the run's folder.
 
         Raises:
@@ -97,19 +95,19 @@ class Reranking:
                 f"re-ranking adds to the logit of mode 'blind' and map 'gm-exp', got mode {mode!r} and map {map!r}; "
                 "search with those"
             )
-        return cls.of(run, asked, WeightsFile.read(run.path / WEIGHTS))
+        return cls.of(embedder, asked, WeightsFile.read(embedder.path / WEIGHTS))
 
     @classmethod
     def of(
         cls,
-        run: Run,
+        embedder: Embedder,
         asked: Rerank | str,
         saved: WeightsFile | None = None,
     ) -> Reranking:
         """Build what was asked for.
 
         Args:
-            run: The run whose hits are re-ranked.
+            embedder: The model whose hits are re-ranked.
             asked: Which re-ranker, and where computed measurements come from.
             saved: Fitted weights, which say the configuration and `k`.
 
@@ -130,7 +128,7 @@ class Reranking:
         k = saved.k if saved is not None else DEFAULT_K if asked.k is None else asked.k
         if k < 1:
             raise QueryError(f"re-ranking failed: `k` is {k!r}, but must be at least 1")
-        computed = _computed(run, asked, plugin.name) if plugin.record.computed else None
+        computed = _computed(embedder, asked, plugin.name) if plugin.record.computed else None
         named = plugin.name if plugin.dist == BUILTIN else plugin.qualified
         return cls(
             name=named,
@@ -206,7 +204,12 @@ class Reranking:
 
 
 def reranked(
-    hits: Sequence[Hit], reranking: Reranking, query: Mapping[str, Sequence[Measurement]], run: Run
+    hits: Sequence[Hit],
+    reranking: Reranking,
+    query: Mapping[str, Sequence[Measurement]],
+    *,
+    tau: Mapping[str, float],
+    beta: Mapping[int, float],
 ) -> list[Hit]:
     """Return hits of a blind search with the first k in their new order.
 
@@ -215,8 +218,9 @@ def reranked(
     Args:
         hits: From the search, best first.
         reranking: With its weights.
-        query: The query's measurements a modality.
-        run: The run that searched.
+        query: The query's measurements per modality, in the order of the model graph.
+        tau: Temperature of each modality.
+        beta: Confidence factor for each number of spectra.
 
     Raises:
         QueryError: The query is computed itself and must not be re-ranked, or there are no weights for it.
@@ -224,7 +228,6 @@ def reranked(
     Warns:
         UserWarning: A candidate has no computed measurement.
     """
-    query = {name: query[name] for name in run.spectra if name in query}
     refusal = reranking.refusal(query)
     if refusal is not None:
         raise QueryError(refusal)
@@ -238,8 +241,8 @@ def reranked(
         why = f"{lacking[0].smiles!r}: {failures[lacking[0].key14]}"
         told = f"{len(lacking)} of the first {len(first)} candidates have no computed measurement ({why})"
         warnings.warn(f"{told}; they are re-ranked as average ones", stacklevel=3)
-    beta, tau = run.manifest.beta.get(len(query), 1.0), run.manifest.tau
-    logits = np.array([beta * sum(cos / tau[name] for name, cos in hit.cosines.items()) for hit in first])
+    factor = beta.get(len(query), 1.0)
+    logits = np.array([factor * sum(cos / tau[name] for name, cos in hit.cosines.items()) for hit in first])
     scores = combine(logits, features, weights)
     shares = np.exp(scores - scores.max())
     known = [hit.probability for hit in first if hit.probability is not None]
@@ -268,7 +271,7 @@ def _agree(saved: WeightsFile, reranker: str, k: int | None, config: Mapping[str
         raise QueryError(f"the weights for re-ranking were fitted for {other[0]}; evaluate again with it")
 
 
-def _computed(run: Run, asked: Rerank, name: str) -> Computed:
+def _computed(embedder: Embedder, asked: Rerank, name: str) -> Computed:
     given = [asked.computed] if isinstance(asked.computed, (str, Path, DataSet)) else [*asked.computed]
     if not given and asked.simulator is None:
         raise QueryError(
@@ -281,5 +284,5 @@ def _computed(run: Run, asked: Rerank, name: str) -> Computed:
         from molchord.simulation.simulate import build_simulator  # conformers need RDKit
 
         simulator = build_simulator(installed(), asked.simulator)
-    nodes = {name: run.graph.modalities[name] for name in run.spectra}
-    return Computed(nodes, run.modalities, datasets, simulator)
+    nodes = {name: embedder.graph.modalities[name] for name in embedder.spectra}
+    return Computed(nodes, embedder.modalities, datasets, simulator)

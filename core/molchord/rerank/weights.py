@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from molchord.errors import DataError, QueryError, did_you_mean
-from molchord.run_folder import replace_file
+from molchord.files import replace_file
 
 __all__ = ["WEIGHTS", "Weights", "WeightsFile", "centred", "combine", "fit_weights"]
 
@@ -67,7 +67,7 @@ class WeightsFile(BaseModel):
 
     def write(self, path: Path) -> None:
         """Write the file in one step."""
-        replace_file(path, (self.model_dump_json(indent=2) + "\n").encode())
+        replace_file(path, self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> WeightsFile:

@@ -27,10 +27,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from molchord.device import out_of_memory
 from molchord.errors import QueryError
 from molchord.retrieval.scores import Block, TopK, check_query, full_precision, pair_temperatures
 
-__all__ = ["LONGEST", "Exact", "Found", "feed", "out_of_memory", "scan"]
+__all__ = ["LONGEST", "Exact", "Found", "feed", "scan"]
 
 LONGEST = 1.002
 """No candidate's vector is longer; a library takes unit vectors only, up to 0.001."""
@@ -424,8 +425,3 @@ def _likeliest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     if not bool(near.values.isfinite().all()):
         near = values.where(values.isfinite(), -torch.inf).topk(count, dim=1)
     return near.values, near.indices
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Tell whether memory ran out; torch says so on a CPU in words only."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from molchord.api import Array, SampleError
-from molchord.data.manifest import one_line
 from molchord.errors import DataError, PluginError
+from molchord.files import new_file, one_line
 
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, AttributeError, zipfile.BadZipFile, zlib.error)
 _FAILED = ("failed_id", "failed_smiles", "failed_reason")
@@ -72,13 +71,8 @@ def write_entries(path: Path, declared: Mapping[str, Array], entries: Sequence[E
     lists = ([e.id for e in failed], [e.smiles for e in failed], [e.reason for e in failed])
     out |= {name: _texts(values) for name, values in zip(_FAILED, lists, strict=True)}
     out |= {name: np.array(text) for name, text in made_by.items()}
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **out)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with new_file(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **out)
 
 
 def read_contents(path: Path) -> Contents:

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError
 from tqdm import tqdm
 
 from molchord.api import SimulatorRecord
-from molchord.data.manifest import write_text
 from molchord.errors import DataError
+from molchord.files import replace_file
 from molchord.host import Plugin
 from molchord.simulation.files import Contents, Entry, read_contents, read_entries, write_entries
 
@@ -49,7 +49,7 @@ class SimulationFolder:
         if path.exists() and not mark.is_file() and (not path.is_dir() or any(path.iterdir())):
             raise DataError(f"{str(path)!r} is there and is no folder of jobs; name another one by `--jobs`")
         path.mkdir(parents=True, exist_ok=True)
-        write_text(mark, f"{plugin.qualified}\n{config.model_dump_json()}\n")
+        replace_file(mark, f"{plugin.qualified}\n{config.model_dump_json()}\n")
 
     def _check(self, mark: str, plugin: Plugin[SimulatorRecord], config: BaseModel) -> None:
         """Refuse a folder of another simulator or configuration; a mark without a configuration means the defaults."""

@@ -13,16 +13,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from shutil import copyfile
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias, final
 
 from molchord.api import Measurement, Molecule, Portable, SampleError, Simulator, SimulatorRecord
 from molchord.data.importer import REJECTED, import_files
 from molchord.data.parallel import surviving
-from molchord.data.reading import molecules_of, write_rows
+from molchord.data.reading import molecules_of
 from molchord.data.store import DataSet
 from molchord.errors import DataError, OutputExistsError, PluginError
+from molchord.files import replace_file, write_csv
 from molchord.host import Built, Host, Plugin, build, guarded
 from molchord.simulation.files import Contents, Entry
 from molchord.simulation.folder import DIED, SimulationFolder, settled
@@ -170,7 +170,7 @@ def simulate(
             f"folder {str(folder.path)!r} holds results of {len(others)} molecules that are not asked for, such as "
             f"{others[0]}; name another folder by `--jobs`, or ask for them too"
         )
-    write_rows(folder.path / FAILURES, ("smiles", "key14", "reason"), rows)
+    write_csv(folder.path / FAILURES, ("smiles", "key14", "reason"), rows)
     if not computed:
         reasons = [reason for reason, _ in Counter(row[2] for row in rows).most_common(3)]
         reasons += [f"{len(waiting)} {_WAITING}"] if waiting else []
@@ -182,7 +182,7 @@ def simulate(
     with TemporaryDirectory() as scratch:
         files = folder.distinct(contents, Path(scratch))
         imported = import_files(files, out, host=host, note=note, force=force)
-    copyfile(folder.path / FAILURES, out / FAILURES)
+    replace_file(out / FAILURES, (folder.path / FAILURES).read_bytes())
     if imported.molecules != len(computed):
         raise DataError(
             f"data set {str(out)!r} has {imported.molecules} of {len(computed)} simulated molecules; delete the files "
@@ -227,9 +227,9 @@ def write_jobs(
     entries = _entries(_Job(simulator, computes=False), missing, _cores(workers))
     files = jobs.fill("jobs", entries, len(missing), made_by, progress)
     program = simulator.program()
-    copyfile(program, folder / program.name)
+    replace_file(folder / program.name, program.read_bytes())
     rows = _failures(refused, jobs.contents("jobs").values())
-    write_rows(folder / FAILURES, ("smiles", "key14", "reason"), rows)
+    write_csv(folder / FAILURES, ("smiles", "key14", "reason"), rows)
     command = f"OMP_NUM_THREADS=1 python {program.name} jobs-00000.npz results-00000.npz"
     return SimulationReport(
         path=folder, molecules=len(molecules), measurements={}, failed=len(rows), files=files, command=command

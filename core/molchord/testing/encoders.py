@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from molchord.api import EncoderRecord, GraphSpec, ModalityRecord, Real
 from molchord.host import installed
-from molchord.testing.report import require
+from molchord.testing.require import require
 from molchord.testing.samples import batch_of, built, default_config, equal, examples, tensors
 
 
@@ -174,7 +174,7 @@ def uses_every_column(record: EncoderRecord) -> None:
 
 
 def _moved(batch: Any, device: torch.device) -> Any:
-    from molchord.data.loader import to_device
+    from molchord.device import to_device
 
     return to_device(batch, device)
 

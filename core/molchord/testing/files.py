@@ -7,7 +7,7 @@ from pathlib import Path
 from molchord.api import Measurement, ModalityRecord, SampleError
 from molchord.data.manifest import declare
 from molchord.data.shards import encode
-from molchord.testing.report import require
+from molchord.testing.require import require
 from molchord.testing.samples import batch_of, built
 
 

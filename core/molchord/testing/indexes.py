@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from molchord.api import IndexedRows, IndexRecord, Limits, Proposals, Proposer
-from molchord.testing.report import require
+from molchord.testing.require import require
 
 COUNT, SIZE, ASKED = 400, 16, 20
 """Candidates that the checks show, the length of their vectors, and how many they ask for."""

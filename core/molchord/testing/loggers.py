@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from molchord.api import Logger, LoggerRecord, Training
-from molchord.testing.report import require
+from molchord.testing.require import require
 
 _SETTINGS: dict[str, Any] = {"schema": 1, "modalities": {"first": {"where": None}}, "train": {"fraction": 0.5}}
 _FIRST = {"loss": 2.5, "pairs/first-second": 2.5, "lr": 1e-4, "seconds": 0.0}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from molchord.api import Featurizes, LossBatch, LossOutput, LossRecord
-from molchord.testing.report import require
+from molchord.testing.require import require
 from molchord.testing.samples import molecules
 
 NAMES = ("first", "second", "third")

@@ -35,7 +35,7 @@ from molchord.api import (
     VectorSpec,
 )
 from molchord.data.store import DataSet
-from molchord.testing.report import require
+from molchord.testing.require import require
 from molchord.testing.samples import (
     MOLECULES,
     batch_of,

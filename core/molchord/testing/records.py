@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from molchord.api import API_VERSION
-from molchord.testing.report import require
+from molchord.testing.require import require
 from molchord.testing.samples import default_config
 
 

@@ -137,13 +137,3 @@ def _run(check: Check, record: Record, expected: str) -> Result:
             failure = f"{type(error).__name__}: {failure}"
         return Result(check=check.__name__, failure=failure, expected=expected)
     return Result(check=check.__name__, expected=expected)
-
-
-def require(condition: bool, message: str) -> None:
-    """Fail the running check.
-
-    Raises:
-        AssertionError: The condition is false.
-    """
-    if not condition:
-        raise AssertionError(message)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from molchord.api import Candidate, Measurement, ModalityRecord, RerankerRecord
 from molchord.host import installed
-from molchord.testing.report import require
+from molchord.testing.require import require
 from molchord.testing.samples import built, curves, examples, molecules
 
 COUNT = 6

@@ -26,7 +26,7 @@ from molchord.data.manifest import declare
 from molchord.data.shards import encode
 from molchord.host import installed
 from molchord.simulation.files import Entry, read_contents, write_entries
-from molchord.testing.report import require
+from molchord.testing.require import require
 from molchord.testing.samples import built, default_config, same_arrays, same_columns
 
 SMILES = ("O", "CC#N", "CO")

@@ -1,5 +1,5 @@
 """Training a model graph: the loop, the optimisation, the dry run."""
 
-from molchord.train.trainer import Trainer, choose_device
+from molchord.train.trainer import Trainer
 
-__all__ = ["Trainer", "choose_device"]
+__all__ = ["Trainer"]

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from molchord.api import LossOutput
-from molchord.data.loader import Batch, Share, random_state, to_device
+from molchord.data.loader import Batch, Share
+from molchord.device import to_device
 from molchord.graph.resolve import ModelGraph
 from molchord.graph.settings import TrainConfig
 from molchord.model import Embeddings, Model
+from molchord.seeding import random_state
 from molchord.train.hard_negatives import HardNegatives
 from molchord.train.processes import Processes
 

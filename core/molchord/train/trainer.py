@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from molchord.api import Featurizes, Fits, LossOutput, Tempered
+from molchord.api import Featurizes, Fits, LossOutput
 from molchord.data.derived import features
 from molchord.data.loader import (
     Batches,
@@ -30,56 +30,22 @@ from molchord.data.loader import (
     Missing,
     Share,
     anchor_table,
-    drawn,
     feeds,
-    random_state,
-    to_device,
 )
 from molchord.data.store import DataSet
+from molchord.device import choose_device, to_device
 from molchord.errors import DataError, RunError
-from molchord.evaluate.evaluation import blind_mrr
+from molchord.files import replace_file
 from molchord.graph.resolve import ModelGraph
 from molchord.model import Model, build_modalities
+from molchord.retrieval.metrics import blind_mrr
 from molchord.run_folder import initialise, load_into, read_weights, taken_anchors, taken_states, write_weights
+from molchord.seeding import drawn, random_state
 from molchord.train.batch_statistics import synchronise, with_batch_statistics
 from molchord.train.hard_negatives import HardNegatives
 from molchord.train.optimization import moving_average, parameter_groups, schedule_factor, set_trained, training_mode
 from molchord.train.processes import Processes
 from molchord.train.step import Step, autocast
-
-
-def choose_device(device: str | None = None) -> torch.device:
-    """Return the asked device, or a GPU where there is one.
-
-    Raises:
-        RunError: The device is not there.
-    """
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise RunError(f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try 'cpu'") from error
-    return chosen
-
-
-def pair_temperatures(model: Model) -> dict[tuple[str, str], float] | None:
-    """Return the loss's temperature of every pair it trains, None where it has none."""
-    if not isinstance(model.loss, Tempered):
-        return None
-    return {pair: float(tau) for pair, tau in model.loss.temperatures().items()}
-
-
-def temperatures(model: Model, graph: ModelGraph) -> dict[str, float]:
-    """Return the loss's temperature of every spectrum against the candidate; 1 for all where it has none."""
-    spectra = [name for name in graph.modalities if name != graph.candidate]
-    by_pair = {frozenset(pair): tau for pair, tau in (pair_temperatures(model) or {}).items()}
-    found = {name: by_pair.get(frozenset((graph.candidate, name))) for name in spectra}
-    known = {name: tau for name, tau in found.items() if tau is not None}
-    # A spectrum without a pair of its own (a centre other than the candidate) gets the others' mean.
-    fallback = sum(known.values()) / len(known) if known else 1.0
-    return {name: known.get(name, fallback) for name in spectra}
 
 
 @dataclass
@@ -373,7 +339,7 @@ class Trainer:
             "pairs": {k: v / len(batches) for k, v in totals.items() if k not in ("loss", "grad_norm")},
             "grad_norm": totals["grad_norm"] / steps,
             "lr": max(group["lr"] for group in self.optimizer.param_groups),
-            "tau": temperatures(self.model, self.graph),
+            "tau": self.model.temperatures(),
             "absent": len(self.state.absent),
             "seconds": round(seconds, 3),
             "molecules_per_second": round(len(self.rows["train"]) * (1 - start / len(batches)) / seconds, 1),
@@ -470,7 +436,7 @@ class Trainer:
             {name: m[asked] for name, m in masks.items()},
             pool,
             truth[asked],
-            temperatures(model, self.graph),
+            model.temperatures(),
         )
 
     def embed_candidates(self, model: Model, rows: NDArray[np.int64]) -> Tensor:
@@ -591,7 +557,7 @@ def _add(sums: dict[str, Tensor], values: Mapping[str, Tensor]) -> None:
 def _append_line(path: Path, record: Mapping[str, Any], keep: int) -> None:
     # A resumed run may find lines written after its checkpoint: they are written again.
     lines = path.read_text().splitlines()[:keep] if path.exists() else []
-    path.write_text("\n".join([*lines, json.dumps(record)]) + "\n")
+    replace_file(path, "\n".join([*lines, json.dumps(record)]) + "\n")
 
 
 def _shown(figures: Mapping[str, float]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from molchord.api import LossBatch, LossOutput, Molecule, SampleError
+from molchord.api import LossBatch, LossOutput, Molecule
+from molchord.chem import FingerprintKind, fingerprint_bits
 from molchord_losses import Learnable, TanimotoInfonceConfig
 from molchord_losses.clip import in_graph_order
 from molchord_losses.entries import Entries, Pair, add_gradient, full_precision, mean_over_pairs, products
 from molchord_losses.temperature import Temperatures
 
-__all__ = ["PrintedInfoNce", "SoftInfoNce", "fingerprint", "tanimoto", "tanimoto_infonce"]
+__all__ = ["PrintedInfoNce", "SoftInfoNce", "bit_similarity", "tanimoto_infonce"]
 
-FingerprintName = Literal["morgan", "rdkit"]
-BITS = 2048
 COLUMNS = 4096
 """Fingerprints unpacked at a time: 32 MiB of float32."""
 
@@ -51,7 +50,7 @@ class SoftInfoNce(nn.Module):
     """
 
     def __init__(
-        self, temperatures: Mapping[Pair, Learnable | float], target_temperature: float, kind: FingerprintName
+        self, temperatures: Mapping[Pair, Learnable | float], target_temperature: float, kind: FingerprintKind
     ) -> None:
         super().__init__()
         self.pairs = tuple(temperatures)
@@ -61,7 +60,7 @@ class SoftInfoNce(nn.Module):
 
     def features(self, molecule: Molecule) -> dict[str, NDArray[np.uint8]]:
         """Return the packed fingerprint of a molecule."""
-        return {"fingerprint": fingerprint(molecule, self.kind)}
+        return {"fingerprint": fingerprint_bits(molecule.smiles, self.kind, molecule.key14)}
 
     def temperatures(self) -> dict[Pair, float]:
         """Return the temperature of each pair."""
@@ -190,14 +189,14 @@ class PrintedInfoNce(nn.Module):
         kind: Fingerprint.
     """
 
-    def __init__(self, pairs: Sequence[Pair], kind: FingerprintName) -> None:
+    def __init__(self, pairs: Sequence[Pair], kind: FingerprintKind) -> None:
         super().__init__()
         self.pairs = tuple(pairs)
         self.kind = kind
 
     def features(self, molecule: Molecule) -> dict[str, NDArray[np.uint8]]:
         """Return the packed fingerprint of a molecule."""
-        return {"fingerprint": fingerprint(molecule, self.kind)}
+        return {"fingerprint": fingerprint_bits(molecule.smiles, self.kind, molecule.key14)}
 
     def forward(self, batch: LossBatch) -> LossOutput:
         """Compute the loss of a batch's unit embeddings and fingerprints."""
@@ -223,45 +222,13 @@ class PrintedInfoNce(nn.Module):
         return entries.mean(entries.tiled(tile, entries.owned) - own)
 
 
-def fingerprint(molecule: Molecule, kind: FingerprintName) -> NDArray[np.uint8]:
-    """Compute a fingerprint of 2048 bits, packed eight bits a byte.
-
-    Args:
-        molecule: Whose SMILES it is computed of.
-        kind: ``morgan`` (radius 2; Rogers and Hahn 2010) or ``rdkit`` (paths of 1 to 7 bonds, 2 bits each).
-
-    Shape:
-        (256,)
-
-    Raises:
-        SampleError: RDKit refuses the SMILES.
-
-    Example:
-        >>> ethanol = Molecule(key14="LFQSCWFLJHTTHZ", smiles="CCO", formula="C2H6O", exact_mass=46.0419)
-        >>> int(np.unpackbits(fingerprint(ethanol, "morgan")).sum())
-        6
-    """
-    from rdkit import Chem
-    from rdkit.Chem import rdFingerprintGenerator
-
-    parsed = Chem.MolFromSmiles(molecule.smiles)
-    if parsed is None:
-        raise SampleError(molecule.key14, f"RDKit cannot make a molecule of SMILES {molecule.smiles!r}")
-    generator: Any
-    if kind == "morgan":
-        generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=BITS)
-    else:
-        generator = rdFingerprintGenerator.GetRDKitFPGenerator(minPath=1, maxPath=7, fpSize=BITS, numBitsPerFeature=2)
-    return np.packbits(generator.GetFingerprintAsNumPy(parsed).astype(np.uint8))
-
-
-def tanimoto(
+def bit_similarity(
     a: UInt8[Tensor, "t w"], b: UInt8[Tensor, "n w"], dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "t n"]:
-    """Compute the Tanimoto similarity of packed fingerprints; 0 where both have no bit.
+    """Compute the Tanimoto similarity of packed fingerprints on their device: `molchord.chem.tanimoto` in torch.
 
     Example:
-        >>> tanimoto(torch.tensor([[3]], dtype=torch.uint8), torch.tensor([[1], [3]], dtype=torch.uint8))
+        >>> bit_similarity(torch.tensor([[3]], dtype=torch.uint8), torch.tensor([[1], [3]], dtype=torch.uint8))
         tensor([[0.5000, 1.0000]])
     """
     left = _unpacked(a)
@@ -277,7 +244,7 @@ def tanimoto(
 
 def _similarity(packed: UInt8[Tensor, "n w"], start: int, stop: int, dtype: torch.dtype) -> Float[Tensor, "t n"]:
     """Compute rows `start` to `stop` of the similarity matrix, 1 on the diagonal even for an empty fingerprint."""
-    similarity = tanimoto(packed[start:stop], packed, dtype)
+    similarity = bit_similarity(packed[start:stop], packed, dtype)
     if stop > start:
         similarity.diagonal(offset=start).fill_(1)
     return similarity

@@ -12,11 +12,9 @@ from typing import final
 import numpy as np
 import torch
 from jaxtyping import Float32
-from rdkit import Chem
-from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
-from rdkit.rdBase import BlockLogs
 
 from molchord.api import Measurement, Molecule, Reading, SampleError, VectorBatch, VectorSample, collate_vectors
+from molchord.chem import canonical, maccs_keys, morgan_counts, torsion_counts, with_hydrogens
 from molchord_modalities.fingerprint_record import ELEMENTS, FINGERPRINT, FingerprintConfig
 
 __all__ = ["Fingerprint"]
@@ -52,18 +50,13 @@ class Fingerprint:
         Raises:
             SampleError: RDKit refuses the SMILES.
         """
-        parsed = _canonical(molecule)
-        config = self._config
-        generators = (
-            rdFingerprintGenerator.GetMorganGenerator(radius=config.radius, fpSize=config.morgan),
-            rdFingerprintGenerator.GetTopologicalTorsionGenerator(fpSize=config.torsions),
-        )
-        keys = rdMolDescriptors.GetMACCSKeysFingerprint(parsed)
-        symbols = [atom.GetSymbol() for atom in Chem.AddHs(parsed).GetAtoms()]
+        mol = canonical(molecule.smiles, molecule.key14)
+        symbols = [atom.GetSymbol() for atom in with_hydrogens(mol).GetAtoms()]
         counts = np.concatenate(
             [
-                *(generator.GetCountFingerprintAsNumPy(parsed) for generator in generators),
-                np.array(list(keys)),
+                morgan_counts(mol, self._config.radius, self._config.morgan),
+                torsion_counts(mol, self._config.torsions),
+                maccs_keys(mol),
                 np.array([symbols.count(element) for element in ELEMENTS]),
             ]
         ).astype(np.int32)
@@ -111,12 +104,3 @@ class Fingerprint:
             SampleError: Always.
         """
         raise SampleError(path.name, "holds no fingerprint to read: it is made from the molecule's SMILES")
-
-
-def _canonical(molecule: Molecule) -> Chem.Mol:
-    """Parse the canonical SMILES without stereo, so that stereo cannot tell anything."""
-    with BlockLogs():
-        parsed = Chem.MolFromSmiles(molecule.smiles)
-        if parsed is None or parsed.GetNumAtoms() == 0:
-            raise SampleError(molecule.key14, f"RDKit refuses the SMILES {molecule.smiles!r}")
-        return Chem.MolFromSmiles(Chem.MolToSmiles(parsed, isomericSmiles=False))

@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 
 from molchord.api import Measurement, Reading, SampleError
+from molchord.chem import from_inchi
 
 __all__ = ["canonical_adduct", "collision_energy", "names_itself", "read"]
 
@@ -393,11 +394,8 @@ def _ion_mode(mode: str | None, adduct: str | None, charge: str | None) -> str |
 
 
 def _from_inchi(inchi: str | None) -> str | None:
-    if inchi is None:
+    """Return a SMILES; none where the entry has no InChI, or one that cannot be read."""
+    try:
+        return None if inchi is None else from_inchi(inchi)
+    except SampleError:
         return None
-    from rdkit import Chem
-    from rdkit.rdBase import BlockLogs
-
-    with BlockLogs():
-        molecule = Chem.MolFromInchi(inchi)  # type: ignore[no-untyped-call]
-    return None if molecule is None else str(Chem.MolToSmiles(molecule))

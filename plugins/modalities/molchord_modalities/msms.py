@@ -32,6 +32,7 @@ from molchord.api import (
     collate_peaks,
     collate_spectra,
 )
+from molchord.chem import isotope_mass, parse, pieces
 from molchord_modalities import mass_spectra
 from molchord_modalities.msms_record import MSMS, MsmsConfig
 
@@ -301,25 +302,13 @@ def _name(measurement: Measurement) -> str:
 
 def _fragments(molecule: Molecule, seed: int) -> Measurement:
     """Cut each single bond outside rings once: two protonated fragments each; and three small losses."""
-    from rdkit import Chem
-    from rdkit.rdBase import BlockLogs
-
-    with BlockLogs():
-        parsed = Chem.MolFromSmiles(molecule.smiles)
-    if parsed is None:
-        raise SampleError(molecule.key14, f"RDKit refuses the SMILES {molecule.smiles!r}")
-    table = Chem.GetPeriodicTable()
-    atoms = [
-        table.GetMostCommonIsotopeMass(atom.GetAtomicNum()) + _HYDROGEN * atom.GetTotalNumHs()
-        for atom in parsed.GetAtoms()
-    ]
+    mol = parse(molecule.smiles, molecule.key14)
+    atoms = [isotope_mass(atom.GetAtomicNum()) + _HYDROGEN * atom.GetTotalNumHs() for atom in mol.GetAtoms()]
     precursor = molecule.exact_mass + _PROTON
     masses = {round(precursor - loss, 4) for loss in _LOSSES if precursor - loss > 1}
-    for bond in parsed.GetBonds():
-        if bond.GetBondType() == Chem.BondType.SINGLE and not bond.IsInRing():
-            cut = Chem.FragmentOnBonds(parsed, [bond.GetIdx()], addDummies=False)
-            pieces = Chem.GetMolFrags(cut)
-            masses |= {round(sum(atoms[i] for i in piece) + _PROTON, 4) for piece in pieces}
+    for bond in mol.GetBonds():
+        if bond.GetBondType().name == "SINGLE" and not bond.IsInRing():
+            masses |= {round(sum(atoms[i] for i in piece) + _PROTON, 4) for piece in pieces(mol, bond.GetIdx())}
     mz = np.array([*sorted(m for m in masses if m < precursor - _PRECURSOR_MARGIN), precursor])
     digest = hashlib.sha256(molecule.key14.encode()).digest()
     noise = np.random.default_rng([seed, *digest[:8]]).uniform(0.8, 1.2, len(mz))

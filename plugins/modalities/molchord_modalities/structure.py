@@ -6,7 +6,6 @@ Everything is made from the stereo-free canonical SMILES, in `derive`, so that `
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -15,11 +14,8 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Integer
+from jaxtyping import Float64
 from numpy.typing import NDArray
-from rdkit import Chem
-from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
-from rdkit.rdBase import BlockLogs
 
 from molchord.api import (
     GraphBatch,
@@ -31,21 +27,13 @@ from molchord.api import (
     SampleError,
     collate_graphs,
 )
+from molchord.chem import Mol, bare_match, canonical, conformer_seed, conformers, covalent_radius, parse, with_hydrogens
 from molchord_modalities.structure_record import ATOM_COLUMNS, BOND_COLUMNS, STRUCTURE, StructureConfig
 
-__all__ = ["Structure", "conformer_seed"]
+__all__ = ["Structure"]
 
-_ATTEMPTS = 100  # a bound in attempts, not seconds, so that a slow machine gets the same conformers
-_MMFF_STEPS = 500
-_FRAGMENT_GAP = 10.0  # angstrom; how the parts of a salt lie is unknown, so they stay out of each other's cutoff
 _LONGEST_BOND = 1.5  # times the sum of the covalent radii; the longest of 14,492 molecules relaxed by GFN2-xTB is 1.26
 _COINCIDENT = 1e-3  # angstrom; far below any distance of two nuclei
-_ORDERS = {
-    Chem.BondType.SINGLE: "single",
-    Chem.BondType.DOUBLE: "double",
-    Chem.BondType.TRIPLE: "triple",
-    Chem.BondType.AROMATIC: "aromatic",
-}
 # what numpy, zipfile and zlib raise at a damaged archive; AttributeError: a bare .npy file
 _DAMAGES = (OSError, ValueError, KeyError, EOFError, RuntimeError, AttributeError, zipfile.BadZipFile, zlib.error)
 _SOURCE_ARRAYS = frozenset({"smiles", "z", "pos", "atoms"})
@@ -142,12 +130,13 @@ class Structure:
                 yield Reading(measurement=measurement, smiles=text, location=location)
 
     def _derive(self, molecule: Molecule, geometry: str | None) -> Measurement:
-        bare = _canonical(molecule)
-        full = Chem.AddHs(bare)
+        bare = _elements_only(canonical(molecule.smiles, molecule.key14), molecule.key14)
+        full = with_hydrogens(bare)
         match geometry:
             case "etkdg":
-                conformers = [self._conformer(full, molecule.key14, i) for i in range(self._config.conformers)]
-                positions = np.stack(conformers)
+                seeds = [conformer_seed("conf", molecule.key14, i) for i in range(self._config.conformers)]
+                optimise = self._config.optimise
+                positions = conformers(full, seeds, molecule.key14, relax="mmff" if optimise else None)
             case "source":
                 positions = _mapped(molecule, full)[None]
             case _:
@@ -157,24 +146,6 @@ class Structure:
         kept = graph.GetNumAtoms()  # hydrogens stand behind all other atoms
         arrays = _described(graph) | {"positions": positions[:, :kept].reshape(-1, 3).astype(np.float32)}
         return Measurement(arrays=arrays, columns={"origin": "computed"})
-
-    def _conformer(self, molecule: Chem.Mol, key14: str, index: int) -> Float64[np.ndarray, "n 3"]:
-        """Embed one conformer by ETKDGv3 (Wang et al., J. Chem. Inf. Model. 60, 2044, 2020); (n, 3) in angstrom."""
-        parameters: Any = rdDistGeom.ETKDGv3()
-        parameters.randomSeed = conformer_seed(key14, index)
-        parameters.maxIterations = _ATTEMPTS
-        with BlockLogs():
-            failed = rdDistGeom.EmbedMolecule(molecule, parameters) != 0
-            if failed:
-                parameters.useRandomCoords = True
-                failed = rdDistGeom.EmbedMolecule(molecule, parameters) != 0
-        if failed:
-            raise SampleError(key14, f"ETKDGv3 finds no conformer {index} in {_ATTEMPTS} attempts")
-        _part_fragments(molecule)
-        if self._config.optimise:
-            _relax(molecule, key14)
-        positions: Float64[np.ndarray, "n 3"] = molecule.GetConformer().GetPositions()
-        return positions
 
     def _positions(self, stored: NDArray[Any] | None, atoms: int) -> NDArray[np.float32]:
         conformers = self._config.conformers
@@ -186,36 +157,17 @@ class Structure:
         return positions.transpose(1, 0, 2).astype(np.float32)
 
 
-def conformer_seed(key14: str, index: int) -> int:
-    """Return the random seed of a molecule's conformer, the same on every machine.
-
-    Example:
-        >>> conformer_seed("VNWKTOKETHGBQD", 0)
-        615689087
-    """
-    return int(hashlib.sha256(f"conf:{key14}:{index}".encode()).hexdigest()[:8], 16) >> 1
-
-
 # --- graphs ----------------------------------------------------------------------------------------------------------
 
 
-def _parsed(smiles: str, id: str) -> Chem.Mol:
-    with BlockLogs():
-        molecule = Chem.MolFromSmiles(smiles)
-    if molecule is None or molecule.GetNumAtoms() == 0:
-        raise SampleError(id, f"RDKit refuses the SMILES {smiles!r}")
-    if any(atom.GetAtomicNum() == 0 for atom in molecule.GetAtoms()):
-        raise SampleError(id, f"the SMILES {smiles!r} has an atom that is no element")
-    return molecule
+def _elements_only(mol: Mol, id: str) -> Mol:
+    """Refuse a molecule with an atom that is no element, such as ``*``."""
+    if any(atom.GetAtomicNum() == 0 for atom in mol.GetAtoms()):
+        raise SampleError(id, "the SMILES has an atom that is no element")
+    return mol
 
 
-def _canonical(molecule: Molecule) -> Chem.Mol:
-    """Parse the canonical SMILES, so that neither stereo nor the order of atoms can tell anything."""
-    once = _parsed(molecule.smiles, molecule.key14)
-    return _parsed(Chem.MolToSmiles(once, isomericSmiles=False), molecule.key14)
-
-
-def _described(molecule: Chem.Mol) -> dict[str, NDArray[Any]]:
+def _described(molecule: Mol) -> dict[str, NDArray[Any]]:
     """Return elements, bonds and the codes of the columns."""
     atoms = [_codes(ATOM_COLUMNS, _atom_values(atom)) for atom in molecule.GetAtoms()]
     bonds = [_codes(BOND_COLUMNS, _bond_values(bond)) for bond in molecule.GetBonds()]
@@ -236,7 +188,7 @@ def _no_yes(truth: bool) -> str:
     return "yes" if truth else "no"
 
 
-def _atom_values(atom: Chem.Atom) -> dict[str, str]:
+def _atom_values(atom: Any) -> dict[str, str]:
     return {
         "degree": str(atom.GetDegree()),
         "hydrogens": str(atom.GetTotalNumHs(includeNeighbors=True)),
@@ -247,36 +199,15 @@ def _atom_values(atom: Chem.Atom) -> dict[str, str]:
     } | {f"ring{size}": _no_yes(atom.IsInRingSize(size)) for size in (3, 4, 5, 6)}
 
 
-def _bond_values(bond: Chem.Bond) -> dict[str, str]:
+def _bond_values(bond: Any) -> dict[str, str]:
     return {
-        "order": _ORDERS.get(bond.GetBondType(), ""),
+        "order": bond.GetBondType().name.lower(),
         "ring": _no_yes(bond.IsInRing()),
         "conjugated": _no_yes(bond.GetIsConjugated()),
     }
 
 
-# --- conformers ------------------------------------------------------------------------------------------------------
-
-
-def _part_fragments(molecule: Chem.Mol) -> None:
-    """Set the fragments side by side along x: RDKit embeds each at the origin, so that they overlap."""
-    fragments = Chem.GetMolFrags(molecule)
-    if len(fragments) == 1:
-        return
-    conformer = molecule.GetConformer()
-    positions = conformer.GetPositions()
-    edge = 0.0
-    for fragment in map(list, fragments):
-        positions[fragment, 0] += edge - positions[fragment, 0].min()
-        edge = positions[fragment, 0].max() + _FRAGMENT_GAP
-    conformer.SetPositions(positions)
-
-
-def _relax(molecule: Chem.Mol, key14: str) -> None:
-    with BlockLogs():
-        state = rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, maxIters=_MMFF_STEPS)
-    if state == -1:
-        raise SampleError(key14, "MMFF94 has no parameters for this molecule; `optimise: false` takes it")
+# --- positions ------------------------------------------------------------------------------------------------------
 
 
 def _check_positions(conformers: NDArray[np.floating[Any]], id: str) -> None:
@@ -331,13 +262,12 @@ def _source_arrays(path: Path) -> tuple[list[str], NDArray[Any], NDArray[Any], N
 
 def _source_geometry(smiles: str, elements: NDArray[Any], positions: NDArray[Any], location: str) -> Measurement:
     """Check that the file's atoms are those of its SMILES, hydrogens last, and keep both."""
-    molecule = Chem.AddHs(_parsed(smiles, location))
+    molecule = with_hydrogens(_elements_only(parse(smiles, location), location))
     graph = _described(molecule)
     if not np.array_equal(graph["elements"], elements):
         raise SampleError(location, f"atoms are not those of the SMILES {smiles!r} with its hydrogens behind")
     _check_positions(positions[None], location)
-    table = Chem.GetPeriodicTable()
-    radii = np.array([table.GetRcovalent(int(z)) for z in graph["elements"]])
+    radii = np.array([covalent_radius(int(z)) for z in graph["elements"]])
     first, second = graph["bonds"].T
     lengths = np.linalg.norm(positions[first] - positions[second], axis=-1)
     if (lengths > _LONGEST_BOND * (radii[first] + radii[second])).any():
@@ -346,28 +276,14 @@ def _source_geometry(smiles: str, elements: NDArray[Any], positions: NDArray[Any
     return Measurement(arrays=arrays, columns={"origin": "computed"})
 
 
-def _connectivity(elements: Integer[np.ndarray, " n"], bonds: Integer[np.ndarray, "e 2"]) -> Chem.Mol:
-    """Return the bare graph: no orders, no charges, which a tautomer or another Kekulé form may draw otherwise."""
-    graph = Chem.RWMol()
-    for element in elements.tolist():
-        atom = Chem.Atom(element)
-        atom.SetNoImplicit(True)
-        graph.AddAtom(atom)
-    for first, second in bonds.tolist():
-        graph.AddBond(first, second, Chem.BondType.SINGLE)
-    return graph.GetMol()
-
-
-def _mapped(molecule: Molecule, full: Chem.Mol) -> Float64[np.ndarray, "n 3"]:
+def _mapped(molecule: Molecule, full: Mol) -> Float64[np.ndarray, "n 3"]:
     """Return the stored positions in the atom order of the canonical SMILES."""
     if molecule.stored is None or not len(molecule.stored.arrays.get("positions", ())):
         raise SampleError(molecule.key14, "the data set holds no geometry of a source for this molecule")
     arrays = molecule.stored.arrays
     wanted = _described(full)
-    match = _connectivity(arrays["elements"], arrays["bonds"]).GetSubstructMatch(
-        _connectivity(wanted["elements"], wanted["bonds"])
-    )
-    if not len(match) == len(arrays["elements"]) == full.GetNumAtoms():
+    match = bare_match(arrays["elements"], arrays["bonds"], wanted["elements"], wanted["bonds"])
+    if match is None:
         raise SampleError(molecule.key14, "the stored geometry is of another tautomer than the SMILES")
-    positions: Float64[np.ndarray, "n 3"] = arrays["positions"].astype(np.float64)[list(match)]
+    positions: Float64[np.ndarray, "n 3"] = arrays["positions"].astype(np.float64)[match]
     return positions

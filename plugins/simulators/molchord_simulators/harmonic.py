@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rdkit
 from numpy.typing import NDArray
-from rdkit import Chem
-from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
-from rdkit.rdBase import BlockLogs
 
 from molchord.api import Measurement, Molecule, SampleError
+from molchord.chem import FORCE_FIELD_STEPS, RDKIT_VERSION, conformer_seed, conformers, parse, pieces, with_hydrogens
 from molchord_simulators import gfn2
 
-__all__ = ["Harmonic", "conformer_seed"]
-
-_FORCE_FIELD_STEPS = 500
+__all__ = ["Harmonic"]
 
 
 class Harmonic:
@@ -41,20 +35,18 @@ class Harmonic:
         Raises:
             SampleError: It consists of several fragments, or no conformer is found.
         """
-        with BlockLogs():
-            parsed = Chem.MolFromSmiles(molecule.smiles)
-        if parsed is None:
-            raise SampleError(molecule.key14, f"RDKit refuses the SMILES {molecule.smiles!r}")
-        fragments = len(Chem.GetMolFrags(parsed))
+        mol = parse(molecule.smiles, molecule.key14)
+        fragments = len(pieces(mol))
         if fragments > 1:
             raise SampleError(molecule.key14, f"it consists of {fragments} fragments; simulate them one by one")
-        full = Chem.AddHs(parsed)
+        full = with_hydrogens(mol)
         bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in full.GetBonds()]
+        seed = conformer_seed("simulate", molecule.key14)
         return {
             "z": np.array([atom.GetAtomicNum() for atom in full.GetAtoms()], dtype=np.uint8),
-            "pos": _conformer(full, molecule.key14),
+            "pos": conformers(full, [seed], molecule.key14, relax="mmff_or_uff", attempts=0)[0],
             "bonds": np.array(bonds, dtype=np.int32).reshape(-1, 2),
-            "charge": np.array(Chem.GetFormalCharge(full), dtype=np.int32),
+            "charge": np.array(sum(atom.GetFormalCharge() for atom in full.GetAtoms()), dtype=np.int32),
         }
 
     def compute(self, job: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -82,8 +74,8 @@ class Harmonic:
     def prepared_by(self) -> str:
         """Say how conformers are made."""
         return (
-            f"one conformer by ETKDGv3 of RDKit {rdkit.__version__}, seed from sha256('simulate:' + key14), relaxed by "
-            f"MMFF94 (UFF where that lacks parameters) in at most {_FORCE_FIELD_STEPS} steps"
+            f"one conformer by ETKDGv3 of RDKit {RDKIT_VERSION}, seed from sha256('simulate:' + key14), relaxed by "
+            f"MMFF94 (UFF where that lacks parameters) in at most {FORCE_FIELD_STEPS} steps"
         )
 
     def computed_by(self) -> str:
@@ -97,32 +89,3 @@ class Harmonic:
     def program(self) -> Path:
         """Return the file that computes by itself."""
         return Path(gfn2.__file__)
-
-
-def conformer_seed(key14: str) -> int:
-    """Return the random seed of a molecule's conformer, the same on every machine.
-
-    Example:
-        >>> conformer_seed("XLYOFNOQVPJJNP")
-        801843468
-    """
-    return int(hashlib.sha256(f"simulate:{key14}".encode()).hexdigest()[:8], 16) >> 1
-
-
-def _conformer(full: Chem.Mol, key14: str) -> NDArray[np.float64]:
-    """Return positions in angstrom, (n, 3); ETKDGv3: Wang et al., J. Chem. Inf. Model. 60, 2044 (2020)."""
-    parameters: Any = rdDistGeom.ETKDGv3()
-    parameters.randomSeed = conformer_seed(key14)
-    with BlockLogs():
-        failed = rdDistGeom.EmbedMolecule(full, parameters) != 0
-        if failed:
-            parameters.useRandomCoords = True
-            failed = rdDistGeom.EmbedMolecule(full, parameters) != 0
-        if failed:
-            raise SampleError(key14, "ETKDGv3 finds no conformer")
-        if rdForceFieldHelpers.MMFFHasAllMoleculeParams(full):
-            rdForceFieldHelpers.MMFFOptimizeMolecule(full, maxIters=_FORCE_FIELD_STEPS)
-        elif rdForceFieldHelpers.UFFHasAllMoleculeParams(full):
-            rdForceFieldHelpers.UFFOptimizeMolecule(full, maxIters=_FORCE_FIELD_STEPS)
-    positions: NDArray[np.float64] = full.GetConformer().GetPositions()
-    return positions

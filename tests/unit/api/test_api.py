@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 import molchord.api
+import molchord.chem
 import molchord.testing
 from molchord import deprecation
 from molchord.cli.main import main
@@ -32,7 +33,7 @@ OLD = Deprecation(name="molchord.api.Old", since="0.2", remove_in="0.4", instead
 def surface():
     """Every public name with its arguments; protocols method by method."""
     found = {}
-    for module in (molchord.api, molchord.testing):
+    for module in (molchord.api, molchord.chem, molchord.testing):
         for name in module.__all__:
             thing = getattr(module, name)
             found |= described(f"{module.__name__}.{name}", thing)
@@ -140,10 +141,11 @@ def imported(path):
 
 
 def forbidden(path, in_package):
-    """What a plugin's file imports and may not: packages see `molchord.api`, their tests the kit and molchord itself."""
-    allowed = {"molchord.api": molchord.api.__all__}
+    """What a plugin's file imports and may not: packages see `molchord.api` and `molchord.chem`, their tests the kit too."""
+    allowed = {"molchord.api": molchord.api.__all__, "molchord.chem": molchord.chem.__all__}
     if not in_package:
-        allowed |= {"molchord.testing": molchord.testing.__all__, "molchord": ["", *molchord.__all__, "testing", "api"]}
+        allowed |= {"molchord.testing": molchord.testing.__all__}
+        allowed |= {"molchord": ["", *molchord.__all__, "testing", "api", "chem"]}
     return [(module, name) for module, name in imported(path) if name not in allowed.get(module, ())]
 
 
@@ -193,7 +195,7 @@ def test_the_test_fails_when_one_is_overdue():
     assert overdue("0.4.0.dev1", [OLD]) == overdue("0.4.0", [OLD]) == overdue("1.0", [OLD]) == [OLD]
 
 
-@pytest.mark.parametrize("module", [molchord.api, molchord.testing])
+@pytest.mark.parametrize("module", [molchord.api, molchord.chem, molchord.testing])
 def test_a_deprecated_name_is_served_with_a_sentence(module, monkeypatch):
     name = f"{module.__name__}.Old"
     said = f"'{name}' is deprecated since molchord 0.2 and goes in 0.4; use molchord.api.Real"

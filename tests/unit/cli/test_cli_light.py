@@ -44,7 +44,7 @@ def graph(tmp_path, monkeypatch):
     ids=" ".join,
 )
 def test_light_commands_import_nothing_heavy(graph, argv):
-    code = f"import sys, molchord.cli\ntry: molchord.cli.main({argv!r})\nexcept SystemExit: pass\n"
+    code = f"import sys, molchord.cli.main\ntry: molchord.cli.main.main({argv!r})\nexcept SystemExit: pass\n"
     code += f"print('HEAVY', *(m for m in {HEAVY!r} if m in sys.modules), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.splitlines()[-1].split() == ["HEAVY"]
@@ -55,7 +55,7 @@ def test_light_commands_import_nothing_heavy(graph, argv):
     [
         "molchord",
         "molchord.api",
-        "molchord.host.hookspecs",
+        "molchord.host.types",
         "molchord.errors",
         "molchord.host",
         "molchord.graph.resolve",

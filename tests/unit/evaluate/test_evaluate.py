@@ -404,7 +404,7 @@ def test_what_a_modality_needs_for_the_mass_reaches_the_evaluation():
         loss=mc.Use("all_pairs"),
         train={"epochs": 1, "batch_size": 8},
     )
-    found = embed_dataset(mc.Run.train(graph, data, device="cpu", progress=False), data)
+    found = embed_dataset(mc.Run.train(graph, data, device="cpu", progress=False).embedder, data)
     part = found.embedded.spectra["msms"]
     table = data.table("msms")
     adducts = [table.read(int(i)).columns["adduct"] for i in found.indices["msms"]]

@@ -17,7 +17,8 @@ from molchord.chem import molecule
 from molchord.cli.main import main
 from molchord.data.reading import items_of
 from molchord.errors import DataError, MolchordError, OutputExistsError, RunError
-from molchord.library import engines, folder
+from molchord.library import build as engines
+from molchord.library import work_folder as folder
 from molchord.library.build import embed_items
 from molchord.library.files import Manifest, read_manifest
 from molchord.library.library import Entry, Library
@@ -43,7 +44,7 @@ def manifest_of(run, **more):
 
 
 def embed(run, items, target, block=8, manifest=None, **more):
-    embed_items(run, items, target, manifest or manifest_of(run), block=block, **({"workers": 1} | more))
+    embed_items(run.embedder, items, target, manifest or manifest_of(run), block=block, **({"workers": 1} | more))
     return Library(target)
 
 
@@ -172,18 +173,18 @@ def test_a_killed_process_loses_one_shard_at_most(run, whole, tmp_path):
     script.write_text(
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from molchord.library import folder\n"
+        "from molchord.library import work_folder\n"
         "from molchord.library.build import embed_items\n"
         "from molchord.library.files import Manifest\n"
         "from molchord.run import Run\n"
-        "def killed(path, text, old=folder.write_text):\n"
+        "def killed(path, text, old=work_folder.replace_file):\n"
         "    if path.name == 'shard-00002.json':\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    old(path, text)\n"
-        "folder.write_text = killed\n"
+        "work_folder.replace_file = killed\n"
         "run = Run.load(sys.argv[1], device='cpu')\n"
         "manifest = Manifest(run=run.id, candidate=run.candidate, embedding_dim=run.graph.embedding_dim)\n"
-        f"embed_items(run, {GIVEN!r}, Path(sys.argv[2]), manifest, block=8, workers=1)\n"
+        f"embed_items(run.embedder, {GIVEN!r}, Path(sys.argv[2]), manifest, block=8, workers=1)\n"
     )
     done = subprocess.run([sys.executable, script, run.path, tmp_path / "library"], check=False)
     assert done.returncode == -signal.SIGKILL
@@ -299,7 +300,7 @@ def test_a_plugin_that_fails_on_a_molecule_is_a_row(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["raises", "nan"])
 def test_a_model_that_fails_on_a_molecule_is_a_row(run, tmp_path, monkeypatch, kind):
     largest = 25  # atoms of heptylamine, with its hydrogens
-    original = type(run).embed_samples
+    original = type(run.embedder).embed_samples
 
     def failing(self, modality, samples, anchors):
         large = torch.tensor([len(sample.elements) == largest for sample in samples])
@@ -307,7 +308,7 @@ def test_a_model_that_fails_on_a_molecule_is_a_row(run, tmp_path, monkeypatch, k
             raise ValueError("too  large")
         return original(self, modality, samples, anchors).masked_fill(large[:, None], torch.nan)
 
-    monkeypatch.setattr(type(run), "embed_samples", failing)
+    monkeypatch.setattr(type(run.embedder), "embed_samples", failing)
     library = embed(run, SMILES, tmp_path / "a")
     reason = "it cannot be embedded: ValueError: too large" if kind == "raises" else "its vector is not finite"
     assert (library.path / "failures.csv").read_text().splitlines() == ["molecule,reason", f"CCCCCCCN,{reason}"]

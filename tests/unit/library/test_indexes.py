@@ -8,15 +8,15 @@ import time
 import numpy as np
 import pytest
 import torch
-from tests.unit.candidates import DIM, key_of, unit
+from tests.unit.library.candidates import DIM, key_of, unit
 
 from molchord.api import Config, IndexRecord, Molecule, Proposals
 from molchord.cli.main import main
 from molchord.errors import MolchordError, OutputExistsError, PluginError, QueryError
 from molchord.host import Plugin, installed
 from molchord.host import discovery as host
+from molchord.library import library as library_module
 from molchord.library.library import Entry, Library
-from molchord.retrieval import library as library_module
 from molchord.retrieval.scores import MAPS
 from molchord.testing import check_index, tiny_run
 

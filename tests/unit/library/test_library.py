@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from tests.unit.candidates import DIM, key_of, unit
+from tests.unit.library.candidates import DIM, key_of, unit
 
 from molchord.api import Molecule
 from molchord.errors import OutputExistsError, QueryError

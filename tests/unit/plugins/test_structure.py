@@ -15,7 +15,7 @@ from rdkit.Chem.rdDistGeom import EmbedMolecule, ETKDGv3
 from rdkit.rdBase import BlockLogs
 
 from molchord.api import Derives, Measurement, Molecule, SampleError
-from molchord_modalities.structure import Structure, conformer_seed
+from molchord_modalities.structure import Structure
 from molchord_modalities.structure_record import ATOM_COLUMNS, BOND_COLUMNS, STRUCTURE, StructureConfig
 
 ODD = [
@@ -141,7 +141,6 @@ def test_conformers_are_rdkits_with_the_documented_seeds():
         full = Chem.AddHs(Chem.MolFromSmiles(smiles))
         parameters = ETKDGv3()
         parameters.randomSeed = int(hashlib.sha256(f"conf:{key}:{i}".encode()).hexdigest()[:8], 16) >> 1
-        assert parameters.randomSeed == conformer_seed(key, i)
         assert EmbedMolecule(full, parameters) == 0
         np.testing.assert_allclose(positions[:, i], full.GetConformer().GetPositions(), atol=1e-5)
     assert np.abs(distances(positions[:, 0]) - distances(positions[:, 1])).max() > 0.1
@@ -198,11 +197,11 @@ def test_implicit_hydrogens_keep_the_heavy_atoms_of_the_same_conformer():
 @pytest.mark.parametrize(
     ("smiles", "reason"),
     [
-        ("C(", "RDKit refuses the SMILES 'C\\('"),
-        ("", "RDKit refuses"),
+        ("C(", "RDKit cannot parse the SMILES 'C\\('"),
+        ("", "holds no atom"),
         ("C(C)(C)(C)(C)C", "RDKit refuses"),
         ("*CC", "no element"),
-        ("C1=CC2=CC=C1C=C2", "finds no conformer 0"),
+        ("C1=CC2=CC=C1C=C2", "finds no conformer"),
     ],
 )
 def test_what_cannot_be_made_says_why(smiles, reason):
@@ -406,7 +405,7 @@ def test_bad_entries_of_an_archive_let_the_next_ones_through(tmp_path):
     source_file(tmp_path, ["CCO", "CO", "CN"], smiles=np.array(["CCN", "C(", "CN"]))
     results = list(structure.read(path))
     assert "not those of the SMILES 'CCN'" in results[0].reason
-    assert "refuses" in results[1].reason
+    assert "cannot parse" in results[1].reason
     assert results[2].smiles == "CN"
 
 

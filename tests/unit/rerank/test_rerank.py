@@ -19,10 +19,10 @@ from molchord.evaluate.embedded import Embedded, Queries, Spectra, candidate_poo
 from molchord.evaluate.embedding import embed_dataset, readers
 from molchord.evaluate.reranking import Reranked, features_scorer, fit_reranking, reranked_scorer
 from molchord.host import Host, Plugin, installed
+from molchord.rerank import rerank as module
 from molchord.rerank.computed import Computed
 from molchord.rerank.rerank import Rerank, Reranking
 from molchord.rerank.weights import Weights, WeightsFile, centred, combine, fit_weights
-from molchord.retrieval import rerank as module
 from molchord.retrieval.metrics import tally
 from molchord.testing import MOLECULES, check_reranker, examples_of, tiny_run
 from molchord_rerankers import SIMULATE_AND_MATCH, SimulateAndMatchConfig
@@ -431,11 +431,11 @@ def test_a_query_of_several_measurements_is_compared_with_all_of_them(run, cache
     found = evaluated(run, data, asked, combine=True, out=run.path)
     assert found.find("ir", system="model + simulate_and_match, k 16").queries == 4
     # What an evaluation ranks by is what a search ranks by.
-    embedded = embed_dataset(run, data)
-    read = readers(run, data, embedded.combined())["ir"]
+    embedded = embed_dataset(run.embedder, data)
+    read = readers(run.embedder, data, embedded.combined())["ir"]
     row = embedded.combined().embedded.spectra["ir"].molecule.tolist().index(13)
     assert [m.arrays["absorbance"].sum() for m in read(row)] == [m.arrays["absorbance"].sum() for m in twice[13]]
-    assert len(readers(run, data, embedded)["ir"](row)) == 1
+    assert len(readers(run.embedder, data, embedded)["ir"](row)) == 1
     mixed = [[curve(s), s] for s in STICKS]  # the second of each is computed
     data = mc.from_measurements(MOLECULES, {"ir": mixed}, splits=SPLITS)
     with pytest.raises(DataError, match="a query of 'ir' is computed itself"):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.unit.several_processes import exact, free_port, gradients, make_graph
+from tests.unit.train.several_processes import exact, free_port, gradients, make_graph
 from torch import nn
 
 from molchord.data.loader import Batch, divided

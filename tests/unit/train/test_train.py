@@ -14,6 +14,7 @@ from torch import nn
 
 from molchord.api import Measurement
 from molchord.data.store import DataSet
+from molchord.device import choose_device
 from molchord.errors import DataError, GraphError, OutputExistsError, RunError, TrainingStopped
 from molchord.graph.resolve import ModelGraph, Use
 from molchord.graph.settings import OptimizerConfig, ScheduleConfig, TrainConfig
@@ -30,7 +31,7 @@ from molchord.train.optimization import (
     set_trained,
     training_mode,
 )
-from molchord.train.trainer import Trainer, choose_device
+from molchord.train.trainer import Trainer
 
 SPECTRA = ("ir", "raman", "msms")
 

@@ -11,9 +11,9 @@ import molchord as mc
 from molchord.cli.main import main
 from molchord.errors import DataError, GraphError, MolchordError, RunError
 from molchord.graph.resolve import from_dict, load
+from molchord.study import tune
 from molchord.testing import MOLECULES, examples_of, tiny_data
 from molchord.train.trainer import Trainer
-from molchord.train.tune import tune
 
 GRAPH = {
     "schema": 1,

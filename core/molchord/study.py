@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from molchord.complaints import plain
-from molchord.data.reading import write_rows
 from molchord.data.store import DataSet
 from molchord.errors import DataError, GraphError, MolchordError, RunError, TrainingStopped
+from molchord.files import write_csv
 from molchord.graph.layers import Layers, laid_over, read_layers
 from molchord.graph.resolve import resolved
 from molchord.graph.settings import RangeConfig, TuneConfig
@@ -284,7 +284,7 @@ class _Study:
             )
             for trial in study.trials
         ]
-        write_rows(self.path / "trials.csv", header, rows)
+        write_csv(self.path / "trials.csv", header, rows)
 
 
 def _distribution(values: RangeConfig | tuple[Any, ...]) -> Any:

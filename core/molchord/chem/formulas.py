@@ -1,0 +1,49 @@
+"""Sum formulas as text."""
+
+from __future__ import annotations
+
+import re
+
+from molchord.api import SampleError
+
+__all__ = ["element_counts", "hill"]
+
+
+def element_counts(formula: str) -> dict[str, int]:
+    """Count the atoms of each element in a sum formula, in the order written; a charge behind it is not counted.
+
+    Raises:
+        SampleError: The formula cannot be read.
+
+    Example:
+        >>> element_counts("CH3CH2OH"), element_counts("H4N+")
+        ({'C': 2, 'H': 6, 'O': 1}, {'H': 4, 'N': 1})
+    """
+    counts: dict[str, int] = {}
+    for element, number in re.findall(r"([A-Z][a-z]?)(\d*)", _parts(formula)[0]):
+        counts[element] = counts.get(element, 0) + int(number or 1)
+    return counts
+
+
+def hill(formula: str) -> str:
+    """Return a sum formula in Hill order, with its charge sign behind it as RDKit writes it.
+
+    Raises:
+        SampleError: The formula cannot be read.
+
+    Example:
+        >>> hill("OH6C2"), hill("H4N+"), hill("C1H4")
+        ('C2H6O', 'H4N+', 'CH4')
+    """
+    counts = element_counts(formula)
+    first = [element for element in ("C", "H") if "C" in counts and element in counts]
+    ordered = [*first, *sorted(set(counts) - set(first))]
+    return "".join(e + (str(counts[e]) if counts[e] > 1 else "") for e in ordered) + _parts(formula)[1]
+
+
+def _parts(formula: str) -> tuple[str, str]:
+    """Return the elements and the charge of a formula."""
+    match = re.fullmatch(r"((?:[A-Z][a-z]?\d*)+)([+-]\d*)?", formula.strip())
+    if match is None:
+        raise SampleError(formula, f"formula {formula!r} cannot be read; write it such as 'C9H8O4'")
+    return match[1], match[2] or ""

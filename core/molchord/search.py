@@ -1,0 +1,150 @@
+"""A search: the spectra of one unknown become a query, and a library's candidates become ranked hits."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from molchord.api import Measurement, SampleError
+from molchord.data.reading import Given
+from molchord.embedder import Embedder
+from molchord.errors import QueryError
+from molchord.library.doubts import doubted, inspected, unfamiliar
+from molchord.library.library import Hit, Library
+from molchord.rerank.rerank import Reranking, reranked
+from molchord.retrieval.scores import pooled
+from molchord.run_folder import RunManifest
+
+__all__ = ["Query", "query_of", "search"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """What is searched with, by modality in the order of the model graph.
+
+    Attributes:
+        measurements: Those that can be used.
+        vectors: Their pooled unit vectors, (d,) each.
+    """
+
+    measurements: Mapping[str, list[Measurement]]
+    vectors: Mapping[str, Tensor]
+
+
+def query_of(embedder: Embedder, spectra: Mapping[str, Given], mass: float | None = None) -> Query:
+    """Read and embed the spectra of one unknown; several of one modality count as one factor.
+
+    Args:
+        embedder: The model.
+        spectra: Files or measurements by modality.
+        mass: Exact mass in Da, for towers that take it in.
+
+    Raises:
+        QueryError: No spectrum was given, one is of what is retrieved, or one cannot be used.
+
+    Warns:
+        UserWarning: Some measurements of a modality cannot be used.
+    """
+    asked = f"give one or more of {', '.join(map(repr, embedder.spectra))}"
+    if not spectra:
+        raise QueryError(f"no spectrum was given; {asked}")
+    if embedder.candidate in spectra:
+        raise QueryError(f"modality {embedder.candidate!r} is what is retrieved; {asked}")
+    # What was fitted for several modalities is named in the order of the graph.
+    in_order = [name for name in embedder.graph.modalities if name in spectra]
+    used: dict[str, list[Measurement]] = {}
+    vectors: dict[str, Tensor] = {}
+    for name, given in {**{name: spectra[name] for name in in_order}, **spectra}.items():
+        used[name] = _usable(embedder, name, embedder.measurements(name, given, of_one=True))
+        vectors[name] = pooled(embedder.embed(name, used[name], {} if mass is None else {"exact_mass": mass}))
+    return Query(measurements=used, vectors=vectors)
+
+
+def search(
+    embedder: Embedder,
+    manifest: RunManifest,
+    library: Library,
+    query: Query,
+    *,
+    k: int = 25,
+    map: str = "gm-exp",
+    mode: str = "blind",
+    mass: float | None = None,
+    ppm: float | None = None,
+    da: float | None = None,
+    formula: str | None = None,
+    reranking: Reranking | None = None,
+    index: str | None = None,
+) -> list[Hit]:
+    """Rank a library's candidates for a query.
+
+    Args:
+        embedder: The model that embedded both.
+        manifest: Of its run, which holds what was calibrated.
+        library: The candidates.
+        query: What to search with.
+        k: How many hits.
+        map: Of the geometric mean.
+        mode: ``blind`` or ``library``.
+        mass: Exact mass in Da.
+        ppm: Half width of the mass window in ppm.
+        da: Half width of the mass window in Da.
+        formula: Sum formula that candidates must have.
+        reranking: For the first hits, with its weights.
+        index: Name of an index of the library.
+
+    Raises:
+        QueryError: No candidate passes the filters, or what was asked for does not fit the library.
+
+    Warns:
+        UserWarning: The query is doubtful.
+    """
+    # A mass that a tower takes in need not be a filter; else it is one, and needs its window.
+    taken = any("exact_mass" in embedder.graph.modalities[name].anchors for name in query.vectors)
+    window = mass if ppm is not None or da is not None or not taken else None
+    hits = library.search(
+        query.vectors,
+        k=max(k, reranking.k) if reranking is not None and k > 0 else k,
+        map=map,
+        mode=mode,
+        tau=manifest.tau,
+        pair_tau=embedder.model.pair_temperatures(),
+        mass=window,
+        ppm=ppm,
+        da=da,
+        formula=formula,
+        calibration=manifest.beta or None,
+        device=str(embedder.device),
+        index=index,
+    )
+    doubts = [
+        doubt
+        for name, measurements in query.measurements.items()
+        for doubt in inspected(embedder.modalities[name], name, measurements)
+    ]
+    if mode == "blind" and hits:
+        doubts += unfamiliar(hits[0], manifest.tau, manifest.likeness)
+    if reranking is not None:
+        hits = reranked(hits, reranking, query.measurements, tau=manifest.tau, beta=manifest.beta)
+    return doubted(hits[:k], doubts, stacklevel=3)
+
+
+def _usable(embedder: Embedder, modality: str, measurements: list[Measurement]) -> list[Measurement]:
+    """Leave out, with a warning, measurements that cannot be used, so long as one can."""
+    usable, reasons = [], []
+    for measurement in measurements:
+        try:
+            embedder.modalities[modality].transform(measurement, None)
+        except SampleError as error:
+            reasons.append(error.reason)
+            continue
+        usable.append(measurement)
+    if reasons and usable:
+        left = f"{len(reasons)} of {len(measurements)} measurements of {modality!r} cannot be used"
+        warnings.warn(f"{left} ({reasons[0]}); the others are searched with", stacklevel=4)
+    return usable or measurements

@@ -1,0 +1,217 @@
+"""A training from its run folder's first file to its last: begun anew or resumed, in one process or in several."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TypeAlias
+
+from molchord.api import Logger
+from molchord.data.store import DataSet
+from molchord.embedder import Embedder
+from molchord.errors import TrainingStopped
+from molchord.files import discard, replace_file, replace_folder, write_csv
+from molchord.graph.resolve import ModelGraph, Use
+from molchord.run_folder import (
+    PluginStamp,
+    RunManifest,
+    check_run_output,
+    code_version,
+    find_run,
+    read_manifest,
+    read_weights,
+    saved_graph,
+    trained_smiles,
+    training_data,
+    write_manifest,
+    write_trained_on,
+)
+from molchord.train.loggers import Log, build_loggers
+from molchord.train.processes import several
+from molchord.train.trainer import Trainer
+
+__all__ = ["Trained", "resume_training", "train"]
+
+Trained: TypeAlias = Callable[[Path, DataSet, str], None]
+"""What the first process does with a trained run: ``trained(run folder, data set, device)``."""
+
+
+def train(
+    graph: ModelGraph,
+    dataset: DataSet,
+    out: Path | None,
+    *,
+    trained: Trained,
+    device: str | None = None,
+    force: bool = False,
+    progress: bool = True,
+    start: Embedder | None = None,
+    fitted: Mapping[str, Mapping[str, object]] | None = None,
+    loggers: Sequence[str | Use] = (),
+) -> tuple[Path, Path | None, str]:
+    """Train a graph into a new run folder.
+
+    Args:
+        graph: A resolved graph.
+        dataset: A data set.
+        out: The run folder; None: a temporary one.
+        trained: What follows once the weights are there.
+        device: "cpu", "cuda", ...; None: a GPU where there is one.
+        force: Replace a run that is there.
+        progress: Show progress bars.
+        start: A model whose weights to start from.
+        fitted: States of modalities that were fitted for it.
+        loggers: Where to show the metrics of each epoch.
+
+    Returns:
+        The run folder, the temporary folder that it is in, if any, and the device.
+
+    Raises:
+        OutputExistsError: `out` exists and `force` is not set.
+        RunError: `out` is not a run, or overlaps the data set or a run that weights come from.
+        TrainingStopped: Ctrl-C; the state is saved.
+    """
+    with several(device) as (processes, own_device):
+        with processes.first_alone():
+            built = build_loggers(loggers) if processes.rank == 0 else {}
+            sources = [find_run(source.partition("#")[0]) for source in graph.train.init.values()]
+            sources += [] if start is None else [start.path]
+            if out is not None and processes.rank == 0:
+                kept = [("data set", dataset.path), *(("run that weights come from", source) for source in sources)]
+                check_run_output(out, kept, force=force)
+            trainer = Trainer(
+                graph,
+                dataset,
+                device=own_device,
+                fitted=fitted,
+                missing="refuse" if start is None else "empty",
+                progress=progress,
+                processes=processes,
+            )
+            trainer.start_from(None if start is None else start.model.state_dict())
+            for feed in trainer.feeds.values():
+                if feed.missing is not None:
+                    warnings.warn(f"{feed.missing}; its tower stays as it is", stacklevel=3)
+            temporary = Path(mkdtemp(prefix="molchord-run-")) if out is None and processes.rank == 0 else None
+            path = temporary / "run" if temporary is not None else Path() if out is None else out
+            with _discarding(temporary):
+                if processes.rank == 0:
+                    _write_folder(trainer, path, sources)
+        path = processes.from_first(path)
+        with _discarding(temporary, keep=TrainingStopped):
+            _run(trainer, path, built, trained)
+    return path, temporary, str(trainer.device)
+
+
+def resume_training(
+    path: Path,
+    *,
+    trained: Trained,
+    device: str | None = None,
+    progress: bool = True,
+    loggers: Sequence[str | Use] = (),
+) -> str:
+    """Continue a training exactly where it stopped, and return the device; arguments as of `train`.
+
+    Raises:
+        RunError: There is no checkpoint, or the data set has changed since.
+        TrainingStopped: Ctrl-C; the state is saved.
+    """
+    with several(device) as (processes, own_device):
+        with processes.first_alone():
+            built = build_loggers(loggers) if processes.rank == 0 else {}
+            manifest = read_manifest(path)
+            trainer = Trainer(
+                saved_graph(path, manifest),
+                training_data(path, manifest),
+                device=own_device,
+                fitted=manifest.fitted,
+                missing="empty",  # what the data set lacked was accepted when the training began
+                progress=progress,
+                processes=processes,
+            )
+            trainer.restore(path)
+        _run(trainer, path, built, trained)
+        return str(trainer.device)
+
+
+def _run(trainer: Trainer, path: Path, loggers: Mapping[str, Logger], trained: Trained) -> None:
+    """Train to the end and complete the folder; all processes wait for the first one to do so."""
+    log, finished = Log(loggers, path, trainer.graph, trainer.state.epoch), False
+    try:
+        finished = trainer.run(path, log.epoch)
+    finally:
+        log.close(finished)
+    if not finished:
+        stopped = TrainingStopped(path, trainer.state.epoch, trainer.state.step)
+        if trainer.processes.rank > 0:
+            raise SystemExit(stopped.status)  # process 0 says it
+        raise stopped
+    if trainer.processes.rank == 0:
+        _complete(trainer, path)
+        if len(trainer.rows["val"]):
+            trained(path, trainer.dataset, str(trainer.device))
+    trainer.processes.wait()
+
+
+def _complete(trainer: Trainer, path: Path) -> None:
+    """Write what is known of a run once it is trained."""
+    manifest, state = read_manifest(path), trainer.state
+    if state.best is not None:
+        best = -state.best if trainer.config.stopping.metric == "loss" else state.best
+        manifest.best = {"epoch": state.best_epoch, trainer.config.stopping.metric: best}
+    if state.absent:
+        write_csv(path / "absent.csv", ("modality", "id", "reason"), state.absent)
+    trainer.model.load_state_dict(read_weights(path / "model.safetensors")[0])
+    manifest.tau = trainer.model.temperatures()
+    write_manifest(path, manifest)
+
+
+def _write_folder(trainer: Trainer, path: Path, sources: Sequence[Path]) -> None:
+    """Write the folder of a run that is about to be trained, from parts of the runs in `sources`."""
+    rows = trainer.rows["train"]
+    trained_on = {key: text for source in sources for key, text in trained_smiles(source).items()}
+    trained_on |= dict(zip(trainer.dataset.keys(rows), trainer.dataset.smiles(rows), strict=True))
+    with replace_folder(path) as folder:
+        replace_file(folder / "graph.yaml", trainer.graph.to_yaml())
+        write_manifest(folder, _manifest(trainer))
+        write_trained_on(folder, trained_on)
+        trainer.save(folder)
+
+
+def _manifest(trainer: Trainer) -> RunManifest:
+    graph, code = trainer.graph, code_version()
+    versions = graph.config_versions()
+    return RunManifest(
+        molchord=code["version"] or "",
+        commit=code["commit"],
+        device=str(trainer.device),
+        plugins=[
+            PluginStamp(type=p.type, name=p.qualified, version=p.version, config_version=versions[p.type][p.qualified])
+            for p in graph.plugins()
+        ],
+        specs={name: {"kind": n.kind, "spec": dataclasses.asdict(n.spec)} for name, n in graph.modalities.items()},
+        candidate=graph.candidate,
+        data={
+            "path": str(trainer.dataset.path.resolve()),
+            "sha256": trainer.dataset.sha256,
+            **({} if trainer.dataset.rule is None else {"split": trainer.dataset.rule}),
+        },
+        fitted=trainer.fitted,
+        molecules=trainer.counts(),
+    )
+
+
+@contextmanager
+def _discarding(temporary: Path | None, keep: type[BaseException] | tuple[()] = ()) -> Iterator[None]:
+    """Remove a temporary folder where the block fails, save for one kind of error."""
+    try:
+        yield
+    except BaseException as error:
+        if temporary is not None and not isinstance(error, keep):
+            discard(temporary)
+        raise
