@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, cast, final
 from numpy.typing import NDArray
 
 from molchord.api import Batched, Measurement, Molecule, Portable, SampleError, Simulator, SimulatorRecord
-from molchord.data.importer import REJECTED, import_files
+from molchord.data.importer import import_files
 from molchord.data.parallel import alone, surviving
 from molchord.data.reading import molecules_of
 from molchord.data.store import DataSet
@@ -29,6 +29,7 @@ from molchord.files import replace_file, write_csv
 from molchord.host import Built, Host, Plugin, build, guarded
 from molchord.simulation.files import Contents, Entry
 from molchord.simulation.folder import DIED, SimulationFolder, settled
+from molchord.vocabulary import FAILURES, REJECTED
 
 __all__ = ["SimulationReport", "build_simulator", "simulate", "simulate_molecules", "write_jobs"]
 
@@ -36,7 +37,6 @@ Source: TypeAlias = str | Path | DataSet | Iterable[str]
 """SMILES, a file of them (text, or a table with a column ``smiles``), or a data set."""
 
 DEFAULT = "gfn2"  # needs nothing but what `pip install 'molchord[simulate]'` brings
-FAILURES = "failures.csv"
 _WAITING = "whose job has no result yet (run its program, or delete the file of jobs to compute them here)"
 
 
