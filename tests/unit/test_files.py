@@ -135,11 +135,9 @@ def test_a_block_that_fails_leaves_nothing_of_it(tmp_path):
     before = content(tmp_path)
     for make in (replace_folder, replace_files):
         with pytest.raises(ZeroDivisionError), make(tmp_path / "thing") as new:
-            fill(new, a="half")
-            raise ZeroDivisionError
+            fill(new, a="half", b=str(1 / 0))
     with pytest.raises(ZeroDivisionError), new_file(tmp_path / "thing" / "a") as partial:
-        partial.write_text("half")
-        raise ZeroDivisionError
+        partial.write_text(f"half of {1 / 0}")
     assert content(tmp_path) == before
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "a", "b", "c", "made", "thing"]
 

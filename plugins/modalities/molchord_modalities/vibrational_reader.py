@@ -55,8 +55,10 @@ class VibrationalReader:
             SampleError: The file as a whole cannot be read.
         """
         if path.suffix == ".npz":
-            for location, smiles, position, intensity in xtb.read(path, self.technique.name):
-                yield Reading(measurement=sticks(position, intensity, "computed"), smiles=smiles, location=location)
+            for location, smiles, position, intensity, source in xtb.read(path, self.technique.name):
+                named = {} if source is None else {"source": source}
+                measurement = sticks(position, intensity, "computed", **named)
+                yield Reading(measurement=measurement, smiles=smiles, location=location)
             return
         text = spectrum_text.decode(path)
         if _is_jcamp(text):

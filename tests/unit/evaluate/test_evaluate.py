@@ -22,8 +22,8 @@ from molchord.evaluate.evaluation import Baselines, OwnSimilarity, PeakPositions
 from molchord.evaluate.pools import make_pool, measured_masses
 from molchord.evaluate.repeats import out_of_fold
 from molchord.retrieval.metrics import METRICS, paired_tanimoto
-from molchord.retrieval.scores import MAPS
 from molchord.testing import examples_of, molecules
+from molchord.vocabulary import MAPS
 
 N, DIM = 48, 5
 TAU = {"ir": 0.2, "raman": 0.5}
