@@ -208,7 +208,7 @@ def test_the_shared_lists_and_curves_are_read(here, shared_data):
     """Counts that were taken from the files themselves."""
     code = (
         "import sys; from collections import Counter; from pathlib import Path; from molchord.api import Reading\n"
-        "from molchord_nmr import NMR; from molchord_uvvis import UVVIS\n"
+        "from molchord_nmr import NMR; from molchord_uvvis.uvvis import UVVIS\n"
         "lists, curves = ([*record.build(record.config(), record.kinds[0]).read(Path(path))]\n"
         "                 for record, path in zip((NMR, UVVIS), sys.argv[1:], strict=True))\n"
         "assert all(isinstance(entry, Reading) for entry in lists + curves)\n"
