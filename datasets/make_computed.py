@@ -31,7 +31,7 @@ from tqdm import tqdm
 from molchord.api import Array
 from molchord.chem import molecule
 from molchord.errors import DataError
-from molchord.simulation.files import Contents, Entry, read_contents, write_entries
+from molchord.simulation.files import Contents, Outcome, read_contents, write_entries
 from molchord_simulators.rotation import rotational_constants
 
 ARRAYS = {
@@ -175,7 +175,7 @@ _PORTABLE = """ `molchord data simulate SMILES.csv --use gfn2 --jobs FOLDER`
 writes jobs for machines that have numpy and tblite only."""
 
 
-def entries(which: Computed, path: Path) -> Iterator[Entry]:
+def entries(which: Computed, path: Path) -> Iterator[Outcome]:
     """Yield what a file, and the list of failures beside it, say of each molecule.
 
     Raises:
@@ -194,12 +194,12 @@ def entries(which: Computed, path: Path) -> Iterator[Entry]:
         if not all((np.abs(values) <= np.finfo(np.float16).max).all() for values in arrays.values()):
             raise DataError(f"{str(path)!r}: values of {text!r} are not finite in half precision; compute it again")
         arrays |= {name: values[i] for name, values in further.items()}
-        yield Entry(id=_key14(which, path, text), smiles=text, arrays=arrays)
+        yield Outcome(id=_key14(which, path, text), smiles=text, arrays=arrays)
     listed = path.with_name(path.name.replace("chunk-", "fails-")).with_suffix(".json")
     if listed.is_file():
         failures += json.loads(listed.read_text())
     for text, reason in failures:
-        yield Entry(id=_key14(which, path, text), smiles=text, reason=reason)
+        yield Outcome(id=_key14(which, path, text), smiles=text, reason=reason)
 
 
 def _further(which: Computed, data: Mapping[str, NDArray[Any]], count: int) -> dict[str, Sequence[Any]]:
@@ -226,13 +226,13 @@ def _key14(which: Computed, path: Path, smiles: str) -> str:
 
 def new_entries(
     which: Computed, files: Sequence[Path], contents: Sequence[Contents], without: frozenset[str]
-) -> tuple[list[Entry], dict[str, str]]:
+) -> tuple[list[Outcome], dict[str, str]]:
     """Return each molecule once that the contents and `without` lack, in random order, and how the files say that they were made.
 
     One that was computed did not fail, whatever another file says.
     """
     computed, failed = _states(contents)
-    found: dict[str, tuple[Entry, Path]] = {}
+    found: dict[str, tuple[Outcome, Path]] = {}
     for path in tqdm(files, unit=" files", disable=None):
         for entry in entries(which, path):
             known = (computed if entry.arrays is not None else computed | failed.keys()) | without

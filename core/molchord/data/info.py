@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from molchord.chem import molecule
-from molchord.data.manifest import GROUP, MANIFEST, MOLECULES, FileEntry
+from molchord.data.manifest import MANIFEST, MOLECULES_FILE, ROW_GROUP, FileEntry
 from molchord.data.splits import NO_SPLIT, assign, check_rule, named_split
 from molchord.data.spreadsheet import SMILES, read_rows
 from molchord.data.store import DataSet
@@ -83,10 +83,10 @@ def resplit(path: Path, rule: str, table: Path | None = None) -> DataSet:
     if column is not None and named.keys().isdisjoint(dataset.keys()):
         raise DataError(f"table {str(table)!r} names a split for no molecule of data set {str(path)!r}")
     with replace_files(dataset.path) as folder:
-        molecules = folder / MOLECULES
+        molecules = folder / MOLECULES_FILE
         _rewrite(dataset, rule, named, molecules)
         entry = FileEntry(bytes=molecules.stat().st_size, sha256=sha256_file(molecules))
-        files = {**dataset.manifest.files, MOLECULES: entry}
+        files = {**dataset.manifest.files, MOLECULES_FILE: entry}
         manifest = dataset.manifest.model_copy(update={"split": rule, "files": files})
         replace_file(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
     return DataSet(path)
@@ -108,7 +108,7 @@ def _named(table: Path, column: str) -> dict[str, str]:
 
 
 def _rewrite(dataset: DataSet, rule: str, named: Mapping[str, str], target: Path) -> None:
-    source = pq.ParquetFile(dataset.path / MOLECULES, memory_map=True)
+    source = pq.ParquetFile(dataset.path / MOLECULES_FILE, memory_map=True)
     with pq.ParquetWriter(target, source.schema_arrow, compression="zstd") as writer:
         for number in range(source.num_row_groups):
             group = source.read_row_group(number, use_threads=False)
@@ -116,4 +116,4 @@ def _rewrite(dataset: DataSet, rule: str, named: Mapping[str, str], target: Path
             splits = [assign(rule, key, text, named.get(key)) for key, text in zip(keys, smiles, strict=True)]
             place = group.schema.get_field_index("split")
             group = group.set_column(place, group.schema.field(place), pa.array(splits, type=pa.utf8()))
-            writer.write_table(group, row_group_size=GROUP)
+            writer.write_table(group, row_group_size=ROW_GROUP)

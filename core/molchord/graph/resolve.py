@@ -16,11 +16,12 @@ from pydantic import BaseModel, Field
 
 from molchord.api import Config, EncoderRecord, LossRecord, Modality, ModalityRecord, Spec
 from molchord.complaints import Complaint, DocumentPath, dotted, plain, validate
+from molchord.deprecation import renamed
 from molchord.errors import GraphError, PluginError, did_you_mean
 from molchord.graph.checks import (
-    check_anchors,
     check_missing,
     check_sampling,
+    check_scalar_features,
     check_train,
     check_where,
     mapping_at,
@@ -109,7 +110,7 @@ class ModalityNode:
         spec: What the record's `spec` says of this configuration and kind.
         data: Plugin name under which the data set stores its measurements.
         where: Which of those are used.
-        anchors: Known numbers of the molecule that join this tower.
+        scalar_features: Known numbers of the molecule that join this tower.
         head: Projection head.
         encoder: Encoder.
     """
@@ -120,7 +121,7 @@ class ModalityNode:
     spec: Spec
     data: str
     where: Where
-    anchors: tuple[str, ...]
+    scalar_features: tuple[str, ...]
     head: HeadConfig
     encoder: EncoderNode
 
@@ -151,7 +152,7 @@ class ModelGraph:
     Attributes:
         embedding_dim: Size of the shared embedding.
         seed: Where all randomness starts.
-        anchors: Numeric columns of the molecules' table that join towers.
+        scalar_features: Numeric columns of the molecules' table that join towers.
         candidate: The modality that is retrieved.
         modalities: Modalities by name, in the order written.
         loss: The loss over all of them.
@@ -160,13 +161,14 @@ class ModelGraph:
 
     embedding_dim: int
     seed: int
-    anchors: tuple[str, ...]
+    scalar_features: tuple[str, ...]
     candidate: str
     modalities: Mapping[str, ModalityNode]
     loss: LossNode
     train: TrainConfig
 
     @classmethod
+    @renamed("ModelGraph.of", anchors="scalar_features")
     def of(
         cls,
         *,
@@ -174,7 +176,7 @@ class ModelGraph:
         modalities: Mapping[str, Mapping[str, Any]],
         loss: Mapping[str, Any],
         seed: int = 0,
-        anchors: Sequence[str] = (),
+        scalar_features: Sequence[str] = (),
         candidate: str | None = None,
         train: TrainConfig | Mapping[str, Any] | None = None,
         host: Host | None = None,
@@ -201,7 +203,7 @@ class ModelGraph:
                 "schema": SCHEMA,
                 "embedding_dim": embedding_dim,
                 "seed": seed,
-                "anchors": anchors,
+                "scalar_features": scalar_features,
                 "candidate": candidate,
                 "modalities": modalities,
                 "loss": loss,
@@ -231,7 +233,7 @@ class ModelGraph:
             "schema": SCHEMA,
             "embedding_dim": self.embedding_dim,
             "seed": self.seed,
-            "anchors": list(self.anchors),
+            "scalar_features": list(self.scalar_features),
             "candidate": self.candidate,
             "modalities": {name: _tower_dict(node) for name, node in self.modalities.items()},
             "loss": {"use": self.loss.use, **_config_dict(self.loss.config)},
@@ -350,7 +352,7 @@ def _tower_dict(node: ModalityNode) -> dict[str, Any]:
         **_config_dict(node.config),
         "data": node.data,
         "where": {column: list(value) if isinstance(value, tuple) else value for column, value in node.where.items()},
-        "anchors": list(node.anchors),
+        "scalar_features": list(node.scalar_features),
         "encoder": {"use": node.encoder.use, "kind": node.kind, **_config_dict(node.encoder.config)},
         "head": _config_dict(node.head),
     }
@@ -363,7 +365,7 @@ class _Frame(Config):
     schema_version: Literal[1] = Field(alias="schema")
     embedding_dim: Annotated[int, Ge(1)]
     seed: Annotated[int, Ge(0)] = 0
-    anchors: tuple[str, ...] = ()
+    scalar_features: tuple[str, ...] = ()
     candidate: str | None = None
     modalities: dict[str, dict[str, Any]]
     loss: dict[str, Any]
@@ -377,7 +379,7 @@ class _Tower(Config):
     use: str
     encoder: dict[str, Any]
     head: HeadConfig = HeadConfig()
-    anchors: tuple[str, ...] | None = None
+    scalar_features: tuple[str, ...] | None = None
     data: str | None = None
     where: Where = Field({}, description="columns and the values they must have")
 
@@ -426,7 +428,7 @@ class _Resolver:
         return ModelGraph(
             embedding_dim=frame.embedding_dim,
             seed=frame.seed,
-            anchors=frame.anchors,
+            scalar_features=frame.scalar_features,
             candidate=candidate,
             modalities={name: node for name, node in nodes.items() if node is not None},
             loss=loss,
@@ -502,7 +504,9 @@ class _Resolver:
         elif name in RESERVED_NAMES:
             self._complain(at, f"name {name!r} is reserved for the command line; take another one")
         tower = self._valid(_Tower, {key: value for key, value in raw.items() if key in RESERVED_KEYS}, owner, at)
-        self.complaints += check_anchors(raw.get("anchors"), self._anchors(), (*at, "anchors"))
+        self.complaints += check_scalar_features(
+            raw.get("scalar_features"), self._scalar_features(), (*at, "scalar_features")
+        )
         plugin, config = self._used("modality", raw, at)
         encoder_raw = mapping_at(raw, "encoder")
         if isinstance(raw.get("encoder"), dict):
@@ -534,7 +538,9 @@ class _Resolver:
             spec=spec,
             data=tower.data or plugin.name,
             where=tower.where,
-            anchors=tower.anchors if tower.anchors is not None else tuple(self._anchors()),
+            scalar_features=tower.scalar_features
+            if tower.scalar_features is not None
+            else tuple(self._scalar_features()),
             head=tower.head,
             encoder=EncoderNode(plugin=encoder_plugin, config=encoder_config),
         )
@@ -603,9 +609,9 @@ class _Resolver:
             self._complain(("modalities",), "none can be made from a molecule; add one that can, to be the candidate")
         return None
 
-    def _anchors(self) -> list[str]:
-        anchors = self._data.get("anchors")
-        return [anchor for anchor in anchors if isinstance(anchor, str)] if isinstance(anchors, list) else []
+    def _scalar_features(self) -> list[str]:
+        scalar_features = self._data.get("scalar_features")
+        return [name for name in scalar_features if isinstance(name, str)] if isinstance(scalar_features, list) else []
 
     def _check_data(self, data: object, plugin: Plugin[ModalityRecord], at: DocumentPath) -> None:
         providers = [p for p in self._host.plugins if p.type == "modality" and p.name == data]

@@ -53,7 +53,7 @@ class _Writer:
             "schema": {"const": SCHEMA, "description": "version of the language"},
             "embedding_dim": {"type": "integer", "minimum": 1, "description": "size of the shared embedding"},
             "seed": {"type": "integer", "minimum": 0, "default": 0, "description": "where all randomness starts"},
-            "anchors": _list(_text("a numeric column of the molecules' table"), "numbers known of a molecule"),
+            "scalar_features": _list(_text("a numeric column of the molecules' table"), "numbers known of a molecule"),
             "candidate": {"type": ["string", "null"], "description": "the modality that is retrieved"},
             "modalities": {
                 "type": "object",
@@ -100,7 +100,10 @@ class _Writer:
         frame: Schema = {
             "encoder": {"$ref": "#/$defs/encoder"},
             "head": {"$ref": "#/$defs/head"},
-            "anchors": {**_list({"type": "string"}, "anchors of this tower; default: all"), "type": ["array", "null"]},
+            "scalar_features": {
+                **_list({"type": "string"}, "scalar_features of this tower; default: all"),
+                "type": ["array", "null"],
+            },
             "data": {**_text("name under which the data set stores it"), "type": ["string", "null"]},
             "where": {
                 "type": "object",

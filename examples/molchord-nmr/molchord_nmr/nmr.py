@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from molchord.api import (
-    Doubt,
     Measurement,
     Molecule,
     PeaksBatch,
     PeaksSample,
+    QualityWarning,
     Reading,
     SampleError,
     collate_peaks,
@@ -116,8 +116,8 @@ class Nmr:
             self._combs = np.array([_comb(reference) for reference in references]).reshape(-1, _TEETH)
         return self._combs
 
-    def inspect(self, measurement: Measurement) -> list[Doubt]:
-        """Doubt a list with shifts where its nucleus has none: they are in Hz, or of another nucleus."""
+    def inspect(self, measurement: Measurement) -> list[QualityWarning]:
+        """QualityWarning a list with shifts where its nucleus has none: they are in Hz, or of another nucleus."""
         nucleus = measurement.columns.get("nucleus")
         if nucleus not in NUCLEI:
             return []
@@ -127,7 +127,7 @@ class Nmr:
         if len(outside) == 0:
             return []
         message = f"its {nucleus} shift of {outside[0]:g} lies outside {low:g} to {high:g} ppm; is it in Hz?"
-        return [Doubt(message, _STRANGE)]
+        return [QualityWarning(message, _STRANGE)]
 
 
 def _filled(measurement: Measurement, name: str, count: int, missing: float) -> NDArray[Any]:

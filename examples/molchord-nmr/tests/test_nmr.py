@@ -238,7 +238,7 @@ def test_shifts_in_hertz_are_doubted():
     assert not modality().inspect(peaks([18.1], nucleus=None))
     [doubt] = modality().inspect(peaks([1810.0, 57.8]))
     assert "1810" in doubt.message
-    assert doubt.trust < 1
+    assert doubt.confidence_factor < 1
 
 
 def test_examples_are_alike_for_like_molecules():
