@@ -11,7 +11,10 @@ from pydantic import Field, model_validator
 from molchord.api import Config
 
 PositiveFloat = Annotated[float, Gt(0)]
-Rates = float | Mapping[str, Annotated[float, Ge(0)]]
+Rate = Annotated[float, Ge(0)]
+Rates = Rate | Mapping[str, Rate]
+
+Beta = Annotated[float, Ge(0), Lt(1)]
 
 
 class HeadConfig(Config):
@@ -32,7 +35,7 @@ class OptimizerConfig(Config):
 
     lr: Rates = Field(4e-4, description="learning rate, or {default: ..., PART: ...}")
     weight_decay: Rates = Field(0.01, description="weight decay, or {default: ..., PART: ...}")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's betas")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="AdamW's betas, each below 1")
 
     @model_validator(mode="after")
     def _defaults(self) -> Self:

@@ -25,8 +25,8 @@ from molchord.rerank.rerank import Rerank, Reranking
 from molchord.rerank.weights import Weights, WeightsFile, centred, combined_scores, fit_weights
 from molchord.retrieval.metrics import tally
 from molchord.testing import MOLECULES, check_reranker, examples_of, tiny_run
-from molchord_rerankers import SIMULATE_AND_MATCH, SimulateAndMatchConfig
-from molchord_rerankers.simulate_and_match import SimulateAndMatch, broadened, correlation
+from molchord_rerankers.simulate_and_match import SIMULATE_AND_MATCH, SimulateAndMatchConfig
+from molchord_rerankers.simulate_and_match_reranker import broadened, correlation
 
 STICKS = examples_of("ir", len(MOLECULES))
 SPLITS = ["train"] * 8 + ["val"] * 4 + ["test"] * 4
@@ -688,7 +688,7 @@ def candidates(count=16):
 
 
 def matcher(**config):
-    return SimulateAndMatch(SimulateAndMatchConfig(**config))
+    return SIMULATE_AND_MATCH.build(SimulateAndMatchConfig(**config))
 
 
 def test_the_right_candidate_matches_best():
