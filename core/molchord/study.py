@@ -209,6 +209,8 @@ class _Study:
             if self._study.user_attrs.get(name, text) != text:
                 raise RunError(f"study {str(path)!r} was begun with another {name}; choose another folder")
             self._study.set_user_attr(name, text)
+        if self._study.trials:
+            self._write()  # the table may lack what a stop left in the journal alone
 
     def run(self, number: int) -> Path:
         """Return the run folder of a trial."""

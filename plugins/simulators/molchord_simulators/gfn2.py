@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BOHR", "Failed", "compute", "description", "main"]
+__all__ = ["BOHR", "Descent", "Failed", "compute", "description", "main"]
 
 BOHR = 0.529177210903
 """Angstrom."""
@@ -30,6 +30,7 @@ BOHR = 0.529177210903
 ACCURACY, FIELD_ACCURACY = 0.1, 0.01  # of tblite's self-consistency; smaller is stricter, 1 is its default
 CONVERGED = 1.5e-4  # largest component of a relaxed geometry's gradient
 MAX_STEPS = 300
+SOFTEST = 0.02  # Hartree/Bohr^2, that a step reckons with
 OLDEST = (0, 8)  # version of tblite
 STEP = 0.005  # of an atom, for the Hessian
 FIELD = 0.004  # atomic units
@@ -95,7 +96,7 @@ def compute(job: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         raise Failed("a single atom has no vibration")
     if z.min() < 1 or z.max() > len(RADII):
         raise Failed(f"GFN2-xTB has no parameters for atomic number {z.max() if z.min() > 0 else z.min()}")
-    molecule = _Molecule(z, int(job["charge"]))
+    molecule = Calculated(z, int(job["charge"]))
     positions = relaxed(molecule, np.asarray(job["pos"], dtype=np.float64) / BOHR)
     bonded = np.zeros((len(z), len(z)), dtype=bool)
     first, second = np.asarray(job["bonds"], dtype=np.int64).reshape(-1, 2).T
@@ -160,7 +161,7 @@ def _singlepoint(calculator: Any, before: Any = None, *, copy: bool = False) -> 
         raise Failed(f"GFN2-xTB stopped: {' '.join(str(error).split())}") from None
 
 
-class _Molecule:
+class Calculated:
     """Elements and charge; spin as low as the number of electrons allows."""
 
     def __init__(self, z: NDArray[np.int64], charge: int) -> None:
@@ -239,39 +240,88 @@ class _Surface:
 # --- geometry --------------------------------------------------------------------------------------------------------
 
 
-def relaxed(molecule: _Molecule, start: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the nearest minimum, by quasi-Newton steps (BFGS) within a trust radius.
+def relaxed(molecule: Calculated, start: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the nearest minimum.
 
     Raises:
         Failed: It is not reached.
     """
-    surface, positions, radius = molecule.surface(start), start, 0.4
-    hessian = model_hessian(molecule.z, positions)
-    energy, gradient = surface(positions)
-    for _ in range(MAX_STEPS):
-        if not np.isfinite(gradient).all():
-            break
-        if np.abs(gradient).max() < CONVERGED:
-            return positions
-        step = _newton_step(hessian, gradient)
+    surface, descent = molecule.surface(start), Descent(molecule.z, start)
+    while not descent.arrived:
+        descent.take(*surface(descent.trial))
+    return descent.trial
+
+
+class Descent:
+    """A way down to the nearest minimum, by quasi-Newton steps (BFGS) within a trust radius; all in atomic units.
+
+    Whoever computes the surface asks for `trial` and gives its energy and gradient to `take`, until it has `arrived`.
+
+    Args:
+        z: (n,), atomic numbers.
+        start: (n, 3).
+        hessian: A guess of the second derivatives (3n, 3n); None: `model_hessian`.
+        softest: Least curvature that a step reckons with; smaller is bolder along soft torsions.
+    """
+
+    def __init__(
+        self,
+        z: NDArray[np.int64],
+        start: NDArray[np.float64],
+        hessian: NDArray[np.float64] | None = None,
+        softest: float = SOFTEST,
+    ) -> None:
+        self.trial, self.arrived, self.converged = start, False, CONVERGED
+        self._radius, self._left, self._softest = 0.4, MAX_STEPS, softest
+        self._hessian = model_hessian(z, start) if hessian is None else hessian
+        self._from: tuple[NDArray[np.float64], float, NDArray[np.float64]] | None = None  # the best so far
+
+    def go_on(self, converged: float = CONVERGED) -> None:
+        """Go on from where it is, on another surface that is nearly the same, to where no slope is steeper."""
+        self.arrived, self.converged, self._from = False, converged, None
+
+    def take(self, energy: float, gradient: NDArray[np.float64]) -> None:
+        """Learn the energy and the gradient (3n,) of the trial, and choose the next one.
+
+        Raises:
+            Failed: The minimum is not reached in `MAX_STEPS`, or they are not finite.
+        """
+        self._left -= 1
+        if not np.isfinite(gradient).all() or self._left < 0:
+            raise Failed("the geometry does not converge")
+        if self._from is None:
+            self._from = self.trial, energy, gradient
+        else:
+            self._judge(energy, gradient)
+        positions, _, slope = self._from
+        if positions is self.trial and np.abs(slope).max() < self.converged:
+            self.arrived = True
+            return
+        step = _newton_step(self._hessian, slope, self._softest)
         longest = np.abs(step).max()
-        if longest > radius:
-            step *= radius / longest
-        new_energy, new_gradient = surface(positions + step.reshape(-1, 3))
-        expected = gradient @ step + 0.5 * step @ hessian @ step
-        hessian = _updated(hessian, step, new_gradient - gradient)
-        if new_energy > energy + 1e-6:
-            radius = max(0.5 * min(longest, radius), 0.005)
-            continue
-        if (new_energy - energy) / expected > 0.5:
-            radius = min(radius * 1.5, 0.6)
-        positions, energy, gradient = positions + step.reshape(-1, 3), new_energy, new_gradient
-    raise Failed("the geometry does not converge")
+        if longest > self._radius:
+            step *= self._radius / longest
+        self.trial = positions + step.reshape(-1, 3)
+
+    def _judge(self, energy: float, gradient: NDArray[np.float64]) -> None:
+        """Accept the trial or refuse it, and change the trust radius and the Hessian by what was learnt."""
+        assert self._from is not None
+        positions, before, slope = self._from
+        step = (self.trial - positions).ravel()
+        longest = np.abs(step).max()
+        expected = slope @ step + 0.5 * step @ self._hessian @ step
+        self._hessian = _updated(self._hessian, step, gradient - slope)
+        if energy > before + 1e-6:
+            self._radius = max(0.5 * min(longest, self._radius), 0.005)
+            return
+        if (energy - before) / expected > 0.5:
+            self._radius = min(self._radius * 1.5, 0.6)
+        self._from = self.trial, energy, gradient
 
 
-def _newton_step(hessian: NDArray[np.float64], gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+def _newton_step(hessian: NDArray[np.float64], gradient: NDArray[np.float64], softest: float) -> NDArray[np.float64]:
     values, vectors = np.linalg.eigh(hessian)
-    curvature = np.maximum(np.abs(values), 0.02)
+    curvature = np.maximum(np.abs(values), softest)
     return np.asarray(-vectors @ ((vectors.T @ gradient) / curvature))
 
 

@@ -386,7 +386,7 @@ def test_figures_with_mass_leave_out_queries_whose_mass_cannot_be_known():
 
 
 def test_what_a_modality_needs_for_the_mass_reaches_the_evaluation():
-    from molchord_modalities import MSMS
+    from molchord_modalities.msms import MSMS
 
     assert MSMS.mass_needs in MSMS.stores.columns
     smiles = [molecule.smiles for molecule in molecules()]
