@@ -23,7 +23,6 @@ from torch import Tensor
 from molchord.data.store import DataSet
 from molchord.errors import MolchordError, OutputExistsError, RunError
 from molchord.files import replace_file, write_tensors
-from molchord.graph import resolve as graphs
 from molchord.graph.resolve import ModelGraph
 from molchord.host import installed
 
@@ -336,7 +335,7 @@ def saved_graph(path: Path, manifest: RunManifest) -> ModelGraph:
     versions: dict[str, dict[str, int]] = {}
     for stamp in manifest.plugins:
         versions.setdefault(stamp.type, {})[stamp.name] = stamp.config_version
-    return graphs.load(path / "graph.yaml", versions=versions)
+    return ModelGraph.load(path / "graph.yaml", versions=versions)
 
 
 def training_data(path: Path, manifest: RunManifest) -> DataSet:

@@ -290,9 +290,9 @@ def _entries(job: _Job, molecules: Iterable[Molecule], workers: int | None) -> I
     if not job.computes or not isinstance(job.simulator, Batched):
         yield from surviving(job, molecules, workers, _died)
         return
-    batch = _Batch(job.simulator)
+    batch, size = _Batch(job.simulator), job.simulator.batch
     stream = iter(molecules)
-    batches = iter(lambda: [*islice(stream, job.simulator.batch)], [])
+    batches = iter(lambda: [*islice(stream, size)], [])
     for entries in surviving(batch, batches, workers, lambda lost: [alone(job, one) or _died(one) for one in lost]):
         yield from entries
 
