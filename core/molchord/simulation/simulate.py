@@ -287,10 +287,11 @@ def _computed(entry: Entry, found: Mapping[str, NDArray[Any]] | SampleError) -> 
 
 def _entries(job: _Job, molecules: Iterable[Molecule], workers: int | None) -> Iterator[Entry]:
     """Yield what becomes of each molecule, in order; one that kills its process is tried again alone, then listed."""
-    if not job.computes or not isinstance(job.simulator, Batched):
+    simulator = job.simulator
+    if not job.computes or not isinstance(simulator, Batched):
         yield from surviving(job, molecules, workers, _died)
         return
-    batch, size = _Batch(job.simulator), job.simulator.batch
+    batch, size = _Batch(simulator), simulator.batch
     stream = iter(molecules)
     batches = iter(lambda: [*islice(stream, size)], [])
     for entries in surviving(batch, batches, workers, lambda lost: [alone(job, one) or _died(one) for one in lost]):
