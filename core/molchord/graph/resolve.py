@@ -38,6 +38,7 @@ from molchord.graph.nodes import (
 from molchord.graph.settings import TrainConfig
 from molchord.graph.strict_yaml import Document, dump
 from molchord.host import PLUGIN_TYPES, Host, Plugin, Use, installed
+from molchord.host.build import migrated
 from molchord.host.types import NAME, RESERVED_KEYS, RESERVED_NAMES
 
 __all__ = ["ModelGraph", "Use"]
@@ -309,14 +310,10 @@ class _Resolver:
             f"configuration version {saved} was saved and {plugin.dist} {plugin.version} has {record.config_version}; "
             f"install the version of {plugin.dist} that saved it"
         )
-        if saved < record.config_version and record.migrate_config is not None:
-            try:
-                raw, complaints = plain(record.migrate_config(raw, saved))
-            except Exception as error:  # plugin code
-                complaints = [((), f"{type(error).__name__}: {error}")]
-            if complaints:
-                self._complain(at, f"{owner} cannot migrate its configuration: {complaints[0][1]}; {differs}")
-                return None
+        raw, complaints = migrated(plugin, raw, saved)
+        if complaints:
+            self._complain(at, f"{owner}: {complaints[0][1]}; {differs}")
+            return None
         context = {"modalities": modalities} if modalities is not None else None
         before = len(self.complaints)
         ours = PLUGIN_TYPES[plugin.type].keys

@@ -695,7 +695,7 @@ def test_a_migration_that_fails_is_a_complaint():
     saved = ModelGraph.from_dict(GOOD, HOST)
     newer = host_with("pairs", config_version=4, migrate_config=broken)
     assert complaints(saved.to_dict(), newer, versions=saved.config_versions()) == [
-        "loss: loss 'pairs' cannot migrate its configuration: LookupError: lost; configuration version 1 was saved and "
+        "loss: loss 'pairs': version 1 of its configuration cannot be migrated (LookupError: lost); configuration version 1 was saved and "
         "lab 2.0 has 4; install the version of lab that saved it"
     ]
 
