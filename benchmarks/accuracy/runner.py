@@ -99,7 +99,9 @@ class Bench:
         epochs = int(self.change.get("train.epochs", again.epochs))
         path = self._folder([run.id, repr(again), epochs, data.sha256, data.rule])
         if not path.exists():
-            run.realign(data, _unfinished(path), trainable=again.trainable, epochs=epochs, where=again.where or None, force=True)
+            run.realign(
+                data, _unfinished(path), trainable=again.trainable, epochs=epochs, where=again.where or None, force=True
+            )
             _unfinished(path).rename(path)
         return mc.load(path, device=self.device)
 

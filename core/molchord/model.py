@@ -199,8 +199,8 @@ def pairs_of(graph: ModelGraph) -> tuple[tuple[str, str], ...]:
     """Return the pairs of modalities that a graph's loss aligns, as the loss of an empty batch names them.
 
     Example:
-        >>> from molchord.graph.resolve import load
-        >>> pairs_of(load("vibrational"))
+        >>> from molchord.graph.resolve import ModelGraph
+        >>> pairs_of(ModelGraph.load("vibrational"))
         (('structure', 'ir'), ('structure', 'raman'))
     """
     with torch.random.fork_rng(devices=[]):

@@ -23,7 +23,6 @@ from torch import Tensor
 from molchord.data.store import DataSet
 from molchord.errors import MolchordError, OutputExistsError, RunError
 from molchord.files import replace_file, write_tensors
-from molchord.graph import resolve as graphs
 from molchord.graph.resolve import ModelGraph
 from molchord.host import installed
 
@@ -343,7 +342,7 @@ def saved_graph(path: Path, manifest: RunManifest) -> ModelGraph:
         versions.setdefault(stamp.type, {})[stamp.name] = stamp.config_version
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # what a run was saved with is not the user's to change
-        return graphs.load(path / "graph.yaml", versions=versions)
+        return ModelGraph.load(path / "graph.yaml", versions=versions)
 
 
 def training_data(path: Path, manifest: RunManifest) -> DataSet:

@@ -14,7 +14,7 @@ from molchord.data.store import DataSet
 from molchord.errors import DataError, GraphError, MolchordError, RunError, TrainingStopped
 from molchord.files import write_csv
 from molchord.graph.layers import Layers, laid_over, read_layers
-from molchord.graph.resolve import resolved
+from molchord.graph.resolve import ModelGraph
 from molchord.graph.settings import RangeConfig, TuneConfig
 from molchord.graph.strict_yaml import Document, dump
 from molchord.text_table import aligned
@@ -118,7 +118,7 @@ def tune(
         )
     base = Layers({key: value for key, value in layers.data.items() if key != "tune"}, layers.places)
     study = _Study(Path(out), sweep, {"graph": dump(layers.data), "data": dataset.sha256})
-    seed = resolved(base).seed
+    seed = ModelGraph.of_layers(base).seed
     while (trial := study.next(trials, seed)) is not None:
         number, chosen = trial
         folder = study.run(number)
@@ -143,7 +143,7 @@ def _layers(graph: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] 
         layers = laid_over(Document(mapping, {}, ""), overrides=overrides)
     else:
         layers = read_layers(graph, overrides)
-    resolved(layers)
+    ModelGraph.of_layers(layers)
     if layers.data.get("tune") is None:
         raise GraphError([layers.locate((), "`tune` is missing; say in `tune.space` what to try, by dotted path")])
     return layers
@@ -157,7 +157,7 @@ def _trained(
 
     if (folder / "checkpoints" / "last.safetensors").is_file():
         return Run.resume(folder, device=device, progress=progress)
-    return Run.train(resolved(base.over(chosen)), dataset, folder, device=device, progress=progress)
+    return Run.train(ModelGraph.of_layers(base.over(chosen)), dataset, folder, device=device, progress=progress)
 
 
 def _figures(run: Run) -> dict[str, float]:

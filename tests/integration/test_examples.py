@@ -126,7 +126,7 @@ def test_the_graphs_of_the_packages_pass_graph_check(here, tmp_path):
             graphs.append(tmp_path / f"{package.name}-{number}.yaml")
             graphs[-1].write_text(text)
     assert {path.parent for path in graphs if path.parent != tmp_path} == set(PACKAGES)
-    code = "import sys; from molchord.graph.resolve import load; [load(path) for path in sys.argv[1:]]"
+    code = "import sys; from molchord import ModelGraph; [ModelGraph.load(path) for path in sys.argv[1:]]"
     run(here.python, "-c", code, *graphs)
 
 

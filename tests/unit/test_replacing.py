@@ -18,7 +18,7 @@ from molchord.data.store import DataSet
 from molchord.errors import RunError
 from molchord.evaluate import report
 from molchord.files import replace_file
-from molchord.graph.resolve import load
+from molchord.graph.resolve import ModelGraph
 from molchord.host import Plugin, installed
 from molchord.host import discovery as host
 from molchord.host.scaffold import new_plugin
@@ -209,8 +209,8 @@ def finished(tmp_path_factory):
 
 
 def graph(**train):
-    found = load(tiny_run().path / "graph.yaml").to_dict()
-    return mc.graph.from_dict({**found, "seed": 5, "train": {**found["train"], **train}})
+    found = ModelGraph.load(tiny_run().path / "graph.yaml").to_dict()
+    return mc.ModelGraph.from_dict({**found, "seed": 5, "train": {**found["train"], **train}})
 
 
 def whole_run(home):
@@ -218,7 +218,7 @@ def whole_run(home):
     tensors, progress = read_weights(run / "checkpoints" / "last.safetensors")
     total = sum(float(tensor.double().sum()) for tensor in tensors.values())
     manifest = read_run_manifest(run).model_dump(mode="json")
-    return load(run / "graph.yaml").to_yaml(), manifest, sorted(read_trained_on(run)), total, progress
+    return ModelGraph.load(run / "graph.yaml").to_yaml(), manifest, sorted(read_trained_on(run)), total, progress
 
 
 def test_a_run_that_is_trained_again(finished, fault, tmp_path, monkeypatch):

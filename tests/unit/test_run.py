@@ -249,7 +249,10 @@ def test_a_run_of_computed_spectra_is_realigned_to_measured_ones(tmp_path):
 def test_realignment_is_checked_before_it_starts(tmp_path):
     run, out = tiny_run(), tmp_path / "run"
     for wrong, sentence in (
-        ({"trainable": ["modalities.ir.haed"]}, "unknown part 'modalities.ir.haed'; did you mean 'modalities.ir.head'?"),
+        (
+            {"trainable": ["modalities.ir.haed"]},
+            "unknown part 'modalities.ir.haed'; did you mean 'modalities.ir.head'?",
+        ),
         ({"epochs": 0}, "epochs"),
         ({"where": {"ir": {"orgin": "computed"}}}, "did you mean 'origin'?"),
     ):

@@ -10,7 +10,7 @@ import pytest
 import molchord as mc
 from molchord.cli.main import main
 from molchord.errors import DataError, GraphError, MolchordError, RunError
-from molchord.graph.resolve import from_dict, load
+from molchord.graph.resolve import ModelGraph
 from molchord.study import tune
 from molchord.testing import MOLECULES, examples_of, tiny_data
 from molchord.train.trainer import Trainer
@@ -51,9 +51,9 @@ def changed(**space):
 
 
 def test_a_space_is_no_part_of_the_resolved_graph():
-    graph = from_dict(GRAPH)
+    graph = ModelGraph.from_dict(GRAPH)
     assert "tune" not in graph.to_dict()
-    assert graph == from_dict({key: value for key, value in GRAPH.items() if key != "tune"})
+    assert graph == ModelGraph.from_dict({key: value for key, value in GRAPH.items() if key != "tune"})
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_all_faults_of_a_space_are_said_at_once(tmp_path):
         "extends: vibrational\ntune:\n  space:\n    seed: [1, -1]\n    train.ema: [0.9, 2]\n    train.epochs: [1, 2]\n"
     )
     with pytest.raises(GraphError) as error:
-        load(tmp_path / "mine.yaml")
+        ModelGraph.load(tmp_path / "mine.yaml")
     assert [line.split("mine.yaml")[1].split(" cannot")[0] for line in error.value.complaints] == [
         ":4: tune.space.seed: -1",
         ":5: tune.space.train.ema: 2",
@@ -127,7 +127,7 @@ def same(study, other):
 def test_every_trial_is_a_run_with_its_settings_and_figures(study):
     assert [trial.number for trial in study.trials] == [0, 1, 2, 3]
     for trial in study.trials:
-        graph = load(trial.run / "graph.yaml")
+        graph = ModelGraph.load(trial.run / "graph.yaml")
         assert graph.train.optimizer.lr == trial.settings["train.optimizer.lr"]
         assert graph.embedding_dim == trial.settings["embedding_dim"]
         assert isinstance(trial.settings["embedding_dim"], int)

@@ -21,7 +21,8 @@ from molchord.api import Derives, Measurement, Modality, SampleError
 from molchord.data.derived import derive
 from molchord.data.store import DataSet, MeasurementTable
 from molchord.errors import DataError, did_you_mean
-from molchord.graph.resolve import ModalityNode, ModelGraph
+from molchord.graph.nodes import ModalityNode
+from molchord.graph.resolve import ModelGraph
 from molchord.seeding import random_state
 
 Missing: TypeAlias = Literal["refuse", "empty"]

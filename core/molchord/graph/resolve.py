@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
-from annotated_types import Ge, MinLen
-from pydantic import BaseModel, Field
-
-from molchord.api import Config, EncoderRecord, LossRecord, Modality, ModalityRecord, Spec
+from molchord.api import EncoderRecord, ModalityRecord, Spec
 from molchord.complaints import Complaint, DocumentPath, dotted, plain, validate
 from molchord.deprecation import renamed
 from molchord.errors import GraphError, PluginError, did_you_mean
@@ -28,121 +25,27 @@ from molchord.graph.checks import (
     parts_of,
 )
 from molchord.graph.layers import EXTENDS, SET, Layers, Place, laid_over, read_layers
-from molchord.graph.settings import HeadConfig, TrainConfig, TuneConfig
+from molchord.graph.nodes import (
+    SCHEMA,
+    EncoderKeys,
+    EncoderNode,
+    GraphKeys,
+    LossKeys,
+    LossNode,
+    ModalityKeys,
+    ModalityNode,
+    plain_config,
+)
+from molchord.graph.settings import TrainConfig
 from molchord.graph.strict_yaml import Document, dump
-from molchord.host import PLUGIN_TYPES, Host, Plugin, Use, guarded, installed
+from molchord.host import PLUGIN_TYPES, Host, Plugin, Use, installed
+from molchord.host.build import migrated
 from molchord.host.types import NAME, RESERVED_KEYS, RESERVED_NAMES
 
-__all__ = ["EncoderNode", "LossNode", "ModalityNode", "ModelGraph", "Use", "Where", "from_dict", "load"]
-
-SCHEMA = 1
-
-Value: TypeAlias = str | float
-Where: TypeAlias = Mapping[str, Value | Annotated[tuple[Value, ...], MinLen(1)]]
-"""Metadata columns with the value, or the values, that a measurement must have to be used."""
+__all__ = ["ModelGraph", "Use"]
 
 Versions: TypeAlias = Mapping[str, Mapping[str, int]]
 """Configuration versions that a graph was saved with: plugin type, then ``dist:name``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderNode:
-    """The encoder of a tower, and the configuration its record's `build` takes."""
-
-    plugin: Plugin[EncoderRecord]
-    config: Any
-
-    @property
-    def use(self) -> str:
-        """Return ``dist:name``."""
-        return self.plugin.qualified
-
-    @property
-    def record(self) -> EncoderRecord:
-        """Return the plugin's record."""
-        return self.plugin.record
-
-    def build(self, spec: Spec) -> Any:
-        """Build the torch module.
-
-        Raises:
-            PluginError: It cannot be built.
-        """
-        with guarded(self.plugin):
-            return self.record.build(self.config, spec)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossNode:
-    """The loss, and the configuration its record's `build` takes."""
-
-    plugin: Plugin[LossRecord]
-    config: Any
-
-    @property
-    def use(self) -> str:
-        """Return ``dist:name``."""
-        return self.plugin.qualified
-
-    @property
-    def record(self) -> LossRecord:
-        """Return the plugin's record."""
-        return self.plugin.record
-
-    def build(self, modalities: Sequence[str], candidate: str) -> Any:
-        """Build the torch module.
-
-        Raises:
-            PluginError: It cannot be built.
-        """
-        with guarded(self.plugin):
-            return self.record.build(self.config, tuple(modalities), candidate)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModalityNode:
-    """One modality of a graph with its tower.
-
-    Attributes:
-        plugin: Where the modality comes from.
-        kind: The form in which it reaches its encoder.
-        config: The plugin's configuration, adapted to what the encoder needs.
-        spec: What the record's `spec` says of this configuration and kind.
-        data: Plugin name under which the data set stores its measurements.
-        where: Which of those are used.
-        scalar_features: Known numbers of the molecule that join this tower.
-        head: Projection head.
-        encoder: Encoder.
-    """
-
-    plugin: Plugin[ModalityRecord]
-    kind: str
-    config: Any
-    spec: Spec
-    data: str
-    where: Where
-    scalar_features: tuple[str, ...]
-    head: HeadConfig
-    encoder: EncoderNode
-
-    @property
-    def use(self) -> str:
-        """Return ``dist:name``."""
-        return self.plugin.qualified
-
-    @property
-    def record(self) -> ModalityRecord:
-        """Return the plugin's record."""
-        return self.plugin.record
-
-    def build(self) -> Modality:
-        """Build the plugin.
-
-        Raises:
-            PluginError: It cannot be built.
-        """
-        with guarded(self.plugin):
-            return self.record.build(self.config, self.kind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +71,7 @@ class ModelGraph:
     train: TrainConfig
 
     @classmethod
-    @renamed("ModelGraph.of", anchors="scalar_features")
+    @renamed("ModelGraph.of", scalar_features="scalar_features")
     def of(
         cls,
         *,
@@ -198,7 +101,7 @@ class ModelGraph:
             >>> graph.candidate, graph.modalities["ir"].encoder.use
             ('structure', 'molchord:mlp')
         """
-        return from_dict(
+        return cls.from_dict(
             {
                 "schema": SCHEMA,
                 "embedding_dim": embedding_dim,
@@ -213,19 +116,66 @@ class ModelGraph:
         )
 
     @classmethod
-    def load(cls, path: str | Path, host: Host | None = None, overrides: Mapping[str, Any] | None = None) -> ModelGraph:
-        """Read a graph file or a built-in recipe, as the function `load` does.
+    def load(
+        cls,
+        path: str | Path,
+        host: Host | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        versions: Versions | None = None,
+    ) -> ModelGraph:
+        """Read and resolve a graph file, with all that it extends.
+
+        Args:
+            path: YAML file, or the name of a built-in recipe.
+            host: Plugins to use; None: those installed.
+            overrides: Values to set, by dotted path, such as ``{"modalities.ir.encoder.width": 96}``.
+            versions: `config_versions` of the graph when it was saved; None: it is not a saved one.
+
+        Raises:
+            GraphError: The file is wrong; holds all complaints as ``file:line: path: message``.
 
         Example:
             >>> ModelGraph.load("demo", overrides={"embedding_dim": 64}).embedding_dim
             64
         """
-        return load(path, host, overrides=overrides)
+        return cls.of_layers(read_layers(path, overrides), host, versions)
 
     @classmethod
-    def from_dict(cls, mapping: Mapping[str, Any], host: Host | None = None) -> ModelGraph:
-        """Resolve a graph given as mappings, as the function `from_dict` does."""
-        return from_dict(mapping, host)
+    def from_dict(
+        cls,
+        mapping: Mapping[str, Any],
+        host: Host | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        versions: Versions | None = None,
+    ) -> ModelGraph:
+        """Resolve a graph given as mappings; arguments as of `load`.
+
+        Raises:
+            GraphError: The graph is wrong; holds all complaints as ``path: message``.
+        """
+        data, complaints = plain(mapping)
+        if complaints:
+            raise GraphError([f"{dotted(path) or 'model graph'}: {message}" for path, message in complaints])
+        return cls.of_layers(laid_over(Document(data, {}, ""), overrides=overrides), host, versions)
+
+    @classmethod
+    def of_layers(cls, layers: Layers, host: Host | None = None, versions: Versions | None = None) -> ModelGraph:
+        """Resolve a graph of layers; `host` and `versions` as of `load`.
+
+        Raises:
+            GraphError: The graph is wrong; holds all complaints.
+        """
+        host = installed() if host is None else host
+        resolver = _Resolver(layers.data, host, versions or {})
+        graph = resolver.graph()
+        if graph is not None:
+            resolver.complaints += _wrong_values(layers, host)
+        if graph is None or resolver.complaints:
+            ordered = sorted(resolver.complaints, key=lambda complaint: layers.place(complaint[0])[:2])
+            raise GraphError([layers.locate(*complaint) for complaint in ordered])
+        return graph
 
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved graph as plain data that `from_dict` turns into an equal graph."""
@@ -235,9 +185,9 @@ class ModelGraph:
             "seed": self.seed,
             "scalar_features": list(self.scalar_features),
             "candidate": self.candidate,
-            "modalities": {name: _tower_dict(node) for name, node in self.modalities.items()},
-            "loss": {"use": self.loss.use, **_config_dict(self.loss.config)},
-            "train": _config_dict(self.train),
+            "modalities": {name: node.to_dict() for name, node in self.modalities.items()},
+            "loss": {"use": self.loss.use, **plain_config(self.loss.config)},
+            "train": plain_config(self.train),
         }
 
     def to_yaml(self) -> str:
@@ -270,60 +220,6 @@ class ModelGraph:
         return versions
 
 
-def load(
-    path: str | Path,
-    host: Host | None = None,
-    versions: Versions | None = None,
-    overrides: Mapping[str, Any] | None = None,
-) -> ModelGraph:
-    """Read and resolve a graph file, with all that it extends.
-
-    Args:
-        path: YAML file, or the name of a built-in recipe.
-        host: Plugins to use; None: those installed.
-        versions: `ModelGraph.config_versions` of the graph when it was saved; None: it is not a saved one.
-        overrides: Values to set, by dotted path, such as ``{"modalities.ir.encoder.width": 96}``.
-
-    Raises:
-        GraphError: The file is wrong; holds all complaints as ``file:line: path: message``.
-    """
-    return resolved(read_layers(path, overrides), host, versions)
-
-
-def from_dict(
-    mapping: Mapping[str, Any],
-    host: Host | None = None,
-    versions: Versions | None = None,
-    overrides: Mapping[str, Any] | None = None,
-) -> ModelGraph:
-    """Resolve a graph given as mappings; arguments as in `load`.
-
-    Raises:
-        GraphError: The graph is wrong; holds all complaints as ``path: message``.
-    """
-    data, complaints = plain(mapping)
-    if complaints:
-        raise GraphError([f"{dotted(path) or 'model graph'}: {message}" for path, message in complaints])
-    return resolved(laid_over(Document(data, {}, ""), overrides=overrides), host, versions)
-
-
-def resolved(layers: Layers, host: Host | None = None, versions: Versions | None = None) -> ModelGraph:
-    """Resolve a graph of layers; `host` and `versions` as in `load`.
-
-    Raises:
-        GraphError: The graph is wrong; holds all complaints.
-    """
-    host = installed() if host is None else host
-    resolver = _Resolver(layers.data, host, versions or {})
-    graph = resolver.graph()
-    if graph is not None:
-        resolver.complaints += _wrong_values(layers, host)
-    if graph is None or resolver.complaints:
-        ordered = sorted(resolver.complaints, key=lambda complaint: layers.place(complaint[0])[:2])
-        raise GraphError([layers.locate(*complaint) for complaint in ordered])
-    return graph
-
-
 def _wrong_values(layers: Layers, host: Host) -> Iterator[Complaint]:
     """Find values in `tune.space` that the graph cannot take; each is tried by itself."""
     base = Layers({key: value for key, value in layers.data.items() if key != "tune"}, {(): Place(0, 0, "")})
@@ -337,60 +233,6 @@ def _wrong_values(layers: Layers, host: Host) -> Iterator[Complaint]:
             if said:
                 yield ("tune", "space", path), f"{value!r} cannot be tried: {said[0]}"
                 break
-
-
-# --- plain data ------------------------------------------------------------------------------------------------------
-
-
-def _config_dict(config: BaseModel) -> dict[str, Any]:
-    return config.model_dump(mode="json", by_alias=True, round_trip=True)
-
-
-def _tower_dict(node: ModalityNode) -> dict[str, Any]:
-    return {
-        "use": node.use,
-        **_config_dict(node.config),
-        "data": node.data,
-        "where": {column: list(value) if isinstance(value, tuple) else value for column, value in node.where.items()},
-        "scalar_features": list(node.scalar_features),
-        "encoder": {"use": node.encoder.use, "kind": node.kind, **_config_dict(node.encoder.config)},
-        "head": _config_dict(node.head),
-    }
-
-
-# --- what the user writes --------------------------------------------------------------------------------------------
-
-
-class _Frame(Config):
-    schema_version: Literal[1] = Field(alias="schema")
-    embedding_dim: Annotated[int, Ge(1)]
-    seed: Annotated[int, Ge(0)] = 0
-    scalar_features: tuple[str, ...] = ()
-    candidate: str | None = None
-    modalities: dict[str, dict[str, Any]]
-    loss: dict[str, Any]
-    train: TrainConfig = TrainConfig()
-    tune: TuneConfig | None = None
-
-
-class _Tower(Config):
-    """The engine's keys of a modality; all others are its plugin's."""
-
-    use: str
-    encoder: dict[str, Any]
-    head: HeadConfig = HeadConfig()
-    scalar_features: tuple[str, ...] | None = None
-    data: str | None = None
-    where: Where = Field({}, description="columns and the values they must have")
-
-
-class _EncoderUse(Config):
-    use: str
-    kind: str | None = None
-
-
-class _LossUse(Config):
-    use: str
 
 
 # --- resolving -------------------------------------------------------------------------------------------------------
@@ -410,7 +252,7 @@ class _Resolver:
         if not isinstance(self._data, dict):
             self._complain((), "a model graph is a mapping with `schema`, `embedding_dim`, `modalities` and `loss`")
             return None
-        frame = self._valid(_Frame, self._data, "the model graph", (), siblings=(EXTENDS,))
+        frame = self._valid(GraphKeys, self._data, "the model graph", (), siblings=(EXTENDS,))
         towers = mapping_at(self._data, "modalities")
         nodes = {name: self._modality(name, tower) for name, tower in towers.items() if isinstance(tower, dict)}
         if "modalities" in self._data and isinstance(self._data["modalities"], dict) and len(towers) < 2:
@@ -470,14 +312,10 @@ class _Resolver:
             f"configuration version {saved} was saved and {plugin.dist} {plugin.version} has {record.config_version}; "
             f"install the version of {plugin.dist} that saved it"
         )
-        if saved < record.config_version and record.migrate_config is not None:
-            try:
-                raw, complaints = plain(record.migrate_config(raw, saved))
-            except Exception as error:  # plugin code
-                complaints = [((), f"{type(error).__name__}: {error}")]
-            if complaints:
-                self._complain(at, f"{owner} cannot migrate its configuration: {complaints[0][1]}; {differs}")
-                return None
+        raw, complaints = migrated(plugin, raw, saved)
+        if complaints:
+            self._complain(at, f"{owner}: {complaints[0][1]}; {differs}")
+            return None
         context = {"modalities": modalities} if modalities is not None else None
         before = len(self.complaints)
         ours = PLUGIN_TYPES[plugin.type].keys
@@ -503,7 +341,7 @@ class _Resolver:
             self._complain(at, f"got name {name!r}; take lower-case letters, digits and '_', a letter first")
         elif name in RESERVED_NAMES:
             self._complain(at, f"name {name!r} is reserved for the command line; take another one")
-        tower = self._valid(_Tower, {key: value for key, value in raw.items() if key in RESERVED_KEYS}, owner, at)
+        tower = self._valid(ModalityKeys, {key: value for key, value in raw.items() if key in RESERVED_KEYS}, owner, at)
         self.complaints += check_scalar_features(
             raw.get("scalar_features"), self._scalar_features(), (*at, "scalar_features")
         )
@@ -511,7 +349,7 @@ class _Resolver:
         encoder_raw = mapping_at(raw, "encoder")
         if isinstance(raw.get("encoder"), dict):
             ours = {key: encoder_raw[key] for key in ("use", "kind") if key in encoder_raw}
-            self._valid(_EncoderUse, ours, f"the encoder of {owner}", (*at, "encoder"))
+            self._valid(EncoderKeys, ours, f"the encoder of {owner}", (*at, "encoder"))
         encoder_plugin, encoder_config = self._used("encoder", encoder_raw, (*at, "encoder"))
         if plugin is None:
             return None
@@ -585,7 +423,7 @@ class _Resolver:
         raw = self._data.get("loss")
         if not isinstance(raw, dict):
             return None
-        self._valid(_LossUse, {key: raw[key] for key in raw if key == "use"}, "loss", ("loss",))
+        self._valid(LossKeys, {key: raw[key] for key in raw if key == "use"}, "loss", ("loss",))
         plugin, config = self._used("loss", raw, ("loss",), modalities)
         return None if plugin is None or config is None else LossNode(plugin=plugin, config=config)
 

@@ -42,6 +42,7 @@ class IndexManifest(BaseModel):
         use: ``dist:name`` of its plugin.
         version: Version of what the plugin writes.
         config: The plugin's configuration.
+        config_version: Its version.
         run: What names the run that embedded the candidates.
         embedding_dim: Size of the vectors.
         shards: The library's shards, with their rows, when it was made.
@@ -52,6 +53,7 @@ class IndexManifest(BaseModel):
     use: str
     version: int
     config: dict[str, Any]
+    config_version: int = 1
     run: str
     embedding_dim: int
     shards: dict[str, int]
@@ -127,6 +129,7 @@ def write_index(
         use=plugin.qualified,
         version=plugin.record.version,
         config=built.config.model_dump(mode="json"),
+        config_version=plugin.record.config_version,
         run=manifest.run,
         embedding_dim=manifest.embedding_dim,
         shards=_shards(manifest),
@@ -170,7 +173,7 @@ def open_index(library: Path, manifest: LibraryManifest, name: str) -> OpenIndex
                 f"{again}"
             )
     try:
-        built = build("index", {**about.config, "use": about.use})
+        built = build("index", {**about.config, "use": about.use}, saved=about.config_version)
     except PluginError as error:
         raise QueryError(f"index {name!r} of library {str(library)!r} cannot be opened: {error}; {again}") from error
     with guarded(plugin), _reaching(name):

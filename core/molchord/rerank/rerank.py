@@ -68,6 +68,7 @@ class Reranking:
         name: As figures name it.
         qualified: ``dist:name``.
         config: Its configuration.
+        config_version: Version of that.
         reranker: What the plugin built.
         k: How many candidates it looks at.
         computed: Where computed measurements come from; None where it asks for none.
@@ -79,6 +80,7 @@ class Reranking:
     config: BaseModel
     reranker: Reranker
     k: int
+    config_version: int = 1
     computed: Computed | None = None
     saved: WeightsFile | None = None
 
@@ -124,7 +126,7 @@ class Reranking:
         if saved is not None:
             _agree(saved, plugin.qualified, asked.k, {key: value for key, value in use.items() if key != "use"})
             use = {"use": plugin.qualified, **saved.config}
-        built = build("reranker", use, host=host)
+        built = build("reranker", use, host=host, saved=None if saved is None else saved.config_version)
         k = saved.k if saved is not None else DEFAULT_K if asked.k is None else asked.k
         if k < 1:
             raise QueryError(f"re-ranking failed: `k` is {k!r}, but must be at least 1")
@@ -134,6 +136,7 @@ class Reranking:
             name=named,
             qualified=plugin.qualified,
             config=built.config,
+            config_version=plugin.record.config_version,
             reranker=built.it,
             k=k,
             computed=computed,
@@ -200,7 +203,9 @@ class Reranking:
         """Return fitted weights, by pool and query, as a file."""
         by_pool = {pool: dict(by_query) for pool, by_query in weights.items()}
         config = self.config.model_dump(mode="json")
-        return WeightsFile(reranker=self.qualified, config=config, k=self.k, weights=by_pool)
+        return WeightsFile(
+            reranker=self.qualified, config=config, config_version=self.config_version, k=self.k, weights=by_pool
+        )
 
 
 def reranked(

@@ -54,6 +54,7 @@ class WeightsFile(BaseModel):
         format: Version of the file's format.
         reranker: ``dist:name``.
         config: Its configuration.
+        config_version: Version of that.
         k: How many candidates were looked at.
         weights: Weights by pool, then by the query's modalities joined by " + ".
     """
@@ -62,6 +63,7 @@ class WeightsFile(BaseModel):
     format: int = WEIGHTS_FORMAT
     reranker: str
     config: dict[str, Any]
+    config_version: int = 1
     k: int
     weights: dict[str, dict[str, Weights]]
 

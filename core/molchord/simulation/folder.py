@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,13 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, TypeAlias, final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from tqdm import tqdm
 
 from molchord.api import SimulatorRecord
-from molchord.errors import DataError
+from molchord.errors import DataError, PluginError
 from molchord.files import replace_file
 from molchord.host import Plugin
+from molchord.host.build import configured
 from molchord.simulation.files import Contents, Outcome, read_contents, read_entries, write_entries
 
 Kind: TypeAlias = Literal["jobs", "results"]
@@ -49,19 +51,19 @@ class SimulationFolder:
         if path.exists() and not mark.is_file() and (not path.is_dir() or any(path.iterdir())):
             raise DataError(f"{str(path)!r} is there and is no folder of jobs; name another one by `--jobs`")
         path.mkdir(parents=True, exist_ok=True)
-        replace_file(mark, f"{plugin.qualified}\n{config.model_dump_json()}\n")
+        replace_file(mark, f"{plugin.qualified}\n{config.model_dump_json()}\n{self._record.config_version}\n")
 
     def _check(self, mark: str, plugin: Plugin[SimulatorRecord], config: BaseModel) -> None:
         """Refuse a folder of another simulator or configuration; a mark without a configuration means the defaults."""
-        name, _, settings = mark.strip().partition("\n")
+        name, settings, version = [*mark.split("\n"), "", ""][:3]
         if name != plugin.qualified:
             raise DataError(
                 f"folder {str(self.path)!r} belongs to simulator {name!r}, not to {plugin.qualified!r}; "
                 "name another one by `--jobs`"
             )
         try:
-            saved = plugin.record.config.model_validate_json(settings or "{}")
-        except ValidationError:
+            saved = configured(plugin, json.loads(settings or "{}"), int(version or 1))
+        except (PluginError, ValueError):
             saved = None
         if saved != config:
             raise DataError(

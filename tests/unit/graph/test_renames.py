@@ -39,7 +39,7 @@ def graph_of(folder: Path, text: str) -> mc.ModelGraph:
 
 
 def test_every_old_key_is_read_with_its_line(tmp_path):
-    with pytest.warns(DeprecationWarning) as caught:
+    with pytest.warns(DeprecationWarning, match="deprecated") as caught:
         old = graph_of(tmp_path, OLD)
     assert old == graph_of(tmp_path, NEW)
     said = "\n".join(str(one.message) for one in caught)
@@ -49,13 +49,13 @@ def test_every_old_key_is_read_with_its_line(tmp_path):
 
 
 def test_a_complaint_about_an_old_key_names_its_line(tmp_path):
-    with pytest.warns(DeprecationWarning), pytest.raises(mc.MolchordError, match=r"g\.yaml:8: train\.mini_batch_size"):
+    with pytest.warns(DeprecationWarning, match="deprecated"), pytest.raises(mc.MolchordError, match=r"g\.yaml:8: train\.mini_batch_size"):
         graph_of(tmp_path, OLD.replace("chunk: 4", "chunk: none at all"))
 
 
 def test_the_old_key_beside_the_new_one_is_refused(tmp_path):
     both = OLD.replace("chunk: 4", "chunk: 4, mini_batch_size: 8")
-    with pytest.warns(DeprecationWarning), pytest.raises(mc.MolchordError, match="leave one out"):
+    with pytest.warns(DeprecationWarning, match="deprecated"), pytest.raises(mc.MolchordError, match="leave one out"):
         graph_of(tmp_path, both)
 
 

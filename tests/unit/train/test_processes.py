@@ -301,4 +301,8 @@ def test_chunks_of_a_tower_with_batch_statistics_are_refused(dataset):
         Trainer(make_graph("all_pairs", train={"mini_batch_size": 4}), dataset, progress=False)
     Trainer(make_graph("all_pairs", train={"mini_batch_size": 9}), dataset, progress=False)
     frozen = ["modalities.ir.encoder", "modalities.raman.encoder"]
-    Trainer(make_graph("all_pairs", train={"mini_batch_size": 4, "trainable": dict.fromkeys(frozen, False)}), dataset, progress=False)
+    Trainer(
+        make_graph("all_pairs", train={"mini_batch_size": 4, "trainable": dict.fromkeys(frozen, False)}),
+        dataset,
+        progress=False,
+    )
