@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias, get_args
 
 __all__ = [
+    "DEFAULT_POOLS",
     "ENGINES",
     "FAILURES",
     "KINDS",
@@ -36,12 +37,15 @@ MAPS = ("gm-exp", "gm-half", "gm-clamp")
 MODES = ("blind", "library")
 """What candidates carry: a structure only, or reference spectra too; the default first."""
 
-POOLS = ("test", "all")
-"""The pools of candidates that an evaluation measures where none are named."""
+POOLS = ("test", "all", "all:N", "isomers", "unseen:N", "mass:Xppm")
+"""Forms of the name of a pool, the candidates that a figure is measured against."""
+
+DEFAULT_POOLS = ("test", "all")
+"""The pools that an evaluation measures where none are named."""
 
 Storage: TypeAlias = Literal["fp32", "bf16", "int8"]
 STORAGES: tuple[Storage, ...] = get_args(Storage)
-"""What a search scans of a library, the default first."""
+"""What a search scans of a library, the default first; beside bf16 and int8 the fp32 rows stay, for scoring."""
 
 ENGINES = ("local", "ray")
 """What runs the stages of embedding a library: this machine, or Ray; the default first."""

@@ -57,7 +57,7 @@ from molchord.api.modality import (
     ModalityRecord,
 )
 from molchord.api.reranker import Candidate, Reranker, RerankerRecord
-from molchord.api.simulator import Portable, Simulator, SimulatorRecord
+from molchord.api.simulator import Batched, Portable, Simulator, SimulatorRecord
 from molchord.deprecation import old_names
 from molchord.errors import SampleError
 
@@ -67,6 +67,7 @@ if not TYPE_CHECKING:
 __all__ = [
     "API_VERSION",
     "Array",
+    "Batched",
     "Candidate",
     "Category",
     "Column",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from molchord.api.batches import Measurement, Molecule
 from molchord.api.declarations import Array
 from molchord.api.record import ConfigT, Record
+from molchord.errors import SampleError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Portable", "Simulator", "SimulatorRecord"]
+__all__ = ["Batched", "Portable", "Simulator", "SimulatorRecord"]
 
 
 class Simulator(Protocol):
@@ -54,6 +55,23 @@ class Simulator(Protocol):
         Raises:
             ImportError: A library that `compute` needs is not installed.
         """
+        ...
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """A simulator whose second step is faster for many molecules at once.
+
+    Attributes:
+        batch: How many molecules at most it would have at a time.
+    """
+
+    batch: int
+
+    def compute_batch(
+        self, jobs: Sequence[Mapping[str, NDArray[Any]]]
+    ) -> Sequence[Mapping[str, NDArray[Any]] | SampleError]:
+        """Do `compute` for each job, to within rounding; the error of one that fails takes its place."""
         ...
 
 

@@ -23,8 +23,8 @@ from molchord.data.writer import DataSetWriter, molecules_schema, new_folder
 from molchord.errors import DataError, did_you_mean
 from molchord.files import sha256_file
 from molchord.host import Host, guarded
+from molchord.vocabulary import REJECTED
 
-REJECTED = "rejected.csv"
 SOURCES = "sources.csv"
 
 

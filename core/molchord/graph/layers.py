@@ -98,8 +98,12 @@ def recipes() -> Mapping[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def settings(texts: Iterable[str]) -> dict[str, Any]:
+def settings(texts: Iterable[str], form: str = "PATH=VALUE, such as train.epochs=30") -> dict[str, Any]:
     """Read single settings as the command line has them, ``PATH=VALUE``; a value is YAML.
+
+    Args:
+        texts: What the command line has.
+        form: What to write, for the error.
 
     Raises:
         GraphError: One has no path, is no YAML, or stands twice; holds all complaints.
@@ -113,7 +117,7 @@ def settings(texts: Iterable[str]) -> dict[str, Any]:
     for text in texts:
         path, equals, value = text.partition("=")
         if not equals or not all(path.split(".")):
-            complaints.append(f"{SET}: got {text!r}; write PATH=VALUE, such as train.epochs=30")
+            complaints.append(f"{SET}: got {text!r}; write {form}")
         elif path in found:
             complaints.append(f"{SET}: {path}: stands twice; leave one out")
         else:

@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias, cast, final
 
-from molchord.api import Measurement, Molecule, Portable, SampleError, Simulator, SimulatorRecord
-from molchord.data.importer import REJECTED, import_files
-from molchord.data.parallel import surviving
+from numpy.typing import NDArray
+
+from molchord.api import Batched, Measurement, Molecule, Portable, SampleError, Simulator, SimulatorRecord
+from molchord.data.importer import import_files
+from molchord.data.parallel import alone, surviving
 from molchord.data.reading import molecules_of
 from molchord.data.store import DataSet
 from molchord.errors import DataError, OutputExistsError, PluginError
@@ -26,13 +29,14 @@ from molchord.files import replace_file, write_csv
 from molchord.host import Built, Host, Plugin, build, guarded
 from molchord.simulation.files import Contents, Entry
 from molchord.simulation.folder import DIED, SimulationFolder, settled
+from molchord.vocabulary import FAILURES, REJECTED
 
 __all__ = ["SimulationReport", "build_simulator", "simulate", "simulate_molecules", "write_jobs"]
 
 Source: TypeAlias = str | Path | DataSet | Iterable[str]
 """SMILES, a file of them (text, or a table with a column ``smiles``), or a data set."""
 
-FAILURES = "failures.csv"
+DEFAULT = "gfn2"  # needs nothing but what `pip install 'molchord[simulate]'` brings
 _WAITING = "whose job has no result yet (run its program, or delete the file of jobs to compute them here)"
 
 
@@ -97,7 +101,7 @@ def build_simulator(
 
     Args:
         host: Installed plugins.
-        use: Its name, or a `Use` with its configuration; None: the one that is installed.
+        use: Its name, or a `Use` with its configuration; None: `gfn2`, or the only one that is installed.
 
     Raises:
         PluginError: It is not there or its configuration is wrong, a library that it needs is not installed, or several
@@ -134,7 +138,7 @@ def simulate(
         source: The molecules.
         out: Folder of the data set.
         host: Installed plugins.
-        use: Name of the simulator, or a `Use` with its configuration; None: the one that is installed.
+        use: Name of the simulator, or a `Use` with its configuration; None: `gfn2`, or the only one that is installed.
         jobs: Folder of results that may be there already, and of new ones; None: `out` with ``.jobs`` behind its name.
         workers: Processes; None: one a core.
         limit: Take the first molecules only.
@@ -258,9 +262,44 @@ class _Job:
             return entry(reason=f"the simulator failed: {type(error).__name__}: {error}")
 
 
+@final
+@dataclass(frozen=True)
+class _Batch:
+    """Makes the results of many molecules together, in any process; where that fails, one by one."""
+
+    simulator: Simulator
+
+    def __call__(self, molecules: Sequence[Molecule]) -> list[Entry]:
+        prepared = [*map(_Job(self.simulator, computes=False), molecules)]
+        jobs = [entry.arrays for entry in prepared if entry.arrays is not None]
+        try:
+            found = iter(cast(Batched, self.simulator).compute_batch(jobs) if jobs else ())
+            return [entry if entry.arrays is None else _computed(entry, next(found)) for entry in prepared]
+        except Exception:  # whatever befalls one molecule, the others go on
+            return [*map(_Job(self.simulator, computes=True), molecules)]
+
+
+def _computed(entry: Entry, found: Mapping[str, NDArray[Any]] | SampleError) -> Entry:
+    if isinstance(found, SampleError):
+        return replace(entry, arrays=None, reason=found.reason)
+    return replace(entry, arrays=found)
+
+
 def _entries(job: _Job, molecules: Iterable[Molecule], workers: int | None) -> Iterator[Entry]:
     """Yield what becomes of each molecule, in order; one that kills its process is tried again alone, then listed."""
-    return surviving(job, molecules, workers, lambda m: Entry(id=m.key14, smiles=m.smiles, reason=DIED))
+    simulator = job.simulator
+    if not job.computes or not isinstance(simulator, Batched):
+        yield from surviving(job, molecules, workers, _died)
+        return
+    batch, size = _Batch(simulator), simulator.batch
+    stream = iter(molecules)
+    batches = iter(lambda: [*islice(stream, size)], [])
+    for entries in surviving(batch, batches, workers, lambda lost: [alone(job, one) or _died(one) for one in lost]):
+        yield from entries
+
+
+def _died(molecule: Molecule) -> Entry:
+    return Entry(id=molecule.key14, smiles=molecule.smiles, reason=DIED)
 
 
 def _cores(workers: int | None) -> int:
@@ -306,10 +345,10 @@ def _built(host: Host, use: str | Mapping[str, Any] | None) -> Built:
     given = {} if use is None else {"use": use} if isinstance(use, str) else dict(use)
     if "use" not in given:
         names = host.names("simulator")
-        if len(names) != 1:
+        if DEFAULT not in names and len(names) != 1:
             choice = (
                 f"choose one of {', '.join(map(repr, names))} by `--use`" if names else "see `molchord plugins check`"
             )
             raise PluginError(f"{len(names)} simulators are installed; {choice}")
-        given["use"] = names[0]
+        given["use"] = DEFAULT if DEFAULT in names else names[0]
     return build("simulator", given, host=host)

@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -41,10 +41,14 @@ def names(path: Path) -> frozenset[str]:
         return frozenset()
 
 
-def read(path: Path, intensity: str) -> Iterator[tuple[str, str, NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield (location, SMILES, wavenumbers in cm^-1, intensities) of every molecule.
+Entry: TypeAlias = "tuple[str, str, NDArray[np.float32], NDArray[np.float32], str | None]"
 
-    The file holds ``smiles`` (n), offsets ``modes`` (n + 1), ``freq`` and an intensity array, both (modes[-1]).
+
+def read(path: Path, intensity: str) -> Iterator[Entry]:
+    """Yield (location, SMILES, wavenumbers in cm^-1, intensities, what computed them) of every molecule.
+
+    The file holds ``smiles`` (n), offsets ``modes`` (n + 1), ``freq`` and an intensity array, both (modes[-1]), and maybe
+    ``simulator`` (n).
 
     Args:
         path: The file.
@@ -61,12 +65,16 @@ def read(path: Path, intensity: str) -> Iterator[tuple[str, str, NDArray[np.floa
                 got = ", ".join(repr(name) for name in archive.files)
                 raise SampleError(str(path), f"the archive lacks the array {missing[0]!r}; it has {got or 'none'}")
             smiles, modes, freq, strength = (archive[name] for name in wanted)
+            simulator = archive["simulator"] if "simulator" in archive.files else None
     except _DAMAGED as error:
         raise SampleError(str(path), f"the archive cannot be read ({error}); fetch or write it again") from None
     _check(path, smiles, modes, freq, strength)
+    if simulator is not None and (simulator.shape != smiles.shape or simulator.dtype.kind != "U"):
+        raise SampleError(str(path), f"`simulator` of shape {simulator.shape} must be one text a molecule")
     for i, text in enumerate(smiles.tolist()):
         part = slice(int(modes[i]), int(modes[i + 1]))
-        yield f"{path}[{i}]", str(text), freq[part].astype(np.float32), strength[part].astype(np.float32)
+        source = None if simulator is None else str(simulator[i]) or None
+        yield f"{path}[{i}]", str(text), freq[part].astype(np.float32), strength[part].astype(np.float32), source
 
 
 def _check(path: Path, smiles: NDArray, modes: NDArray, freq: NDArray, strength: NDArray) -> None:  # type: ignore[type-arg]

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -821,11 +821,18 @@ def without_failures(data, path):
     return path
 
 
-SCRIPT = Path(__file__).parents[3] / "datasets" / "make_qm9_xtb_grown.py"
+SCRIPT = Path(__file__).parents[3] / "datasets" / "make_computed.py"
+
+
+def maker():
+    """Return what adds files to the set, by its script."""
+    script = runpy.run_path(str(SCRIPT))
+    return partial(script["main"], script["SETS"]["qm9-xtb-grown"])
 
 
 def test_the_bundled_set_grows_by_files(small, tmp_path):
     script = runpy.run_path(str(SCRIPT))
+    main = partial(script["main"], script["SETS"]["qm9-xtb-grown"])
     results = without_failures(small, tmp_path / "results.npz")
     chunk = tmp_path / "chunk-7.npz"
     lines = np.array([-3.04, 100.06, 1234.56, 3001.26])
@@ -834,10 +841,10 @@ def test_the_bundled_set_grows_by_files(small, tmp_path):
     )  # fmt: skip
     (tmp_path / "fails-7.json").write_text('[["C=O", "imaginary mode at -73"], ["CC=O", "imaginary mode at -21"]]')
     out = tmp_path / "grown"
-    script["main"]([results, results], out)
-    script["main"]([chunk, results], out)
+    main([results, results], out)
+    main([chunk, results], out)
     before = [path.read_bytes() for path in sorted(out.iterdir())]
-    script["main"]([chunk, results], out)
+    main([chunk, results], out)
     assert [path.read_bytes() for path in sorted(out.iterdir())] == before
     first, second = (read_contents(path) for path in sorted(out.glob("part-*.npz")))
     assert len(first.ids) == 4
@@ -867,14 +874,15 @@ def computed(path, smiles, intensity=1.0, **texts):
 
 def test_the_bundled_set_says_how_its_inputs_were_made(small, tmp_path):
     script = runpy.run_path(str(SCRIPT))
+    main = partial(script["main"], script["SETS"]["qm9-xtb-grown"])
     results = without_failures(small, tmp_path / "results.npz")
-    script["main"]([results], tmp_path / "one")
+    main([results], tmp_path / "one")
     said, found = read_contents(results), read_contents(tmp_path / "one" / "part-00.npz")
     assert found.prepared_by == said.prepared_by
     assert found.computed_by == said.computed_by + script["ROUNDED"]
     silent = computed(tmp_path / "silent.npz", ["F"])
     known = computed(tmp_path / "known.npz", ["O"], prepared_by=np.array("adds nothing"))
-    script["main"]([silent, results, known], tmp_path / "two")
+    main([silent, results, known], tmp_path / "two")
     both = sorted([script["PREPARED_BY"], said.prepared_by])
     assert read_contents(tmp_path / "two" / "part-00.npz").prepared_by == " | ".join(both)
 
@@ -882,14 +890,14 @@ def test_the_bundled_set_says_how_its_inputs_were_made(small, tmp_path):
 @pytest.mark.parametrize("intensity", [7e4, np.nan, np.inf])
 def test_the_bundled_set_refuses_what_half_precision_does_not_hold(intensity, tmp_path):
     with pytest.raises(DataError, match=r"values of 'F' are not finite in half precision"):
-        runpy.run_path(str(SCRIPT))["main"]([computed(tmp_path / "a.npz", ["F"], intensity)], tmp_path / "out")
+        maker()([computed(tmp_path / "a.npz", ["F"], intensity)], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("smiles", ["CCl", "CCCCCCCCCC", "C[SiH3]"])
 def test_the_bundled_set_refuses_molecules_that_its_card_leaves_out(smiles, tmp_path):
-    main = runpy.run_path(str(SCRIPT))["main"]
-    with pytest.raises(DataError, match="beyond 9 atoms of C, N, O, F beside H"):
+    main = maker()
+    with pytest.raises(DataError, match="beyond 9 atoms of C, F, N, O beside H"):
         main([computed(tmp_path / "a.npz", ["F", smiles])], tmp_path / "out")
     computed(tmp_path / "chunk-0.npz", ["CCCCCCCCC"])
     (tmp_path / "fails-0.json").write_text(f'[["{smiles}", "no conformer"]]')
@@ -898,7 +906,7 @@ def test_the_bundled_set_refuses_molecules_that_its_card_leaves_out(smiles, tmp_
 
 
 def test_a_failure_of_the_bundled_set_can_be_computed_later(tmp_path):
-    main = runpy.run_path(str(SCRIPT))["main"]
+    main = maker()
     out = tmp_path / "out"
     chunk = computed(tmp_path / "chunk-0.npz", ["F", "N"])
     (tmp_path / "fails-0.json").write_text('[["O", "SCF not converged"], ["C", "no conformer"]]')

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["INSTALL", "MEMBERS", "SHA256", "WeightsError", "find", "parse", "read"]
+__all__ = ["INSTALL", "MEMBERS", "SHA256", "WeightsError", "find", "parse", "read", "verify"]
 
 MEMBERS = 4
 SHA256 = "e34e147e3dd67bfe3e5ae8c2a2a097d59ff3a8260d98e42552004f710bb3a68b"
@@ -48,8 +48,11 @@ TENSORS: tuple[tuple[str, Shape], ...] = (
 """Name and shape of each tensor of a member, in the order of their entries; all lie row by row from the first float."""
 
 
-class WeightsError(Exception):
+class WeightsError(ImportError):
     """The file is not the one whose parameters are known, or holds other than it should; says what differs."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, name="Auto3D")
 
 
 def find() -> Path:
@@ -64,24 +67,35 @@ def find() -> Path:
         if (path := folder.joinpath(*_FILE)).is_file():
             return path
     lead = f"Auto3D without {'/'.join(_FILE)} is installed" if folders else "Auto3D is not installed"
-    raise ImportError(f"{lead}: its wheel of version 2.3.1 brings the parameters of AIMNet2", name="Auto3D")
+    raise ImportError(f"{lead}, whose version 2.3.1 brings the parameters of AIMNet2: {INSTALL}", name="Auto3D")
 
 
 def read(path: Path, members: int = MEMBERS) -> tuple[dict[str, NDArray[np.float32]], ...]:
     """Read the parameters of the first members, after the digest of the file is found to be `SHA256`.
 
     Raises:
-        WeightsError: It is another one.
-        OSError: It cannot be read.
+        WeightsError: It is another one, or cannot be read.
     """
-    content = path.read_bytes()
+    return parse(verify(path), members)
+
+
+def verify(path: Path) -> bytes:
+    """Return the content of the file, whose digest is found to be `SHA256`.
+
+    Raises:
+        WeightsError: It is another one, or cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{str(path)!r} cannot be read ({error})") from None
     digest = hashlib.sha256(content).hexdigest()
     if digest != SHA256:
         raise WeightsError(
             f"{str(path)!r} has the SHA-256 {digest}, and not {SHA256} as in Auto3D 2.3.1: it is damaged, or of another "
-            f"version; run {INSTALL.replace('install', 'install --force-reinstall')}"
+            f"version: {INSTALL.replace('install', 'install --force-reinstall')}"
         )
-    return parse(content, members)
+    return content
 
 
 def parse(content: bytes, members: int = MEMBERS) -> tuple[dict[str, NDArray[np.float32]], ...]:

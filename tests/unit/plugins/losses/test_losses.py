@@ -17,21 +17,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from molchord.api import Featurizes, LossBatch, Molecule, SampleError, Tempered
 from molchord.complaints import validate
-from molchord_losses import (
-    ALL_PAIRS,
-    CLIP_PAIRS,
-    GRAPH_CENTERED,
-    TANIMOTO_INFONCE,
-    AllPairsConfig,
-    ClipPairsConfig,
-    GraphCenteredConfig,
-    Learnable,
-    TanimotoInfonceConfig,
-    entries,
-    molchord_losses,
-)
-from molchord_losses import tanimoto as similarities
-from molchord_losses.tanimoto import bit_similarity
+from molchord_losses import entries, molchord_losses
+from molchord_losses import tanimoto_infonce_loss as similarities
+from molchord_losses.all_pairs import ALL_PAIRS, AllPairsConfig
+from molchord_losses.clip_pairs import CLIP_PAIRS, ClipPairsConfig
+from molchord_losses.graph_centered import GRAPH_CENTERED, GraphCenteredConfig
+from molchord_losses.settings import Learnable
+from molchord_losses.tanimoto_infonce import TANIMOTO_INFONCE, TanimotoInfonceConfig
+from molchord_losses.tanimoto_infonce_loss import bit_similarity
 
 NAMES = ("structure", "ir", "raman", "msms", "nmr")
 
@@ -749,7 +742,7 @@ def test_similarity_is_rdkits(kind):
 def test_similarity_is_the_same_in_blocks(monkeypatch):
     packed = fingerprints(11)
     whole = bit_similarity(packed[2:5], packed)
-    monkeypatch.setattr("molchord_losses.tanimoto.COLUMNS", 4)
+    monkeypatch.setattr("molchord_losses.tanimoto_infonce_loss.COLUMNS", 4)
     assert torch.equal(bit_similarity(packed[2:5], packed), whole)
     assert bit_similarity(packed[:0], packed).shape == (0, 11)
     assert bit_similarity(packed[:0], packed[:0]).shape == (0, 0)

@@ -7,24 +7,23 @@ from rdkit import Chem
 from rdkit.Chem import rdFingerprintGenerator
 
 from molchord.api import Derives, Measurement, Molecule, SampleError
-from molchord_modalities.fingerprint import Fingerprint
-from molchord_modalities.fingerprint_record import ELEMENTS, FINGERPRINT, KEYS, FingerprintConfig, size
+from molchord_modalities.fingerprint import ELEMENTS, FINGERPRINT, KEYS, FingerprintConfig
 
 
 def molecule(smiles: str) -> Molecule:
     return Molecule(key14="K", smiles=smiles, formula="", exact_mass=1.0)
 
 
-def dense(fingerprint: Fingerprint, smiles: str, config: FingerprintConfig) -> np.ndarray:
+def dense(fingerprint: Derives, smiles: str, config: FingerprintConfig) -> np.ndarray:
     arrays = fingerprint.derive(molecule(smiles)).arrays
-    out = np.zeros(size(config), dtype=int)
+    out = np.zeros(FINGERPRINT.spec(config, "vector").size, dtype=int)
     out[arrays["index"]] = arrays["count"]
     return out
 
 
 def test_pieces_are_rdkits_and_stand_in_the_stated_order():
     config = FingerprintConfig(radius=1, morgan=128, torsions=64)
-    counts = dense(Fingerprint(config), "CCCCO", config)
+    counts = dense(FINGERPRINT.build(config, "vector"), "CCCCO", config)
     parsed = Chem.MolFromSmiles("CCCCO")
     morgan = rdFingerprintGenerator.GetMorganGenerator(radius=1, fpSize=128).GetCountFingerprintAsNumPy(parsed)
     assert counts[:128].tolist() == morgan.tolist()
@@ -40,7 +39,7 @@ def test_pieces_are_rdkits_and_stand_in_the_stated_order():
 
 def test_neither_stereo_nor_the_order_of_atoms_tells_anything():
     config = FingerprintConfig()
-    fingerprint = Fingerprint(config)
+    fingerprint = FINGERPRINT.build(config, "vector")
     reference = dense(fingerprint, "CC(N)C(=O)O", config)
     assert (dense(fingerprint, "OC(=O)[C@@H](C)N", config) == reference).all()
     assert (dense(fingerprint, "CC(N)CO", config) != reference).any()
@@ -48,7 +47,7 @@ def test_neither_stereo_nor_the_order_of_atoms_tells_anything():
 
 def test_a_sample_is_logarithms_of_length_ten():
     config = FingerprintConfig()
-    fingerprint = Fingerprint(config)
+    fingerprint = FINGERPRINT.build(config, "vector")
     measurement = fingerprint.derive(molecule("CCO"))
     values = fingerprint.transform(measurement, None).values
     logarithms = np.log1p(dense(fingerprint, "CCO", config))
@@ -56,19 +55,21 @@ def test_a_sample_is_logarithms_of_length_ten():
 
 
 def test_numbers_are_dropped_in_training_alone():
-    fingerprint = Fingerprint(FingerprintConfig(drop=0.5))
+    fingerprint = FINGERPRINT.build(FingerprintConfig(drop=0.5), "vector")
     measurement = fingerprint.derive(molecule("CC(C)Cc1ccc(cc1)C(C)C(=O)O"))
     whole = fingerprint.transform(measurement, None).values
     dropped = fingerprint.transform(measurement, np.random.default_rng(0)).values
     gone = (whole > 0) & (dropped == 0)
     assert 0.3 < gone.sum() / (whole > 0).sum() < 0.7
     assert (dropped[~gone] == whole[~gone]).all()
-    kept = Fingerprint(FingerprintConfig(drop=0.0)).transform(measurement, np.random.default_rng(0)).values
+    kept = (
+        FINGERPRINT.build(FingerprintConfig(drop=0.0), "vector").transform(measurement, np.random.default_rng(0)).values
+    )
     assert (kept == whole).all()
 
 
 def test_no_sample_and_one_sample():
-    fingerprint = Fingerprint(FingerprintConfig(morgan=64, torsions=64))
+    fingerprint = FINGERPRINT.build(FingerprintConfig(morgan=64, torsions=64), "vector")
     assert isinstance(fingerprint, Derives)
     assert fingerprint.collate([]).values.shape == (0, 64 + 64 + KEYS + len(ELEMENTS))
     one = fingerprint.transform(fingerprint.derive(molecule("[Na+].[Cl-]")), None)
@@ -78,7 +79,7 @@ def test_no_sample_and_one_sample():
 @pytest.mark.parametrize("smiles", ["", "C(", "no smiles"])
 def test_a_smiles_that_rdkit_refuses(smiles):
     with pytest.raises(SampleError, match="RDKit cannot parse|RDKit refuses|holds no atom"):
-        Fingerprint(FingerprintConfig()).derive(molecule(smiles))
+        FINGERPRINT.build(FingerprintConfig(), "vector").derive(molecule(smiles))
 
 
 @pytest.mark.parametrize(
@@ -88,13 +89,13 @@ def test_a_smiles_that_rdkit_refuses(smiles):
 def test_damaged_measurements(index, count, message):
     arrays = {"index": np.array(index, dtype=np.int32), "count": np.array(count, dtype=np.int32)}
     with pytest.raises(SampleError, match=message):
-        Fingerprint(FingerprintConfig()).transform(Measurement(arrays=arrays, columns={}), None)
+        FINGERPRINT.build(FingerprintConfig(), "vector").transform(Measurement(arrays=arrays, columns={}), None)
 
 
 def test_nothing_is_read(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("1,2\n")
-    fingerprint = Fingerprint(FingerprintConfig())
+    fingerprint = FINGERPRINT.build(FingerprintConfig(), "vector")
     assert not fingerprint.can_read(path)
     with pytest.raises(SampleError, match="made from the molecule's SMILES"):
         list(fingerprint.read(path))

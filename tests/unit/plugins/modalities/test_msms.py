@@ -15,8 +15,10 @@ from rdkit.Chem.rdMolDescriptors import CalcExactMolWt
 
 from molchord.api import Compares, Measurement, Molecule, Reading, SampleError
 from molchord_modalities.mass_spectra import canonical_adduct, collision_energy
-from molchord_modalities.msms import Msms, entropy_similarity
-from molchord_modalities.msms_record import ADDUCTS, MSMS, Bins, Jitter, MsmsConfig
+from molchord_modalities.msms import ADDUCTS, MSMS, MsmsConfig
+from molchord_modalities.msms_modality import Msms
+from molchord_modalities.msms_settings import Bins, Jitter
+from molchord_modalities.spectral_entropy import entropy_similarity
 
 MGF = """\
 COM=a comment
@@ -80,7 +82,7 @@ def write(folder, text: str, name: str = "a.mgf"):
 
 
 def msms(kind: str = "peaks", **config: object) -> Msms:
-    return Msms(MsmsConfig.model_validate(config), kind)
+    return MSMS.build(MsmsConfig.model_validate(config), kind)
 
 
 def readings(path) -> list[Reading | SampleError]:
@@ -103,7 +105,7 @@ def molecule(smiles: str) -> Molecule:
 
 def test_record_loads_nothing_heavy():
     code = (
-        "import sys; from molchord_modalities.msms_record import MSMS as m;"
+        "import sys; from molchord_modalities.msms import MSMS as m;"
         "[m.spec(m.config(), kind) for kind in m.kinds];"
         "print([m for m in ('torch', 'numpy', 'rdkit') if m in sys.modules])"
     )

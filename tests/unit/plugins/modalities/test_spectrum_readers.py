@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from molchord.api import Reading, SampleError
-from molchord_modalities import IR, RAMAN, curve, jcamp, spectrum_text
-from molchord_modalities.vibrational_record import VibrationalConfig
+from molchord_modalities import curve, jcamp, spectrum_text
+from molchord_modalities.ir import IR
+from molchord_modalities.raman import RAMAN
+from molchord_modalities.vibrational_settings import VibrationalConfig
 
 ir = IR.build(VibrationalConfig(), "spectrum1d")
 raman = RAMAN.build(VibrationalConfig(), "spectrum1d")

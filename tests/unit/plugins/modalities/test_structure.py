@@ -15,8 +15,8 @@ from rdkit.Chem.rdDistGeom import EmbedMolecule, ETKDGv3
 from rdkit.rdBase import BlockLogs
 
 from molchord.api import Derives, Measurement, Molecule, SampleError
-from molchord_modalities.structure import Structure
-from molchord_modalities.structure_record import ATOM_COLUMNS, BOND_COLUMNS, STRUCTURE, StructureConfig
+from molchord_modalities.structure import STRUCTURE, StructureConfig
+from molchord_modalities.structure_columns import ATOM_COLUMNS, BOND_COLUMNS
 
 ODD = [
     "C",
@@ -40,11 +40,11 @@ def molecule(smiles: str, stored: Measurement | None = None) -> Molecule:
 
 
 def derived(smiles: str, **config: object) -> Measurement:
-    return Structure(StructureConfig.model_validate(config)).derive(molecule(smiles))
+    return STRUCTURE.build(StructureConfig.model_validate(config), "graph").derive(molecule(smiles))
 
 
 def sample(smiles: str, **config: object):
-    structure = Structure(StructureConfig.model_validate(config))
+    structure = STRUCTURE.build(StructureConfig.model_validate(config), "graph")
     return structure.transform(structure.derive(molecule(smiles)), None)
 
 
@@ -54,7 +54,7 @@ def distances(positions: np.ndarray) -> np.ndarray:
 
 def test_record_loads_nothing_heavy():
     code = (
-        "import sys; from molchord_modalities.structure_record import STRUCTURE as s;"
+        "import sys; from molchord_modalities.structure import STRUCTURE as s;"
         "s.spec(s.adapt(s.config(), ('positions',)), 'graph');"
         "print([m for m in ('torch', 'numpy', 'rdkit') if m in sys.modules])"
     )
@@ -125,7 +125,7 @@ def test_charges_and_radicals_are_told(smiles, charges, radicals):
 )
 def test_only_the_stereo_free_canonical_smiles_enters(one, other):
     key = molecule(one).key14
-    structure = Structure(StructureConfig(geometry="etkdg", conformers=2))
+    structure = STRUCTURE.build(StructureConfig(geometry="etkdg", conformers=2), "graph")
     a, b = (
         structure.derive(Molecule(key14=key, smiles=text, formula="", exact_mass=0.0)).arrays for text in (one, other)
     )
@@ -208,7 +208,7 @@ def test_what_cannot_be_made_says_why(smiles, reason):
     with BlockLogs():
         asked = molecule(smiles)
     with pytest.raises(SampleError, match=reason) as caught:
-        Structure(StructureConfig(geometry="etkdg")).derive(asked)
+        STRUCTURE.build(StructureConfig(geometry="etkdg"), "graph").derive(asked)
     assert caught.value.id == asked.key14
 
 
@@ -236,7 +236,7 @@ def test_bonds_stand_in_both_directions_with_equal_columns():
 
 
 def test_batches_of_none_one_and_several():
-    structure = Structure(StructureConfig(geometry="etkdg", conformers=2))
+    structure = STRUCTURE.build(StructureConfig(geometry="etkdg", conformers=2), "graph")
     samples = [sample(smiles, geometry="etkdg", conformers=2) for smiles in ("CCO", "[He]", "[H][H]")]
     for chosen in ([], samples[1:2], samples):
         batch = structure.prepare(structure.collate(chosen), None)
@@ -251,7 +251,7 @@ def test_batches_of_none_one_and_several():
 
 
 def test_graph_without_positions_carries_none():
-    structure = Structure(StructureConfig())
+    structure = STRUCTURE.build(StructureConfig(), "graph")
     assert structure.collate([sample("CCO")]).positions is None
 
 
@@ -275,7 +275,7 @@ def test_damaged_measurements_are_refused(changes, reason):
     arrays = {**derived("C", geometry="etkdg").arrays, **changes}
     arrays = {name: array for name, array in arrays.items() if array is not None}
     with pytest.raises(SampleError, match=reason):
-        Structure(StructureConfig(geometry="etkdg")).transform(Measurement(arrays=arrays), None)
+        STRUCTURE.build(StructureConfig(geometry="etkdg"), "graph").transform(Measurement(arrays=arrays), None)
 
 
 def test_modality_is_light_to_send_and_deterministic():
@@ -323,7 +323,7 @@ def shuffled(smiles: str, seed: int) -> str:
 def test_source_geometry_follows_the_canonical_atom_order(tmp_path, smiles):
     texts = [shuffled(smiles, seed) for seed in range(4)]
     path, _ = source_file(tmp_path, texts)
-    structure = Structure(StructureConfig(geometry="source"))
+    structure = STRUCTURE.build(StructureConfig(geometry="source"), "graph")
     assert structure.can_read(path)
     readings = list(structure.read(path))
     assert [reading.smiles for reading in readings] == texts
@@ -342,7 +342,7 @@ def test_source_positions_alone_give_the_molecule_back(tmp_path):
     """RDKit's own perception of bonds from elements and positions is the independent judge."""
     smiles = "CC(=O)NCc1ccco1"
     path, _ = source_file(tmp_path, [shuffled(smiles, 5)])
-    structure = Structure(StructureConfig(geometry="source"))
+    structure = STRUCTURE.build(StructureConfig(geometry="source"), "graph")
     (reading,) = structure.read(path)
     arrays = structure.derive(molecule(smiles, reading.measurement)).arrays
     lines = [
@@ -357,7 +357,7 @@ def test_source_positions_alone_give_the_molecule_back(tmp_path):
 
 
 def test_source_never_falls_back_to_etkdg(tmp_path):
-    structure = Structure(StructureConfig(geometry="source"))
+    structure = STRUCTURE.build(StructureConfig(geometry="source"), "graph")
     with pytest.raises(SampleError, match="holds no geometry of a source"):
         structure.derive(molecule("CCO"))
     path, _ = source_file(tmp_path, ["CC(C)=O"])
@@ -370,18 +370,18 @@ def test_source_never_falls_back_to_etkdg(tmp_path):
 @pytest.mark.parametrize(("value", "reason"), [(np.nan, "positions are not all finite"), (None, "coincide")])
 def test_an_impossible_geometry_of_a_source_is_refused(tmp_path, value, reason):
     path, _ = source_file(tmp_path, ["CCO"])
-    (reading,) = Structure(StructureConfig()).read(path)
+    (reading,) = STRUCTURE.build(StructureConfig(), "graph").read(path)
     arrays = dict(reading.measurement.arrays)
     arrays["positions"] = arrays["positions"].copy()
     arrays["positions"][8] = arrays["positions"][3] if value is None else value
     with pytest.raises(SampleError, match=reason) as caught:
-        Structure(StructureConfig(geometry="source")).derive(molecule("CCO", Measurement(arrays=arrays)))
+        STRUCTURE.build(StructureConfig(geometry="source"), "graph").derive(molecule("CCO", Measurement(arrays=arrays)))
     assert caught.value.id == "LFQSCWFLJHTTHZ"
 
 
 def test_etkdg_does_not_look_at_a_stored_geometry(tmp_path):
     path, positions = source_file(tmp_path, ["CCCO"])
-    structure = Structure(StructureConfig(geometry="etkdg"))
+    structure = STRUCTURE.build(StructureConfig(geometry="etkdg"), "graph")
     (reading,) = structure.read(path)
     made = structure.derive(molecule("CCCO", reading.measurement)).arrays["positions"]
     np.testing.assert_array_equal(made, derived("CCCO", geometry="etkdg").arrays["positions"])
@@ -389,7 +389,7 @@ def test_etkdg_does_not_look_at_a_stored_geometry(tmp_path):
 
 
 def test_bad_entries_of_an_archive_let_the_next_ones_through(tmp_path):
-    structure = Structure(StructureConfig())
+    structure = STRUCTURE.build(StructureConfig(), "graph")
     path, positions = source_file(tmp_path, ["CCO", "CO", "CN"])
     joined = np.concatenate(positions)
     joined[2] += 5.0  # the oxygen of ethanol
@@ -422,13 +422,13 @@ def test_bad_entries_of_an_archive_let_the_next_ones_through(tmp_path):
 def test_archives_that_do_not_fit_are_refused(tmp_path, changes, reason):
     path, _ = source_file(tmp_path, ["CCO", "CO"], **changes)
     with pytest.raises(SampleError, match=reason):
-        list(Structure(StructureConfig()).read(path))
+        list(STRUCTURE.build(StructureConfig(), "graph").read(path))
 
 
 def test_any_damage_to_an_archive_is_a_sample_error(tmp_path):
     path, _ = source_file(tmp_path, ["CCO", "CO", "c1ccccc1"])
     whole = path.read_bytes()
-    structure = Structure(StructureConfig())
+    structure = STRUCTURE.build(StructureConfig(), "graph")
     rng = np.random.default_rng(0)
     broken = [whole[:n] for n in rng.integers(0, len(whole), 20)]
     for _ in range(60):
@@ -453,7 +453,7 @@ def test_any_damage_to_an_archive_is_a_sample_error(tmp_path):
 @pytest.mark.parametrize("name", ["qm9-xtb", "qm9-xtb-more", "massbank-xtb", "nist-xtb"])
 def test_real_archives(shared_data, name, tmp_path):
     path = shared_data / f"{name}.npz"
-    structure = Structure(StructureConfig(geometry="source"))
+    structure = STRUCTURE.build(StructureConfig(geometry="source"), "graph")
     assert structure.can_read(path)
     with np.load(path, allow_pickle=False) as archive:
         order = np.random.default_rng(1).choice(len(archive["smiles"]), 15, replace=False)

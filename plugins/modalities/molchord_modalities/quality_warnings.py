@@ -1,7 +1,7 @@
-"""What makes a measured vibrational curve doubtful: unit, coverage, noise, direction, baseline, saturation, in numpy.
+"""Quality warnings for a measured vibrational curve: unit, coverage, noise, direction, baseline, saturation, in numpy.
 
-A curve that was misread still gets an embedding, and an embedding always has a nearest candidate. Each doubt here says
-what is wrong and how much of an answer's probability is left. The limits are chosen so that at most about one in a
+A curve that was misread still gets an embedding, and an embedding always has a nearest candidate. Each warning here
+says what is wrong and how much of an answer's probability is left. The limits are chosen so that at most about one in a
 hundred sound gas-phase spectra passes one.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from molchord_modalities.curve import Numbers
 
-__all__ = ["curve_doubts"]
+__all__ = ["curve_warnings"]
 
 HIGHEST_WAVENUMBER = 12_500.0
 """cm^-1; the near infrared ends here, while mid-infrared wavelengths in nm go on to 25,000."""
@@ -37,22 +37,22 @@ OFFSET = 1.5
 """Absorbance; fractions read as per cent start at 2."""
 
 
-def curve_doubts(x: Numbers, y: Numbers, grid: Numbers, max_gap: float, *, corrected: bool = False) -> list[Doubt]:
-    """Name what makes a curve doubtful; empty for a sound one.
+def curve_warnings(x: Numbers, y: Numbers, grid: Numbers, max_gap: float, *, corrected: bool = False) -> list[Doubt]:
+    """Return the warnings that a curve deserves; none for a sound one.
 
     Args:
         x: Abscissa in cm^-1, ascending.
         y: Absorbance or Raman intensity, of the same length.
         grid: Positions in cm^-1 that an encoder sees, evenly spaced.
         max_gap: Neighbouring points further apart than this, in cm^-1, leave a hole.
-        corrected: Whether the baseline is subtracted anyway, so that it leaves no doubt.
+        corrected: Whether the baseline is subtracted anyway, so that it needs no warning.
 
     Example:
         >>> grid = np.linspace(500, 4000, 1750)
         >>> bands = 1 / (1 + ((grid - 1700) / 10) ** 2) + 1 / (1 + ((grid - 3000) / 20) ** 2)
-        >>> curve_doubts(grid, bands, grid, 50.0)
+        >>> curve_warnings(grid, bands, grid, 50.0)
         []
-        >>> [doubt.message for doubt in curve_doubts(grid, 1 - bands, grid, 50.0)]
+        >>> [warning.message for warning in curve_warnings(grid, 1 - bands, grid, 50.0)]
         ['it hangs from its top, as transmittance read as absorbance or a curve upside down does']
     """
     if x[-1] > HIGHEST_WAVENUMBER:
@@ -67,10 +67,10 @@ def curve_doubts(x: Numbers, y: Numbers, grid: Numbers, max_gap: float, *, corre
         found.append(Doubt(f"it covers {share:.0%} of the grid of {grid[0]:g}-{grid[-1]:g} cm^-1", trust))
     if share < LEAST_JUDGED:
         return found
-    return found + _shape_doubts(y, grid, np.where(observed, values, np.nan), corrected=corrected)
+    return found + _shape_warnings(y, grid, np.where(observed, values, np.nan), corrected=corrected)
 
 
-def _shape_doubts(y: Numbers, grid: Numbers, values: Numbers, *, corrected: bool) -> list[Doubt]:
+def _shape_warnings(y: Numbers, grid: Numbers, values: Numbers, *, corrected: bool) -> list[Doubt]:
     """Judge the shape; a curve that is noise or upside down has no baseline and no bands to judge further.
 
     What is wide on the grid, baseline and flat top, is judged within stretches without a hole (values that are NaN).

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import final
 
 import torch
@@ -11,60 +10,42 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from molchord.api import LossBatch, LossOutput
-from molchord_losses import AllPairsConfig, ClipPairsConfig, GraphCenteredConfig, Learnable
 from molchord_losses.entries import (
     Entries,
-    Pair,
     full_precision,
     log_partition,
     log_partitions,
     mean_over_pairs,
     products,
 )
+from molchord_losses.pairs import Pair
+from molchord_losses.settings import Learnable
 from molchord_losses.temperature import Temperatures
 
-__all__ = ["InfoNce", "VibraClip", "all_pairs", "clip_pairs", "graph_centered", "in_graph_order"]
+__all__ = ["InfoNce", "VibraClip", "contrast"]
 
 
-def clip_pairs(config: ClipPairsConfig, modalities: tuple[str, ...], candidate: str | None) -> InfoNce | VibraClip:
-    """Build the contrast of named pairs; with none named, of every modality with the candidate.
-
-    Raises:
-        ValueError: There is neither a pair nor a candidate, or a pair names no modality of the graph.
-    """
-    if not config.pairs and candidate is None:
-        raise ValueError("loss 'clip_pairs' got neither `pairs` nor a candidate; name one of the two in the graph")
-    pairs = in_graph_order(config.pairs, modalities) if config.pairs else _with_centre(candidate, modalities)
-    temperature = config.temperature
-    each = temperature if isinstance(temperature, tuple) else (temperature,) * len(pairs)
-    if config.form == "vibraclip":
-        return VibraClip(pairs, candidate, _number(temperature))
-    return InfoNce(dict(zip(pairs, each, strict=True)))
-
-
-def graph_centered(
-    config: GraphCenteredConfig, modalities: tuple[str, ...], candidate: str | None
+def contrast(
+    form: str,
+    pairs: Sequence[Pair],
+    temperature: Learnable | float | tuple[Learnable | float, ...],
+    centre: str | None,
 ) -> InfoNce | VibraClip:
-    """Build the contrast of every modality with the centre.
+    """Return the contrast of pairs of modalities in one of its forms.
+
+    Args:
+        form: ``infonce`` or ``vibraclip``.
+        pairs: Pairs of modalities, names in graph order.
+        temperature: Of all pairs, or of each in turn; one number where the form is ``vibraclip``.
+        centre: Modality whose pairs count in both directions in ``vibraclip``; None: there is none.
 
     Raises:
-        ValueError: There is neither a centre nor a candidate, or the centre is no modality of the graph.
+        ValueError: `temperature` does not fit the form.
     """
-    centre = candidate if config.centre is None else config.centre
-    if centre is None:
-        raise ValueError("loss 'graph_centered' got neither `centre` nor a candidate; name one of the two in the graph")
-    pairs = _with_centre(centre, modalities)
-    if config.form == "vibraclip":
-        return VibraClip(pairs, centre, _number(config.temperature))
-    return InfoNce(dict.fromkeys(pairs, config.temperature))
-
-
-def all_pairs(config: AllPairsConfig, modalities: tuple[str, ...], candidate: str | None) -> InfoNce | VibraClip:
-    """Build the contrast of every two modalities."""
-    pairs = tuple(combinations(modalities, 2))
-    if config.form == "vibraclip":
-        return VibraClip(pairs, candidate, _number(config.temperature))
-    return InfoNce(dict.fromkeys(pairs, config.temperature))
+    if form == "vibraclip":
+        return VibraClip(pairs, centre, _number(temperature))
+    each = temperature if isinstance(temperature, tuple) else (temperature,) * len(pairs)
+    return InfoNce(dict(zip(pairs, each, strict=True)))
 
 
 @final
@@ -161,32 +142,6 @@ class VibraClip(nn.Module):
             products.append((raw[left][start:stop] * both) @ raw[right].T)
             counts.append(both)
         return sum(products[1:], products[0]) / torch.cat(counts, dim=1).sum(dim=1, keepdim=True).clamp(min=1)
-
-
-def in_graph_order(pairs: Sequence[Pair], modalities: tuple[str, ...]) -> tuple[Pair, ...]:
-    """Return pairs with the names of each in the order of the graph.
-
-    Raises:
-        ValueError: A pair names no modality of the graph.
-
-    Example:
-        >>> in_graph_order([("ir", "structure")], ("structure", "ir"))
-        (('structure', 'ir'),)
-    """
-    for name in (name for pair in pairs for name in pair):
-        _require_modality(name, modalities)
-    first_second = [sorted(pair, key=modalities.index) for pair in pairs]
-    return tuple((first, second) for first, second in first_second)
-
-
-def _with_centre(centre: str | None, modalities: tuple[str, ...]) -> tuple[Pair, ...]:
-    _require_modality(centre, modalities)
-    return tuple(pair for pair in combinations(modalities, 2) if centre in pair)
-
-
-def _require_modality(name: str | None, modalities: tuple[str, ...]) -> None:
-    if name not in modalities:
-        raise ValueError(f"loss got modality {name!r}; the graph has {list(modalities)}, name one of them")
 
 
 def _number(temperature: object) -> float:

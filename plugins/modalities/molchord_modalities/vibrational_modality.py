@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from molchord.api import Measurement, Molecule, Reading, SampleError
-from molchord_modalities import curve, doubts, jcamp, spectrum_text, xtb
-from molchord_modalities.vibrational_record import Technique, VibrationalConfig
+from molchord_modalities import curve
+from molchord_modalities.quality_warnings import curve_warnings
+from molchord_modalities.vibrational_reader import VibrationalReader, sticks
+from molchord_modalities.vibrational_samples import Curve, Sticks
+from molchord_modalities.vibrational_settings import Technique, VibrationalConfig
 
 if TYPE_CHECKING:
     import torch
@@ -21,29 +24,13 @@ if TYPE_CHECKING:
     from molchord.api import Doubt, SpectrumBatch
     from molchord_modalities.vibrational_batch import VibrationalBatch
 
-__all__ = ["Curve", "Sticks", "Vibrational"]
+__all__ = ["Vibrational"]
 
 _LEAST_PEAK = 0.01
 _PEAK_REACH = 8.0
 """cm^-1 on either side of a maximum."""
 _LONGEST_MICROMETRES = 100.0
 """No vibrational spectrum ends below so many cm^-1; every infrared one ends below so many micrometres."""
-
-
-@dataclass(frozen=True)
-class Sticks:
-    """A computed spectrum: positions in cm^-1 and intensities, each (k,)."""
-
-    position: NDArray[np.float32]
-    intensity: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A measured spectrum on the grid, 0 where it was not observed, each (p,)."""
-
-    values: NDArray[np.float32]
-    observed: NDArray[np.bool_]
 
 
 class Vibrational:
@@ -54,8 +41,8 @@ class Vibrational:
         config: Its configuration.
 
     Example:
-        >>> from molchord_modalities.vibrational_record import IR, VibrationalConfig
-        >>> ir = IR.build(VibrationalConfig(), "spectrum1d")
+        >>> technique = Technique(name="ir", curve="absorbance", data_type="INFRARED", stick_unit="km/mol")
+        >>> ir = Vibrational(technique, VibrationalConfig())
         >>> water = {"stick_wavenumber": np.array([1539.0, 3643, 3651]), "stick_intensity": np.array([90.0, 9, 30])}
         >>> batch = ir.prepare(ir.collate([ir.transform(Measurement(arrays=water), None)]), None)
         >>> batch.values.shape, round(float(batch.values.max()), 3)
@@ -66,137 +53,23 @@ class Vibrational:
         self.technique = technique
         self.config = config
         self.name = technique.name
+        self._reader = VibrationalReader(technique)
         self._rendered: _Rendered | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Vibrational, (self.technique, self.config)
 
-    @property
-    def _kind(self) -> str:
-        return "infrared" if self.technique.curve == "absorbance" else "Raman"
-
-    # --- files ---
-
     def can_read(self, path: Path) -> bool:
-        """Say whether a file names itself as this technique.
-
-        It does by the arrays of an ``.npz`` file, by the ``DATA TYPE`` of JCAMP-DX, or by a header above two columns
-        that says "Raman", or absorbance or transmittance over anything but nanometres.
-        """
-        if path.suffix == ".npz":
-            return {"smiles", "modes", "freq", self.name} <= xtb.names(path)
-        try:
-            start = spectrum_text.decode(path, limit=1 << 16)
-            if _is_jcamp(start):
-                types = jcamp.data_types(spectrum_text.decode(path))
-                return any(self.technique.data_type in text for text in types)
-        except SampleError:
-            return False
-        return self._names_itself(spectrum_text.headings(start))
+        """Say whether a file names itself as this technique; see `VibrationalReader.can_read`."""
+        return self._reader.can_read(path)
 
     def read(self, path: Path) -> Iterator[Reading | SampleError]:
-        """Yield every spectrum of a file: ``.npz`` sticks, JCAMP-DX, or two columns of text (each also ``.gz``).
-
-        Wavelengths become wavenumbers and transmittance becomes absorbance here. Two columns without a header are
-        taken as cm^-1 and absorbance (or Raman intensity) unless the numbers speak against it.
+        """Yield every spectrum of a file; see `VibrationalReader.read`.
 
         Raises:
             SampleError: The file as a whole cannot be read.
         """
-        if path.suffix == ".npz":
-            for location, smiles, position, intensity in xtb.read(path, self.name):
-                yield Reading(
-                    measurement=self._sticks(position, intensity, "computed"), smiles=smiles, location=location
-                )
-            return
-        text = spectrum_text.decode(path)
-        if _is_jcamp(text):
-            yield from self._read_jcamp(text, str(path))
-        else:
-            yield self._read_columns(text, str(path))
-
-    def _names_itself(self, header: str) -> bool:
-        lengths = {curve.length_unit(field) for line in header.splitlines() for field in _fields(line)}
-        named = _named(header)
-        return named == self._kind and (named == "Raman" or "nm" not in lengths)
-
-    def _read_jcamp(self, text: str, name: str) -> Iterator[Reading | SampleError]:
-        others = set()
-        found = False
-        for block in jcamp.parse(text, name):
-            if isinstance(block, SampleError):
-                found = True
-                yield block
-                continue
-            data_type = block.labels.get("DATATYPE", "")
-            if data_type and self.technique.data_type not in data_type.upper():
-                others.add(data_type)
-                continue
-            found = True
-            where = f"{name}:{block.line}"
-            try:
-                measurement = self._jcamp_measurement(block, where)
-            except SampleError as error:
-                yield error
-                continue
-            smiles = block.labels.get("$SMILES") or block.labels.get("SMILES")
-            yield Reading(measurement=measurement, smiles=smiles or None, location=where)
-        if not found:
-            got = ", ".join(repr(text) for text in sorted(others)) or "no spectrum"
-            raise SampleError(name, f"`DATA TYPE` says {got}; {self.technique.data_type.lower()} was expected")
-
-    def _jcamp_measurement(self, block: jcamp.Block, where: str) -> Measurement:
-        labels = block.labels
-        columns = {
-            "state": labels.get("STATE"),
-            "source": labels.get("$NISTSOURCE") or labels.get("ORIGIN"),
-            "instrument": labels.get("SPECTROMETERDATASYSTEM"),
-        }
-        x, y = self._in_units(where, block.x, block.y, labels.get("XUNITS", ""), labels.get("YUNITS", ""))
-        if block.sticks:
-            return self._sticks(x, y, "measured", ordinate=labels.get("YUNITS"), **columns)
-        return self._curve(where, x, y, ordinate=labels.get("YUNITS"), **columns)
-
-    def _read_columns(self, text: str, name: str) -> Reading:
-        columns = spectrum_text.parse(text, name)
-        named = _named(columns.header)
-        if named not in (None, self._kind):
-            raise SampleError(name, f"its header is that of {named} and not of {self._kind}; give it as what it is")
-        x_unit, y_unit = columns.x_unit, columns.y_unit
-        if x_unit is None:
-            if not np.nanmax(columns.x, initial=-np.inf) > 100:
-                raise SampleError(
-                    name, "the abscissa stays below 100 and has no unit; put it in a header, as 'micrometers'"
-                )
-            x_unit = "cm^-1"
-        if y_unit is None and self.technique.curve == "absorbance":
-            if _hangs(columns.y):
-                raise SampleError(name, "the curve looks like transmittance; put 'transmittance' or '%T' in a header")
-            y_unit = "absorbance"
-        x, y = self._in_units(name, columns.x, columns.y, x_unit, y_unit or "")
-        return Reading(
-            measurement=self._curve(name, x, y, ordinate=columns.y_unit), smiles=columns.smiles, location=name
-        )
-
-    def _in_units(
-        self, where: str, x: NDArray[np.float64], y: NDArray[np.float64], x_unit: str, y_unit: str
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        if self.technique.curve == "absorbance":
-            return curve.wavenumber(where, x, x_unit), curve.absorbance(where, y, y_unit)
-        if curve.length_unit(x_unit) != "cm":
-            raise SampleError(where, f"the abscissa is in {x_unit!r}; Raman shifts in 'cm-1' were expected")
-        return x, y
-
-    def _sticks(
-        self, position: NDArray[Any], intensity: NDArray[Any], origin: str, **columns: str | None
-    ) -> Measurement:
-        arrays = {"stick_wavenumber": position.astype(np.float32), "stick_intensity": intensity.astype(np.float32)}
-        return Measurement(arrays=arrays, columns={"origin": origin, **columns})
-
-    def _curve(self, where: str, x: NDArray[Any], y: NDArray[Any], **columns: str | None) -> Measurement:
-        x, y = curve.clean(where, x, y)
-        arrays = {"wavenumber": x.astype(np.float32), self.technique.curve: y.astype(np.float32)}
-        return Measurement(arrays=arrays, columns={"origin": "measured", **columns})
+        return self._reader.read(path)
 
     # --- samples and batches ---
 
@@ -265,17 +138,17 @@ class Vibrational:
 
         return vibrational_batch.prepare(batch, self.config, generator)
 
-    # --- doubts, comparing and examples ---
+    # --- quality warnings, comparing and examples ---
 
     def inspect(self, measurement: Measurement) -> list[Doubt]:
-        """Name what makes a measured curve doubtful; sticks are computed and never are."""
+        """Warn of what is wrong with a measured curve; sticks are computed, and nothing is wrong with them."""
         grid, arrays = self.config.grid, measurement.arrays
         x, y = (np.asarray(arrays.get(key, ())) for key in ("wavenumber", self.technique.curve))
         if not x.size:
             return []
         places = np.linspace(grid.start, grid.stop, grid.points)
         corrected = self.config.baseline.method != "none"
-        return doubts.curve_doubts(*curve.clean(self.name, x, y), places, self.config.max_gap, corrected=corrected)
+        return curve_warnings(*curve.clean(self.name, x, y), places, self.config.max_gap, corrected=corrected)
 
     def similarity(self, query: Measurement, references: Sequence[Measurement]) -> NDArray[np.floating[Any]]:
         """Return the cosine of the square roots of the min-max scaled spectra, over what both observed.
@@ -363,7 +236,7 @@ class Vibrational:
         rng = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(molecule.key14.encode()).digest()[:4], "big")])
         position = 600 + 3200 * fractions + rng.normal(0, 2, len(pieces))
         counts = np.array([text.count(piece) for piece in pieces])
-        return self._sticks(position, counts * 10 ** (2 * loudness), "computed")
+        return sticks(position, counts * 10 ** (2 * loudness), "computed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -383,24 +256,3 @@ class _Rendered:
     roots: NDArray[np.float32]
     power: NDArray[np.float32]
     observed: NDArray[np.float32] | None
-
-
-def _is_jcamp(text: str) -> bool:
-    return text.lstrip().startswith("##")
-
-
-def _named(header: str) -> str | None:
-    """Return the technique that a header in lower case names."""
-    if "raman" in header:
-        return "Raman"
-    return "infrared" if any(curve.ordinate_kind(line) is not None for line in header.splitlines()) else None
-
-
-def _fields(line: str) -> list[str]:
-    return line.replace(";", ",").replace("\t", ",").split(",")
-
-
-def _hangs(y: NDArray[np.float64]) -> bool:
-    """Say whether a curve hangs from its top, as transmittance does, and does not stand on its bottom."""
-    finite = y[np.isfinite(y)]
-    return len(finite) > 0 and bool(np.median(finite) > (finite.min() + finite.max()) / 2)

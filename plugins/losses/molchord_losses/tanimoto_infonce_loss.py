@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, final
 
 import numpy as np
@@ -16,27 +15,15 @@ from torch.autograd.function import once_differentiable
 
 from molchord.api import LossBatch, LossOutput, Molecule
 from molchord.chem import FingerprintKind, fingerprint_bits
-from molchord_losses import Learnable, TanimotoInfonceConfig
-from molchord_losses.clip import in_graph_order
-from molchord_losses.entries import Entries, Pair, add_gradient, full_precision, mean_over_pairs, products
+from molchord_losses.entries import Entries, add_gradient, full_precision, mean_over_pairs, products
+from molchord_losses.pairs import Pair
+from molchord_losses.settings import Learnable
 from molchord_losses.temperature import Temperatures
 
-__all__ = ["PrintedInfoNce", "SoftInfoNce", "bit_similarity", "tanimoto_infonce"]
+__all__ = ["PrintedInfoNce", "SoftInfoNce", "bit_similarity"]
 
 COLUMNS = 4096
 """Fingerprints unpacked at a time: 32 MiB of float32."""
-
-
-def tanimoto_infonce(config: TanimotoInfonceConfig, modalities: tuple[str, ...]) -> SoftInfoNce | PrintedInfoNce:
-    """Build the loss, over the named pairs or every two modalities.
-
-    Raises:
-        ValueError: A pair names no modality of the graph.
-    """
-    pairs = in_graph_order(config.pairs or tuple(combinations(modalities, 2)), modalities)
-    if config.temperature is None or config.target_temperature is None:
-        return PrintedInfoNce(pairs, config.fingerprint)
-    return SoftInfoNce(dict.fromkeys(pairs, config.temperature), config.target_temperature, config.fingerprint)
 
 
 @final
