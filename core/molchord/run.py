@@ -373,7 +373,7 @@ class Run:
             out: Folder to make; None: a temporary one.
             spectra: Embed the data set's own spectra too, which permits library mode.
             storage: What a search scans: "fp32", or "bf16" or "int8" beside it, as `Library.create` has it.
-            engine: "local", or "ray" for Ray Data (extra ``ray``); the library is the same.
+            engine: "local", or "ray" for Ray Data (extra ``ray``); the library is the same up to rounding (1e-5).
             address: Of a Ray cluster whose machines see the same folders; None: Ray runs on this machine alone.
             workers: Processes that make conformers and graphs; Ray's cores, where it runs on this machine alone.
             force: Replace an existing folder.

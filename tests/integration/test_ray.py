@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from tests.unit.library.same import assert_same_library
 
 from molchord.library.build import embed_items
 from molchord.library.files import LibraryManifest
@@ -61,8 +62,7 @@ def test_a_killed_worker_of_ray_loses_nothing(tmp_path):
     assert job.returncode == 0, errors
     assert 0 < len(kept) < 10
     assert not done.exists()
-    local, other = ({f.name: f.read_bytes() for f in (tmp_path / name).iterdir()} for name in ("local", "ray"))
-    assert local == other
+    assert_same_library(tmp_path / "ray", tmp_path / "local")
 
 
 def _workers(parent):

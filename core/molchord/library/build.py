@@ -99,7 +99,7 @@ def embed_items(
         items: Read once, a block at a time; after a stop they must be the same again.
         target: The library's folder; shards gather beside it, in the same name with ``.parts`` behind it.
         manifest: Of the library, without shards.
-        engine: "local" or "ray"; the library is the same.
+        engine: "local" or "ray"; the library is the same, its vectors up to rounding (1e-5).
         address: Of a Ray cluster that shares this machine's folders; None: Ray runs on this machine alone.
         workers: Processes that prepare molecules; Ray's cores, where it runs on this machine alone.
         block: Items of a block.

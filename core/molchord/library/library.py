@@ -30,7 +30,8 @@ from molchord.library.indexes import EXACT, OpenIndex, index_names, open_index, 
 from molchord.library.rows import ROWS_AT_ONCE, LibraryRows
 from molchord.library.writer import Writer
 from molchord.retrieval.exact import Exact, Found, feed
-from molchord.retrieval.scores import Block, TopK, check_query, joined, library_scores, pair_temperatures
+from molchord.retrieval.library_mode import LibraryMode
+from molchord.retrieval.scores import Block, check_query, joined, pair_temperatures
 from molchord.vocabulary import MODES, Storage
 
 __all__ = ["Entry", "Hit", "Library", "Rows"]
@@ -353,25 +354,11 @@ class Library:
             return self._hits(query, found, fusion, pair_temperatures(query, tau), calibration)
         if index not in (None, EXACT):
             raise QueryError(f"search failed: index {index!r} serves mode 'blind' only, got {mode!r}; leave it out")
-        vectors = {name: vector[None].to(device) for name, vector in query.items()}
         spectra = self.manifest.spectra
         pairs = pair_temperatures(query, tau, spectra=spectra, pair_tau=pair_tau, same_modality=same_modality)
-        best = TopK(k)
-        for block in self.blocks(self._pool(**limits), spectra=True):
-            moved = block.to(device)
-            values = library_scores(
-                vectors,
-                moved.vectors,
-                moved.spectra,
-                fusion=fusion,
-                tau=tau,
-                pair_tau=pair_tau,
-                spectra_present=moved.spectra_present,
-                same_modality=same_modality,
-            )
-            best.update(values, moved.index, moved.order)
-        found = Found(best.index.cpu(), best.values.cpu(), torch.ones(1, dtype=torch.bool))
-        return self._hits(query, found, fusion, pairs, None)
+        search = LibraryMode({name: vector.to(device) for name, vector in query.items()}, k, fusion=fusion, pairs=pairs)
+        feed(search, self.blocks(self._pool(**limits), spectra=True), device)
+        return self._hits(query, search.found(), fusion, pairs, None)
 
     # --- helpers
 

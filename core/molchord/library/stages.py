@@ -1,7 +1,7 @@
 """The stages of embedding, each a function of a batch, whichever engine runs them.
 
 Items (`reading`) are cut into blocks, of which each becomes one shard, and blocks into chunks, which are embedded at
-once: the same chunks in every engine, so that the vectors are the same.
+once: the same chunks in every engine, so that the vectors are the same up to rounding.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import final
+from typing import Protocol, final
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -31,7 +31,7 @@ from molchord.device import out_of_memory
 from molchord.errors import QueryError
 from molchord.retrieval.scores import Block, TopK, check_query, full_precision, pair_temperatures
 
-__all__ = ["LONGEST", "Exact", "Found", "feed", "scan"]
+__all__ = ["LONGEST", "Exact", "Found", "Search", "feed", "scan"]
 
 LONGEST = 1.002
 """No candidate's vector is longer; a library takes unit vectors only, up to 0.001."""
@@ -393,7 +393,15 @@ def _widened(near: Tensor, rows: Tensor) -> Tensor:
     return values
 
 
-def feed(search: Exact, blocks: Iterable[Block], device: str | torch.device) -> None:
+class Search(Protocol):
+    """A search of candidates, block after block."""
+
+    def update(self, block: Block) -> int:
+        """Search the first candidates of a block, all of them or some, and return how many."""
+        ...
+
+
+def feed(search: Search, blocks: Iterable[Block], device: str | torch.device) -> None:
     """Search blocks one by one on a device; one that memory is too small for is searched in halves.
 
     Raises:

@@ -38,6 +38,7 @@ __all__ = [
     "geometric_mean",
     "joined",
     "library_scores",
+    "mapped",
     "pair_temperatures",
     "pooled",
     "pooled_by",
@@ -206,11 +207,20 @@ def combine(
         return 1.0 + total / (count * _rate(tau))
     product = torch.ones_like(cosines[0])
     for cos, mask in zip(cosines, masks, strict=True):
-        factor = cos.clamp(min=0.0) if fusion == "gm-clamp" else ((1.0 + cos) / 2.0).clamp(min=0.0)
-        product *= torch.where(mask, factor, 1.0)
+        product *= torch.where(mask, mapped(cos, fusion), 1.0)
         total += torch.where(mask, cos, 0.0)
     mean = product.pow(1.0 / count).where(count > 0, torch.nan)
     return mean if fusion == "gm-half" else mean.where(mean > 0, total / count - 1.0)
+
+
+def mapped(cosines: Float[Tensor, "*n"], fusion: str) -> Float[Tensor, "*n"]:
+    """Return the factors of the geometric mean that ``gm-half`` or ``gm-clamp`` makes of cosines.
+
+    Example:
+        >>> mapped(torch.tensor([-0.5, 0.5]), "gm-half"), mapped(torch.tensor([-0.5, 0.5]), "gm-clamp")
+        (tensor([0.2500, 0.7500]), tensor([0.0000, 0.5000]))
+    """
+    return (cosines if fusion == "gm-clamp" else (1.0 + cosines) / 2.0).clamp(min=0.0)
 
 
 def geometric_mean(value: float, *, fusion: str, tau: Sequence[float]) -> float:

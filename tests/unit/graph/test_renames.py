@@ -49,7 +49,10 @@ def test_every_old_key_is_read_with_its_line(tmp_path):
 
 
 def test_a_complaint_about_an_old_key_names_its_line(tmp_path):
-    with pytest.warns(DeprecationWarning, match="deprecated"), pytest.raises(mc.MolchordError, match=r"g\.yaml:8: train\.mini_batch_size"):
+    with (
+        pytest.warns(DeprecationWarning, match="deprecated"),
+        pytest.raises(mc.MolchordError, match=r"g\.yaml:8: train\.mini_batch_size"),
+    ):
         graph_of(tmp_path, OLD.replace("chunk: 4", "chunk: none at all"))
 
 

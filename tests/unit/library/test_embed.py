@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tests.unit.library.same import assert_same_library
 
 from molchord.api import SampleError
 from molchord.chem import molecule
@@ -46,10 +47,6 @@ def manifest_of(run, **more):
 def embed(run, items, target, block=8, manifest=None, **more):
     embed_items(run.embedder, items, target, manifest or manifest_of(run), block=block, **({"workers": 1} | more))
     return Library(target)
-
-
-def content(folder):
-    return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
@@ -134,9 +131,10 @@ def test_all_files_of_one_list_make_one_library(run, tmp_path):
     pq.write_table(pa.table({"n": range(6), "SMILES": lines}), tmp_path / "a.parquet", row_group_size=4)
     made = []
     for name in ("a.smi", "a.smi.gz", "a.csv", "a.parquet"):
-        made.append(content(run.library(tmp_path / name, tmp_path / "out", force=True, workers=1).path))
-    assert made[0] == made[1] == made[2] == made[3]
-    assert not (tmp_path / "out.parts").exists()
+        made.append(run.library(tmp_path / name, tmp_path / f"of {name}", workers=1).path)
+    for other in made[1:]:
+        assert_same_library(other, made[0])
+    assert not list(tmp_path.glob("*.parts"))
 
 
 def test_a_parquet_table_without_its_column_or_with_empty_cells(run, tmp_path):
@@ -194,7 +192,7 @@ def test_a_killed_process_loses_one_shard_at_most(run, whole, tmp_path):
     kept = {file: file.stat().st_mtime_ns for file in (parts / "shards").glob("shard-0000[01].*")}
     assert len(kept) == 4
     library = embed(run, GIVEN, tmp_path / "library")
-    assert content(library.path) == content(whole.path)
+    assert_same_library(library.path, whole.path)
     # The first shard has no duplicate to lose, so it is the file that was there.
     first = library.path / "shard-00000.safetensors"
     assert first.stat().st_mtime_ns == kept[parts / "shards" / first.name]
@@ -218,7 +216,7 @@ def test_finished_shards_are_not_made_again(run, whole, tmp_path, monkeypatch, s
     asked, stop = [], None
     library = embed(run, GIVEN, tmp_path / "library")
     assert asked == list(range(kept, 5))
-    assert content(library.path) == content(whole.path)
+    assert_same_library(library.path, whole.path)
 
 
 def test_a_stop_while_duplicates_are_dropped(run, whole, tmp_path, monkeypatch):
@@ -229,7 +227,7 @@ def test_a_stop_while_duplicates_are_dropped(run, whole, tmp_path, monkeypatch):
         patch.setattr(folder, "thin_shard", killed)
         with pytest.raises(KeyboardInterrupt):
             embed(run, GIVEN, tmp_path / "library")
-    assert content(embed(run, GIVEN, tmp_path / "library").path) == content(whole.path)
+    assert_same_library(embed(run, GIVEN, tmp_path / "library").path, whole.path)
 
 
 def stopped(run, items, target, monkeypatch, **more):
