@@ -49,7 +49,8 @@ class AIMNet2Config(Config):
     """What `aimnet2` computes, and where."""
 
     members: Literal[1, 4] = Field(
-        default=4, description="networks whose mean is taken; 1 is three times as fast and matches measured spectra less"
+        default=4,
+        description="networks whose mean is taken; 1 is three times as fast and matches measured spectra less",
     )
     conformers: int = Field(
         default=1, ge=1, le=64, description="conformers to start from, averaged by Boltzmann's weights at 298.15 K"

@@ -319,9 +319,7 @@ class Descent:
         self._from = self.trial, energy, gradient
 
 
-def _newton_step(
-    hessian: NDArray[np.float64], gradient: NDArray[np.float64], softest: float
-) -> NDArray[np.float64]:
+def _newton_step(hessian: NDArray[np.float64], gradient: NDArray[np.float64], softest: float) -> NDArray[np.float64]:
     values, vectors = np.linalg.eigh(hessian)
     curvature = np.maximum(np.abs(values), softest)
     return np.asarray(-vectors @ ((vectors.T @ gradient) / curvature))

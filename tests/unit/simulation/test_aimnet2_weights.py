@@ -82,7 +82,9 @@ def test_a_damaged_file_is_refused_with_both_digests(installed, tmp_path):
 
 def test_another_version_is_refused_with_both_digests(installed):
     other = installed.with_name("aimnet2_wb97m-d3_0.jpt")
-    with pytest.raises(weights.WeightsError, match="of another version: pip install --force-reinstall --no-deps Auto3D"):
+    with pytest.raises(
+        weights.WeightsError, match="of another version: pip install --force-reinstall --no-deps Auto3D"
+    ):
         weights.read(other)
 
 

@@ -92,7 +92,7 @@ class _Pairs:
         self.radial = [values * mask for values in _thrice(network.radial, spread)]
         self.adjoint = functions.view(b, RADIAL, 4, n, n)
         u = self.unit.movedim(-1, 1)  # (b, 3, n, m)
-        across = (torch.eye(3, dtype=u.dtype, device=u.device)[:, :, None, None] - u.unsqueeze(1) * u.unsqueeze(2))
+        across = torch.eye(3, dtype=u.dtype, device=u.device)[:, :, None, None] - u.unsqueeze(1) * u.unsqueeze(2)
         self.across = across / self.distance[:, None, None]  # (b, 3, 3, n, m)
         value, slope = self.radial[0][:, :, None], self.radial[1][:, :, None]
         # by the arrow from m to n: (b, g, c, n, m, 3)

@@ -202,9 +202,7 @@ class Network:
     def c6(self, z: Tensor, first: Tensor, second: Tensor) -> Tensor:
         """Return the C6 coefficients (b, n, m) of atoms z (b, n) of these coordination numbers; Grimme 2010, eq. 16."""
         reference, of_first, of_second = self.c6ab[z.unsqueeze(-1), z.unsqueeze(-2)].flatten(-3, -2).unbind(-1)
-        near = torch.exp(
-            _K3 * ((first.unsqueeze(-1) - of_first).pow(2) + (second.unsqueeze(-1) - of_second).pow(2))
-        )
+        near = torch.exp(_K3 * ((first.unsqueeze(-1) - of_first).pow(2) + (second.unsqueeze(-1) - of_second).pow(2)))
         total = near.sum(-1)
         return torch.where(total < 1e-5, 0.0, (reference * near).sum(-1)) / total.clamp(1e-5)
 

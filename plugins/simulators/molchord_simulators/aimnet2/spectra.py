@@ -16,7 +16,9 @@ from molchord_simulators.gfn2 import BOHR, Failed
 
 __all__ = ["LOWEST", "SADDLE", "Spectrum", "compute"]
 
-SADDLE = -60.0  # cm^-1; a lower mode is pushed off, since soft torsions of a learned surface may stay slightly imaginary
+SADDLE = (
+    -60.0
+)  # cm^-1; a lower mode is pushed off, since soft torsions of a learned surface may stay slightly imaginary
 LOWEST = -100.0  # cm^-1, that a molecule may keep
 PUSHES, PUSH = 3, 0.3  # Bohr, of the atom that moves most
 

@@ -59,7 +59,12 @@ def relax(network: Network, starts: Sequence[Start]) -> list[Array | Failed]:
     order = sorted(range(len(starts)), key=lambda i: len(starts[i].z))
     for batch in _batches(order, starts, network):
         descents = {
-            i: Descent(starts[i].z, starts[i].positions, valence_hessian(starts[i].z, starts[i].positions, starts[i].bonds), SOFTEST)
+            i: Descent(
+                starts[i].z,
+                starts[i].positions,
+                valence_hessian(starts[i].z, starts[i].positions, starts[i].bonds),
+                SOFTEST,
+            )
             for i in batch
         }
         stages = [(rough, ROUGH)] * (network.members > 1) + [(network, CONVERGED)]
@@ -126,7 +131,9 @@ def curvatures(network: Network, starts: Sequence[Start]) -> list[Curvature]:
         size = len(members) if network.device.type != "cpu" else 1
         for first in range(0, len(members), size):
             part = members[first : first + size]
-            for i, one in zip(part, _some(network, [starts[i] for i in part], [followed[i] for i in part]), strict=True):
+            for i, one in zip(
+                part, _some(network, [starts[i] for i in part], [followed[i] for i in part]), strict=True
+            ):
                 found[i] = one
     return [_completed(found[i], followed[i], bases[i], start) for i, start in enumerate(starts)]
 
@@ -185,13 +192,13 @@ def _completed(some: Curvature, followed: NDArray[np.int64], rigid: Array, start
     if len(followed) == size:
         hessian, dipole = some.hessian, some.dipole
     else:
-        charge, centred = start.charge, _centred(start.positions)
+        centred = _centred(start.positions)
         left = np.setdiff1d(np.arange(size), followed)
         turned = np.zeros((size, 6))
         slope = some.gradient.reshape(-1, 3)
         moment = some.charges @ centred
         by_motion = np.zeros((3, 6))
-        by_motion[:, :3] = charge * np.eye(3)
+        by_motion[:, :3] = some.charges.sum() * np.eye(3)
         for i, axis in enumerate(np.eye(3)):
             turned[:, 3 + i] = np.cross(axis, slope).ravel()
             by_motion[:, 3 + i] = np.cross(axis, moment)
