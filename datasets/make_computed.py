@@ -209,7 +209,7 @@ def _further(which: Computed, data: Mapping[str, NDArray[Any]], count: int) -> d
     atoms = data["atoms"]
     parts = [slice(*atoms[i : i + 2]) for i in range(count)]
     z, positions = data["z"], data["pos"]
-    said = data["simulator"] if "simulator" in data else [which.simulator] * count
+    said = data["simulator"].tolist() if "simulator" in data else [which.simulator] * count
     return {"constants": [rotational_constants(z[part], positions[part]) for part in parts], "simulator": said}
 
 

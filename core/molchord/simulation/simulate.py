@@ -282,12 +282,13 @@ def _computed(entry: Entry, found: Mapping[str, NDArray[Any]] | SampleError) -> 
 
 def _entries(job: _Job, molecules: Iterable[Molecule], workers: int | None) -> Iterator[Entry]:
     """Yield what becomes of each molecule, in order; one that kills its process is tried again alone, then listed."""
-    if not job.computes or not isinstance(job.simulator, Batched):
+    simulator = job.simulator
+    if not job.computes or not isinstance(simulator, Batched):
         yield from surviving(job, molecules, workers, _died)
         return
-    batch = _Batch(job.simulator)
+    batch = _Batch(simulator)
     stream = iter(molecules)
-    batches = iter(lambda: [*islice(stream, job.simulator.batch)], [])
+    batches = iter(lambda: [*islice(stream, simulator.batch)], [])
     for entries in surviving(batch, batches, workers, lambda lost: [alone(job, one) or _died(one) for one in lost]):
         yield from entries
 

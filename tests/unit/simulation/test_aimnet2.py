@@ -5,8 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 import molchord as mc
 from molchord.api import Batched, SampleError, Simulator

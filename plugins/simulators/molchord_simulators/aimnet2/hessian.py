@@ -225,13 +225,13 @@ class _Forward:
         out = self.by_column.new_empty(b, first + a * (RADIAL + COMBINED), self.n, k)
         if features is not None:
             out[:, :first] = features
-            self._crossed(one, features.unflatten(1, (a, RADIAL)))
-        sums = out[:, first : first + a * RADIAL].unflatten(1, (a, RADIAL))
-        norms = out[:, first + a * RADIAL :].unflatten(1, (a, COMBINED))
+            self._crossed(one, torch.unflatten(features, 1, (a, RADIAL)))
+        sums = torch.unflatten(out[:, first : first + a * RADIAL], 1, (a, RADIAL))
+        norms = torch.unflatten(out[:, first + a * RADIAL :], 1, (a, COMBINED))
         self_moved = self._self_moved(one)
         for start in range(0, a, self.block):
             part = slice(start, start + self.block)
-            own = None if features is None else features.unflatten(1, (a, RADIAL))[:, part]
+            own = None if features is None else torch.unflatten(features, 1, (a, RADIAL))[:, part]
             sums[:, part], norms[:, part] = self._sums(one, i, part, own, self_moved[:, part])
         return out
 
@@ -315,6 +315,8 @@ class _Forward:
 
     def _neutralised(self, one: Pass, charges: Tensor, roots: Tensor) -> Tensor:
         """Return the derivatives of the charges (b, n, k) once they add up; all of q = raw + f w, w = rest / sum of f."""
+        assert one.raw is not None
+        assert one.charges is not None
         raw, adjoint = one.raw[self.member].detach(), self._adjoint(one.charges)  # (2, b, n), (b, n)
         root = raw[1]
         weights = root.pow(2)
