@@ -47,8 +47,8 @@ Entry: TypeAlias = "tuple[str, str, NDArray[np.float32], NDArray[np.float32], st
 def read(path: Path, intensity: str) -> Iterator[Entry]:
     """Yield (location, SMILES, wavenumbers in cm^-1, intensities, what computed them) of every molecule.
 
-    The file holds ``smiles`` (n), offsets ``modes`` (n + 1), ``freq`` and an intensity array, both (modes[-1]), and maybe
-    ``simulator`` (n).
+    The file holds ``smiles`` (n), offsets ``modes`` (n + 1), ``freq`` and an intensity array, both (modes[-1]), and
+    maybe ``simulator`` (n).
 
     Args:
         path: The file.
