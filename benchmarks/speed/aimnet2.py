@@ -23,9 +23,9 @@ __all__ = ["TEXT", "TITLE", "measure"]
 TITLE = "Simulator aimnet2: geometry, Hessian, IR and Raman"
 TEXT = (
     "Molecules of the bundled sets with so many heavy atoms, from the same MMFF94 conformers, four members, one thread "
-    "on both sides. `prototype`: one by one, geometry by quasi-Newton steps of all members, Hessian by a second backward "
-    "pass for each of its rows. The geometries end at a largest gradient of 6e-5 Hartree/Bohr here, at 1.5e-4 there; "
-    "Raman activities from GFN2-xTB in fields are the same work on both sides. `molecules/s`: of one core."
+    "on both sides. `prototype`: one by one, geometry by quasi-Newton steps of all members, Hessian by a second "
+    "backward pass for each of its rows. The geometries end at a largest gradient of 6e-5 Hartree/Bohr here, at 1.5e-4 "
+    "there; Raman activities from GFN2-xTB in fields are the same work on both sides. `molecules/s`: of one core."
 )
 PROTOTYPES = ROOT.parent / "shared" / "prototypes"
 SETS = {9: ("qm9-xtb-grown", 8), 20: ("ordinary-aimnet2", 3)}

@@ -131,8 +131,8 @@ class AIMNet2:
             f"relaxed to {surface.CONVERGED:g} Hartree/Bohr; harmonic, unscaled; IR from the charges' dipole moment; "
             f"Raman activities by gradients of {fields} in fields of {gfn2.FIELD} a.u. on the same modes; {average}"
             f"average atomic masses; pushed off saddle points (a mode below {spectra.SADDLE:g} cm^-1) and left out "
-            f"where one below {spectra.LOWEST:g} cm^-1 remained or bonds changed; elements other than H B C N O F Si P S Cl "
-            "As Se Br I: all by gfn2, as `simulator` says"
+            f"where one below {spectra.LOWEST:g} cm^-1 remained or bonds changed; elements other than H B C N O F Si P "
+            "S Cl As Se Br I: all by gfn2, as `simulator` says"
         )
 
     def _averages(self, jobs: Sequence[Arrays]) -> list[Spectrum | Failed]:

@@ -130,8 +130,8 @@ def _tensor(
     if entry.compress_type != zipfile.ZIP_STORED or not 4 * count <= entry.file_size <= 4 * (count + _SPARE):
         packed = "" if entry.compress_type == zipfile.ZIP_STORED else ", compressed"
         raise WeightsError(
-            f"entry {name!r} of the archive of parameters holds {entry.file_size} bytes{packed}; {4 * count} are needed, "
-            "as they are"
+            f"entry {name!r} of the archive of parameters holds {entry.file_size} bytes{packed}; {4 * count} are "
+            "needed, as they are"
         )
     with archive.open(entry) as file:
         content = file.read(4 * count)
