@@ -309,7 +309,7 @@ def main(which: Computed, files: Sequence[Path], out: Path, without: Sequence[Pa
         out.mkdir(parents=True, exist_ok=True)
         parts.append(out / f"part-{len(parts):02d}.npz")
         write_entries(parts[-1], which.arrays, new, **made_by)
-    out.with_suffix(".md").write_text(card(which, parts), encoding="utf-8")
+    out.with_suffix(".md").write_text(card(which, parts).rstrip() + "\n", encoding="utf-8")
     computed = sum(entry.arrays is not None for entry in new)
     there = sum(len(one.ids) + len(one.failed) for one in contents)
     print(f"{out}: {computed} molecules and {len(new) - computed} failures added to {there} that were there")

@@ -139,7 +139,9 @@ def data_info(arguments: argparse.Namespace) -> int:
     lines = [f"{info['path']}: {info['molecules']} molecules, split by {info['split_rule']} {info['splits']}"]
     for name, entry in info["modalities"].items():
         origin = ", ".join(f"{count} {kind}" for kind, count in entry["origin"].items())
+        by = ", ".join(f"{count} by {source}" for source, count in entry["computed_by"].items())
         lines.append(f"  {name}: {entry['molecules']} molecules, {origin}; {entry['by_split']}")
+        lines += [f"    computed: {by}"] if len(entry["computed_by"]) > 1 else []
     lines += [f"  {pair}: {count} molecules" for pair, count in info["pairs"].items()]
     lines += ["  all checksums agree"] if arguments.verify else []
     say(arguments, info, "\n".join(lines))

@@ -10,6 +10,8 @@ import torch
 import molchord as mc
 from molchord.api import Batched, SampleError, Simulator
 from molchord.chem import molecule
+from molchord.cli.main import main
+from molchord.data.info import data_info
 from molchord.host import installed
 from molchord.simulation.simulate import simulate, simulate_molecules
 from molchord_simulators import AIMNET2, gfn2
@@ -330,12 +332,15 @@ def test_a_batch_that_raises_is_computed_one_by_one(monkeypatch):
     assert found[1].reason == "the simulator failed: ZeroDivisionError: of all things"
 
 
-def test_a_data_set_says_how_each_spectrum_was_computed(tmp_path):
+def test_a_data_set_says_how_each_spectrum_was_computed(tmp_path, capsys):
     report = simulate(["O", "C[Ge]", "[He]", "C.C"], tmp_path / "data", host=installed(), use="aimnet2", workers=1)
     assert (report.molecules, report.failed) == (2, 2)
     data = mc.DataSet(tmp_path / "data")
     sources = dict(zip(data.smiles(), data.table("ir").column("source"), strict=True))
     assert sources == {"O": "aimnet2", "[CH3][Ge]": "gfn2"}
+    assert data_info(data)["modalities"]["raman"]["computed_by"] == {"aimnet2": 1, "gfn2": 1}
+    assert main(["data", "info", str(tmp_path / "data")]) == 0
+    assert "computed: 1 by aimnet2, 1 by gfn2" in capsys.readouterr().out
     note = data.manifest.options["note"]
     assert "molchord:aimnet2" in note
     assert "the mean of four members" in note
