@@ -5,25 +5,21 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from griffe import Extension, Object
 from latex2mathml.converter import convert
 
-from molchord.cli import _parser, _search_parser
+from molchord.cli.main import main_parser
+from molchord.cli.search import search_parser
 from molchord.graph.schema import graph_schema
-from molchord.testing import encoders, indexes, loggers, losses, modalities, records, rerankers, simulators
+from molchord.host import PLUGIN_TYPES
+from molchord.testing import records
 
-KIT = {
-    "Every record": records,
-    "Modalities": modalities,
-    "Encoders": encoders,
-    "Losses": losses,
-    "Simulators": simulators,
-    "Re-rankers": rerankers,
-    "Indexes": indexes,
-    "Loggers": loggers,
+KIT = {"Every record": records} | {
+    row.plural.capitalize(): import_module(row.checks) for row in PLUGIN_TYPES.values() if row.checks
 }
 README = Path(__file__).parent.parent / "README.md"
 NOTEBOOK = Path(__file__).parent / "from-python.ipynb"
@@ -45,7 +41,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if page.file.src_uri == "from-python.md":
         return "\n\n".join([*_cells(), markdown])
     if page.file.src_uri == "reference/cli.md":
-        helps = [f"## {parser.prog}\n\n```text\n{parser.format_help()}```\n" for parser in _leaves(_parser())]
+        helps = [f"## {parser.prog}\n\n```text\n{parser.format_help()}```\n" for parser in _leaves(main_parser())]
         return "\n".join([markdown, *helps])
     if page.file.src_uri == "reference/testing.md":
         return "\n".join([markdown, *_kit()])
@@ -81,7 +77,7 @@ def _cells() -> Iterator[str]:
 def _leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     if not groups:
-        yield _search_parser() if parser.prog.endswith(" search") else parser
+        yield search_parser() if parser.prog.endswith(" search") else parser
     for group in groups:
         for child in group.choices.values():
             yield from _leaves(child)

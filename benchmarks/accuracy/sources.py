@@ -16,7 +16,8 @@ import numpy as np
 import molchord as mc
 from molchord.chem import molecule
 from molchord.data.info import resplit
-from molchord.data.splits import SPLITS, hash_split
+from molchord.data.splits import hash_split
+from molchord.vocabulary import SPLITS
 
 __all__ = ["DATA", "ROOT", "SOURCES", "MissingData", "Source", "opened", "qm9_smiles"]
 

@@ -18,9 +18,9 @@ from benchmarks.speed.timing import compare
 from molchord.api import GraphBatch, SampleError
 from molchord.chem import molecule
 from molchord.host import installed
-from molchord_encoders import DimeNetPlusPlusConfig
-from molchord_encoders.dimenetpp import DimeNetPlusPlus
+from molchord_encoders.dimenetpp import DimeNetPlusPlusConfig
 from molchord_encoders.dimenetpp_neighbors import find_neighbors
+from molchord_encoders.dimenetpp_network import DimeNetPlusPlus
 
 __all__ = ["TEXT", "TITLE", "measure"]
 

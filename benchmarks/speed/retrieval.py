@@ -19,7 +19,8 @@ from molchord.api import Molecule
 from molchord.library.library import Entry, Library
 from molchord.library.writer import shortened
 from molchord.retrieval.exact import Exact, feed
-from molchord.retrieval.scores import MAPS, Block
+from molchord.retrieval.scores import Block
+from molchord.vocabulary import MAPS
 
 __all__ = ["TEXT", "TITLE", "measure"]
 

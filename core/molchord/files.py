@@ -197,9 +197,11 @@ def move_folder(source: Path, path: Path) -> None:
             _swap(partial, target)
             _flush(target.parent)
         except BaseException:
-            if _identity(partial) == new:
-                os.rename(partial, source)
-            discard(partial)
+            if _identity(partial) != new:
+                discard(partial)
+            else:
+                with suppress(OSError):
+                    os.rename(partial, source)
             raise
         discard(partial)
 
@@ -213,8 +215,11 @@ def remove(path: Path) -> None:
     with _sentence(path, "removed"):
         if path.is_dir() and not path.is_symlink():
             hidden = _beside(path)
-            os.rename(path, hidden)
-            shutil.rmtree(hidden)
+            try:
+                os.rename(path, hidden)
+                shutil.rmtree(hidden)
+            finally:
+                discard(hidden)
         else:
             path.unlink(missing_ok=True)
 

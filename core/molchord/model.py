@@ -117,7 +117,7 @@ class Model(nn.Module):
             # Each part has its own seed, so that adding a modality leaves the others' weights as they were.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(random_state(graph.seed, "weights", name))
-                encoder = node.encoder.record.build(node.encoder.config, node.spec)
+                encoder = node.encoder.build(node.spec)
                 sees = name == graph.candidate or not graph.train.candidates_only
                 columns = tuple(graph.anchors.index(anchor) for anchor in node.anchors) if sees else ()
                 head = Head(encoder.width + 2 * len(columns), graph.embedding_dim, node.head)
@@ -125,7 +125,7 @@ class Model(nn.Module):
         self.modalities = nn.ModuleDict(towers)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_state(graph.seed, "weights", "loss"))
-            self.loss = graph.loss.record.build(graph.loss.config, tuple(graph.modalities), graph.candidate)
+            self.loss = graph.loss.build([*graph.modalities], graph.candidate)
 
     def embed(
         self,
@@ -184,7 +184,7 @@ def build_modalities(graph: ModelGraph, states: Mapping[str, Mapping[str, Any]] 
     """Build every modality of a graph; `states` are what `Fits.fit` returned when the run was trained."""
     out: dict[str, Modality] = {}
     for name, node in graph.modalities.items():
-        out[name] = node.record.build(node.config, node.kind)
+        out[name] = node.build()
         if states is not None and name in states:
             out[name].restore(states[name])  # type: ignore[attr-defined]
     return out
@@ -200,7 +200,7 @@ def pairs_of(graph: ModelGraph) -> tuple[tuple[str, str], ...]:
         (('structure', 'ir'), ('structure', 'raman'))
     """
     with torch.random.fork_rng(devices=[]):
-        loss = graph.loss.record.build(graph.loss.config, tuple(graph.modalities), graph.candidate)
+        loss = graph.loss.build([*graph.modalities], graph.candidate)
     asked = loss.features(molecule("C")) if isinstance(loss, Featurizes) else {}
     rows = dict.fromkeys(graph.modalities, torch.zeros(0, graph.embedding_dim))
     output: LossOutput = loss(

@@ -29,14 +29,13 @@ from molchord.files import discard
 from molchord.graph.changes import changed
 from molchord.graph.resolve import ModelGraph, Use
 from molchord.library.build import embed_library
-from molchord.library.files import Storage
 from molchord.library.library import Hit, Library
 from molchord.model import Model
 from molchord.rerank.rerank import Rerank, Reranking
-from molchord.retrieval.scores import MAPS, MODES
 from molchord.run_folder import RunManifest, find_run, read_manifest, training_data, write_manifest
 from molchord.search import query_of, search
 from molchord.train.training import resume_training, train
+from molchord.vocabulary import DEFAULT_POOLS, MAPS, MODES, Storage
 
 _WHOLE = {"freeze": [], "init": {}, "fraction": 1.0, "missing": {}}
 """Settings of a training that thin or replace something, switched off."""
@@ -477,7 +476,7 @@ class Run:
         self,
         data: DataSet | str | Path | None = None,
         *,
-        pools: Sequence[str] = ("test", "all"),
+        pools: Sequence[str] = DEFAULT_POOLS,
         modes: Sequence[str] = MODES,
         maps: Sequence[str] = MAPS,
         split: str = "test",

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from molchord.complaints import plain
 from molchord.data.store import DataSet
 from molchord.errors import DataError, GraphError, MolchordError, RunError, TrainingStopped
 from molchord.files import write_csv
-from molchord.graph.complaints import plain
 from molchord.graph.layers import Layers, laid_over, read_layers
 from molchord.graph.resolve import resolved
 from molchord.graph.settings import RangeConfig, TuneConfig
@@ -209,6 +209,8 @@ class _Study:
             if self._study.user_attrs.get(name, text) != text:
                 raise RunError(f"study {str(path)!r} was begun with another {name}; choose another folder")
             self._study.set_user_attr(name, text)
+        if self._study.trials:
+            self._write()  # the table may lack what a stop left in the journal alone
 
     def run(self, number: int) -> Path:
         """Return the run folder of a trial."""

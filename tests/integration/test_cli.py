@@ -313,7 +313,7 @@ def test_the_help_of_a_search_lists_the_spectra_of_the_run(work, capsys):
 
 
 def test_scores_have_significant_digits():
-    from molchord.cli.commands import hit_table
+    from molchord.cli.output import hit_table
     from molchord.library.library import Hit
 
     known = {"key14": "VNWKTOKETHGBQD", "smiles": "C", "formula": "CH4", "exact_mass": 16.0313, "probability": None}

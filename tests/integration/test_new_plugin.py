@@ -11,11 +11,12 @@ import pytest
 
 from molchord.cli.main import main
 from molchord.errors import PluginError
-from molchord.host import CORE_KINDS, Host
-from molchord.host.scaffold import NEW_TYPES, new_plugin
+from molchord.host import Host
+from molchord.host.scaffold import new_plugin, new_types
+from molchord.vocabulary import KINDS
 
 ROOT = Path(__file__).parent.parent.parent
-PACKAGES = [(type, f"{type[:3]}_{kind}", kind) for type in ("modality", "encoder") for kind in CORE_KINDS]
+PACKAGES = [(type, f"{type[:3]}_{kind}", kind) for type in ("modality", "encoder") for kind in KINDS]
 PACKAGES.append(("loss", "sigmoid", None))
 INSTALLED = ("mod_spectrum1d", "enc_peaks", "sigmoid")
 """One of each type is installed as a user would; the others are put in place by hand, which is quicker."""
@@ -126,9 +127,9 @@ def test_files_are_read_trained_on_and_searched_with(python, tmp_path):
     """Four new modalities, their encoders and the loss together; each file finds its own modality."""
     (tmp_path / "graph.yaml").write_text(GRAPH)
     said = run(python, "-c", JOURNEY, cwd=tmp_path, OMP_NUM_THREADS="1")
-    assert [f"16 mod_{kind}" in said for kind in CORE_KINDS] == [True] * 4, said
+    assert [f"16 mod_{kind}" in said for kind in KINDS] == [True] * 4, said
     assert "8 rejected" in said
-    assert [f"cos mod_{kind}" in said for kind in CORE_KINDS] == [True] * 4, said
+    assert [f"cos mod_{kind}" in said for kind in KINDS] == [True] * 4, said
 
 
 def test_they_pass_ruff_and_mypy(folders):
@@ -192,4 +193,4 @@ def test_the_command_says_what_to_do_next(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "molchord-uv-vis" / "molchord_uv_vis" / "modality.py").is_file()
     assert main(["plugins", "new", "modality", "uv_vis"]) == 2
     assert "molchord: folder 'molchord-uv-vis' already exists" in capsys.readouterr().err
-    assert set(NEW_TYPES) == {"modality", "encoder", "loss"}
+    assert set(new_types()) == {"modality", "encoder", "loss"}

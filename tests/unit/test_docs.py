@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from molchord.cli.main import main
-from molchord.host import hookspecs
+from molchord.host import PLUGIN_TYPES
 
 ROOT = Path(__file__).parent.parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -33,7 +33,7 @@ def test_a_graph_of_the_readme_passes_graph_check(text, tmp_path, capsys):
 
 # --- the site --------------------------------------------------------------------------------------------------------
 
-HOOKS = [name for name in vars(hookspecs) if name.startswith("molchord_")]
+HOOKS = [row.hook for row in PLUGIN_TYPES.values()]
 PAGES = {name: ROOT / "docs" / "hooks" / f"{name.removeprefix('molchord_')}.md" for name in HOOKS}
 
 

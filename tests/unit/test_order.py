@@ -8,6 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ORDER = [
     "errors",
+    "vocabulary",
+    "complaints",
     "files",
     "text_table",
     "deprecation",

@@ -89,7 +89,9 @@ def test_there_are_examples():
     "module",
     [
         "api",
-        "host.hookspecs",
+        "host.types",
+        "host.build",
+        "vocabulary",
         "errors",
         "host.registry",
         "host",

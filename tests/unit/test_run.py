@@ -23,7 +23,7 @@ from molchord.run import Run
 from molchord.run_folder import read_manifest, read_trained_on, trained_smiles
 from molchord.testing import MOLECULES, examples_of, tiny_data, tiny_run
 from molchord.train.trainer import Trainer
-from molchord_modalities import MSMS
+from molchord_modalities.msms import MSMS
 
 SPLITS = ["train"] * 10 + ["val"] * 2 + ["test"] * 4
 FLAT = Measurement(

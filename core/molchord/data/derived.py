@@ -28,9 +28,9 @@ from molchord.data.store import DataSet
 from molchord.data.table import MeasurementTable
 from molchord.errors import DataError, PluginError
 from molchord.files import replace_file, replace_files, write_csv
+from molchord.vocabulary import FAILURES
 
 CHUNK = 256  # molecules computed between two files
-FAILURES = "failures.csv"
 
 
 def derive(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, final
+from typing import Any, final
 
 from pydantic import ValidationError
 from tqdm import tqdm
@@ -22,9 +22,9 @@ from molchord.data.table import accepted
 from molchord.data.writer import DataSetWriter, molecules_schema, new_folder
 from molchord.errors import DataError, did_you_mean
 from molchord.files import sha256_file
-from molchord.host import Host
+from molchord.host import Host, guarded
+from molchord.vocabulary import REJECTED
 
-REJECTED = "rejected.csv"
 SOURCES = "sources.csv"
 
 
@@ -148,8 +148,9 @@ def _readers(host: Host, asked: Sequence[str]) -> dict[str, _Reader]:
     out: dict[str, _Reader] = {}
     for bare in [*chosen, *(name for name in host.names("modality") if name not in chosen)]:
         found = host.find("modality", chosen.get(bare, bare))
-        record = cast(ModalityRecord, found.record)
-        modality = record.build(record.config(), record.kinds[0])
+        record: ModalityRecord = found.record
+        with guarded(found):
+            modality = record.build(record.config(), record.kinds[0])
         out[bare] = _Reader(bare, record, (found.qualified, found.version), modality)
     return dict(sorted(out.items()))
 

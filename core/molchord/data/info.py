@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 
 from molchord.chem import molecule
 from molchord.data.manifest import GROUP, MANIFEST, MOLECULES, FileEntry
-from molchord.data.splits import NO_SPLIT, SPLITS, assign, check_rule, named_split
+from molchord.data.splits import NO_SPLIT, assign, check_rule, named_split
 from molchord.data.spreadsheet import SMILES, read_rows
 from molchord.data.store import DataSet
 from molchord.data.table import MeasurementTable
 from molchord.errors import DataError, SampleError
 from molchord.files import replace_file, replace_files, sha256_file
+from molchord.vocabulary import SPLITS
 
 UNSAID = "unsaid"  # what computed a spectrum
 

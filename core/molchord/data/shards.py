@@ -14,8 +14,7 @@ from molchord.api import Measurement, Real, SampleError, Stores
 from molchord.data.manifest import ArrayEntry, Storage
 from molchord.errors import DataError, did_you_mean
 from molchord.files import one_line, write_tensors
-
-ORIGINS = ("measured", "computed")
+from molchord.vocabulary import ORIGINS
 
 
 @final

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
 
 from molchord.errors import DataError, did_you_mean
+from molchord.vocabulary import Split
 
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 FOLDS = 5
 NO_SPLIT = 255  # code of a molecule that a column leaves out of every split
 _SPELLINGS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}

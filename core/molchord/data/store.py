@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from molchord.api import Measurement, Molecule, Stores
 from molchord.data.manifest import GROUP, MANIFEST, MOLECULES, Manifest, read_manifest
-from molchord.data.splits import NO_SPLIT, SPLITS, assign, check_rule
+from molchord.data.splits import NO_SPLIT, assign, check_rule
 from molchord.data.table import MeasurementTable
 from molchord.errors import DataError, did_you_mean
 from molchord.files import discard, one_line, sha256_file
+from molchord.vocabulary import SPLITS
 
-__all__ = ["SPLITS", "DataSet", "MeasurementTable"]
+__all__ = ["DataSet", "MeasurementTable"]
 
 
 @final

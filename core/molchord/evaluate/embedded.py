@@ -16,10 +16,9 @@ from molchord.errors import DataError
 from molchord.evaluate.pools import CandidatePool, make_pool, measured_masses
 from molchord.retrieval.metrics import Scorer
 from molchord.retrieval.scores import library_scores, pooled_by, scores
+from molchord.vocabulary import SPLITS
 
-__all__ = ["SPLIT_NAMES", "Embedded", "Queries", "Spectra", "candidate_pool", "model_scorer", "queries_of", "subsets"]
-
-SPLIT_NAMES = ("train", "val", "test")
+__all__ = ["Embedded", "Queries", "Spectra", "candidate_pool", "model_scorer", "queries_of", "subsets"]
 
 
 @final
@@ -95,9 +94,9 @@ class Embedded:
 
     def in_split(self, split: str) -> NDArray[np.bool_]:
         """Return which molecules belong to a split."""
-        if split not in SPLIT_NAMES:
-            raise DataError(f"evaluation failed: unknown split {split!r}; allowed: {', '.join(map(repr, SPLIT_NAMES))}")
-        return np.asarray(self.split == SPLIT_NAMES.index(split))
+        if split not in SPLITS:
+            raise DataError(f"evaluation failed: unknown split {split!r}; allowed: {', '.join(map(repr, SPLITS))}")
+        return np.asarray(self.split == SPLITS.index(split))
 
 
 @final

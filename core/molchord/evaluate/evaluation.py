@@ -46,8 +46,9 @@ from molchord.retrieval.metrics import (
     query_metrics,
     tally,
 )
-from molchord.retrieval.scores import MAPS, MODES, self_consistency
+from molchord.retrieval.scores import self_consistency
 from molchord.run_folder import code_version
+from molchord.vocabulary import DEFAULT_POOLS, MAPS, MODES
 
 __all__ = ["Baselines", "Embedded", "OwnSimilarity", "PeakPositions", "Spectra", "blind_mrr", "evaluate"]
 
@@ -106,7 +107,7 @@ class Baselines:
 def evaluate(
     embedded: Embedded,
     *,
-    pools: Sequence[str] = ("test", "all", "isomers", "mass:10ppm"),
+    pools: Sequence[str] = DEFAULT_POOLS,
     modes: Sequence[str] = MODES,
     maps: Sequence[str] = MAPS,
     split: str = "test",

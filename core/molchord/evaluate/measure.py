@@ -19,10 +19,10 @@ from molchord.files import remove, replace_files, write_csv
 from molchord.rerank.rerank import Rerank, Reranking
 from molchord.rerank.weights import WEIGHTS
 from molchord.run_folder import SHIPPED, RunManifest, check_output
+from molchord.vocabulary import UNUSABLE
 
-__all__ = ["UNUSABLE", "measure"]
+__all__ = ["measure"]
 
-UNUSABLE = "unusable.csv"
 """Lists the measurements that an evaluation could not use."""
 
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from molchord.errors import DataError, did_you_mean
+from molchord.vocabulary import POOLS
 
 __all__ = ["MASS_ERROR_PPM", "CandidatePool", "make_pool", "measured_masses"]
 
 MASS_ERROR_PPM = 5.0
-POOLS = ("test", "all", "all:N", "isomers", "unseen:N", "mass:Xppm")
 
 
 @final

@@ -14,10 +14,10 @@ from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.evaluate.embedding import embed_dataset
 from molchord.files import write_csv
-from molchord.library.files import Entry, Storage
+from molchord.library.files import Entry
 from molchord.library.library import Library
-from molchord.library.work_folder import FAILURES
 from molchord.retrieval.scores import pooled_by
+from molchord.vocabulary import FAILURES, Storage
 
 __all__ = ["spectral_entries", "spectral_library"]
 

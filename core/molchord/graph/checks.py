@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from molchord.api import Category, Real, Stores
+from molchord.complaints import Complaint, DocumentPath
 from molchord.errors import did_you_mean
-from molchord.graph.complaints import Complaint
 from molchord.graph.settings import HeadConfig
-from molchord.graph.strict_yaml import DocumentPath
+from molchord.vocabulary import ORIGINS
 
 __all__ = ["check_anchors", "check_missing", "check_sampling", "check_train", "check_where", "mapping_at", "parts_of"]
 
-ORIGIN = Category(("measured", "computed"))
+ORIGIN = Category(ORIGINS)
 
 
 def mapping_at(data: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:

@@ -13,9 +13,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from molchord.complaints import DocumentPath, dotted, plain
 from molchord.errors import GraphError, did_you_mean
-from molchord.graph.complaints import plain
-from molchord.graph.strict_yaml import Document, DocumentPath, dotted, parse, read
+from molchord.graph.strict_yaml import Document, parse, read
 
 __all__ = ["EXTENDS", "Layers", "laid_over", "read_layers", "recipes", "settings"]
 
@@ -98,8 +98,12 @@ def recipes() -> Mapping[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def settings(texts: Iterable[str]) -> dict[str, Any]:
+def settings(texts: Iterable[str], form: str = "PATH=VALUE, such as train.epochs=30") -> dict[str, Any]:
     """Read single settings as the command line has them, ``PATH=VALUE``; a value is YAML.
+
+    Args:
+        texts: What the command line has.
+        form: What to write, for the error.
 
     Raises:
         GraphError: One has no path, is no YAML, or stands twice; holds all complaints.
@@ -113,7 +117,7 @@ def settings(texts: Iterable[str]) -> dict[str, Any]:
     for text in texts:
         path, equals, value = text.partition("=")
         if not equals or not all(path.split(".")):
-            complaints.append(f"{SET}: got {text!r}; write PATH=VALUE, such as train.epochs=30")
+            complaints.append(f"{SET}: got {text!r}; write {form}")
         elif path in found:
             complaints.append(f"{SET}: {path}: stands twice; leave one out")
         else:

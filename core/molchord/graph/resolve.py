@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, cast
+from typing import Annotated, Any, Literal, TypeAlias
 
 from annotated_types import Ge, MinLen
 from pydantic import BaseModel, Field
 
-from molchord.api import Config, EncoderRecord, LossRecord, ModalityRecord, Spec
+from molchord.api import Config, EncoderRecord, LossRecord, Modality, ModalityRecord, Spec
+from molchord.complaints import Complaint, DocumentPath, dotted, plain, validate
 from molchord.errors import GraphError, PluginError, did_you_mean
 from molchord.graph.checks import (
     check_anchors,
@@ -25,11 +26,11 @@ from molchord.graph.checks import (
     mapping_at,
     parts_of,
 )
-from molchord.graph.complaints import Complaint, plain, validate
 from molchord.graph.layers import EXTENDS, SET, Layers, Place, laid_over, read_layers
 from molchord.graph.settings import HeadConfig, TrainConfig, TuneConfig
-from molchord.graph.strict_yaml import Document, DocumentPath, dotted, dump
-from molchord.host import NAME, PLUGIN_TYPES, RESERVED_KEYS, RESERVED_NAMES, GraphRecord, Host, Plugin, installed
+from molchord.graph.strict_yaml import Document, dump
+from molchord.host import PLUGIN_TYPES, Host, Plugin, Use, guarded, installed
+from molchord.host.types import NAME, RESERVED_KEYS, RESERVED_NAMES
 
 __all__ = ["EncoderNode", "LossNode", "ModalityNode", "ModelGraph", "Use", "Where", "from_dict", "load"]
 
@@ -43,23 +44,11 @@ Versions: TypeAlias = Mapping[str, Mapping[str, int]]
 """Configuration versions that a graph was saved with: plugin type, then ``dist:name``."""
 
 
-class Use(dict[str, Any]):
-    """A plugin with its configuration, for graphs built in Python.
-
-    Example:
-        >>> Use("resnet1d", width=96)
-        {'use': 'resnet1d', 'width': 96}
-    """
-
-    def __init__(self, use: str, /, **config: Any) -> None:
-        super().__init__(use=use, **config)
-
-
 @dataclass(frozen=True, kw_only=True)
 class EncoderNode:
     """The encoder of a tower, and the configuration its record's `build` takes."""
 
-    plugin: Plugin
+    plugin: Plugin[EncoderRecord]
     config: Any
 
     @property
@@ -70,14 +59,23 @@ class EncoderNode:
     @property
     def record(self) -> EncoderRecord:
         """Return the plugin's record."""
-        return cast(EncoderRecord, self.plugin.record)
+        return self.plugin.record
+
+    def build(self, spec: Spec) -> Any:
+        """Build the torch module.
+
+        Raises:
+            PluginError: It cannot be built.
+        """
+        with guarded(self.plugin):
+            return self.record.build(self.config, spec)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossNode:
     """The loss, and the configuration its record's `build` takes."""
 
-    plugin: Plugin
+    plugin: Plugin[LossRecord]
     config: Any
 
     @property
@@ -88,7 +86,16 @@ class LossNode:
     @property
     def record(self) -> LossRecord:
         """Return the plugin's record."""
-        return cast(LossRecord, self.plugin.record)
+        return self.plugin.record
+
+    def build(self, modalities: Sequence[str], candidate: str) -> Any:
+        """Build the torch module.
+
+        Raises:
+            PluginError: It cannot be built.
+        """
+        with guarded(self.plugin):
+            return self.record.build(self.config, tuple(modalities), candidate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +114,7 @@ class ModalityNode:
         encoder: Encoder.
     """
 
-    plugin: Plugin
+    plugin: Plugin[ModalityRecord]
     kind: str
     config: Any
     spec: Spec
@@ -125,7 +132,16 @@ class ModalityNode:
     @property
     def record(self) -> ModalityRecord:
         """Return the plugin's record."""
-        return cast(ModalityRecord, self.plugin.record)
+        return self.plugin.record
+
+    def build(self) -> Modality:
+        """Build the plugin.
+
+        Raises:
+            PluginError: It cannot be built.
+        """
+        with guarded(self.plugin):
+            return self.record.build(self.config, self.kind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,8 +264,7 @@ class ModelGraph:
         """Return the configuration version of each plugin by type and ``dist:name``, to be saved beside the graph."""
         versions: dict[str, dict[str, int]] = {}
         for plugin in self.plugins():
-            record = cast(GraphRecord, plugin.record)
-            versions.setdefault(plugin.type, {})[plugin.qualified] = record.config_version
+            versions.setdefault(plugin.type, {})[plugin.qualified] = plugin.record.config_version
         return versions
 
 
@@ -440,14 +455,14 @@ class _Resolver:
         except PluginError as error:
             self._complain((*at, "use"), str(error))
             return None, None
-        ours = PLUGIN_TYPES[type].reserved
+        ours = PLUGIN_TYPES[type].keys
         theirs = {key: value for key, value in raw.items() if key not in ours}
         return plugin, self._config(plugin, theirs, at, modalities)
 
     def _config(
         self, plugin: Plugin, raw: Mapping[str, Any], at: DocumentPath, modalities: tuple[str, ...] | None
     ) -> Any | None:
-        record, owner = cast(GraphRecord, plugin.record), f"{plugin.type} {plugin.name!r}"
+        record, owner = plugin.record, f"{plugin.type} {plugin.name!r}"
         saved = self._versions.get(plugin.type, {}).get(plugin.qualified, record.config_version)
         differs = (
             f"configuration version {saved} was saved and {plugin.dist} {plugin.version} has {record.config_version}; "
@@ -463,7 +478,7 @@ class _Resolver:
                 return None
         context = {"modalities": modalities} if modalities is not None else None
         before = len(self.complaints)
-        ours = PLUGIN_TYPES[plugin.type].reserved
+        ours = PLUGIN_TYPES[plugin.type].keys
         config = self._valid(record.config, raw, owner, at, context=context, siblings=ours)
         if saved != record.config_version:
             self.complaints[before:] = [(path, f"{text} ({differs})") for path, text in self.complaints[before:]]
@@ -496,7 +511,8 @@ class _Resolver:
         encoder_plugin, encoder_config = self._used("encoder", encoder_raw, (*at, "encoder"))
         if plugin is None:
             return None
-        record = self._records[name] = cast(ModalityRecord, plugin.record)
+        record: ModalityRecord = plugin.record
+        self._records[name] = record
         if record.derives and mapping_at(raw, "where"):
             self._complain((*at, "where"), f"{owner} is made from the molecule and has nothing to choose; leave it out")
         else:
@@ -504,7 +520,7 @@ class _Resolver:
         self._check_data(raw.get("data"), plugin, at)
         if encoder_plugin is None:
             return None
-        encoder = cast(EncoderRecord, encoder_plugin.record)
+        encoder: EncoderRecord = encoder_plugin.record
         kind = self._kind(name, record, encoder, encoder_raw.get("kind"), (*at, "encoder"))
         if config is None or kind is None:
             return None
@@ -591,10 +607,9 @@ class _Resolver:
         anchors = self._data.get("anchors")
         return [anchor for anchor in anchors if isinstance(anchor, str)] if isinstance(anchors, list) else []
 
-    def _check_data(self, data: object, plugin: Plugin, at: DocumentPath) -> None:
-        stores = cast(ModalityRecord, plugin.record).stores
+    def _check_data(self, data: object, plugin: Plugin[ModalityRecord], at: DocumentPath) -> None:
         providers = [p for p in self._host.plugins if p.type == "modality" and p.name == data]
-        if providers and all(cast(ModalityRecord, p.record).stores != stores for p in providers):
+        if providers and all(p.record.stores != plugin.record.stores for p in providers):
             self._complain(
                 (*at, "data"),
                 f"modality {plugin.name!r} cannot read what {data!r} stores; "

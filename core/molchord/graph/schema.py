@@ -16,7 +16,8 @@ from molchord.api import EncoderRecord, ModalityRecord
 from molchord.graph.layers import EXTENDS, recipes
 from molchord.graph.resolve import SCHEMA
 from molchord.graph.settings import HeadConfig, TrainConfig, TuneConfig
-from molchord.host import NAME, Host, Plugin, installed
+from molchord.host import Host, Plugin, installed
+from molchord.host.types import NAME
 
 __all__ = ["DIALECT", "graph_schema"]
 

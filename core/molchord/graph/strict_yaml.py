@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -30,16 +30,14 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.representer import SafeRepresenter
 
+from molchord.complaints import DocumentPath, dotted
 from molchord.errors import GraphError
 
-__all__ = ["Document", "DocumentPath", "dump", "parse", "read"]
+__all__ = ["Document", "dump", "parse", "read"]
 
 MAX_DEPTH = 40
 MAX_VALUES = 20_000
 MAX_FLOW = 90
-
-DocumentPath: TypeAlias = tuple[str | int, ...]
-"""Keys and list positions that lead to a value."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +64,6 @@ class Document:
         """Return a complaint as ``file:line: path: message``."""
         where = f"{self.source}:{self.line(path)}: "
         return where + (f"{dotted(path)}: {message}" if path else message)
-
-
-def dotted(path: DocumentPath) -> str:
-    """Return a path as text.
-
-    Example:
-        >>> dotted(("modalities", "ir", "encoder", "hidden", 0))
-        'modalities.ir.encoder.hidden.0'
-    """
-    return ".".join(str(step) for step in path)
 
 
 def read(path: str | Path) -> Document:

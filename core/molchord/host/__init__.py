@@ -1,33 +1,13 @@
-"""Finds the installed plugins, builds them, and says what became of those that fail."""
+"""Finds the installed plugins, builds them, and says what became of those that fail.
 
-from molchord.host.discovery import (
-    CORE_KINDS,
-    ENTRY_POINT_GROUP,
-    NAME,
-    PLUGIN_TYPES,
-    RESERVED_KEYS,
-    RESERVED_NAMES,
-    GraphRecord,
-    Host,
-    Plugin,
-    PluginType,
-    Problem,
-    Record,
-    installed,
-)
+Read `types` (what there can be), `discovery` and `collector` (what is there), `record_check` (whether it can be used),
+`build` (put to work). Beside them `registry` is the catalogue and the policy, `report` what `molchord plugins` prints,
+`scaffold` what `molchord plugins new` writes.
+"""
 
-__all__ = [
-    "CORE_KINDS",
-    "ENTRY_POINT_GROUP",
-    "NAME",
-    "PLUGIN_TYPES",
-    "RESERVED_KEYS",
-    "RESERVED_NAMES",
-    "GraphRecord",
-    "Host",
-    "Plugin",
-    "PluginType",
-    "Problem",
-    "Record",
-    "installed",
-]
+from molchord.host.build import Built, Use, build, guarded
+from molchord.host.collector import Plugin, Problem
+from molchord.host.discovery import Host, installed
+from molchord.host.types import PLUGIN_TYPES, PluginType
+
+__all__ = ["PLUGIN_TYPES", "Built", "Host", "Plugin", "PluginType", "Problem", "Use", "build", "guarded", "installed"]

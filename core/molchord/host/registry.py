@@ -10,12 +10,13 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from packaging.utils import canonicalize_name
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from molchord.errors import PluginError, did_you_mean
+from molchord.host.types import PLUGIN_TYPES
 
 __all__ = ["BUILTIN", "Builtin", "Known", "Policy", "Registry", "load", "user_file"]
 
@@ -76,17 +77,26 @@ class Policy(_Table):
         return "deny" if name in self.block else self.third_party
 
 
+def _known_type(type: str) -> str:
+    if type not in PLUGIN_TYPES:
+        raise ValueError(f"unknown plugin type {type!r}; {did_you_mean(type, PLUGIN_TYPES)}")
+    return type
+
+
+PluginWord: TypeAlias = Annotated[str, AfterValidator(_known_type)]
+
+
 class Builtin(_Table):
     """A plugin that this distribution provides."""
 
-    type: str
+    type: PluginWord
     name: str
 
 
 class Known(_Table):
     """A plugin of a published distribution that this project controls."""
 
-    type: str
+    type: PluginWord
     name: str
     distribution: str
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
-from molchord.api import EncoderRecord, ModalityRecord
-from molchord.host import Host, Plugin, Problem
+from molchord.host.collector import Plugin, Problem
+from molchord.host.discovery import Host
 from molchord.host.registry import BUILTIN
+from molchord.host.types import PLUGIN_TYPES
 from molchord.text_table import aligned
 
 __all__ = ["heavy_imports", "plugin_row", "plugin_table"]
@@ -30,15 +31,10 @@ COLUMNS = ("name", "type", "kinds", "summary", "distribution", "version", "api")
 def plugin_row(plugin: Plugin) -> dict[str, Any]:
     """Return what there is to say of a plugin, as JSON values."""
     record = plugin.record
-    kinds: tuple[str, ...] = ()
-    if isinstance(record, ModalityRecord):
-        kinds = record.kinds
-    elif isinstance(record, EncoderRecord):
-        kinds = record.accepts
     return {
         "name": record.name,
         "type": plugin.type,
-        "kinds": list(kinds),
+        "kinds": list(PLUGIN_TYPES[plugin.type].kinds_of(record)),
         "summary": record.summary,
         "distribution": plugin.dist,
         "version": plugin.version,

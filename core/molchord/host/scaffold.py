@@ -11,12 +11,13 @@ from typing import Any
 from molchord.api import API_VERSION
 from molchord.errors import PluginError, did_you_mean
 from molchord.files import replace_file, replace_folder
-from molchord.host import CORE_KINDS, NAME, RESERVED_NAMES, Host, installed
+from molchord.host.discovery import Host, installed
+from molchord.host.types import NAME, PLUGIN_TYPES
+from molchord.vocabulary import KINDS
 
-__all__ = ["NEW_TYPES", "new_plugin"]
+__all__ = ["new_plugin", "new_types"]
 
-NEW_TYPES = ("modality", "encoder", "loss")
-"""Types of plugin that there is a template for."""
+TEMPLATES = resources.files("molchord.host") / "templates"
 
 DEFAULT_KIND = "spectrum1d"
 
@@ -29,13 +30,23 @@ _LINES = {
 }
 
 
+def new_types() -> list[str]:
+    """Return the types of plugin that there are templates for, each in the folder of its name.
+
+    Example:
+        >>> new_types()
+        ['modality', 'encoder', 'loss']
+    """
+    return [type for type in PLUGIN_TYPES if (TEMPLATES / type).is_dir()]
+
+
 def new_plugin(
     type: str, name: str, kind: str | None = None, folder: str | Path | None = None, host: Host | None = None
 ) -> list[Path]:
     """Write a package that works as it stands, and return its files.
 
     Args:
-        type: "modality", "encoder" or "loss".
+        type: One of `new_types`.
         name: Name of the plugin, ``[a-z][a-z0-9_]*``.
         kind: Form in which a modality reaches an encoder, or that an encoder accepts; None: "spectrum1d".
         folder: Where to write it; None: ``molchord-NAME`` in the working directory.
@@ -54,7 +65,7 @@ def new_plugin(
     if target.exists():
         raise PluginError(f"folder {str(target)!r} already exists and is not replaced; choose another with `--out`")
     package = f"molchord_{name}"
-    kind = (kind or DEFAULT_KIND) if type != "loss" else ""
+    kind = (kind or DEFAULT_KIND) if PLUGIN_TYPES[type].kinds else ""
     article = "an" if type == "encoder" else "a"
     words = {
         "type": type,
@@ -79,31 +90,30 @@ def new_plugin(
 
 
 def _check(type: str, name: str, kind: str | None, host: Host) -> None:
-    if type not in NEW_TYPES:
-        raise PluginError(f"no template for plugin type {type!r}; {did_you_mean(type, NEW_TYPES)}")
+    if type not in new_types():
+        raise PluginError(f"no template for plugin type {type!r}; {did_you_mean(type, new_types())}")
     if NAME.fullmatch(name) is None or name.endswith("_") or "__" in name:
         raise PluginError(
             f"{type} cannot have the name {name!r}; take lower-case letters, digits and single '_', a letter first"
         )
-    if type == "modality" and name in RESERVED_NAMES:
-        raise PluginError(f"modality cannot have the name {name!r}, which the command line uses; take another name")
+    if name in PLUGIN_TYPES[type].names:
+        raise PluginError(f"{type} cannot have the name {name!r}, which the command line uses; take another name")
     taken = [plugin.qualified for plugin in host.plugins if (plugin.type, plugin.name) == (type, name)]
     if taken or find_spec(f"molchord_{name}") is not None:
         owner = f"{type} {taken[0]!r}" if taken else f"the installed package 'molchord_{name}'"
         raise PluginError(f"{type} cannot have the name {name!r}, which {owner} has; take another name")
-    if kind is not None and type == "loss":
-        raise PluginError(f"a loss has no kind, got {kind!r}; leave `--kind` out")
-    if kind is not None and kind not in CORE_KINDS:
-        raise PluginError(f"no template for kind {kind!r}; {did_you_mean(kind, CORE_KINDS)}")
+    if kind is not None and not PLUGIN_TYPES[type].kinds:
+        raise PluginError(f"a {type} has no kind, got {kind!r}; leave `--kind` out")
+    if kind is not None and kind not in KINDS:
+        raise PluginError(f"no template for kind {kind!r}; {did_you_mean(kind, KINDS)}")
 
 
 def _rendered(type: str, kind: str, package: str, words: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield each file of the package, by its path in the folder."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    folder = resources.files("molchord.host") / "templates"
     environment = Environment(
-        loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
+        loader=FunctionLoader(lambda name: (TEMPLATES / name).read_text(encoding="utf-8")),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -112,7 +122,7 @@ def _rendered(type: str, kind: str, package: str, words: dict[str, Any]) -> Iter
 
     def template(name: str) -> str:
         for choice in (f"{type}/{kind}/{name}.j2", f"{type}/{name}.j2", f"{name}.j2"):
-            if (folder / choice).is_file():
+            if (TEMPLATES / choice).is_file():
                 return choice
         raise AssertionError(f"no template for {name!r}")
 

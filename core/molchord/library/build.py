@@ -20,18 +20,17 @@ from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.errors import MolchordError, did_you_mean
 from molchord.files import discard
-from molchord.library.files import Manifest, Storage
+from molchord.library.files import Manifest
 from molchord.library.library import Library
 from molchord.library.stages import Block, Numbered, Prepare, Prepared, blocks_of, chunks, encoded
 from molchord.library.work_folder import WorkFolder
 from molchord.library.writer import check_replaceable
+from molchord.vocabulary import ENGINES, Storage
 
-__all__ = ["BLOCK", "ENGINES", "embed_items", "embed_library"]
+__all__ = ["BLOCK", "embed_items", "embed_library"]
 
 BLOCK = 16384
 """Items of a block: what is lost when the machine stops, and the rows of a shard at most."""
-
-ENGINES = ("local", "ray")
 
 
 def embed_library(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, Literal, final
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ from molchord.api import Molecule
 from molchord.errors import QueryError
 from molchord.files import replace_file, write_tensors
 from molchord.retrieval.scores import Block
+from molchord.vocabulary import Storage
 
 __all__ = [
     "GROUP",
@@ -38,8 +39,6 @@ __all__ = [
 GROUP = 1024  # molecules of a parquet row group: what is read for one hit
 MANIFEST, _REMOVED = "manifest.json", "removed.safetensors"
 _SHORT = ("short", "scale")
-Storage: TypeAlias = Literal["fp32", "bf16", "int8"]
-"""What a search scans; beside bf16 and int8, a half and a quarter of the size, the fp32 rows stay for scoring."""
 
 
 @final

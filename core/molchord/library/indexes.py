@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, final
+from typing import Any, Literal, final
 
 import numpy as np
 import torch
@@ -20,9 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from molchord.api import IndexedVectors, IndexRecord, Limits, Proposer
 from molchord.errors import OutputExistsError, PluginError, QueryError, did_you_mean
 from molchord.files import replace_file, replace_folder
-from molchord.graph.complaints import validate
-from molchord.graph.strict_yaml import dotted
-from molchord.host import Plugin, installed
+from molchord.host import Plugin, build, guarded, installed
 from molchord.library.files import Manifest
 from molchord.retrieval.exact import LONGEST, Exact, Found
 from molchord.retrieval.scores import Block
@@ -65,6 +63,7 @@ class OpenIndex:
     """An index that proposes candidates."""
 
     name: str
+    plugin: Plugin[IndexRecord]
     proposer: Proposer
 
     def search(self, search: Exact, k: int, limits: Limits, read: Callable[[NDArray[np.int64]], Block]) -> Found:
@@ -81,7 +80,7 @@ class OpenIndex:
         """
         direction, offset = search.plane()
         near = direction.float()
-        with _sentences(self.name):
+        with guarded(self.plugin), _reaching(self.name):
             proposals = self.proposer.propose(near.cpu().numpy(), max(_PROPOSED, 4 * k), limits)
         rows = _once(proposals.rows)
         if limits.rows is not None:
@@ -113,26 +112,22 @@ def write_index(
         PluginError: There is no such plugin, its configuration is wrong, or a library that it needs is missing.
         QueryError: A server does not answer.
     """
-    plugin = installed().find("index", name)
-    record = _record(plugin)
-    config, complaints = validate(record.config, dict(given), f"index {record.name!r}")
-    if config is None:
-        where, message = complaints[0]
-        raise PluginError(f"index {record.name!r}: `{dotted(where)}`: {message}")
+    built = build("index", {**given, "use": name})
+    plugin = built.plugin
     target = library / _FOLDER / name
     if target.exists() and not force:
         raise OutputExistsError(target)
     about = IndexManifest(
         use=plugin.qualified,
-        version=record.version,
-        config=config.model_dump(mode="json"),
+        version=plugin.record.version,
+        config=built.config.model_dump(mode="json"),
         run=manifest.run,
         embedding_dim=manifest.embedding_dim,
         shards=_shards(manifest),
     )
     with replace_folder(target) as folder:
-        with _sentences(name, record):
-            record.build(config).write(folder, vectors)
+        with guarded(plugin), _reaching(name):
+            built.it.write(folder, vectors)
         replace_file(folder / _MANIFEST, about.model_dump_json(indent=1) + "\n")
     return target
 
@@ -156,11 +151,11 @@ def open_index(library: Path, manifest: Manifest, name: str) -> OpenIndex:
         about = IndexManifest.model_validate_json(file.read_bytes())
     except ValidationError as error:
         raise QueryError(f"index {str(file.parent)!r} cannot be read ({error.errors()[0]['msg']}); {again}") from error
-    record = _record(installed().find("index", about.use))
+    plugin = installed().find("index", about.use)
     for what, made, now in (
         ("run", about.run, manifest.run),
         ("dimension", about.embedding_dim, manifest.embedding_dim),
-        ("version", about.version, record.version),
+        ("version", about.version, plugin.record.version),
         ("candidates", _told(about.shards), _told(_shards(manifest))),
     ):
         if made != now:
@@ -168,12 +163,12 @@ def open_index(library: Path, manifest: Manifest, name: str) -> OpenIndex:
                 f"index {name!r} of library {str(library)!r} is of {what} {made!r}, but the search is of {now!r}; "
                 f"{again}"
             )
-    config, complaints = validate(record.config, about.config, f"index {record.name!r}")
-    if config is None:
-        where, message = complaints[0]
-        raise QueryError(f"index {name!r} of library {str(library)!r}: `{dotted(where)}`: {message}; {again}")
-    with _sentences(name, record):
-        return OpenIndex(name, record.build(config).open(file.parent))
+    try:
+        built = build("index", {**about.config, "use": about.use})
+    except PluginError as error:
+        raise QueryError(f"index {name!r} of library {str(library)!r} cannot be opened: {error}; {again}") from error
+    with guarded(plugin), _reaching(name):
+        return OpenIndex(name, plugin, built.it.open(file.parent))
 
 
 def _once(rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -192,17 +187,10 @@ def _told(shards: Mapping[str, int]) -> str:
     return f"{sum(shards.values())} rows in {len(shards)} shards"
 
 
-def _record(plugin: Plugin) -> IndexRecord:
-    return cast(IndexRecord, plugin.record)
-
-
 @contextmanager
-def _sentences(name: str, record: IndexRecord | None = None) -> Iterator[None]:
-    """Turn what an index lacks into errors of ours."""
+def _reaching(name: str) -> Iterator[None]:
+    """Say which index's server does not answer."""
     try:
         yield
-    except ImportError as error:
-        install = (record.install if record is not None else "") or error.name
-        raise PluginError(f"index {name!r} cannot be used ({error}); run pip install {install!r}") from None
     except ConnectionError as error:
         raise QueryError(f"index {name!r} cannot be reached: {error}") from error

@@ -22,14 +22,15 @@ from torch import Tensor
 from molchord.api import Limits, Molecule
 from molchord.errors import QueryError, did_you_mean
 from molchord.files import discard
-from molchord.library.files import Entry, Manifest, Storage, write_removed
+from molchord.library.files import Entry, Manifest, write_removed
 from molchord.library.filters import Rows, adjoined, hill, mass_window
 from molchord.library.hits import Hit, hits_of
 from molchord.library.indexes import EXACT, OpenIndex, index_names, open_index, write_index
 from molchord.library.rows import ROWS_AT_ONCE, LibraryRows
 from molchord.library.writer import Writer
 from molchord.retrieval.exact import Exact, Found, feed
-from molchord.retrieval.scores import MODES, Block, TopK, check_query, joined, library_scores, pair_temperatures
+from molchord.retrieval.scores import Block, TopK, check_query, joined, library_scores, pair_temperatures
+from molchord.vocabulary import MODES, Storage
 
 __all__ = ["Entry", "Hit", "Library", "Rows"]
 

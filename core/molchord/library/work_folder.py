@@ -27,10 +27,10 @@ from molchord.library.writer import (
     thin_shard,
     write_shard,
 )
+from molchord.vocabulary import FAILURES
 
-__all__ = ["FAILURES", "Part", "WorkFolder"]
+__all__ = ["Part", "WorkFolder"]
 
-FAILURES = "failures.csv"
 _JOB, _SHARDS, _DONE, _INPUT = "job.json", "shards", "done", "input"
 
 

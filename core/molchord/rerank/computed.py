@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import cast, final
+from typing import final
 
 from molchord.api import Measurement, Modality, Molecule, SampleError, Simulator, SimulatorRecord
 from molchord.data.store import DataSet, MeasurementTable
@@ -37,7 +37,7 @@ class Computed:
         nodes: Mapping[str, ModalityNode],
         modalities: Mapping[str, Modality],
         datasets: Sequence[DataSet],
-        simulator: tuple[Plugin, Simulator] | None = None,
+        simulator: tuple[Plugin[SimulatorRecord], Simulator] | None = None,
         workers: int | None = None,
     ) -> None:
         self.failures: dict[str, str] = {}
@@ -67,7 +67,7 @@ class Computed:
         found = {key: dict(self._read(key)) for key in new}
         if self._simulator is not None:
             plugin, simulator = self._simulator
-            makes = cast(SimulatorRecord, plugin.record).makes
+            makes = plugin.record.makes
             wanted = {name for name, node in self._nodes.items() if node.record.name in makes}
             missing = [m for key, m in new.items() if wanted - found[key].keys()]
             for key, made in self._simulated(simulator, missing):

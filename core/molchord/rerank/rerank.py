@@ -11,21 +11,18 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from molchord.api import Candidate, Measurement, Molecule, Reranker, RerankerRecord
+from molchord.api import Candidate, Measurement, Molecule, Reranker
 from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.errors import PluginError, QueryError
-from molchord.graph.complaints import validate
-from molchord.graph.resolve import Use
-from molchord.graph.strict_yaml import dotted
-from molchord.host import installed
+from molchord.host import Use, build, installed
 from molchord.host.registry import BUILTIN
 from molchord.library.library import Hit
 from molchord.rerank.computed import Computed
@@ -121,27 +118,23 @@ class Reranking:
                 measurements.
         """
         asked = asked if isinstance(asked, Rerank) else Rerank(asked)
-        wanted = Use(asked.use) if isinstance(asked.use, str) else asked.use
-        plugin = installed().find("reranker", str(wanted.get("use")))
-        record = cast(RerankerRecord, plugin.record)
-        given = {key: value for key, value in wanted.items() if key != "use"}
+        host = installed()
+        use: Mapping[str, Any] = Use(asked.use) if isinstance(asked.use, str) else asked.use
+        plugin = host.find("reranker", use["use"])
         if saved is not None:
-            _agree(saved, plugin.qualified, asked.k, given)
-            given = saved.config
-        config, complaints = validate(record.config, given, f"re-ranker {record.name!r}")
-        if config is None:
-            where, message = complaints[0]
-            raise PluginError(f"re-ranker {record.name!r}: `{dotted(where)}`: {message}")
+            _agree(saved, plugin.qualified, asked.k, {key: value for key, value in use.items() if key != "use"})
+            use = {"use": plugin.qualified, **saved.config}
+        built = build("reranker", use, host=host)
         k = saved.k if saved is not None else DEFAULT_K if asked.k is None else asked.k
         if k < 1:
             raise QueryError(f"re-ranking failed: `k` is {k!r}, but must be at least 1")
-        computed = _computed(embedder, asked, record.name) if record.computed else None
+        computed = _computed(embedder, asked, plugin.name) if plugin.record.computed else None
         named = plugin.name if plugin.dist == BUILTIN else plugin.qualified
         return cls(
             name=named,
             qualified=plugin.qualified,
-            config=config,
-            reranker=record.build(config),
+            config=built.config,
+            reranker=built.it,
             k=k,
             computed=computed,
             saved=saved,

@@ -1,5 +1,5 @@
 """The mathematics of retrieval: scores, exact top-k search, ranks and metrics."""
 
-from molchord.retrieval.scores import MAPS, MODES, pooled, scores
+from molchord.retrieval.scores import pooled, scores
 
-__all__ = ["MAPS", "MODES", "pooled", "scores"]
+__all__ = ["pooled", "scores"]

@@ -27,10 +27,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from molchord.errors import QueryError, did_you_mean
+from molchord.vocabulary import MAPS
 
 __all__ = [
-    "MAPS",
-    "MODES",
     "Block",
     "TopK",
     "check_query",
@@ -46,9 +45,6 @@ __all__ = [
     "self_consistency",
     "top_k",
 ]
-
-MAPS = ("gm-exp", "gm-half", "gm-clamp")
-MODES = ("blind", "library")
 
 
 # --- ranking values --------------------------------------------------------------------------------------------------

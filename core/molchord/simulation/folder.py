@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, TypeAlias, cast, final
+from typing import Literal, TypeAlias, final
 
+from pydantic import BaseModel, ValidationError
 from tqdm import tqdm
 
 from molchord.api import SimulatorRecord
@@ -34,24 +35,39 @@ def settled(contents: Iterable[Contents]) -> set[str]:
 
 @final
 class SimulationFolder:
-    """A folder of jobs and results, which belongs to one simulator.
+    """A folder of jobs and results, which belongs to one simulator with one configuration.
 
     Raises:
         DataError: It belongs to another one, or is something else.
     """
 
-    def __init__(self, path: Path, plugin: Plugin) -> None:
-        self.path, self._record = path, cast(SimulatorRecord, plugin.record)
+    def __init__(self, path: Path, plugin: Plugin[SimulatorRecord], config: BaseModel) -> None:
+        self.path, self._record = path, plugin.record
         mark = path / MARK
-        if mark.is_file() and mark.read_text(encoding="utf-8").strip() != plugin.qualified:
-            raise DataError(
-                f"folder {str(path)!r} belongs to simulator {mark.read_text(encoding='utf-8').strip()!r}, not to "
-                f"{plugin.qualified!r}; name another one by `--jobs`"
-            )
+        if mark.is_file():
+            self._check(mark.read_text(encoding="utf-8"), plugin, config)
         if path.exists() and not mark.is_file() and (not path.is_dir() or any(path.iterdir())):
             raise DataError(f"{str(path)!r} is there and is no folder of jobs; name another one by `--jobs`")
         path.mkdir(parents=True, exist_ok=True)
-        replace_file(mark, plugin.qualified + "\n")
+        replace_file(mark, f"{plugin.qualified}\n{config.model_dump_json()}\n")
+
+    def _check(self, mark: str, plugin: Plugin[SimulatorRecord], config: BaseModel) -> None:
+        """Refuse a folder of another simulator or configuration; a mark without a configuration means the defaults."""
+        name, _, settings = mark.strip().partition("\n")
+        if name != plugin.qualified:
+            raise DataError(
+                f"folder {str(self.path)!r} belongs to simulator {name!r}, not to {plugin.qualified!r}; "
+                "name another one by `--jobs`"
+            )
+        try:
+            saved = plugin.record.config.model_validate_json(settings or "{}")
+        except ValidationError:
+            saved = None
+        if saved != config:
+            raise DataError(
+                f"folder {str(self.path)!r} holds jobs of simulator {name!r} with {settings or 'its defaults'}, and "
+                f"{config.model_dump_json()} is asked for; name another one by `--jobs`"
+            )
 
     def contents(self, kind: Kind) -> dict[Path, Contents]:
         """Read what the files of one kind hold, in their order."""

@@ -6,6 +6,7 @@ on where it was, one whose list of molecules has grown computes what is new, and
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,15 +20,16 @@ from typing import Any, TypeAlias, cast, final
 from numpy.typing import NDArray
 
 from molchord.api import Batched, Measurement, Molecule, Portable, SampleError, Simulator, SimulatorRecord
-from molchord.data.importer import REJECTED, import_files
+from molchord.data.importer import import_files
 from molchord.data.parallel import alone, surviving
 from molchord.data.reading import molecules_of
 from molchord.data.store import DataSet
 from molchord.errors import DataError, OutputExistsError, PluginError
 from molchord.files import replace_file, write_csv
-from molchord.host import Host, Plugin
+from molchord.host import Built, Host, Plugin, build, guarded
 from molchord.simulation.files import Contents, Entry
 from molchord.simulation.folder import DIED, SimulationFolder, settled
+from molchord.vocabulary import FAILURES, REJECTED
 
 __all__ = ["SimulationReport", "build_simulator", "simulate", "simulate_molecules", "write_jobs"]
 
@@ -35,7 +37,6 @@ Source: TypeAlias = str | Path | DataSet | Iterable[str]
 """SMILES, a file of them (text, or a table with a column ``smiles``), or a data set."""
 
 DEFAULT = "gfn2"  # needs nothing but what `pip install 'molchord[simulate]'` brings
-FAILURES = "failures.csv"
 _WAITING = "whose job has no result yet (run its program, or delete the file of jobs to compute them here)"
 
 
@@ -93,28 +94,28 @@ def simulate_molecules(
         yield entry.failure if entry.arrays is None else simulator.measurements(entry.arrays)
 
 
-def build_simulator(host: Host, use: str | None = None) -> tuple[Plugin, Simulator]:
-    """Find a simulator and build it with its default configuration.
+def build_simulator(
+    host: Host, use: str | Mapping[str, Any] | None = None
+) -> tuple[Plugin[SimulatorRecord], Simulator]:
+    """Find a simulator and build it, and see whether it can compute here.
 
     Args:
         host: Installed plugins.
-        use: Its name; None: `gfn2`, or the only one that is installed.
+        use: Its name, or a `Use` with its configuration; None: `gfn2`, or the only one that is installed.
 
     Raises:
-        PluginError: It is not there, a library that it needs is not installed, or several are there to choose from.
+        PluginError: It is not there or its configuration is wrong, a library that it needs is not installed, or several
+            are there to choose from.
 
     Example:
         >>> from molchord.host import installed
         >>> build_simulator(installed())[0].qualified
         'molchord:gfn2'
     """
-    plugin, simulator = _built(host, use)
-    try:
-        simulator.computed_by()
-    except ImportError as error:
-        install = _record(plugin).install or error.name or plugin.dist
-        raise PluginError(f"simulator {plugin.name!r} cannot run ({error}); run pip install {install!r}") from None
-    return plugin, simulator
+    built = _built(host, use)
+    with guarded(built.plugin):
+        built.it.computed_by()
+    return built.plugin, built.it
 
 
 def simulate(
@@ -122,7 +123,7 @@ def simulate(
     out: Path,
     *,
     host: Host,
-    use: str | None = None,
+    use: str | Mapping[str, Any] | None = None,
     jobs: Path | None = None,
     workers: int | None = None,
     limit: int | None = None,
@@ -137,7 +138,7 @@ def simulate(
         source: The molecules.
         out: Folder of the data set.
         host: Installed plugins.
-        use: Name of the simulator; None: `gfn2`, or the only one that is installed.
+        use: Name of the simulator, or a `Use` with its configuration; None: `gfn2`, or the only one that is installed.
         jobs: Folder of results that may be there already, and of new ones; None: `out` with ``.jobs`` behind its name.
         workers: Processes; None: one a core.
         limit: Take the first molecules only.
@@ -145,21 +146,22 @@ def simulate(
         progress: Show a progress bar.
 
     Raises:
-        DataError: No molecule could be simulated, the folder holds results of others, or a file of results is damaged.
+        DataError: No molecule could be simulated, the folder holds results of others or of another configuration, or a
+            file of results is damaged.
         OutputExistsError: There is something at `out` and `force` is not given.
-        PluginError: There is no such simulator, or a library that it needs is not installed.
+        PluginError: There is no such simulator, its configuration is wrong, or a library that it needs is missing.
     """
     if out.exists() and not force:
         raise OutputExistsError(out)
-    plugin, simulator = _built(host, use)
+    built = _built(host, use)
     refused: list[SampleError] = []
     molecules = _distinct(source, limit, refused)
-    folder = SimulationFolder(out.with_name(f"{out.name}.jobs") if jobs is None else jobs, plugin)
+    folder = SimulationFolder(out.with_name(f"{out.name}.jobs") if jobs is None else jobs, built.plugin, built.config)
     known = settled(folder.contents("results").values())
     waiting = (settled(folder.contents("jobs").values()) - known) & molecules.keys()
     missing = [molecule for key14, molecule in molecules.items() if key14 not in known | waiting]
     if missing:
-        plugin, simulator = build_simulator(host, use)
+        _, simulator = build_simulator(host, use)
         made_by = {"prepared_by": simulator.prepared_by(), "computed_by": simulator.computed_by()}
         entries = _entries(_Job(simulator, computes=True), missing, _cores(workers))
         folder.fill("results", entries, len(missing), made_by, progress)
@@ -180,7 +182,7 @@ def simulate(
             f"none of {len(rows) + len(waiting)} molecules could be simulated ({'; '.join(reasons)}); "
             f"see {str(folder.path / FAILURES)!r}"
         )
-    note = _note(plugin, contents.values(), len(rows) - len(refused), len(molecules))
+    note = _note(built, contents.values(), len(rows) - len(refused), len(molecules))
     with TemporaryDirectory() as scratch:
         files = folder.distinct(contents, Path(scratch))
         imported = import_files(files, out, host=host, note=note, force=force)
@@ -205,7 +207,7 @@ def write_jobs(
     folder: Path,
     *,
     host: Host,
-    use: str | None = None,
+    use: str | Mapping[str, Any] | None = None,
     workers: int | None = None,
     limit: int | None = None,
     progress: bool = False,
@@ -214,12 +216,15 @@ def write_jobs(
 
     Molecules whose jobs or results are in the folder already are left out. Arguments and errors as of `simulate`.
     """
-    plugin, simulator = _built(host, use)
+    built = _built(host, use)
+    simulator: Simulator = built.it
     if not isinstance(simulator, Portable):
-        raise PluginError(f"simulator {plugin.name!r} has no program for other machines; simulate here, with `--out`")
+        raise PluginError(
+            f"simulator {built.plugin.name!r} has no program for other machines; simulate here, with `--out`"
+        )
     refused: list[SampleError] = []
     molecules = _distinct(source, limit, refused)
-    jobs = SimulationFolder(folder, plugin)
+    jobs = SimulationFolder(folder, built.plugin, built.config)
     known = settled(jobs.contents("jobs").values()) | settled(jobs.contents("results").values())
     missing = [molecule for molecule in molecules.values() if molecule.key14 not in known]
     made_by = {"prepared_by": simulator.prepared_by()}
@@ -286,9 +291,9 @@ def _entries(job: _Job, molecules: Iterable[Molecule], workers: int | None) -> I
     if not job.computes or not isinstance(simulator, Batched):
         yield from surviving(job, molecules, workers, _died)
         return
-    batch = _Batch(simulator)
+    batch, size = _Batch(simulator), simulator.batch
     stream = iter(molecules)
-    batches = iter(lambda: [*islice(stream, simulator.batch)], [])
+    batches = iter(lambda: [*islice(stream, size)], [])
     for entries in surviving(batch, batches, workers, lambda lost: [alone(job, one) or _died(one) for one in lost]):
         yield from entries
 
@@ -327,23 +332,23 @@ def _failures(refused: Iterable[SampleError], contents: Iterable[Contents]) -> l
     return rows + [(entry.smiles, entry.id, entry.reason) for entry in failed.values()]
 
 
-def _note(plugin: Plugin, contents: Iterable[Contents], failed: int, asked: int) -> str:
-    """Say for the manifest how the measurements were made; several ways where a later call went on."""
+def _note(built: Built, contents: Iterable[Contents], failed: int, asked: int) -> str:
+    """Say for the manifest how the measurements were made; several ways where a later call continued."""
+    plugin, settings = built.plugin, json.dumps(built.config.model_dump(mode="json"))
+    by = f"{plugin.qualified} {plugin.version}" + (f" with {settings}" if settings != "{}" else "")
     ways = {f"Jobs: {one.prepared_by}. Results: {one.computed_by}." for one in contents if one.ids}
-    lead = f"Simulated by {plugin.qualified} {plugin.version}; {failed} of {asked} molecules failed (see {FAILURES})."
+    lead = f"Simulated by {by}; {failed} of {asked} molecules failed (see {FAILURES})."
     return " ".join([lead, *sorted(ways)])
 
 
-def _built(host: Host, use: str | None) -> tuple[Plugin, Simulator]:
-    names = host.names("simulator")
-    use = DEFAULT if use is None and DEFAULT in names else use
-    if use is None and len(names) != 1:
-        choice = f"choose one of {', '.join(map(repr, names))} by `--use`" if names else "see `molchord plugins check`"
-        raise PluginError(f"{len(names)} simulators are installed; {choice}")
-    plugin = host.find("simulator", names[0] if use is None else use)
-    record = _record(plugin)
-    return plugin, record.build(record.config())
-
-
-def _record(plugin: Plugin) -> SimulatorRecord:
-    return cast(SimulatorRecord, plugin.record)
+def _built(host: Host, use: str | Mapping[str, Any] | None) -> Built:
+    given = {} if use is None else {"use": use} if isinstance(use, str) else dict(use)
+    if "use" not in given:
+        names = host.names("simulator")
+        if DEFAULT not in names and len(names) != 1:
+            choice = (
+                f"choose one of {', '.join(map(repr, names))} by `--use`" if names else "see `molchord plugins check`"
+            )
+            raise PluginError(f"{len(names)} simulators are installed; {choice}")
+        given["use"] = DEFAULT if DEFAULT in names else names[0]
+    return build("simulator", given, host=host)

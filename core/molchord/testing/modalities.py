@@ -48,6 +48,7 @@ from molchord.testing.samples import (
     same_arrays,
     same_columns,
 )
+from molchord.vocabulary import ORIGINS
 
 
 def _kinds(record: ModalityRecord) -> Iterator[tuple[str, Any]]:
@@ -95,7 +96,7 @@ def _fits(record: ModalityRecord, measurement: Measurement) -> None:
             require(length == len(array), f"arrays of axis {declared.axis!r} have lengths {length} and {len(array)}")
     unknown = set(measurement.columns) - set(record.stores.columns) - {"origin"}
     require(not unknown, f"columns {sorted(unknown)} are not declared in `stores`")
-    require(measurement.origin in ("measured", "computed"), f"`origin` is {measurement.origin!r}")
+    require(measurement.origin in ORIGINS, f"`origin` is {measurement.origin!r}")
 
 
 def survives_the_data_set(record: ModalityRecord) -> None:

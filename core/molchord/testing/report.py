@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Any, TypeAlias
 
 from molchord.api import (
@@ -16,11 +17,10 @@ from molchord.api import (
     RerankerRecord,
     SimulatorRecord,
 )
+from molchord.api.record import Record
+from molchord.host.types import type_of
 
 Check: TypeAlias = Callable[[Any], None]
-Record: TypeAlias = (
-    ModalityRecord | EncoderRecord | LossRecord | RerankerRecord | SimulatorRecord | IndexRecord | LoggerRecord
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,18 +122,10 @@ def checks(*records: Record, expected_failures: Mapping[str, str] | None = None)
 
 
 def _checks_of(record: Record) -> list[Check]:
-    from molchord.testing import encoders, indexes, loggers, losses, modalities, records, rerankers, simulators
+    from molchord.testing import records
 
-    own = {
-        ModalityRecord: modalities,
-        EncoderRecord: encoders,
-        LossRecord: losses,
-        RerankerRecord: rerankers,
-        SimulatorRecord: simulators,
-        IndexRecord: indexes,
-        LoggerRecord: loggers,
-    }[type(record)]
-    return [*records.CHECKS, *own.CHECKS]
+    own = type_of(record).checks
+    return [*records.CHECKS, *(import_module(own).CHECKS if own else ())]
 
 
 def _run(check: Check, record: Record, expected: str) -> Result:

@@ -6,14 +6,12 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast, final
+from typing import Any, final
 
-from molchord.api import Logger, LoggerRecord, Training
+from molchord.api import Logger, Training
 from molchord.errors import PluginError
-from molchord.graph.complaints import validate
-from molchord.graph.resolve import ModelGraph, Use
-from molchord.graph.strict_yaml import dotted
-from molchord.host import installed
+from molchord.graph.resolve import ModelGraph
+from molchord.host import Use, build, installed
 
 __all__ = ["Log", "build_loggers"]
 
@@ -31,24 +29,13 @@ def build_loggers(asked: Sequence[str | Use]) -> dict[str, Logger]:
         >>> build_loggers([])
         {}
     """
-    built: dict[str, Logger] = {}
+    loggers: dict[str, Logger] = {}
     for use in asked:
-        name, given = (use, {}) if isinstance(use, str) else (use["use"], {k: v for k, v in use.items() if k != "use"})
-        record = cast(LoggerRecord, installed().find("logger", name).record)
-        if record.name in built:
-            raise PluginError(f"logger {record.name!r} is asked for twice; name it once")
-        config, complaints = validate(record.config, given, f"logger {record.name!r}")
-        if config is None:
-            where, message = complaints[0]
-            raise PluginError(f"logger {record.name!r}: `{dotted(where)}`: {message}")
-        try:
-            built[record.name] = record.build(config)
-        except ImportError as error:
-            install = record.install or error.name
-            raise PluginError(
-                f"logger {record.name!r} cannot be used ({error}); run pip install {install!r}"
-            ) from error
-    return built
+        built = build("logger", use, host=installed())
+        if built.plugin.name in loggers:
+            raise PluginError(f"logger {built.plugin.name!r} is asked for twice; name it once")
+        loggers[built.plugin.name] = built.it
+    return loggers
 
 
 @final

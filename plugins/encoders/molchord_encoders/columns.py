@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from molchord.api import Column, Real
-from molchord_encoders import UNIT_WAVELENGTHS, WAVELENGTHS
+from molchord_encoders.fields import UNIT_WAVELENGTHS, WAVELENGTHS
 
 __all__ = ["EMBEDDING_STD", "ColumnEmbedding", "RealEmbedding", "angular_frequencies"]
 

@@ -1,78 +1,55 @@
-"""Multilayer perceptron on a whole spectrum or vector."""
+"""A multilayer perceptron on a whole spectrum or vector: configuration and record."""
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from typing import Any, Literal
 
-from molchord.api import SpectrumBatch, SpectrumSpec, VectorBatch, VectorSpec
-from molchord_encoders import MlpConfig
-from molchord_encoders.batch_norm import BatchNorm
-from molchord_encoders.columns import ColumnEmbedding
+from pydantic import Field, PositiveInt
 
-__all__ = ["ACTIVATIONS", "Mlp", "build"]
+from molchord.api import Config, EncoderRecord, SpectrumSpec, VectorSpec
+from molchord_encoders.fields import Dropout, Width
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "relu": nn.ReLU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-}
-
-_WHOLE_WIDTH = 16  # numbers a column of the whole spectrum (adduct, collision energy, ...)
+__all__ = ["MLP", "MlpConfig"]
 
 
-class Mlp(nn.Module):
-    """Linear layers with batch normalisation, nonlinearity and dropout between; channels are flattened.
+Activation = Literal["elu", "gelu", "relu", "silu", "tanh"]
 
-    With ``hidden=(1262,)``, width 497, ELU and batch normalisation it is the spectrum encoder of VibraCLIP, whose
-    bias before the normalisation (which subtracts it again) is left out.
 
-    Args:
-        config: Layers.
-        spec: What the batches hold.
+class MlpConfig(Config):
+    """Multilayer perceptron on the flattened channels of a spectrum, or on a vector.
+
+    VibraCLIP's spectrum encoder is ``hidden: [1262], width: 497, activation: elu, batch_norm: true``.
 
     Example:
-        >>> encoder = Mlp(MlpConfig(hidden=(8,), width=4), VectorSpec(size=10, unit="1"))
-        >>> encoder(VectorBatch(values=torch.rand(3, 10))).shape
-        torch.Size([3, 4])
+        >>> MlpConfig(hidden=(1262,), width=497).activation
+        'elu'
     """
 
-    def __init__(self, config: MlpConfig, spec: SpectrumSpec | VectorSpec) -> None:
-        super().__init__()
-        self.width = config.width
-        self.mask = config.mask
-        if isinstance(spec, SpectrumSpec):
-            self.whole = ColumnEmbedding(spec.whole, _WHOLE_WIDTH)
-            points, numbers = spec.points, spec.points * spec.channels + _WHOLE_WIDTH * len(spec.whole)
-        else:
-            points, numbers = spec.size, spec.size
-        layers: list[nn.Module] = []
-        size = numbers + (points if config.mask else 0)
-        for hidden in config.hidden:
-            layers.append(nn.Linear(size, hidden, bias=not config.batch_norm))
-            layers += [BatchNorm(hidden)] if config.batch_norm else []
-            layers += [ACTIVATIONS[config.activation](), nn.Dropout(config.dropout)]
-            size = hidden
-        self.layers = nn.Sequential(*layers, nn.Linear(size, config.width))
-
-    def forward(self, batch: SpectrumBatch | VectorBatch) -> Float[Tensor, "b width"]:
-        """Encode a batch; numbers that were not observed (not finite, in a vector) count as 0."""
-        if isinstance(batch, SpectrumBatch):
-            values, observed = batch.values, batch.observed
-            inputs = [values.masked_fill(~observed[:, None], 0.0).flatten(1)]
-            inputs.append(self.whole(batch.whole, like=values[:, 0, 0]).flatten(1))
-        else:
-            observed = batch.values.isfinite()
-            inputs = [batch.values.masked_fill(~observed, 0.0)]
-        if self.mask:
-            inputs.append(observed.to(inputs[0].dtype))
-        encoded: Tensor = self.layers(torch.cat(inputs, dim=1))
-        return encoded
+    width: Width = 256
+    hidden: tuple[PositiveInt, ...] = Field(
+        default=(1024,), description="Sizes of the hidden layers; none: one linear map."
+    )
+    activation: Activation = Field(default="elu", description="Nonlinearity of the hidden layers.")
+    batch_norm: bool = Field(default=True, description="Batch normalisation in the hidden layers.")
+    dropout: Dropout = Field(default=0.0, description="Dropout behind each hidden layer.")
+    mask: bool = Field(
+        default=False,
+        description="Take the mask of observed points as further inputs; for spectra that cover part of the grid.",
+    )
 
 
-def build(config: MlpConfig, spec: SpectrumSpec | VectorSpec) -> Mlp:
-    """Make the encoder."""
-    return Mlp(config, spec)
+def build(config: MlpConfig, spec: SpectrumSpec | VectorSpec) -> Any:
+    """Return the network; torch is imported here, not before."""
+    from molchord_encoders.mlp_network import Mlp
+
+    return Mlp(spec, **dict(config))
+
+
+MLP = EncoderRecord(
+    name="mlp",
+    summary="multilayer perceptron on a whole spectrum or vector",
+    api=1,
+    accepts=("spectrum1d", "vector"),
+    config=MlpConfig,
+    build=build,
+)

@@ -1,77 +1,58 @@
-"""Set attention over peaks."""
+"""Set attention over peaks: configuration and record."""
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Annotated, Any
 
-import torch
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from pydantic import Field, PositiveInt, model_validator
 
-from molchord.api import PeaksBatch, PeaksSpec
-from molchord_encoders import PeakTransformerConfig
-from molchord_encoders.attention import SetAttention
-from molchord_encoders.columns import ColumnEmbedding
+from molchord.api import Config, EncoderRecord, PeaksSpec
+from molchord_encoders.fields import UNIT_WAVELENGTHS, WAVELENGTHS, Dropout, Wavelengths, Width, heads_divide
 
-__all__ = ["PeakTransformer", "build"]
+__all__ = ["PEAK_TRANSFORMER", "PeakTransformerConfig"]
 
 
-class PeakTransformer(nn.Module):
-    """Attention over a readout token, one token a column of the whole spectrum and one token a peak.
-
-    A peak's token is the sum of its columns' embeddings (Voronov et al. 2022 for numbers) through one hidden layer,
-    so that intensity can weigh position before peaks meet. Peaks are a set: their order in the file is nothing.
-
-    Args:
-        config: Sizes and wavelengths.
-        spec: What the batches hold: m/z and intensity, chemical shift and multiplicity, ...
+class PeakTransformerConfig(Config):
+    """Set attention over peaks; the columns of the whole spectrum are further tokens.
 
     Example:
-        >>> from molchord.api import Category, Real
-        >>> spec = PeaksSpec(unit="ppm", peak={"shift": Real("ppm"), "multiplicity": Category(("s", "d", "t", "q"))})
-        >>> encoder = PeakTransformer(PeakTransformerConfig(width=8), spec)
-        >>> peak = {"shift": torch.tensor([[77.2, 20.1]]), "multiplicity": torch.tensor([[1, 4]])}
-        >>> encoder(PeaksBatch(peak=peak, mask=torch.tensor([[True, True]]))).shape
-        torch.Size([1, 8])
+        >>> PeakTransformerConfig().unit_wavelengths["1"]
+        (0.05, 10.0)
     """
 
-    def __init__(self, config: PeakTransformerConfig, spec: PeaksSpec) -> None:
-        super().__init__()
-        self.width = config.width
-        embedding = partial(
-            ColumnEmbedding,
-            width=config.hidden,
-            frequencies=config.frequencies,
-            wavelengths=config.wavelengths,
-            unit_wavelengths=config.unit_wavelengths,
-        )
-        self.peak = embedding(spec.peak)
-        self.whole = embedding(spec.whole)
-        self.mix = nn.Sequential(nn.GELU(), nn.Linear(config.hidden, config.hidden))
-        self.attention = SetAttention(
-            config.hidden,
-            layers=config.layers,
-            heads=config.heads,
-            feedforward=config.feedforward,
-            dropout=config.dropout,
-        )
-        self.out = nn.Linear(config.hidden, config.width)
+    width: Width = 256
+    hidden: PositiveInt = Field(default=128, description="Size of a token.")
+    layers: PositiveInt = Field(default=2, description="Attention layers.")
+    heads: PositiveInt = Field(default=4, description="Attention heads; divides `hidden`.")
+    feedforward: PositiveInt = Field(default=256, description="Hidden size of the feed-forward part of a layer.")
+    dropout: Dropout = Field(default=0.1, description="Dropout in the attention layers.")
+    frequencies: Annotated[int, Field(ge=2)] = Field(default=64, description="Wavelengths a number is embedded with.")
+    wavelengths: Wavelengths = Field(
+        default=WAVELENGTHS, description="Shortest and longest wavelength, in the column's unit, geometrically spaced."
+    )
+    unit_wavelengths: dict[str, Wavelengths] = Field(
+        default=UNIT_WAVELENGTHS,
+        description="Wavelengths for columns in these units instead; '1' is a number without unit, such as a fraction.",
+    )
 
-    def forward(self, batch: PeaksBatch) -> Float[Tensor, "b width"]:
-        """Encode a batch of peak lists; an empty list is encoded from its whole columns."""
-        states, _ = self.tokens(batch)
-        encoded: Tensor = self.out(states[:, 0])
-        return encoded
-
-    def tokens(self, batch: PeaksBatch) -> tuple[Float[Tensor, "b t d"], Bool[Tensor, "b t"]]:
-        """Return the states of the readout token, the whole columns and the peaks, and which of them are real."""
-        peaks = self.mix(self.peak(batch.peak, like=batch.mask).sum(dim=-2))
-        whole = self.whole(batch.whole, like=batch.mask.any(dim=1))
-        mask = torch.cat([batch.mask.new_ones(whole.shape[:2]), batch.mask], dim=1)
-        states = self.attention(torch.cat([whole, peaks], dim=1), mask)
-        return states, self.attention.with_readout(mask)
+    @model_validator(mode="after")
+    def _heads(self) -> PeakTransformerConfig:
+        heads_divide(self.hidden, self.heads)
+        return self
 
 
-def build(config: PeakTransformerConfig, spec: PeaksSpec) -> PeakTransformer:
-    """Make the encoder."""
-    return PeakTransformer(config, spec)
+def build(config: PeakTransformerConfig, spec: PeaksSpec) -> Any:
+    """Return the network; torch is imported here, not before."""
+    from molchord_encoders.peak_transformer_network import PeakTransformer
+
+    return PeakTransformer(spec, **dict(config))
+
+
+PEAK_TRANSFORMER = EncoderRecord(
+    name="peak_transformer",
+    summary="set attention over peaks with sinusoidal embeddings",
+    api=1,
+    accepts=("peaks",),
+    config=PeakTransformerConfig,
+    build=build,
+)

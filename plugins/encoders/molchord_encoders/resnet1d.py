@@ -1,141 +1,49 @@
-"""Strided and residual convolutions on a spectrum; the readout keeps absolute position."""
+"""Strided and residual convolutions on a spectrum: configuration and record."""
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-from torch.nn import functional
+from typing import Annotated, Any
 
-from molchord.api import SpectrumBatch, SpectrumSpec
-from molchord_encoders import Flatten, Patches, Resnet1dConfig, Stage
-from molchord_encoders.attention import SetAttention
-from molchord_encoders.batch_norm import BatchNorm
-from molchord_encoders.columns import ColumnEmbedding
+from pydantic import Field
 
-__all__ = ["Resnet1d", "build"]
+from molchord.api import Config, EncoderRecord, SpectrumSpec
+from molchord_encoders.fields import Width
+from molchord_encoders.resnet1d_settings import Flatten, Patches, Stage
 
-_WHOLE_WIDTH = 16  # numbers a column of the whole spectrum (adduct, collision energy, ...)
-_PATCH_WIDTH = 16  # numbers that the readout keeps of each patch
+__all__ = ["RESNET1D", "Resnet1dConfig"]
 
 
-class Resnet1d(nn.Module):
-    """Convolution stages over the channels and the mask of observed points, then a readout that knows positions.
-
-    A band's wavenumber is what identifies a group, so positions are never averaged away: they are flattened, or
-    patches of them carry learned positions. The default, two strided convolutions and `Flatten`, was the best and
-    fastest tower on computed IR and Raman spectra.
-
-    Args:
-        config: Stages and readout.
-        spec: What the batches hold.
+class Resnet1dConfig(Config):
+    """Strided and residual convolutions whose readout keeps absolute position.
 
     Example:
-        >>> encoder = Resnet1d(Resnet1dConfig(width=8), SpectrumSpec(unit="cm^-1", points=100))
-        >>> batch = SpectrumBatch(values=torch.rand(3, 1, 100), observed=torch.ones(3, 100, dtype=torch.bool))
-        >>> encoder(batch).shape
-        torch.Size([3, 8])
+        >>> Resnet1dConfig(readout=Patches(size=4)).readout.use
+        'patches'
     """
 
-    def __init__(self, config: Resnet1dConfig, spec: SpectrumSpec) -> None:
-        super().__init__()
-        self.width = config.width
-        channels, points = spec.channels + 1, spec.points  # one more: the mask
-        stages = []
-        for stage in config.stages:
-            stages.append(_stage(channels, stage))
-            channels, points = stage.channels, -(-points // stage.stride)
-        self.stages = nn.Sequential(*stages)
-        self.whole = ColumnEmbedding(spec.whole, _WHOLE_WIDTH)
-        extra = _WHOLE_WIDTH * len(spec.whole)
-        self.readout = (
-            _FlattenReadout(config.readout, channels * points, extra, config.width)
-            if isinstance(config.readout, Flatten)
-            else _PatchReadout(config.readout, channels, points, extra, config.width)
-        )
-
-    def forward(self, batch: SpectrumBatch) -> Float[Tensor, "b width"]:
-        """Encode a batch; points that were not observed count as 0 and are marked in the mask channel."""
-        observed = batch.observed[:, None]
-        # outside the grid the convolutions pad with 0, which in the mask channel reads "not observed"
-        curves = torch.cat([batch.values.masked_fill(~observed, 0.0), observed.to(batch.values.dtype)], dim=1)
-        whole = self.whole(batch.whole, like=batch.values[:, 0, 0]).flatten(1)
-        encoded: Tensor = self.readout(self.stages(curves), whole)
-        return encoded
-
-
-def build(config: Resnet1dConfig, spec: SpectrumSpec) -> Resnet1d:
-    """Make the encoder."""
-    return Resnet1d(config, spec)
-
-
-def _stage(channels: int, stage: Stage) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv1d(channels, stage.channels, stage.kernel, stage.stride, stage.kernel // 2, bias=False),
-        BatchNorm(stage.channels),
-        nn.SiLU(),
-        *(_Block(stage.channels, stage.kernel) for _ in range(stage.blocks)),
+    width: Width = 256
+    stages: tuple[Stage, ...] = Field(
+        default=(Stage(channels=32, kernel=15, stride=5), Stage(channels=32, kernel=7, stride=2)),
+        description="Convolution stages, first to last.",
+        min_length=1,
+    )
+    readout: Annotated[Flatten | Patches, Field(discriminator="use")] = Field(
+        default=Flatten(), description="How the features of all positions become one vector."
     )
 
 
-class _Block(nn.Module):
-    """Two convolutions around which the input is carried (He et al. 2016)."""
+def build(config: Resnet1dConfig, spec: SpectrumSpec) -> Any:
+    """Return the network; torch is imported here, not before."""
+    from molchord_encoders.resnet1d_network import Resnet1d
 
-    def __init__(self, channels: int, kernel: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv1d(channels, channels, kernel, padding=kernel // 2, bias=False),
-            BatchNorm(channels),
-            nn.SiLU(),
-            nn.Conv1d(channels, channels, kernel, padding=kernel // 2, bias=False),
-            BatchNorm(channels),
-        )
-
-    def forward(self, curves: Float[Tensor, "b c p"]) -> Float[Tensor, "b c p"]:
-        return functional.silu(curves + self.body(curves))
+    return Resnet1d(spec, **dict(config))
 
 
-class _FlattenReadout(nn.Module):
-    """Every channel at every position into a hidden layer, beside the whole columns."""
-
-    def __init__(self, config: Flatten, features: int, extra: int, width: int) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(config.dropout)
-        self.layers = nn.Sequential(
-            nn.Linear(features + extra, config.hidden, bias=False),
-            BatchNorm(config.hidden),
-            nn.SiLU(),
-            nn.Linear(config.hidden, width),
-        )
-
-    def forward(self, curves: Float[Tensor, "b c p"], whole: Float[Tensor, "b k"]) -> Float[Tensor, "b width"]:
-        encoded: Tensor = self.layers(torch.cat([self.dropout(curves.flatten(1)), whole], dim=1))
-        return encoded
-
-
-class _PatchReadout(nn.Module):
-    """Patches as tokens with learned positions that see each other, then a few numbers of each, in their order."""
-
-    def __init__(self, config: Patches, channels: int, points: int, extra: int, width: int) -> None:
-        super().__init__()
-        self.size = config.size
-        patches = -(-points // config.size)
-        self.missing = patches * config.size - points  # the last patch is filled up with zeros
-        self.patch = nn.Linear(channels * config.size, config.hidden)
-        self.position = nn.Parameter(torch.randn(patches, config.hidden) * 0.5)
-        self.attention = SetAttention(
-            config.hidden,
-            layers=config.layers,
-            heads=config.heads,
-            feedforward=2 * config.hidden,
-            dropout=config.dropout,
-        )
-        self.narrow = nn.Linear(config.hidden, _PATCH_WIDTH)
-        self.out = nn.Linear(config.hidden + patches * _PATCH_WIDTH + extra, width)
-
-    def forward(self, curves: Float[Tensor, "b c p"], whole: Float[Tensor, "b k"]) -> Float[Tensor, "b width"]:
-        patches = functional.pad(curves, (0, self.missing)).unfold(2, self.size, self.size)  # (b, c, t, size)
-        tokens = self.patch(patches.transpose(1, 2).flatten(2)) + self.position
-        states = self.attention(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
-        encoded: Tensor = self.out(torch.cat([states[:, 0], self.narrow(states[:, 1:]).flatten(1), whole], dim=1))
-        return encoded
+RESNET1D = EncoderRecord(
+    name="resnet1d",
+    summary="strided and residual convolutions that keep absolute position",
+    api=1,
+    accepts=("spectrum1d",),
+    config=Resnet1dConfig,
+    build=build,
+)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -16,10 +16,10 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from molchord.api import LossBatch, LossOutput
+from molchord_losses.pairs import Pair
 
 __all__ = [
     "Entries",
-    "Pair",
     "add_gradient",
     "full_precision",
     "log_partition",
@@ -27,9 +27,6 @@ __all__ = [
     "mean_over_pairs",
     "products",
 ]
-
-Pair: TypeAlias = tuple[str, str]
-"""Names of two modalities, in the order of the graph."""
 
 TILE_ELEMENTS = 10 * 2**20
 """Largest number of similarities in a matrix: 40 MiB of float32, of which three to ten are held at a time.

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from molchord_losses import Learnable
-from molchord_losses.entries import Pair
+from molchord_losses.pairs import Pair
+from molchord_losses.settings import Learnable
 
 __all__ = ["Temperatures"]
 

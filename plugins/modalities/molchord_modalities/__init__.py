@@ -1,14 +1,15 @@
-"""Built-in modalities: records and configurations here, readers and transforms in the modules beside."""
+"""Built-in modalities: one module holds each one's configuration and record, readers and transforms lie beside it."""
 
 from __future__ import annotations
 
 from molchord.api import ModalityRecord, hookimpl
-from molchord_modalities.fingerprint_record import FINGERPRINT
-from molchord_modalities.msms_record import MSMS
-from molchord_modalities.structure_record import STRUCTURE
-from molchord_modalities.vibrational_record import IR, RAMAN
+from molchord_modalities.fingerprint import FINGERPRINT
+from molchord_modalities.ir import IR
+from molchord_modalities.msms import MSMS
+from molchord_modalities.raman import RAMAN
+from molchord_modalities.structure import STRUCTURE
 
-__all__ = ["FINGERPRINT", "IR", "MSMS", "RAMAN", "STRUCTURE", "molchord_modalities"]
+__all__ = ["molchord_modalities"]
 
 
 @hookimpl

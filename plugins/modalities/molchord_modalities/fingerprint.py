@@ -1,106 +1,62 @@
-"""Modality `fingerprint`: how often each piece occurs in a molecule, made from the stereo-free canonical SMILES alone.
-
-A network on counts of known pieces learns from a few thousand molecules what one on the graph needs many more for.
-"""
+"""Counts of a molecule's pieces: configuration and record."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import final
+from typing import Annotated
 
-import numpy as np
-import torch
-from jaxtyping import Float32
+from pydantic import Field
 
-from molchord.api import Measurement, Molecule, Reading, SampleError, VectorBatch, VectorSample, collate_vectors
-from molchord.chem import canonical, maccs_keys, morgan_counts, torsion_counts, with_hydrogens
-from molchord_modalities.fingerprint_record import ELEMENTS, FINGERPRINT, FingerprintConfig
+from molchord.api import Array, Config, Modality, ModalityRecord, Stores, VectorSpec
 
-__all__ = ["Fingerprint"]
+__all__ = ["ELEMENTS", "FINGERPRINT", "KEYS", "FingerprintConfig"]
 
-_LENGTH = 10.0  # a row's; single numbers are then near 1, as a network's input should be
+KEYS = 167
+"""MACCS keys, the unused first one included."""
+
+ELEMENTS = ("C", "H", "N", "O", "S", "P", "F", "Cl", "Br", "I", "Si", "B")
+"""Elements whose atoms are counted."""
 
 
-@final
-class Fingerprint:
-    """Counts pieces; keeps nothing but its configuration.
+class FingerprintConfig(Config):
+    """Which pieces of a molecule are counted."""
 
-    Morgan environments (Rogers and Hahn, J. Chem. Inf. Model. 50, 742, 2010), topological torsions (Nilakantan et al.,
-    J. Chem. Inf. Comput. Sci. 27, 82, 1987), MACCS keys and atoms of each element, in this order.
+    radius: Annotated[int, Field(ge=0, le=4)] = Field(default=2, description="Radius of the Morgan environments.")
+    morgan: Annotated[int, Field(ge=64, le=32768)] = Field(
+        default=4096, description="Numbers that the counts of Morgan environments are folded into."
+    )
+    torsions: Annotated[int, Field(ge=64, le=32768)] = Field(
+        default=2048, description="Numbers that the counts of topological torsions are folded into."
+    )
+    drop: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.15, description="Training augmentation: probability that a number is set to 0; never in evaluation."
+    )
 
-    Args:
-        config: Which pieces are counted.
 
-    Example:
-        >>> ethanol = Molecule(key14="LFQSCWFLJHTTHZ", smiles="CCO", formula="C2H6O", exact_mass=46.0419)
-        >>> fingerprint = Fingerprint(FingerprintConfig())
-        >>> sample = fingerprint.transform(fingerprint.derive(ethanol), None)
-        >>> sample.values.shape, round(float(np.linalg.norm(sample.values)), 3)
-        ((6323,), 10.0)
-    """
+def spec(config: FingerprintConfig, kind: str) -> VectorSpec:
+    """Say what an encoder gets: as many numbers as pieces are told apart."""
+    return VectorSpec(size=config.morgan + config.torsions + KEYS + len(ELEMENTS), unit="1")
 
-    def __init__(self, config: FingerprintConfig) -> None:
-        self._config = config
-        self._spec = FINGERPRINT.spec(config, "vector")
 
-    def derive(self, molecule: Molecule) -> Measurement:
-        """Count the pieces of a molecule.
+def build(config: FingerprintConfig, kind: str) -> Modality:
+    """Return the modality; numpy and torch are imported here, not before."""
+    from molchord_modalities.fingerprint_modality import Fingerprint
 
-        Raises:
-            SampleError: RDKit refuses the SMILES.
-        """
-        mol = canonical(molecule.smiles, molecule.key14)
-        symbols = [atom.GetSymbol() for atom in with_hydrogens(mol).GetAtoms()]
-        counts = np.concatenate(
-            [
-                morgan_counts(mol, self._config.radius, self._config.morgan),
-                torsion_counts(mol, self._config.torsions),
-                maccs_keys(mol),
-                np.array([symbols.count(element) for element in ELEMENTS]),
-            ]
-        ).astype(np.int32)
-        index = np.flatnonzero(counts).astype(np.int32)
-        return Measurement(arrays={"index": index, "count": counts[index]}, columns={"origin": "computed"})
+    return Fingerprint(spec(config, kind), ELEMENTS, **dict(config))
 
-    def transform(self, measurement: Measurement, rng: np.random.Generator | None) -> VectorSample:
-        """Make one sample: logarithms of 1 + count, scaled to a row of length 10; some set to 0 where `rng` is given.
 
-        Raises:
-            SampleError: The measurement holds no piece, or one that the configuration has not.
-        """
-        index, count = measurement.arrays["index"], measurement.arrays["count"]
-        if not 0 < len(index) == len(count):
-            raise SampleError("fingerprint", f"holds {len(index)} pieces and {len(count)} counts")
-        if not 0 <= index.min() <= index.max() < self._spec.size or count.min() < 1:
-            raise SampleError("fingerprint", f"has a piece outside of {self._spec.size}, or one that occurs never")
-        logarithm = np.log1p(count.astype(np.float32))
-        values: Float32[np.ndarray, " p"] = np.zeros(self._spec.size, dtype=np.float32)
-        values[index] = _LENGTH / np.linalg.norm(logarithm) * logarithm
-        if rng is not None and self._config.drop > 0:
-            values[index[rng.random(len(index)) < self._config.drop]] = 0.0
-        return VectorSample(values=values)
-
-    def collate(self, samples: Sequence[VectorSample]) -> VectorBatch:
-        """Stack rows."""
-        return collate_vectors(samples, self._spec)
-
-    def prepare(self, batch: VectorBatch, generator: torch.Generator | None) -> VectorBatch:
-        """Return the batch as it is."""
-        return batch
-
-    def example(self, molecules: Sequence[Molecule], seed: int) -> list[Measurement]:
-        """Count the pieces of each molecule."""
-        return [self.derive(molecule) for molecule in molecules]
-
-    def can_read(self, path: Path) -> bool:
-        """Say no: a fingerprint is made from the molecule, never read."""
-        return False
-
-    def read(self, path: Path) -> Iterator[Reading | SampleError]:
-        """Refuse: a fingerprint is made from the molecule.
-
-        Raises:
-            SampleError: Always.
-        """
-        raise SampleError(path.name, "holds no fingerprint to read: it is made from the molecule's SMILES")
+FINGERPRINT = ModalityRecord(
+    name="fingerprint",
+    summary="Counts of a molecule's pieces (Morgan, torsions, MACCS keys, elements); the candidate for few molecules",
+    api=1,
+    kinds=("vector",),
+    stores=Stores(
+        arrays={
+            "index": Array(unit="1", axis="piece", dtype="int32"),
+            "count": Array(unit="1", axis="piece", dtype="int32"),
+        }
+    ),
+    config=FingerprintConfig,
+    spec=spec,
+    build=build,
+    derives=True,
+)

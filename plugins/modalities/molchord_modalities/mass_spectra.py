@@ -1,4 +1,4 @@
-"""Readers of tandem mass spectra: MGF, MSP (NIST, MassBank, MoNA, RIKEN) and text of two columns, plain or gzipped.
+"""Readers of tandem mass spectra: what an entry of a file says becomes a measurement.
 
 Files are streamed entry by entry. What a field is called differs between writers; names are compared in lower case
 without punctuation, so `Precursor_type`, `PRECURSORTYPE` and `ADDUCT` are one field.
@@ -6,24 +6,18 @@ without punctuation, so `Precursor_type`, `PRECURSORTYPE` and `ADDUCT` are one f
 
 from __future__ import annotations
 
-import gzip
-import io
 import math
 import re
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from molchord.api import Measurement, Reading, SampleError
 from molchord.chem import from_inchi
+from molchord_modalities.mass_spectra_files import NUMBER, Entry, entries
 
-__all__ = ["canonical_adduct", "collision_energy", "names_itself", "read"]
-
-Layout = Literal["mgf", "msp", "columns"]
+__all__ = ["canonical_adduct", "collision_energy", "read"]
 
 _FIELDS = {
     "smiles": ("smiles", "computedsmiles"),
@@ -54,18 +48,6 @@ _ADDUCT_ALIASES = {
     "[M-2H]--": "[M-2H]2-",
     "[M+2H]++": "[M+2H]2+",
 }
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_HEADER_OF_COLUMNS = re.compile(r'^"?m(?:/?z|ass)"?\s*[,;\t ]\s*"?(?:rel|int|abund)', re.IGNORECASE)
-_SNIFFED_LINES = 400
-_SNIFFED_CHARACTERS = 65_536
-
-
-def names_itself(path: Path) -> bool:
-    """Say whether a file's content is MGF, MSP or two columns headed m/z and intensity; reads its beginning only."""
-    try:
-        return _layout(path) is not None
-    except SampleError:
-        return False
 
 
 def read(path: Path) -> Iterator[Reading | SampleError]:
@@ -76,10 +58,9 @@ def read(path: Path) -> Iterator[Reading | SampleError]:
     Raises:
         SampleError: The file as a whole cannot be read.
     """
-    split = {"mgf": _mgf_entries, "msp": _msp_entries, "columns": _column_entries}[_layout(path) or "columns"]
     count = 0
     try:
-        for entry in split(_lines(path)):
+        for entry in entries(path):
             count += 1
             yield _reading(entry, f"{path.name}: entry {count}")
     except SampleError as error:
@@ -140,198 +121,7 @@ def canonical_adduct(text: str | None, ion_mode: str | None = None) -> str | Non
     return _ADDUCT_ALIASES.get(bare, bare)
 
 
-# --- files to entries ------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Entry:
-    """What one entry says, before it is judged; `problem` is the first thing wrong with it."""
-
-    line: int
-    fields: dict[str, str] = field(default_factory=dict)
-    mz: list[float] = field(default_factory=list)
-    intensity: list[float] = field(default_factory=list)
-    declared: int | None = None
-    problem: str | None = None
-
-    def put(self, name: str, value: str) -> None:
-        self.fields.setdefault(_plain(name), value.strip().strip('"'))
-
-    def peak(self, number: int, tokens: list[str]) -> None:
-        """Add one peak; further tokens are a charge or an annotation."""
-        try:
-            mz, intensity = float(tokens[0]), float(tokens[1])
-        except (ValueError, IndexError):
-            self.spoil(number, f"{' '.join(tokens)!r} is no pair of m/z and intensity")
-            return
-        if not (math.isfinite(mz) and math.isfinite(intensity) and mz > 0):
-            self.spoil(number, f"m/z {mz!r} with intensity {intensity!r} is no peak")
-            return
-        self.mz.append(mz)
-        self.intensity.append(intensity)
-
-    def spoil(self, number: int, problem: str) -> None:
-        if self.problem is None:
-            self.problem = f"line {number}: {problem}"
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-def _open(path: Path) -> io.BufferedIOBase:
-    with path.open("rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if compressed else path.open("rb")
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield numbered lines without their ends; UTF-8, or Latin-1 where a line is not."""
-    try:
-        with _open(path) as file:
-            for number, raw in enumerate(file, start=1):
-                if b"\x00" in raw:
-                    raise SampleError(path.name, f"is not text (line {number})")
-                try:
-                    text = raw.decode("utf-8-sig")
-                except UnicodeDecodeError:
-                    text = raw.decode("latin-1")
-                yield number, text.strip()
-    except (OSError, EOFError, zlib.error) as error:
-        raise SampleError(path.name, f"cannot be read: {error}") from error
-
-
-def _layout(path: Path) -> Layout | None:
-    """Tell the layout from the first lines; None where nothing names it."""
-    seen = 0
-    for number, line in _lines(path):
-        if line.upper() == "BEGIN IONS":
-            return "mgf"
-        if _plain(line.partition(":")[0]) == "numpeaks" and ":" in line:
-            return "msp"
-        if _HEADER_OF_COLUMNS.match(line):
-            return "columns"
-        seen += len(line)
-        if number >= _SNIFFED_LINES or seen >= _SNIFFED_CHARACTERS:
-            break
-    return None
-
-
-def _mgf_entries(lines: Iterator[tuple[int, str]]) -> Iterator[_Entry]:
-    """Split at BEGIN IONS and END IONS; parameters before the first entry hold for all."""
-    shared = _Entry(line=0)
-    entry: _Entry | None = None
-    for number, line in lines:
-        if line.upper() == "BEGIN IONS":
-            if entry is not None:
-                entry.spoil(number, "BEGIN IONS before the entry's END IONS")
-                yield entry
-            entry = _Entry(line=number, fields={})
-        elif line.upper() == "END IONS":
-            if entry is not None:
-                entry.fields = shared.fields | entry.fields
-                yield entry
-            entry = None
-        elif line and line[0] not in "#;!/":
-            _mgf_line(entry, shared, number, line)
-    if entry is not None:
-        entry.spoil(entry.line, "END IONS is missing")
-        yield entry
-
-
-def _mgf_line(entry: _Entry | None, shared: _Entry, number: int, line: str) -> None:
-    name, equals, value = line.partition("=")
-    if equals and not name[0].isdigit():
-        (shared if entry is None else entry).put(name, value)
-    elif entry is not None:
-        entry.peak(number, re.split(r"[\s,;]+", line))
-
-
-def _msp_entries(lines: Iterator[tuple[int, str]]) -> Iterator[_Entry]:
-    """Split where a header follows peaks, or at blank lines behind peaks."""
-    entry: _Entry | None = None
-    for number, line in lines:
-        name, colon, _ = line.partition(":")
-        ended = entry is not None and entry.declared is not None
-        starts_next = ended and (not line or (colon == ":" and _plain(name) in ("name", "title")))
-        if starts_next and entry is not None:
-            yield _counted(entry)
-            entry = None
-        if not line:
-            continue
-        if entry is None:
-            entry = _Entry(line=number)
-        _msp_line(entry, number, line)
-    if entry is not None:
-        yield _counted(entry)
-
-
-def _msp_line(entry: _Entry, number: int, line: str) -> None:
-    name, colon, value = line.partition(":")
-    if entry.declared is not None:
-        for tokens in _msp_peaks(line):
-            entry.peak(number, tokens)
-    elif not colon:
-        entry.spoil(number, f"{line[:60]!r} is neither a field nor a peak")
-    elif _plain(name) == "numpeaks":
-        try:
-            entry.declared = int(value)
-        except ValueError:
-            entry.declared = -1
-            entry.spoil(number, f"the number of peaks {value.strip()!r} is no whole number")
-    else:
-        entry.put(name, value)
-        if _plain(name).startswith("comment"):  # MoNA keeps fields there: "SMILES=CCO" "collision energy=35 %"
-            for inner, text in re.findall(r'"([^"=]+)=([^"]*)"', value):
-                entry.put(inner, text)
-
-
-def _msp_peaks(line: str) -> Iterator[list[str]]:
-    """Split a line of peaks: one a line with an annotation, or several parted by semicolons or in a row."""
-    bare = re.sub(r'"[^"]*"', " ", line)
-    for part in re.split(r"[;()]", bare):
-        tokens = [token for token in re.split(r"[\s,:]+", part) if token]
-        numeric = all(re.fullmatch(_NUMBER, token) for token in tokens)
-        if numeric and len(tokens) > 2 and len(tokens) % 2 == 0:
-            yield from (tokens[i : i + 2] for i in range(0, len(tokens), 2))
-        elif tokens:
-            yield tokens
-
-
-def _counted(entry: _Entry) -> _Entry:
-    if entry.declared is None:
-        entry.spoil(entry.line, "the entry has no 'Num Peaks'")
-    elif entry.declared != len(entry.mz):
-        entry.spoil(entry.line, f"the entry declares {entry.declared} peaks and has {len(entry.mz)}")
-    return entry
-
-
-def _column_entries(lines: Iterator[tuple[int, str]]) -> Iterator[_Entry]:
-    """Read one spectrum of two columns; ``# precursor_mz: 183.0`` and the like above it are its fields."""
-    entry = _Entry(line=1)
-    for number, line in lines:
-        comment = re.match(r"^(?:#|//)\s*([\w /]+?)\s*[:=]\s*(.*)$", line)
-        if comment:
-            entry.put(comment[1], comment[2])
-        elif line and not line.startswith(("#", "//")):
-            tokens = _columns(line)
-            header = not entry.mz and not re.fullmatch(_NUMBER, tokens[0])
-            if not header:
-                entry.peak(number, tokens)
-    if entry.mz or entry.problem is not None:
-        yield entry
-
-
-def _columns(line: str) -> list[str]:
-    if ";" in line or "\t" in line or re.search(r"\d\s+\d", line):  # then a comma is a decimal one
-        line = line.replace(",", ".")
-    return [token for token in re.split(r'[\s,;"]+', line) if token] or [line]
-
-
-# --- entries to readings ---------------------------------------------------------------------------------------------
-
-
-def _reading(entry: _Entry, location: str) -> Reading | SampleError:
+def _reading(entry: Entry, location: str) -> Reading | SampleError:
     said = {name: _first(entry.fields, aliases) for name, aliases in _FIELDS.items()}
     if said["title"] is not None:
         location += f" ({said['title']})"
@@ -374,7 +164,7 @@ def _first(fields: dict[str, str], aliases: tuple[str, ...]) -> str | None:
 
 def _positive(text: str | None) -> float:
     """Read the first number (MGF may append the intensity); NaN where there is none above 0."""
-    match = re.match(_NUMBER, text or "")
+    match = re.match(NUMBER, text or "")
     value = float(match[0]) if match else math.nan
     return value if value > 0 else math.nan
 

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from molchord.api import SpectrumBatch
-from molchord_modalities.vibrational import Curve, Sticks
-from molchord_modalities.vibrational_record import Jitter, Line, VibrationalConfig
+from molchord_modalities.vibrational_samples import Curve, Sticks
+from molchord_modalities.vibrational_settings import Jitter, Line, VibrationalConfig
 
 __all__ = ["VibrationalBatch", "broaden", "channel", "collate", "normalise", "prepare", "warp"]
 

@@ -484,10 +484,16 @@ def _write(
             out[name] = np.concatenate([empty, *(row[2][name] for row in done)])
     for i, name in enumerate(_FAILED):
         out[f"failed_{name}"] = np.array([row[i] for row in failed], dtype=np.str_)
+    # Written whole or not at all, without the engine's help: this file runs alone on machines without molchord.
     temporary = f"{path}.{os.getpid()}.partial"
-    with open(temporary, "wb") as file:
-        np.savez_compressed(file, **{**out, **texts})
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            np.savez_compressed(file, **{**out, **texts})
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def test_light_commands_import_nothing_heavy(graph, argv):
     [
         "molchord",
         "molchord.api",
-        "molchord.host.hookspecs",
+        "molchord.host.types",
         "molchord.errors",
         "molchord.host",
         "molchord.graph.resolve",

@@ -10,7 +10,6 @@ from molchord import from_measurements
 from molchord.chem import molecule, scaffold
 from molchord.data.info import resplit
 from molchord.data.splits import (
-    SPLITS,
     assign,
     check_rule,
     fold_split,
@@ -21,6 +20,7 @@ from molchord.data.splits import (
 )
 from molchord.data.store import DataSet
 from molchord.errors import DataError
+from molchord.vocabulary import SPLITS
 
 
 def test_hash_rule_is_the_published_formula():

@@ -15,9 +15,10 @@ from molchord.api import Array, Category, Measurement, Real, SampleError, Stores
 from molchord.data.info import data_info, resplit
 from molchord.data.manifest import Storage
 from molchord.data.splits import hash_split
-from molchord.data.store import SPLITS, DataSet
+from molchord.data.store import DataSet
 from molchord.data.writer import DataSetWriter, new_folder
 from molchord.errors import DataError, OutputExistsError
+from molchord.vocabulary import SPLITS
 
 NMR = Stores(
     arrays={

@@ -22,8 +22,8 @@ from molchord.evaluate.evaluation import Baselines, OwnSimilarity, PeakPositions
 from molchord.evaluate.pools import make_pool, measured_masses
 from molchord.evaluate.repeats import out_of_fold
 from molchord.retrieval.metrics import METRICS, paired_tanimoto
-from molchord.retrieval.scores import MAPS
 from molchord.testing import examples_of, molecules
+from molchord.vocabulary import MAPS
 
 N, DIM = 48, 5
 TAU = {"ir": 0.2, "raman": 0.5}
@@ -386,7 +386,7 @@ def test_figures_with_mass_leave_out_queries_whose_mass_cannot_be_known():
 
 
 def test_what_a_modality_needs_for_the_mass_reaches_the_evaluation():
-    from molchord_modalities import MSMS
+    from molchord_modalities.msms import MSMS
 
     assert MSMS.mass_needs in MSMS.stores.columns
     smiles = [molecule.smiles for molecule in molecules()]

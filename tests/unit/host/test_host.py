@@ -3,70 +3,16 @@
 import os
 import re
 import sys
-import textwrap
-from importlib import metadata
 
 import pytest
 
 from molchord.api import ModalityRecord
 from molchord.errors import PluginError
-from molchord.host import PLUGIN_TYPES, Host, hookspecs, installed
+from molchord.host import PLUGIN_TYPES, Host, installed
 from molchord.host.registry import Policy
 from molchord.host.report import heavy_imports, plugin_row
 
-HEADER = """
-from molchord.api import *
-from molchord.api import hookimpl
-
-def modality(name, **changes):
-    record = dict(
-        name=name, summary="fake", api=1, kinds=("vector",), stores=Stores(arrays={}), config=Config,
-        spec=lambda config, kind: VectorSpec(size=1, unit="1"), build=lambda config, kind: None,
-    )
-    return ModalityRecord(**{**record, **changes})
-
-def encoder(name, **changes):
-    record = dict(name=name, summary="fake", api=1, accepts=("vector",), config=Config, build=lambda config, spec: None)
-    return EncoderRecord(**{**record, **changes})
-"""
 OK = "@hookimpl\ndef molchord_modalities():\n    return [modality('nmr')]\n"
-
-
-@pytest.fixture
-def site(tmp_path, monkeypatch):
-    """A folder of installed distributions."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.chdir(tmp_path)
-    before = set(sys.modules)
-    folders = [tmp_path / "site"]
-
-    class Site:
-        def add(self, dist, source, *, version="1.0", entry="nmr", folder=folders[0], module=None, value=None):
-            folder.mkdir(exist_ok=True)
-            if folder not in folders:
-                folders.append(folder)
-            monkeypatch.syspath_prepend(str(folder))
-            module = module or dist.lower().replace("-", "_")
-            (folder / f"{module}.py").write_text(HEADER + textwrap.dedent(source))
-            info = folder / f"{dist.replace('-', '_')}-{version}.dist-info"
-            info.mkdir(exist_ok=True)
-            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: {version}\n")
-            points = info / "entry_points.txt"
-            old = points.read_text() if points.exists() else "[molchord]\n"
-            points.write_text(f"{old}{entry} = {value or module}\n")
-            return self
-
-        def entry_points(self):
-            found = metadata.distributions(path=[str(folder) for folder in folders])
-            return [entry for d in found for entry in d.entry_points if entry.group == "molchord"]
-
-        def discover(self, policy=None):
-            return Host.discover(policy, self.entry_points())
-
-    yield Site()
-    for name in set(sys.modules) - before:
-        if getattr(sys.modules[name], "__file__", None) and str(tmp_path) in str(sys.modules[name].__file__):
-            del sys.modules[name]
 
 
 def only(host):
@@ -397,8 +343,3 @@ def test_a_package_that_imports_only_here_or_never_ends_is_named(site, monkeypat
     ]
     monkeypatch.setattr("molchord.host.report.TIMEOUT", 0.0)
     assert "takes more than 0.0 s to import" in str(next(heavy_imports(host)))
-
-
-def test_the_table_of_plugin_types_and_the_hooks_are_one_to_one():
-    hooks = {name for name in vars(hookspecs) if name.startswith("molchord_")}
-    assert {plugin_type.hook for plugin_type in PLUGIN_TYPES.values()} == hooks

@@ -19,9 +19,10 @@ from molchord.library.library import Hit
 from molchord.run import Run
 from molchord.run_folder import RunManifest
 from molchord.testing import tiny_run
-from molchord_modalities import IR, RAMAN
-from molchord_modalities.doubts import curve_doubts
-from molchord_modalities.vibrational_record import VibrationalConfig
+from molchord_modalities.ir import IR
+from molchord_modalities.quality_warnings import curve_warnings
+from molchord_modalities.raman import RAMAN
+from molchord_modalities.vibrational_settings import VibrationalConfig
 
 ROOT = Path(__file__).resolve().parents[3]
 GRID = np.linspace(500, 4000, 1750)
@@ -128,8 +129,8 @@ def test_a_tenth_of_the_grid_can_be_searched_with():
 
 
 def test_a_constant_curve_and_one_beside_the_grid_are_judged_without_failing():
-    assert curve_doubts(X, np.ones_like(X), GRID, 50.0) == []
-    assert [d.trust for d in curve_doubts(np.linspace(4500, 5000, 99), np.arange(99.0), GRID, 50.0)] == [0.5**10]
+    assert curve_warnings(X, np.ones_like(X), GRID, 50.0) == []
+    assert [d.trust for d in curve_warnings(np.linspace(4500, 5000, 99), np.arange(99.0), GRID, 50.0)] == [0.5**10]
 
 
 def test_a_hole_is_no_baseline_and_no_flat_top():

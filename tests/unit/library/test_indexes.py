@@ -17,8 +17,8 @@ from molchord.host import Plugin, installed
 from molchord.host import discovery as host
 from molchord.library import library as library_module
 from molchord.library.library import Entry, Library
-from molchord.retrieval.scores import MAPS
 from molchord.testing import check_index, tiny_run
+from molchord.vocabulary import MAPS
 
 TAU = {"ir": 0.1, "raman": 0.3}
 LIMITS = ({}, {"mass": 103.0, "da": 1.0}, {"formula": "C3H8"}, {"mass": 103.0, "ppm": 9000.0, "formula": "CH4O"})

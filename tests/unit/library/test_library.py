@@ -14,7 +14,8 @@ from molchord.api import Molecule
 from molchord.errors import OutputExistsError, QueryError
 from molchord.library.filters import hill, mass_window
 from molchord.library.library import Entry, Library
-from molchord.retrieval.scores import MAPS, geometric_mean, library_scores, pair_temperatures, scores
+from molchord.retrieval.scores import geometric_mean, library_scores, pair_temperatures, scores
+from molchord.vocabulary import MAPS
 
 FORMULAS = ("C2H6O", "C3H8", "CH4O", "C2H4O2")
 TAU = {"ir": 0.1, "raman": 0.3}

@@ -12,7 +12,8 @@ from molchord.library.filters import adjoined, runs
 from molchord.library.writer import shortened
 from molchord.retrieval import exact
 from molchord.retrieval.exact import Exact, feed, scan
-from molchord.retrieval.scores import MAPS, Block, pair_temperatures, scores
+from molchord.retrieval.scores import Block, pair_temperatures, scores
+from molchord.vocabulary import MAPS
 
 NAMES = ("a", "b", "c")
 SUBSETS = [names for size in (1, 2, 3) for names in itertools.combinations(NAMES, size)]

@@ -19,11 +19,11 @@ from rdkit import Chem
 from scipy.spatial.transform import Rotation
 
 import molchord as mc
-from molchord.api import Array, SampleError
+from molchord.api import Array, Config, SampleError
 from molchord.chem import molecule
 from molchord.cli.main import main
 from molchord.errors import DataError, OutputExistsError, PluginError
-from molchord.host import Host, Plugin, installed
+from molchord.host import Host, Plugin, discovery, installed
 from molchord.simulation.files import Entry, read_contents, read_entries, write_entries
 from molchord.simulation.folder import SimulationFolder
 from molchord.simulation.simulate import _entries, _Job, build_simulator, simulate, simulate_molecules, write_jobs
@@ -173,7 +173,7 @@ def test_an_older_library_is_refused(monkeypatch):
     """Before 0.8 its gradients in an electric field are wrong, which shows in no error."""
     gfn2._tblite.cache_clear()
     monkeypatch.setattr(gfn2, "version", lambda _: "0.7.0")
-    with pytest.raises(PluginError, match=r"cannot run \(tblite 0.7.0 is older than 0.8\); run pip install"):
+    with pytest.raises(PluginError, match=r"cannot be used \(tblite 0.7.0 is older than 0.8\); run pip install"):
         build_simulator(installed())
 
 
@@ -402,9 +402,13 @@ def test_two_simulations_share_a_folder(tmp_path):
 
     def slow():
         yield filled("CCC", 3)
-        SimulationFolder(tmp_path / "jobs", plugin).fill("results", [filled("CCCC", 4)], 1, {"prepared_by": ""}, False)
+        SimulationFolder(tmp_path / "jobs", plugin, plugin.record.config()).fill(
+            "results", [filled("CCCC", 4)], 1, {"prepared_by": ""}, False
+        )
 
-    SimulationFolder(tmp_path / "jobs", plugin).fill("results", slow(), 1, {"prepared_by": ""}, False)
+    SimulationFolder(tmp_path / "jobs", plugin, plugin.record.config()).fill(
+        "results", slow(), 1, {"prepared_by": ""}, False
+    )
     found = [read_contents(path).ids for path in sorted((tmp_path / "jobs").glob("*.npz"))]
     assert found == [(molecule("CCCC").key14,), (molecule("CCC").key14,)]
     assert sorted(path.name for path in (tmp_path / "jobs").iterdir()) == [
@@ -413,7 +417,8 @@ def test_two_simulations_share_a_folder(tmp_path):
 
 
 def test_a_number_taken_at_the_last_moment_is_not_overwritten(tmp_path, monkeypatch):
-    folder = SimulationFolder(tmp_path / "jobs", counting(tmp_path).find("simulator", "counting"))
+    plugin = counting(tmp_path).find("simulator", "counting")
+    folder = SimulationFolder(tmp_path / "jobs", plugin, plugin.record.config())
     link = os.link
 
     def late(source, target):
@@ -454,7 +459,7 @@ def test_what_is_under_way_elsewhere_is_left_out(tmp_path, capsys):
     """Jobs without a result are neither computed here nor needed: the library may be missing."""
     host = counting(tmp_path)
     plugin, record = host.find("simulator", "counting"), host.find("simulator", "counting").record
-    folder = SimulationFolder(tmp_path / "jobs", plugin)
+    folder = SimulationFolder(tmp_path / "jobs", plugin, plugin.record.config())
     for chains in (CHAINS[2:4], CHAINS[4:7]):
         jobs = [Entry(id=molecule(c).key14, smiles=c, arrays={"n": np.array(len(c))}) for c in chains]
         folder.fill("jobs", jobs, len(jobs), {"prepared_by": "counting"}, False)
@@ -472,10 +477,79 @@ def test_what_is_under_way_elsewhere_is_left_out(tmp_path, capsys):
     assert simulate(CHAINS[2:8], tmp_path / "data", **options).molecules == 6
 
 
+class MembersConfig(Config):
+    members: int = 3
+
+
+def with_members(tmp_path):
+    """A simulator with something to set, which its results show."""
+    host = counting(tmp_path)
+    record = dataclasses.replace(
+        host.find("simulator", "counting").record,
+        config=MembersConfig,
+        build=lambda config: Members(tmp_path / "notes", config.members),
+    )
+    return dataclasses.replace(host, plugins=(*host.plugins[:-1], Plugin("simulator", record, "own", "1")))
+
+
+class Members(Counting):
+    def __init__(self, notes, members):
+        super().__init__(notes)
+        self.members = members
+
+    def compute(self, job):
+        return {name: np.full(3, self.members, dtype=np.float32) for name in ("freq", "ir", "raman")}
+
+
+def test_a_simulator_is_configured_and_the_data_set_says_how(tmp_path):
+    host = with_members(tmp_path)
+    simulate(["CCC"], tmp_path / "data", host=host, use=mc.Use("counting", members=1), workers=1)
+    data = mc.DataSet(tmp_path / "data")
+    assert data.table("ir").read(0).arrays["stick_wavenumber"].tolist() == [1.0] * 3
+    assert data.manifest.options["note"].startswith('Simulated by own:counting 1 with {"members": 1}; 0 of 1 molecules')
+    with pytest.raises(PluginError, match="simulator 'counting': `member`: unknown key .* did you mean 'members'"):
+        simulate(["CCC"], tmp_path / "other", host=host, use=mc.Use("counting", member=1))
+
+
+def test_a_folder_of_jobs_keeps_to_one_configuration(tmp_path):
+    host = with_members(tmp_path)
+    options = {"host": host, "workers": 1, "force": True, "jobs": tmp_path / "jobs"}
+    simulate(["CCC"], tmp_path / "data", use=mc.Use("counting", members=1), **options)
+    with pytest.raises(DataError) as caught:
+        simulate(["CCC", "CCCC"], tmp_path / "data", use="counting", **options)
+    assert str(caught.value) == (
+        f"folder {str(tmp_path / 'jobs')!r} holds jobs of simulator 'own:counting' with {{\"members\":1}}, and "
+        '{"members":3} is asked for; name another one by `--jobs`'
+    )
+    assert simulate(["CCC", "CCCC"], tmp_path / "data", use=mc.Use("counting", members=1), **options).molecules == 2
+
+
+def test_a_folder_of_an_older_version_means_the_defaults(tmp_path):
+    options = {"host": with_members(tmp_path), "workers": 1, "force": True, "jobs": tmp_path / "jobs"}
+    simulate(["CCC"], tmp_path / "data", **options)
+    (tmp_path / "jobs" / "simulator.txt").write_text("own:counting\n")
+    assert simulate(["CCC"], tmp_path / "data", use=mc.Use("counting", members=3), **options).molecules == 1
+    (tmp_path / "jobs" / "simulator.txt").write_text("own:counting\n")
+    with pytest.raises(DataError, match="with its defaults, and"):
+        simulate(["CCC"], tmp_path / "data", use=mc.Use("counting", members=1), **options)
+
+
+def test_settings_on_the_command_line(tmp_path, monkeypatch, capsys):
+    host = with_members(tmp_path)
+    monkeypatch.setattr(discovery, "_installed", lambda cwd, extra: host)
+    (tmp_path / "a.smi").write_text("CCC\n")
+    command = ["data", "simulate", str(tmp_path / "a.smi"), "--out", str(tmp_path / "data"), "--workers", "1"]
+    assert main([*command, "--use", "counting", "--set", "members=2"]) == 0, capsys.readouterr().err
+    assert mc.DataSet(tmp_path / "data").table("ir").read(0).arrays["stick_wavenumber"].tolist() == [2.0] * 3
+    assert main([*command, "--set", "members=many", "--force"]) == 2
+    assert "simulator 'counting': `members`: got 'many'" in capsys.readouterr().err
+
+
 def test_a_molecule_whose_process_died_is_tried_again(tmp_path):
     """Memory may have been short; other failures are for good."""
     host = counting(tmp_path)
-    folder = SimulationFolder(tmp_path / "data.jobs", host.find("simulator", "counting"))
+    plugin = host.find("simulator", "counting")
+    folder = SimulationFolder(tmp_path / "data.jobs", plugin, plugin.record.config())
     reasons = ["its process died", "no conformer"]
     failed = [Entry(id=molecule(c).key14, smiles=c, reason=r) for c, r in zip(CHAINS[2:4], reasons, strict=True)]
     folder.fill("results", failed, 2, {"prepared_by": "p", "computed_by": "c"}, False)
@@ -596,7 +670,7 @@ def test_without_the_library(monkeypatch, tmp_path, capsys):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tblite", None)
     with pytest.raises(
-        PluginError, match=r"simulator 'gfn2' cannot run \(.*tblite.*\); run pip install 'molchord\[simulate\]'"
+        PluginError, match=r"simulator 'gfn2' cannot be used \(.*tblite.*\); run pip install 'molchord\[simulate\]'"
     ):
         build_simulator(installed())
     (tmp_path / "a.smi").write_text("O\n")

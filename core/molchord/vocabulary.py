@@ -1,0 +1,60 @@
+"""Words that several modules share, each once; the command line reads them without importing what they belong to."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+__all__ = [
+    "DEFAULT_POOLS",
+    "ENGINES",
+    "FAILURES",
+    "KINDS",
+    "MAPS",
+    "MODES",
+    "ORIGINS",
+    "POOLS",
+    "REJECTED",
+    "SPLITS",
+    "STORAGES",
+    "UNUSABLE",
+    "Split",
+    "Storage",
+]
+
+KINDS = ("graph", "spectrum1d", "peaks", "vector")
+"""Forms in which a modality reaches an encoder; a third party's own kind is ``dist:kind``."""
+
+Split: TypeAlias = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+"""Parts of a data set, in the order of their codes on disk."""
+
+ORIGINS = ("measured", "computed")
+"""Where a measurement comes from: the column ``origin`` that every modality stores."""
+
+MAPS = ("gm-exp", "gm-half", "gm-clamp")
+"""Maps of the geometric mean, the default first."""
+
+MODES = ("blind", "library")
+"""What candidates carry: a structure only, or reference spectra too; the default first."""
+
+POOLS = ("test", "all", "all:N", "isomers", "unseen:N", "mass:Xppm")
+"""Forms of the name of a pool, the candidates that a figure is measured against."""
+
+DEFAULT_POOLS = ("test", "all")
+"""The pools that an evaluation measures where none are named."""
+
+Storage: TypeAlias = Literal["fp32", "bf16", "int8"]
+STORAGES: tuple[Storage, ...] = get_args(Storage)
+"""What a search scans of a library, the default first; beside bf16 and int8 the fp32 rows stay, for scoring."""
+
+ENGINES = ("local", "ray")
+"""What runs the stages of embedding a library: this machine, or Ray; the default first."""
+
+FAILURES = "failures.csv"
+"""Molecules that could not be made or computed, with reasons."""
+
+REJECTED = "rejected.csv"
+"""Entries and files that an import could not use, with reasons."""
+
+UNUSABLE = "unusable.csv"
+"""Measurements that an evaluation could not use, with reasons."""

@@ -1,0 +1,28 @@
+"""One vibrational spectrum on its way to a batch; nothing heavy but numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Curve", "Sticks"]
+
+
+@dataclass(frozen=True)
+class Sticks:
+    """A computed spectrum: positions in cm^-1 and intensities, each (k,)."""
+
+    position: NDArray[np.float32]
+    intensity: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A measured spectrum on the grid, 0 where it was not observed, each (p,)."""
+
+    values: NDArray[np.float32]
+    observed: NDArray[np.bool_]

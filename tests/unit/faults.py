@@ -1,0 +1,115 @@
+"""Makes the calls fail, one after the other, by which files and folders are written, replaced and removed."""
+
+import builtins
+import ctypes
+import errno
+import io
+import itertools
+import os
+import shutil
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from molchord import files
+
+FAULTS = {
+    "refused": (OSError(errno.ENOSPC, "No space left on device"), False),
+    "interrupted before": (KeyboardInterrupt(), False),
+    "interrupted after": (KeyboardInterrupt(), True),
+}
+"""What a call raises, and whether it has done its work by then."""
+
+CALLS = [(os, name) for name in ("rename", "replace", "link", "mkdir", "unlink", "fsync", "chmod")]
+CALLS += [(shutil, "rmtree"), (io, "open"), (builtins, "open")]
+
+
+class Steps:
+    """The calls that are counted; the one numbered `at` fails."""
+
+    def __init__(self, at, fault):
+        self.at, (self.error, self.late), self.names = at, fault, []
+
+    def __call__(self, name, call, *args, **more):
+        self.names.append(name)
+        if len(self.names) == self.at and not self.late:
+            raise self.error
+        found = call(*args, **more)
+        if len(self.names) == self.at:
+            raise self.error
+        return found
+
+    @property
+    def failed(self):
+        """Whether the call that was to fail came at all."""
+        return len(self.names) >= self.at
+
+
+@contextmanager
+def failing(at, fault, *, exchange, only=None):
+    """Make call number `at` fail within the block; without `exchange`, the system cannot exchange two names.
+
+    Only calls that change something count, and of those the ones named in `only` where that is given.
+    """
+    steps = Steps(at, FAULTS[fault])
+
+    def counted(name, call):
+        def one(*args, **more):
+            mode = more.get("mode", args[1] if len(args) > 1 else "r") if name == "open" else "w"
+            changes = not isinstance(mode, str) or any(letter in mode for letter in "wax+")
+            if not changes or (only is not None and name not in only):
+                return call(*args, **more)
+            return steps(name, call, *args, **more)
+
+        return one
+
+    libc = ctypes.CDLL(None)
+    renameat2 = counted("exchange", libc.renameat2) if exchange and hasattr(libc, "renameat2") else None
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in CALLS:
+            patch.setattr(module, name, counted(name, getattr(module, name)))
+        patch.setattr(files, "ctypes", SimpleNamespace(CDLL=lambda _: SimpleNamespace(renameat2=renameat2)))
+        yield steps
+
+
+def check(act, read, prepare, tmp_path, fault, *, exchange=True, only=None, fewest=3):
+    """Let every step of `act` fail in turn: what `read` finds then is the old content or the new one, both whole.
+
+    Args:
+        act: ``act(folder)``, the operation.
+        read: ``read(folder)``, what is there, by the public API.
+        prepare: ``prepare(folder)``, makes the old content.
+        tmp_path: For the folders.
+        fault: One of `FAULTS`.
+        exchange: Whether the system can exchange two names.
+        only: Names of the calls that fail; None: all.
+        fewest: Steps that there are at least.
+    """
+    prepare(tmp_path / "old")
+    old = read(tmp_path / "old")
+    shutil.copytree(tmp_path / "old", tmp_path / "new")
+    act(tmp_path / "new")
+    new = read(tmp_path / "new")
+    for number in itertools.count(1):
+        here = tmp_path / f"step-{number}"
+        shutil.copytree(tmp_path / "old", here)
+        with failing(number, fault, exchange=exchange, only=only) as steps:
+            try:
+                act(here)
+                raised = None
+            except BaseException as error:
+                raised = error
+        where = f"{fault}, step {number} of {steps.names}"
+        if not steps.failed:
+            assert raised is None, where
+            assert number > fewest, where
+            return
+        found = read(here)
+        assert found in (old, new), f"{where}: neither the old content nor the new one"
+        assert raised is not None or found == new, f"{where}: said to be done, but it is the old content"
+        left = [path for path in here.rglob("*.partial") if steps.names[number - 1] not in ("rmtree", "unlink")]
+        assert left == [], where
+        act(here)
+        assert read(here) == new, f"{where}: it is no longer possible"
+        shutil.rmtree(here)
