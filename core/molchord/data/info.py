@@ -16,9 +16,12 @@ from molchord.data.manifest import MANIFEST, MOLECULES_FILE, ROW_GROUP, FileEntr
 from molchord.data.splits import NO_SPLIT, assign, check_rule, named_split
 from molchord.data.spreadsheet import SMILES, read_rows
 from molchord.data.store import DataSet
+from molchord.data.table import MeasurementTable
 from molchord.errors import DataError, SampleError
 from molchord.files import replace_file, replace_files, sha256_file
 from molchord.vocabulary import SPLITS
+
+UNSAID = "unsaid"  # what computed a spectrum
 
 
 def data_info(dataset: DataSet) -> dict[str, Any]:
@@ -44,6 +47,7 @@ def data_info(dataset: DataSet) -> dict[str, Any]:
                 "measurements": len(table),
                 "molecules": table.entry.molecules,
                 "origin": dict(sorted(Counter(table.column("origin").tolist()).items())),
+                "computed_by": _computed_by(table),
                 "by_split": {s: int(present[name][dataset.rows(s)].sum()) for s in SPLITS},
                 "arrays": {key: array.model_dump() for key, array in table.entry.arrays.items()},
                 "columns": {key: c.unit if c.unit is not None else "text" for key, c in table.entry.columns.items()},
@@ -59,6 +63,15 @@ def data_info(dataset: DataSet) -> dict[str, Any]:
         "options": manifest.options,
         "sha256": dataset.sha256,
     }
+
+
+def _computed_by(table: MeasurementTable) -> dict[str, int]:
+    """Count the computed measurements by what computed them, as the column `source` says where there is one."""
+    if "source" not in table.entry.columns:
+        return {}
+    both = zip(table.column("origin").tolist(), table.column("source").tolist(), strict=True)
+    found = Counter(source or UNSAID for origin, source in both if origin == "computed")
+    return dict(sorted(found.items()))
 
 
 def resplit(path: Path, rule: str, table: Path | None = None) -> DataSet:

@@ -130,7 +130,7 @@ class LibraryMode:
 
     def _cosines(self, block: Block, name: str, other: str | None, columns: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
         rows = block.vectors if other is None else block.spectra[other]
-        parts = [(rows[some].double() * self._query[name]).sum(dim=1) for some in columns.split(_AT_ONCE)]
+        parts = [(rows[some].double() * self._query[name]).sum(dim=1) for some in torch.split(columns, _AT_ONCE)]
         return torch.cat(parts)
 
     def _present(self, block: Block) -> list[Tensor | None]:

@@ -183,9 +183,9 @@ class Trainer:
         found = with_batch_statistics(self.model)
         if found:
             raise RunError(
-                f"`train.mini_batch_size` {self.config.mini_batch_size} divides batches of {self.config.batch_size}, "
-                f"but {found[0]!r} normalises by whole batches; leave `mini_batch_size` out, do not train that part, or "
-                "choose an encoder without batch normalisation"
+                f"`train.mini_batch_size` {self.config.mini_batch_size} divides batches of "
+                f"{self.config.batch_size}, but {found[0]!r} normalises by whole batches; leave `mini_batch_size` "
+                "out, do not train that part, or choose an encoder without batch normalisation"
             )
 
     def _usable(self, split: str) -> NDArray[np.int64]:
