@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from molchord.api import Array, Category, Config, ModalityRecord, PeaksSpec, Real, Stores, hookimpl
+from molchord.api import Array, Category, Column, Config, ModalityRecord, PeaksSpec, Real, Stores, hookimpl
 
 __all__ = ["CCS", "INSTRUMENTS", "IONS", "UNIT", "CcsConfig", "molchord_modalities"]
 
@@ -51,7 +51,7 @@ class CcsConfig(Config):
 
 
 def _spec(config: CcsConfig, kind: str) -> PeaksSpec:
-    peak = {"ccs": Real(UNIT), "ion": Category(IONS), "instrument": Category(INSTRUMENTS)}
+    peak: dict[str, Column] = {"ccs": Real(UNIT), "ion": Category(IONS), "instrument": Category(INSTRUMENTS)}
     return PeaksSpec(unit=UNIT, peak=peak)
 
 
