@@ -67,7 +67,7 @@ order within one file; {megabytes:.1f} MB, {bytes:.0f} bytes a molecule. Nothing
     molchord data import {folder} --out data/nmr
 
 makes the data set that `molchord train --data` takes: one list of the modality `nmr` for each molecule and nucleus,
-`origin` computed, `solvent` and `source` named.
+`origin` computed, the predictor and its version in `source`.
 
 | nucleus | molecules | peaks |
 |---|---|---|
@@ -245,7 +245,7 @@ def card(out: Path, found: Sequence[tuple[str, NDArray[np.float64]]]) -> str:
     with np.load(path, allow_pickle=False) as data:
         offsets = {nucleus: data[f"peaks_{nucleus}"] for nucleus in NUCLEI}
     counts = [f"| {n} | {int((np.diff(ends) > 0).sum()):,} | {int(ends[-1]):,} |" for n, ends in offsets.items()]
-    reasons = Counter(re.sub(r"_?\d[\d.]*A?", "", entry.reason) for entry in contents.failed)
+    reasons = Counter(re.sub(r"_\d+\.\d+A_lt_\d+\.\d+A", "", entry.reason) for entry in contents.failed)
     rows = [f"| {reason} | {count:,} |" for reason, count in reasons.most_common()]
     size, molecules = path.stat().st_size, len(contents.ids)
     made = f"{contents.prepared_by[0].upper()}{contents.prepared_by[1:]}; then {contents.computed_by}"

@@ -15,8 +15,8 @@ from molchord_modalities.nmr_settings import MULTIPLICITIES, NUCLEI
 
 __all__ = ["names_itself", "read"]
 
-_CARBON_PATTERNS = ("s", "d", "t", "q")
-"""What a carbon with 0, 1, 2 or 3 hydrogens is; one with more is "m"."""
+_CODES = np.array([MULTIPLICITIES.index(pattern) + 1 for pattern in ("s", "d", "t", "q", "m")], dtype=np.uint8)
+"""Multiplicity of a carbon with 0, 1, 2, 3 or more hydrogens."""
 
 
 def names_itself(path: Path) -> bool:
@@ -75,12 +75,16 @@ class _Columns:
                 self._arrays[name] = values
 
     def of(self, molecule: int) -> dict[str, NDArray[Any]]:
-        """Return what is known of a molecule's peaks."""
+        """Return what is known of a molecule's peaks; what is not is missing for each of them."""
         part = slice(*self._ends[molecule : molecule + 2])
-        found = {"shift": self._arrays["shift"][part]}
+        shift = self._arrays["shift"][part]
+        found: dict[str, NDArray[Any]] = {
+            "shift": shift,
+            "nuclei": np.full(len(shift), np.nan, dtype=np.float32),
+            "multiplicity": np.zeros(len(shift), dtype=np.uint8),
+        }
         if "nuclei" in self._arrays:
             found["nuclei"] = self._arrays["nuclei"][part].astype(np.float32)
         if "hydrogens" in self._arrays:
-            codes = np.array([MULTIPLICITIES.index(pattern) + 1 for pattern in (*_CARBON_PATTERNS, "m")])
-            found["multiplicity"] = codes[np.minimum(self._arrays["hydrogens"][part], 4)].astype(np.uint8)
+            found["multiplicity"] = _CODES[np.minimum(self._arrays["hydrogens"][part], len(_CODES) - 1)]
         return found
