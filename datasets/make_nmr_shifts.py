@@ -113,9 +113,10 @@ flatters the predictor a little.
 |---|---|---|---|---|---|---|
 {rows}
 
-csp5 and the networks before it were trained on published shifts, nmrshiftdb2 among them as far as is known, so these
-molecules are no test of what csp5 has never seen. A model trained on this set has seen no measured list itself, but
-learns from one that has.
+csp5 does not say which molecules it was trained on. Errors this small say that many of these were among them, so they
+are no test of molecules that it has never seen. A model trained on this set has seen no measured list itself, but where
+the set holds a molecule of the test, it learns from predictions that may be as good as that molecule's measured shifts:
+leave the molecules of a test out of training.
 """
 
 

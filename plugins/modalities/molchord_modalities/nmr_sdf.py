@@ -1,8 +1,8 @@
 r"""Peak lists in SD files: NMReDATA, and the tags of nmrshiftdb2.
 
 Sources: Pupier et al., NMReDATA, a standard to report the NMR assignment and parameters of organic compounds, Magnetic
-Resonance in Chemistry 56 (2018) 703; nmrshiftdb2's export, whose tags read ``17.6;0.0Q;9|18.3;0.0Q;8|``: shift, intensity with
-multiplicity, atom.
+Resonance in Chemistry 56 (2018) 703; nmrshiftdb2's export, whose tags read ``17.6;0.0Q;9|18.3;0.0Q;8|``: shift,
+intensity with multiplicity, atom.
 """
 
 from __future__ import annotations
