@@ -181,7 +181,7 @@ class Nmr:
         return matched(_checked(query).shift, *self._shifts, tolerance) * np.array(same, dtype=np.float64)
 
     def inspect(self, measurement: Measurement) -> list[QualityWarning]:
-        """QualityWarning lists with shifts where their nucleus has none, that are too long, or that look like protons'."""
+        """Warn of shifts where a nucleus has none, of lists too long, and of lists that look like protons."""
         nucleus = str(measurement.columns.get("nucleus"))
         shift = np.asarray(measurement.arrays["shift"])
         found = []
