@@ -14,7 +14,7 @@ class CompositionConfig(Config):
 
 def spec(config: CompositionConfig, kind: str) -> VectorSpec:
     """Say what an encoder gets: a count for each element."""
-    return VectorSpec(size=len(ELEMENTS), unit="1", tells_mass=True)
+    return VectorSpec(size=len(ELEMENTS), unit="1", reveals_mass=True)
 
 
 def build(config: CompositionConfig, kind: str) -> Modality:

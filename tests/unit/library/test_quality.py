@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from molchord.api import Doubt, Inspects, Measurement
+from molchord.api import Inspects, Measurement, QualityWarning
 from molchord.errors import QueryError
 from molchord.evaluate.calibration import calibrate, likeness
 from molchord.evaluate.embedded import Embedded, Spectra, queries_of, subsets
-from molchord.library.doubts import doubted, inspected, unfamiliar
 from molchord.library.library import Hit
+from molchord.library.quality import inspected, out_of_distribution, warned
 from molchord.run import Run
 from molchord.run_folder import RunManifest
 from molchord.testing import tiny_run
@@ -97,11 +97,11 @@ def test_a_fault_is_named_and_lowers_the_trust(fault, record):
     change, says = FAULTS[fault]
     found = doubts_of(*change(X, spectrum()), record)
     assert [doubt.message[: len(says)] for doubt in found] == [says]
-    assert 0 <= found[0].trust < 1
+    assert 0 <= found[0].confidence_factor < 1
 
 
 def test_less_of_the_grid_is_trusted_less():
-    trust = [doubts_of(*part(X, spectrum(), 500, top))[0].trust for top in (3500, 2250, 1000, 850)]
+    trust = [doubts_of(*part(X, spectrum(), 500, top))[0].confidence_factor for top in (3500, 2250, 1000, 850)]
     assert trust == sorted(trust, reverse=True)
     assert trust[0] == pytest.approx(0.5 ** (10 * 500 / 3500), rel=0.01)
     assert trust[-1] < 0.01
@@ -109,7 +109,7 @@ def test_less_of_the_grid_is_trusted_less():
 
 def test_more_noise_is_trusted_less():
     y = spectrum()
-    trust = [doubts_of(X, y + noise(len(y), level))[0].trust for level in (0.05, 0.1, 0.3)]
+    trust = [doubts_of(X, y + noise(len(y), level))[0].confidence_factor for level in (0.05, 0.1, 0.3)]
     assert trust == sorted(trust, reverse=True)
 
 
@@ -130,7 +130,9 @@ def test_a_tenth_of_the_grid_can_be_searched_with():
 
 def test_a_constant_curve_and_one_beside_the_grid_are_judged_without_failing():
     assert curve_warnings(X, np.ones_like(X), GRID, 50.0) == []
-    assert [d.trust for d in curve_warnings(np.linspace(4500, 5000, 99), np.arange(99.0), GRID, 50.0)] == [0.5**10]
+    assert [d.confidence_factor for d in curve_warnings(np.linspace(4500, 5000, 99), np.arange(99.0), GRID, 50.0)] == [
+        0.5**10
+    ]
 
 
 def test_a_hole_is_no_baseline_and_no_flat_top():
@@ -160,14 +162,14 @@ def test_gas_phase_spectra_are_sound_and_the_same_upside_down_are_not(shared_dat
     with (folder / "index.csv").open() as file:
         names = [row["file"] for row in csv.DictReader(file) if row["origin"] in ("MSDC-IR", "QUANT-IR")]
     modality = IR.build(VibrationalConfig(), "spectrum1d")
-    doubted, inverted = [], []
+    warned, inverted = [], []
     for name in names[::4]:
         for reading in modality.read(folder / "jdx" / name):
             arrays = reading.measurement.arrays
-            doubted += modality.inspect(reading.measurement)
+            warned += modality.inspect(reading.measurement)
             inverted.append(doubts_of(arrays["wavenumber"], -arrays["absorbance"]))
-    assert doubted == []
-    assert all(found and found[0].trust < 0.05 for found in inverted)
+    assert warned == []
+    assert all(found and found[0].confidence_factor < 0.05 for found in inverted)
     assert len(inverted) > 100
 
 
@@ -180,32 +182,34 @@ def hit(rank=1, probability=0.8, **cosines):
 
 
 def test_the_lowest_trust_counts_and_every_doubt_is_warned_of():
-    doubts = [Doubt("first", 0.5), Doubt("second", 0.25)]
+    doubts = [QualityWarning("first", 0.5), QualityWarning("second", 0.25)]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = doubted([hit(), hit(2, None)], doubts, stacklevel=1)
+        found = warned([hit(), hit(2, None)], doubts, stacklevel=1)
     assert [str(warning.message) for warning in caught] == ["first", "second"]
     assert [h.probability for h in found] == [0.2, None]
-    assert found[0].doubts == found[1].doubts == ("first", "second")
+    assert found[0].quality_warnings == found[1].quality_warnings == ("first", "second")
 
 
 def test_without_doubts_hits_stay_as_they_are():
-    assert doubted([hit()], [], stacklevel=1) == [hit()]
+    assert warned([hit()], [], stacklevel=1) == [hit()]
     assert inspected(object(), "ir", [Measurement(arrays={})]) == []
 
 
 def test_only_a_best_hit_less_alike_than_own_molecules_is_unfamiliar():
     tau, both = {"ir": 0.1, "raman": 0.3}, hit(ir=0.2, raman=0.6)
     mean = (0.2 / 0.1 + 0.6 / 0.3) / (1 / 0.1 + 1 / 0.3)
-    assert unfamiliar(both, tau, {"ir": [(0.9, 0.05)], "raman": [(0.9, 0.05)]}) == []  # nothing fitted for the two
-    assert unfamiliar(both, tau, {"ir + raman": [(0.1, 0.01), (mean - 1e-9, 0.05)]}) == []
+    assert (
+        out_of_distribution(both, tau, {"ir": [(0.9, 0.05)], "raman": [(0.9, 0.05)]}) == []
+    )  # nothing fitted for the two
+    assert out_of_distribution(both, tau, {"ir + raman": [(0.1, 0.01), (mean - 1e-9, 0.05)]}) == []
     lower = [(mean - 0.1, 0.01), (mean - 0.05, 0.02), (mean + 0.05, 0.04), (mean + 0.1, 0.05)]
-    (found,) = unfamiliar(both, tau, {"ir + raman": lower})
-    assert found.trust == pytest.approx(0.4)
+    (found,) = out_of_distribution(both, tau, {"ir + raman": lower})
+    assert found.confidence_factor == pytest.approx(0.4)
     assert "the query of 'ir + raman' is doubtful: its best candidate has a mean cosine of 0.30" in found.message
     assert "98.0% of the validation queries are more like their own molecule" in found.message
-    (below,) = unfamiliar(hit(ir=0.2), tau, {"ir": [(0.3, 0.01), (0.4, 0.05)]})
-    assert below.trust == pytest.approx(0.1)
+    (below,) = out_of_distribution(hit(ir=0.2), tau, {"ir": [(0.3, 0.01), (0.4, 0.05)]})
+    assert below.confidence_factor == pytest.approx(0.1)
 
 
 def towers(molecules, queries, spectra, seed=0):
@@ -246,9 +250,9 @@ def test_of_queries_whose_molecule_is_there_one_in_twenty_is_doubted_at_most_wha
                 pool = rng.choice(np.arange(400, 900), 9, replace=False)
                 pool = [own, *pool] if there else pool
                 first = int(pool[int(total[row, pool].argmax())])
-                found = unfamiliar(hit(**{m: float(c[row, first]) for m, c in cosines.items()}), tau, lower)
+                found = out_of_distribution(hit(**{m: float(c[row, first]) for m, c in cosines.items()}), tau, lower)
                 flagged[there] += bool(found)
-                trusted[there] += found[0].trust if found else 1.0
+                trusted[there] += found[0].confidence_factor if found else 1.0
         assert flagged[True] <= 0.05 * len(queries)
         assert trusted[True] >= 0.95 * len(queries)
         if len(subset) == 3:  # one spectrum is hardly more like its molecule than some of nine others are
@@ -299,10 +303,10 @@ def test_a_faulty_query_is_answered_with_a_warning_and_a_lower_probability(run, 
     with pytest.warns(UserWarning, match="the measurement of 'ir' is doubtful: it hangs from its top"):
         hits = run.search(library, ir=path, k=4)
     assert 0 < sum(h.probability for h in hits) == pytest.approx(0.02)
-    assert json.loads(json.dumps(hits[0].doubts)) == [hits[0].doubts[0]]
+    assert json.loads(json.dumps(hits[0].quality_warnings)) == [hits[0].quality_warnings[0]]
     sound = run.search(library, ir=curve_measurement(spectrum()), k=4)
     assert sum(h.probability for h in sound) == pytest.approx(1.0)
-    assert sound[0].doubts == ()
+    assert sound[0].quality_warnings == ()
 
 
 def test_which_of_several_measurements_is_doubtful_is_said(run):
@@ -325,11 +329,11 @@ def test_an_unlike_query_is_doubted_in_any_blind_search(run):
     assert one[0].probability == pytest.approx(three[0].probability, rel=1e-6)
     assert dataclasses.replace(one[0], probability=three[0].probability) == three[0]
     assert sum(h.probability for h in three) == pytest.approx(0.2)
-    for options in ({"formula": "C2H6O"}, {"map": "gm-half"}):
+    for options in ({"formula": "C2H6O"}, {"fusion": "gm-half"}):
         with pytest.warns(UserWarning, match="unlike"):
-            assert len(run.search(library, ir=query, **options)[0].doubts) == 1
+            assert len(run.search(library, ir=query, **options)[0].quality_warnings) == 1
     run.manifest.likeness = {"ir": [(-1.0, 0.05)]}
-    assert run.search(library, ir=query)[0].doubts == ()
+    assert run.search(library, ir=query)[0].quality_warnings == ()
 
 
 def test_the_shipped_model_gives_an_absent_molecule_little_of_the_probability():
