@@ -127,7 +127,7 @@ class LibraryMode:
 
     def _cosines(self, block: Block, name: str, other: str | None, columns: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
         rows = block.vectors if other is None else block.spectra[other]
-        parts = columns.split(_AT_ONCE[columns.is_cuda])
+        parts = torch.split(columns, _AT_ONCE[columns.is_cuda])
         return torch.cat([(rows[part].double() * self._query[name]).sum(dim=1) for part in parts])
 
     def _present(self, block: Block) -> list[Tensor | None]:
