@@ -98,13 +98,13 @@ def _settings(schema: dict[str, Any]) -> Iterator[str]:
     parts = schema["properties"]
     whole = {key: value for key, value in parts.items() if key not in ("modalities", "loss", "train", "tune")}
     modality = parts["modalities"]["additionalProperties"]
-    frame = {key: modality["allOf"][0]["then"]["properties"][key] for key in ("anchors", "data", "where", "head")}
+    frame = {key: modality["allOf"][0]["then"]["properties"][key] for key in ("scalar_features", "data", "where", "head")}
     shared = schema["$defs"]
     yield _table("The whole", whole, shared)
     named = "`use` names the modality and `encoder.use` its encoder; the settings of both stand beside these.\n\n"
     yield _table("A modality", frame, shared, named)
-    yield _table("`train`", parts["train"]["properties"], shared)
-    yield _table("`tune`", parts["tune"]["properties"], shared)
+    for key, reference in (("train", parts["train"]), ("tune", parts["tune"]["else"])):
+        yield _table(f"`{key}`", _referred(reference, shared)["properties"], shared)
     for title, chosen in (("Modality", modality), ("Encoder", shared["encoder"]), ("Loss", parts["loss"])):
         for case in chosen["allOf"]:
             own = dict(case.get("then", {}).get("properties", {}))
@@ -113,6 +113,12 @@ def _settings(schema: dict[str, Any]) -> Iterator[str]:
             if names:
                 own = {key: value for key, value in own.items() if key not in (*frame, "encoder", "kind")}
                 yield _table(f"{title} `{names[0]}`", own, shared, f"{use['description']}.\n\n")
+
+
+def _referred(value: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    """Return what a reference refers to; anything else as it is."""
+    found: dict[str, Any] = shared.get(value.get("$ref", "").removeprefix("#/$defs/"), value)
+    return found
 
 
 def _table(title: str, settings: dict[str, Any], shared: dict[str, Any], text: str = "") -> str:
@@ -124,7 +130,7 @@ def _table(title: str, settings: dict[str, Any], shared: dict[str, Any], text: s
 
 def _rows(settings: dict[str, Any], shared: dict[str, Any], above: str = "") -> Iterator[tuple[str, str, str]]:
     for key, value in settings.items():
-        inner = shared.get(value.get("$ref", "").removeprefix("#/$defs/"), value)
+        inner = _referred(value, shared)
         default = f"`{json.dumps(value['default'])}`" if "default" in value else ""
         if inner.get("properties"):
             yield from _rows(inner["properties"], shared, f"{above}{key}.")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import molchord
-from molchord import errors, graph
+from molchord import ModelGraph, errors
 from molchord.chem import molecule
 from molchord.data.store import DataSet
 from molchord.errors import (
@@ -34,7 +34,9 @@ def throw(error):
 
 CASES = {
     GraphError: (
-        lambda: graph.from_dict({"schema": 1, "modalities": {"a": {"use": "structur"}}, "los": {"use": "all_pairs"}}),
+        lambda: ModelGraph.from_dict(
+            {"schema": 1, "modalities": {"a": {"use": "structur"}}, "los": {"use": "all_pairs"}}
+        ),
         ["los: unknown key for the model graph; did you mean 'loss'?", "unknown modality 'structur'; did you mean"],
     ),
     PluginError: (lambda: installed().find("encoder", "gin"), ["unknown encoder 'gin'; did you mean 'gine'?"]),

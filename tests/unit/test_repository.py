@@ -82,7 +82,7 @@ def test_an_example_is_typed_and_imports_no_other_plugin(package):
 
 
 def test_there_are_examples():
-    assert {"molchord-formula", "molchord-isotopes", "molchord-nmr", "molchord-uvvis"} <= {p.name for p in EXAMPLES}
+    assert {"molchord-ccs", "molchord-formula", "molchord-isotopes", "molchord-uvvis"} <= {p.name for p in EXAMPLES}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from importlib import resources
 from typing import NamedTuple, TypeAlias
 
 from molchord.api import GraphSpec, PeaksSpec, Spec, SpectrumSpec, VectorSpec
-from molchord.graph.resolve import ModalityNode, ModelGraph
+from molchord.graph.nodes import ModalityNode
+from molchord.graph.resolve import ModelGraph
 from molchord.text_table import padded
 
 __all__ = ["as_svg", "as_text", "loss_line"]
@@ -42,8 +43,8 @@ def as_text(graph: ModelGraph, pairs: Sequence[Pair]) -> str:
         pairs: Names of the modalities that the loss aligns.
 
     Example:
-        >>> from molchord.graph.resolve import load
-        >>> print(as_text(load("msms"), [("fingerprint", "msms")]))
+        >>> from molchord.graph.resolve import ModelGraph
+        >>> print(as_text(ModelGraph.load("msms"), [("fingerprint", "msms")]))
         2 towers into an embedding of 256 numbers; * is retrieved
         <BLANKLINE>
           fingerprint *  6323 numbers           ─▶ mlp       ─▶ linear head ─●─┐
@@ -66,8 +67,8 @@ def as_svg(graph: ModelGraph, pairs: Sequence[Pair]) -> str:
     """Draw a graph as an SVG element; arguments as in `as_text`.
 
     Example:
-        >>> from molchord.graph.resolve import load
-        >>> as_svg(load("msms"), [("fingerprint", "msms")]).startswith("<svg ")
+        >>> from molchord.graph.resolve import ModelGraph
+        >>> as_svg(ModelGraph.load("msms"), [("fingerprint", "msms")]).startswith("<svg ")
         True
     """
     from jinja2 import Environment, StrictUndefined
@@ -98,7 +99,7 @@ def _tower(graph: ModelGraph, name: str) -> _Tower:
         name=f"{name} *" if name == graph.candidate else name,
         sample=_sample(node, node.spec) + (f" of {node.record.name}" if node.record.name != name else ""),
         encoder=node.encoder.record.name,
-        head=head + (f" + {', '.join(node.anchors)}" if node.anchors else ""),
+        head=head + (f" + {', '.join(node.scalar_features)}" if node.scalar_features else ""),
     )
 
 

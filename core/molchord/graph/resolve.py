@@ -9,139 +9,43 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
-from annotated_types import Ge, MinLen
-from pydantic import BaseModel, Field
-
-from molchord.api import Config, EncoderRecord, LossRecord, Modality, ModalityRecord, Spec
+from molchord.api import EncoderRecord, ModalityRecord, Spec
 from molchord.complaints import Complaint, DocumentPath, dotted, plain, validate
+from molchord.deprecation import renamed
 from molchord.errors import GraphError, PluginError, did_you_mean
 from molchord.graph.checks import (
-    check_anchors,
     check_missing,
     check_sampling,
+    check_scalar_features,
     check_train,
     check_where,
     mapping_at,
     parts_of,
 )
 from molchord.graph.layers import EXTENDS, SET, Layers, Place, laid_over, read_layers
-from molchord.graph.settings import HeadConfig, TrainConfig, TuneConfig
+from molchord.graph.nodes import (
+    SCHEMA,
+    EncoderKeys,
+    EncoderNode,
+    GraphKeys,
+    LossKeys,
+    LossNode,
+    ModalityKeys,
+    ModalityNode,
+    plain_config,
+)
+from molchord.graph.settings import TrainConfig
 from molchord.graph.strict_yaml import Document, dump
-from molchord.host import PLUGIN_TYPES, Host, Plugin, Use, guarded, installed
+from molchord.host import PLUGIN_TYPES, Host, Plugin, Use, installed
+from molchord.host.build import migrated
 from molchord.host.types import NAME, RESERVED_KEYS, RESERVED_NAMES
 
-__all__ = ["EncoderNode", "LossNode", "ModalityNode", "ModelGraph", "Use", "Where", "from_dict", "load"]
-
-SCHEMA = 1
-
-Value: TypeAlias = str | float
-Where: TypeAlias = Mapping[str, Value | Annotated[tuple[Value, ...], MinLen(1)]]
-"""Metadata columns with the value, or the values, that a measurement must have to be used."""
+__all__ = ["ModelGraph", "Use"]
 
 Versions: TypeAlias = Mapping[str, Mapping[str, int]]
 """Configuration versions that a graph was saved with: plugin type, then ``dist:name``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderNode:
-    """The encoder of a tower, and the configuration its record's `build` takes."""
-
-    plugin: Plugin[EncoderRecord]
-    config: Any
-
-    @property
-    def use(self) -> str:
-        """Return ``dist:name``."""
-        return self.plugin.qualified
-
-    @property
-    def record(self) -> EncoderRecord:
-        """Return the plugin's record."""
-        return self.plugin.record
-
-    def build(self, spec: Spec) -> Any:
-        """Build the torch module.
-
-        Raises:
-            PluginError: It cannot be built.
-        """
-        with guarded(self.plugin):
-            return self.record.build(self.config, spec)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossNode:
-    """The loss, and the configuration its record's `build` takes."""
-
-    plugin: Plugin[LossRecord]
-    config: Any
-
-    @property
-    def use(self) -> str:
-        """Return ``dist:name``."""
-        return self.plugin.qualified
-
-    @property
-    def record(self) -> LossRecord:
-        """Return the plugin's record."""
-        return self.plugin.record
-
-    def build(self, modalities: Sequence[str], candidate: str) -> Any:
-        """Build the torch module.
-
-        Raises:
-            PluginError: It cannot be built.
-        """
-        with guarded(self.plugin):
-            return self.record.build(self.config, tuple(modalities), candidate)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModalityNode:
-    """One modality of a graph with its tower.
-
-    Attributes:
-        plugin: Where the modality comes from.
-        kind: The form in which it reaches its encoder.
-        config: The plugin's configuration, adapted to what the encoder needs.
-        spec: What the record's `spec` says of this configuration and kind.
-        data: Plugin name under which the data set stores its measurements.
-        where: Which of those are used.
-        anchors: Known numbers of the molecule that join this tower.
-        head: Projection head.
-        encoder: Encoder.
-    """
-
-    plugin: Plugin[ModalityRecord]
-    kind: str
-    config: Any
-    spec: Spec
-    data: str
-    where: Where
-    anchors: tuple[str, ...]
-    head: HeadConfig
-    encoder: EncoderNode
-
-    @property
-    def use(self) -> str:
-        """Return ``dist:name``."""
-        return self.plugin.qualified
-
-    @property
-    def record(self) -> ModalityRecord:
-        """Return the plugin's record."""
-        return self.plugin.record
-
-    def build(self) -> Modality:
-        """Build the plugin.
-
-        Raises:
-            PluginError: It cannot be built.
-        """
-        with guarded(self.plugin):
-            return self.record.build(self.config, self.kind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +55,7 @@ class ModelGraph:
     Attributes:
         embedding_dim: Size of the shared embedding.
         seed: Where all randomness starts.
-        anchors: Numeric columns of the molecules' table that join towers.
+        scalar_features: Numeric columns of the molecules' table that join towers.
         candidate: The modality that is retrieved.
         modalities: Modalities by name, in the order written.
         loss: The loss over all of them.
@@ -160,13 +64,14 @@ class ModelGraph:
 
     embedding_dim: int
     seed: int
-    anchors: tuple[str, ...]
+    scalar_features: tuple[str, ...]
     candidate: str
     modalities: Mapping[str, ModalityNode]
     loss: LossNode
     train: TrainConfig
 
     @classmethod
+    @renamed("ModelGraph.of", scalar_features="scalar_features")
     def of(
         cls,
         *,
@@ -174,7 +79,7 @@ class ModelGraph:
         modalities: Mapping[str, Mapping[str, Any]],
         loss: Mapping[str, Any],
         seed: int = 0,
-        anchors: Sequence[str] = (),
+        scalar_features: Sequence[str] = (),
         candidate: str | None = None,
         train: TrainConfig | Mapping[str, Any] | None = None,
         host: Host | None = None,
@@ -196,12 +101,12 @@ class ModelGraph:
             >>> graph.candidate, graph.modalities["ir"].encoder.use
             ('structure', 'molchord:mlp')
         """
-        return from_dict(
+        return cls.from_dict(
             {
                 "schema": SCHEMA,
                 "embedding_dim": embedding_dim,
                 "seed": seed,
-                "anchors": anchors,
+                "scalar_features": scalar_features,
                 "candidate": candidate,
                 "modalities": modalities,
                 "loss": loss,
@@ -211,19 +116,66 @@ class ModelGraph:
         )
 
     @classmethod
-    def load(cls, path: str | Path, host: Host | None = None, overrides: Mapping[str, Any] | None = None) -> ModelGraph:
-        """Read a graph file or a built-in recipe, as the function `load` does.
+    def load(
+        cls,
+        path: str | Path,
+        host: Host | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        versions: Versions | None = None,
+    ) -> ModelGraph:
+        """Read and resolve a graph file, with all that it extends.
+
+        Args:
+            path: YAML file, or the name of a built-in recipe.
+            host: Plugins to use; None: those installed.
+            overrides: Values to set, by dotted path, such as ``{"modalities.ir.encoder.width": 96}``.
+            versions: `config_versions` of the graph when it was saved; None: it is not a saved one.
+
+        Raises:
+            GraphError: The file is wrong; holds all complaints as ``file:line: path: message``.
 
         Example:
             >>> ModelGraph.load("demo", overrides={"embedding_dim": 64}).embedding_dim
             64
         """
-        return load(path, host, overrides=overrides)
+        return cls.of_layers(read_layers(path, overrides), host, versions)
 
     @classmethod
-    def from_dict(cls, mapping: Mapping[str, Any], host: Host | None = None) -> ModelGraph:
-        """Resolve a graph given as mappings, as the function `from_dict` does."""
-        return from_dict(mapping, host)
+    def from_dict(
+        cls,
+        mapping: Mapping[str, Any],
+        host: Host | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        versions: Versions | None = None,
+    ) -> ModelGraph:
+        """Resolve a graph given as mappings; arguments as of `load`.
+
+        Raises:
+            GraphError: The graph is wrong; holds all complaints as ``path: message``.
+        """
+        data, complaints = plain(mapping)
+        if complaints:
+            raise GraphError([f"{dotted(path) or 'model graph'}: {message}" for path, message in complaints])
+        return cls.of_layers(laid_over(Document(data, {}, ""), overrides=overrides), host, versions)
+
+    @classmethod
+    def of_layers(cls, layers: Layers, host: Host | None = None, versions: Versions | None = None) -> ModelGraph:
+        """Resolve a graph of layers; `host` and `versions` as of `load`.
+
+        Raises:
+            GraphError: The graph is wrong; holds all complaints.
+        """
+        host = installed() if host is None else host
+        resolver = _Resolver(layers.data, host, versions or {})
+        graph = resolver.graph()
+        if graph is not None:
+            resolver.complaints += _wrong_values(layers, host)
+        if graph is None or resolver.complaints:
+            ordered = sorted(resolver.complaints, key=lambda complaint: layers.place(complaint[0])[:2])
+            raise GraphError([layers.locate(*complaint) for complaint in ordered])
+        return graph
 
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved graph as plain data that `from_dict` turns into an equal graph."""
@@ -231,11 +183,11 @@ class ModelGraph:
             "schema": SCHEMA,
             "embedding_dim": self.embedding_dim,
             "seed": self.seed,
-            "anchors": list(self.anchors),
+            "scalar_features": list(self.scalar_features),
             "candidate": self.candidate,
-            "modalities": {name: _tower_dict(node) for name, node in self.modalities.items()},
-            "loss": {"use": self.loss.use, **_config_dict(self.loss.config)},
-            "train": _config_dict(self.train),
+            "modalities": {name: node.to_dict() for name, node in self.modalities.items()},
+            "loss": {"use": self.loss.use, **plain_config(self.loss.config)},
+            "train": plain_config(self.train),
         }
 
     def to_yaml(self) -> str:
@@ -268,60 +220,6 @@ class ModelGraph:
         return versions
 
 
-def load(
-    path: str | Path,
-    host: Host | None = None,
-    versions: Versions | None = None,
-    overrides: Mapping[str, Any] | None = None,
-) -> ModelGraph:
-    """Read and resolve a graph file, with all that it extends.
-
-    Args:
-        path: YAML file, or the name of a built-in recipe.
-        host: Plugins to use; None: those installed.
-        versions: `ModelGraph.config_versions` of the graph when it was saved; None: it is not a saved one.
-        overrides: Values to set, by dotted path, such as ``{"modalities.ir.encoder.width": 96}``.
-
-    Raises:
-        GraphError: The file is wrong; holds all complaints as ``file:line: path: message``.
-    """
-    return resolved(read_layers(path, overrides), host, versions)
-
-
-def from_dict(
-    mapping: Mapping[str, Any],
-    host: Host | None = None,
-    versions: Versions | None = None,
-    overrides: Mapping[str, Any] | None = None,
-) -> ModelGraph:
-    """Resolve a graph given as mappings; arguments as in `load`.
-
-    Raises:
-        GraphError: The graph is wrong; holds all complaints as ``path: message``.
-    """
-    data, complaints = plain(mapping)
-    if complaints:
-        raise GraphError([f"{dotted(path) or 'model graph'}: {message}" for path, message in complaints])
-    return resolved(laid_over(Document(data, {}, ""), overrides=overrides), host, versions)
-
-
-def resolved(layers: Layers, host: Host | None = None, versions: Versions | None = None) -> ModelGraph:
-    """Resolve a graph of layers; `host` and `versions` as in `load`.
-
-    Raises:
-        GraphError: The graph is wrong; holds all complaints.
-    """
-    host = installed() if host is None else host
-    resolver = _Resolver(layers.data, host, versions or {})
-    graph = resolver.graph()
-    if graph is not None:
-        resolver.complaints += _wrong_values(layers, host)
-    if graph is None or resolver.complaints:
-        ordered = sorted(resolver.complaints, key=lambda complaint: layers.place(complaint[0])[:2])
-        raise GraphError([layers.locate(*complaint) for complaint in ordered])
-    return graph
-
-
 def _wrong_values(layers: Layers, host: Host) -> Iterator[Complaint]:
     """Find values in `tune.space` that the graph cannot take; each is tried by itself."""
     base = Layers({key: value for key, value in layers.data.items() if key != "tune"}, {(): Place(0, 0, "")})
@@ -335,60 +233,6 @@ def _wrong_values(layers: Layers, host: Host) -> Iterator[Complaint]:
             if said:
                 yield ("tune", "space", path), f"{value!r} cannot be tried: {said[0]}"
                 break
-
-
-# --- plain data ------------------------------------------------------------------------------------------------------
-
-
-def _config_dict(config: BaseModel) -> dict[str, Any]:
-    return config.model_dump(mode="json", by_alias=True, round_trip=True)
-
-
-def _tower_dict(node: ModalityNode) -> dict[str, Any]:
-    return {
-        "use": node.use,
-        **_config_dict(node.config),
-        "data": node.data,
-        "where": {column: list(value) if isinstance(value, tuple) else value for column, value in node.where.items()},
-        "anchors": list(node.anchors),
-        "encoder": {"use": node.encoder.use, "kind": node.kind, **_config_dict(node.encoder.config)},
-        "head": _config_dict(node.head),
-    }
-
-
-# --- what the user writes --------------------------------------------------------------------------------------------
-
-
-class _Frame(Config):
-    schema_version: Literal[1] = Field(alias="schema")
-    embedding_dim: Annotated[int, Ge(1)]
-    seed: Annotated[int, Ge(0)] = 0
-    anchors: tuple[str, ...] = ()
-    candidate: str | None = None
-    modalities: dict[str, dict[str, Any]]
-    loss: dict[str, Any]
-    train: TrainConfig = TrainConfig()
-    tune: TuneConfig | None = None
-
-
-class _Tower(Config):
-    """The engine's keys of a modality; all others are its plugin's."""
-
-    use: str
-    encoder: dict[str, Any]
-    head: HeadConfig = HeadConfig()
-    anchors: tuple[str, ...] | None = None
-    data: str | None = None
-    where: Where = Field({}, description="columns and the values they must have")
-
-
-class _EncoderUse(Config):
-    use: str
-    kind: str | None = None
-
-
-class _LossUse(Config):
-    use: str
 
 
 # --- resolving -------------------------------------------------------------------------------------------------------
@@ -408,7 +252,7 @@ class _Resolver:
         if not isinstance(self._data, dict):
             self._complain((), "a model graph is a mapping with `schema`, `embedding_dim`, `modalities` and `loss`")
             return None
-        frame = self._valid(_Frame, self._data, "the model graph", (), siblings=(EXTENDS,))
+        frame = self._valid(GraphKeys, self._data, "the model graph", (), siblings=(EXTENDS,))
         towers = mapping_at(self._data, "modalities")
         nodes = {name: self._modality(name, tower) for name, tower in towers.items() if isinstance(tower, dict)}
         if "modalities" in self._data and isinstance(self._data["modalities"], dict) and len(towers) < 2:
@@ -426,7 +270,7 @@ class _Resolver:
         return ModelGraph(
             embedding_dim=frame.embedding_dim,
             seed=frame.seed,
-            anchors=frame.anchors,
+            scalar_features=frame.scalar_features,
             candidate=candidate,
             modalities={name: node for name, node in nodes.items() if node is not None},
             loss=loss,
@@ -468,14 +312,10 @@ class _Resolver:
             f"configuration version {saved} was saved and {plugin.dist} {plugin.version} has {record.config_version}; "
             f"install the version of {plugin.dist} that saved it"
         )
-        if saved < record.config_version and record.migrate_config is not None:
-            try:
-                raw, complaints = plain(record.migrate_config(raw, saved))
-            except Exception as error:  # plugin code
-                complaints = [((), f"{type(error).__name__}: {error}")]
-            if complaints:
-                self._complain(at, f"{owner} cannot migrate its configuration: {complaints[0][1]}; {differs}")
-                return None
+        raw, complaints = migrated(plugin, raw, saved)
+        if complaints:
+            self._complain(at, f"{owner}: {complaints[0][1]}; {differs}")
+            return None
         context = {"modalities": modalities} if modalities is not None else None
         before = len(self.complaints)
         ours = PLUGIN_TYPES[plugin.type].keys
@@ -501,13 +341,15 @@ class _Resolver:
             self._complain(at, f"got name {name!r}; take lower-case letters, digits and '_', a letter first")
         elif name in RESERVED_NAMES:
             self._complain(at, f"name {name!r} is reserved for the command line; take another one")
-        tower = self._valid(_Tower, {key: value for key, value in raw.items() if key in RESERVED_KEYS}, owner, at)
-        self.complaints += check_anchors(raw.get("anchors"), self._anchors(), (*at, "anchors"))
+        tower = self._valid(ModalityKeys, {key: value for key, value in raw.items() if key in RESERVED_KEYS}, owner, at)
+        self.complaints += check_scalar_features(
+            raw.get("scalar_features"), self._scalar_features(), (*at, "scalar_features")
+        )
         plugin, config = self._used("modality", raw, at)
         encoder_raw = mapping_at(raw, "encoder")
         if isinstance(raw.get("encoder"), dict):
             ours = {key: encoder_raw[key] for key in ("use", "kind") if key in encoder_raw}
-            self._valid(_EncoderUse, ours, f"the encoder of {owner}", (*at, "encoder"))
+            self._valid(EncoderKeys, ours, f"the encoder of {owner}", (*at, "encoder"))
         encoder_plugin, encoder_config = self._used("encoder", encoder_raw, (*at, "encoder"))
         if plugin is None:
             return None
@@ -534,7 +376,9 @@ class _Resolver:
             spec=spec,
             data=tower.data or plugin.name,
             where=tower.where,
-            anchors=tower.anchors if tower.anchors is not None else tuple(self._anchors()),
+            scalar_features=tower.scalar_features
+            if tower.scalar_features is not None
+            else tuple(self._scalar_features()),
             head=tower.head,
             encoder=EncoderNode(plugin=encoder_plugin, config=encoder_config),
         )
@@ -579,7 +423,7 @@ class _Resolver:
         raw = self._data.get("loss")
         if not isinstance(raw, dict):
             return None
-        self._valid(_LossUse, {key: raw[key] for key in raw if key == "use"}, "loss", ("loss",))
+        self._valid(LossKeys, {key: raw[key] for key in raw if key == "use"}, "loss", ("loss",))
         plugin, config = self._used("loss", raw, ("loss",), modalities)
         return None if plugin is None or config is None else LossNode(plugin=plugin, config=config)
 
@@ -603,9 +447,9 @@ class _Resolver:
             self._complain(("modalities",), "none can be made from a molecule; add one that can, to be the candidate")
         return None
 
-    def _anchors(self) -> list[str]:
-        anchors = self._data.get("anchors")
-        return [anchor for anchor in anchors if isinstance(anchor, str)] if isinstance(anchors, list) else []
+    def _scalar_features(self) -> list[str]:
+        scalar_features = self._data.get("scalar_features")
+        return [name for name in scalar_features if isinstance(name, str)] if isinstance(scalar_features, list) else []
 
     def _check_data(self, data: object, plugin: Plugin[ModalityRecord], at: DocumentPath) -> None:
         providers = [p for p in self._host.plugins if p.type == "modality" and p.name == data]

@@ -14,8 +14,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 
 from molchord.api import EncoderRecord, ModalityRecord
 from molchord.graph.layers import EXTENDS, recipes
-from molchord.graph.resolve import SCHEMA
-from molchord.graph.settings import HeadConfig, TrainConfig, TuneConfig
+from molchord.graph.nodes import EncoderKeys, GraphKeys, LossKeys, ModalityKeys
 from molchord.host import Host, Plugin, installed
 from molchord.host.types import NAME
 
@@ -35,7 +34,7 @@ def graph_schema(host: Host | None = None) -> Schema:
     Example:
         >>> schema = graph_schema()
         >>> schema["properties"]["embedding_dim"]
-        {'type': 'integer', 'minimum': 1, 'description': 'size of the shared embedding'}
+        {'description': 'size of the shared embedding', 'minimum': 1, 'type': 'integer'}
     """
     return _Writer(installed() if host is None else host).graph()
 
@@ -48,42 +47,35 @@ class _Writer:
         self.shared: Schema = {}
 
     def graph(self) -> Schema:
-        properties = {
-            EXTENDS: _text("a YAML file, or a built-in recipe, that this graph is laid over", examples=[*recipes()]),
-            "schema": {"const": SCHEMA, "description": "version of the language"},
-            "embedding_dim": {"type": "integer", "minimum": 1, "description": "size of the shared embedding"},
-            "seed": {"type": "integer", "minimum": 0, "default": 0, "description": "where all randomness starts"},
-            "anchors": _list(_text("a numeric column of the molecules' table"), "numbers known of a molecule"),
-            "candidate": {"type": ["string", "null"], "description": "the modality that is retrieved"},
-            "modalities": {
-                "type": "object",
-                "description": "modalities by a name of your choice",
-                "propertyNames": {"pattern": f"^{NAME.pattern}$"},
-                "additionalProperties": self._modality(),
-            },
-            "loss": self._chosen("loss", {}, "the loss over all modalities"),
-            "train": self._settings(TrainConfig, "train"),
-            "tune": {**self._settings(TuneConfig, "tune"), "required": ["space"]},
+        properties = self._described(GraphKeys, "graph")
+        properties["modalities"] |= {
+            "propertyNames": {"pattern": f"^{NAME.pattern}$"},
+            "additionalProperties": self._modality(),
         }
+        properties["loss"] = self._chosen("loss", {}, properties["loss"]["description"])
+        reference, null = properties["tune"].pop("anyOf")
+        properties["tune"] |= {"if": null, "else": reference}  # of a choice an editor would mark the whole
+        text = "a YAML file, or a built-in recipe, that this graph is laid over"
+        extends = {"type": "string", "description": text, "examples": [*recipes()]}
         whole = {
-            "required": ["schema", "embedding_dim", "modalities", "loss"],
+            "required": _required(GraphKeys),
             "properties": {
                 "modalities": {
                     "minProperties": 2,
                     "additionalProperties": {
                         "type": "object",
-                        "required": ["use", "encoder"],
-                        "properties": {"encoder": {"required": ["use"]}},
+                        "required": _required(ModalityKeys),
+                        "properties": {"encoder": {"required": _required(EncoderKeys)}},
                     },
                 },
-                "loss": {"required": ["use"]},
+                "loss": {"required": _required(LossKeys)},
             },
         }
         return {
             "$schema": DIALECT,
             "title": "molchord model graph",
             "type": "object",
-            "properties": properties,
+            "properties": {EXTENDS: extends, **properties},
             "additionalProperties": False,
             # What is laid over another graph need not be whole.
             "if": {"required": [EXTENDS]},
@@ -92,22 +84,11 @@ class _Writer:
         }
 
     def _modality(self) -> Schema:
-        value: list[Schema] = [{"type": "string"}, {"type": "number"}]
-        values = {"type": "array", "items": {"anyOf": value}, "minItems": 1}
-        kind = _text("kind to take, where there are several")
-        self.shared["encoder"] = self._chosen("encoder", {"kind": kind}, "the network")
-        self.shared["head"] = self._settings(HeadConfig, "head")
-        frame: Schema = {
-            "encoder": {"$ref": "#/$defs/encoder"},
-            "head": {"$ref": "#/$defs/head"},
-            "anchors": {**_list({"type": "string"}, "anchors of this tower; default: all"), "type": ["array", "null"]},
-            "data": {**_text("name under which the data set stores it"), "type": ["string", "null"]},
-            "where": {
-                "type": "object",
-                "description": "columns and the values they must have",
-                "additionalProperties": {"anyOf": [*value, values]},
-            },
-        }
+        frame = self._described(ModalityKeys, "modality")
+        del frame["use"]  # one of the plugins' names
+        kind = {"kind": self._described(EncoderKeys, "encoder")["kind"]}
+        self.shared["encoder"] = self._chosen("encoder", kind, frame["encoder"]["description"])
+        frame["encoder"] = {"$ref": "#/$defs/encoder"}
         chosen = self._chosen("modality", frame, "a modality and its tower")
         return {**chosen, "type": ["object", "null"]}
 
@@ -154,33 +135,22 @@ class _Writer:
         except PydanticInvalidForJsonSchema:  # a type that JSON Schema has no word for
             return {}, False
 
-    def _settings(self, model: type[BaseModel], owner: str) -> Schema:
-        description = (model.__doc__ or "").partition("\n")[0]
-        return {
-            "type": "object",
-            "description": description,
-            "properties": self._described(model, owner),
-            "additionalProperties": False,
-        }
-
     def _described(self, model: type[BaseModel], owner: str) -> Schema:
         """Return the schemas of a model's fields; what they refer to goes into the shared definitions."""
         schema = model.model_json_schema(ref_template=f"#/$defs/{owner} {{model}}")
-        self.shared |= {f"{owner} {name}": inner for name, inner in schema.get("$defs", {}).items()}
-        return cast(Schema, _untitled(schema).get("properties", {}))
+        self.shared |= {f"{owner} {name}": _plain(inner) for name, inner in schema.get("$defs", {}).items()}
+        return cast(Schema, _plain(schema).get("properties", {}))
 
 
-def _untitled(schema: Any) -> Any:
-    """Leave out pydantic's titles, which only repeat the keys."""
+def _required(model: type[BaseModel]) -> list[str]:
+    """Return the keys that a mapping must have."""
+    return [field.alias or name for name, field in model.model_fields.items() if field.is_required()]
+
+
+def _plain(schema: Any) -> Any:
+    """Leave out pydantic's titles, which only repeat the keys, and defaults of what has defaults key by key."""
     if isinstance(schema, Mapping):
-        titled = isinstance(schema.get("title"), str)
-        return {key: _untitled(value) for key, value in schema.items() if key != "title" or not titled}
-    return [_untitled(item) for item in schema] if isinstance(schema, list) else schema
-
-
-def _text(description: str, **more: Any) -> Schema:
-    return {"type": "string", "description": description, **more}
-
-
-def _list(items: Schema, description: str) -> Schema:
-    return {"type": "array", "items": items, "description": description}
+        repeated = {"title"} if isinstance(schema.get("title"), str) else set()
+        repeated |= {"default"} if "$ref" in schema else set()
+        return {key: _plain(value) for key, value in schema.items() if key not in repeated}
+    return [_plain(item) for item in schema] if isinstance(schema, list) else schema

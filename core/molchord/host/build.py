@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from molchord.complaints import dotted, plain, validate
+from molchord.complaints import Complaint, dotted, plain, validate
 from molchord.errors import MolchordError, PluginError
 from molchord.host.collector import Plugin
 from molchord.host.discovery import Host, installed
 
-__all__ = ["Built", "Use", "build", "guarded"]
+__all__ = ["Built", "Use", "build", "configured", "guarded", "migrated"]
 
 
 class Use(dict[str, Any]):
@@ -44,7 +44,9 @@ class Built:
     it: Any
 
 
-def build(type: str, use: str | Mapping[str, Any], *arguments: Any, host: Host | None = None) -> Built:
+def build(
+    type: str, use: str | Mapping[str, Any], *arguments: Any, host: Host | None = None, saved: int | None = None
+) -> Built:
     """Find a plugin, validate its configuration and build it.
 
     Args:
@@ -52,6 +54,7 @@ def build(type: str, use: str | Mapping[str, Any], *arguments: Any, host: Host |
         use: Its name, bare or ``dist:name``, or a `Use` with its configuration.
         arguments: What the `build` of this type's records takes besides the configuration.
         host: Plugins to use; None: those installed.
+        saved: Version of the configuration when it was saved; None: it is not a saved one.
 
     Raises:
         PluginError: There is no such plugin, its configuration is wrong, a library that it needs is missing, or it
@@ -66,19 +69,21 @@ def build(type: str, use: str | Mapping[str, Any], *arguments: Any, host: Host |
     if not isinstance(name, str):
         raise PluginError(f"{type} got {use!r}, which names no plugin; give its name under `use`")
     plugin = (installed() if host is None else host).find(type, name)
-    config = configured(plugin, given)
+    config = configured(plugin, given, saved)
     with guarded(plugin):
         return Built(plugin, config, plugin.record.build(config, *arguments))
 
 
-def configured(plugin: Plugin, given: Mapping[str, Any]) -> BaseModel:
+def configured(plugin: Plugin, given: Mapping[str, Any], saved: int | None = None) -> BaseModel:
     """Return a plugin's configuration of the settings given; every complaint is a line of the error.
 
     Raises:
-        PluginError: A setting is unknown or wrong.
+        PluginError: A setting is unknown or wrong, or an older version's settings cannot be migrated.
     """
     owner = f"{plugin.type} {plugin.name!r}"
     data, complaints = plain(given)
+    if not complaints and saved is not None:
+        data, complaints = migrated(plugin, data, saved)
     config: BaseModel | None = None
     if not complaints:
         config, complaints = validate(plugin.record.config, data, owner)
@@ -89,6 +94,17 @@ def configured(plugin: Plugin, given: Mapping[str, Any]) -> BaseModel:
         ]
         raise PluginError("\n".join(lines))
     return config
+
+
+def migrated(plugin: Plugin, config: Mapping[str, Any], saved: int) -> tuple[Any, list[Complaint]]:
+    """Return settings that an older version saved as those of today's, with what the plugin raised at that."""
+    record = plugin.record
+    if saved >= record.config_version or record.migrate_config is None:
+        return config, []
+    try:
+        return plain(record.migrate_config(config, saved))
+    except Exception as error:  # a plugin may raise anything
+        return {}, [((), f"version {saved} of its configuration cannot be migrated ({type(error).__name__}: {error})")]
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from molchord.api import IndexedVectors, IndexRecord, Limits, Proposer
 from molchord.errors import OutputExistsError, PluginError, QueryError, did_you_mean
 from molchord.files import replace_file, replace_folder
 from molchord.host import Plugin, build, guarded, installed
-from molchord.library.files import Manifest
+from molchord.library.files import LibraryManifest
 from molchord.retrieval.exact import LONGEST, Exact, Found
 from molchord.retrieval.scores import Block
 
@@ -42,6 +42,7 @@ class IndexManifest(BaseModel):
         use: ``dist:name`` of its plugin.
         version: Version of what the plugin writes.
         config: The plugin's configuration.
+        config_version: Its version.
         run: What names the run that embedded the candidates.
         embedding_dim: Size of the vectors.
         shards: The library's shards, with their rows, when it was made.
@@ -52,6 +53,7 @@ class IndexManifest(BaseModel):
     use: str
     version: int
     config: dict[str, Any]
+    config_version: int = 1
     run: str
     embedding_dim: int
     shards: dict[str, int]
@@ -103,7 +105,13 @@ def index_names(library: Path) -> list[str]:
 
 
 def write_index(
-    library: Path, manifest: Manifest, vectors: IndexedVectors, name: str, given: Mapping[str, Any], *, force: bool
+    library: Path,
+    manifest: LibraryManifest,
+    vectors: IndexedVectors,
+    name: str,
+    given: Mapping[str, Any],
+    *,
+    force: bool,
 ) -> Path:
     """Make an index in a library's folder, and return its own.
 
@@ -121,6 +129,7 @@ def write_index(
         use=plugin.qualified,
         version=plugin.record.version,
         config=built.config.model_dump(mode="json"),
+        config_version=plugin.record.config_version,
         run=manifest.run,
         embedding_dim=manifest.embedding_dim,
         shards=_shards(manifest),
@@ -132,7 +141,7 @@ def write_index(
     return target
 
 
-def open_index(library: Path, manifest: Manifest, name: str) -> OpenIndex:
+def open_index(library: Path, manifest: LibraryManifest, name: str) -> OpenIndex:
     """Open an index of a library.
 
     Raises:
@@ -164,7 +173,7 @@ def open_index(library: Path, manifest: Manifest, name: str) -> OpenIndex:
                 f"{again}"
             )
     try:
-        built = build("index", {**about.config, "use": about.use})
+        built = build("index", {**about.config, "use": about.use}, saved=about.config_version)
     except PluginError as error:
         raise QueryError(f"index {name!r} of library {str(library)!r} cannot be opened: {error}; {again}") from error
     with guarded(plugin), _reaching(name):
@@ -179,7 +188,7 @@ def _once(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(again, -1, rows)
 
 
-def _shards(manifest: Manifest) -> dict[str, int]:
+def _shards(manifest: LibraryManifest) -> dict[str, int]:
     return {shard.name: shard.rows for shard in manifest.shards}
 
 

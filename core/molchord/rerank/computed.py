@@ -8,7 +8,7 @@ from typing import final
 from molchord.api import Measurement, Modality, Molecule, SampleError, Simulator, SimulatorRecord
 from molchord.data.store import DataSet, MeasurementTable
 from molchord.errors import DataError
-from molchord.graph.resolve import ModalityNode
+from molchord.graph.nodes import ModalityNode
 from molchord.host import Plugin
 
 __all__ = ["Computed"]

@@ -26,7 +26,7 @@ from molchord.host import Use, build, installed
 from molchord.host.registry import BUILTIN
 from molchord.library.library import Hit
 from molchord.rerank.computed import Computed
-from molchord.rerank.weights import WEIGHTS, Weights, WeightsFile, combine
+from molchord.rerank.weights import WEIGHTS, Weights, WeightsFile, combined_scores
 
 __all__ = ["Rerank", "Reranking", "reranked"]
 
@@ -68,6 +68,7 @@ class Reranking:
         name: As figures name it.
         qualified: ``dist:name``.
         config: Its configuration.
+        config_version: Version of that.
         reranker: What the plugin built.
         k: How many candidates it looks at.
         computed: Where computed measurements come from; None where it asks for none.
@@ -79,21 +80,22 @@ class Reranking:
     config: BaseModel
     reranker: Reranker
     k: int
+    config_version: int = 1
     computed: Computed | None = None
     saved: WeightsFile | None = None
 
     @classmethod
-    def for_search(cls, embedder: Embedder, asked: Rerank | str, *, map: str, mode: str) -> Reranking:
+    def for_search(cls, embedder: Embedder, asked: Rerank | str, *, fusion: str, mode: str) -> Reranking:
         """Build what was asked for, with the weights in the run's folder.
 
         Raises:
-            QueryError: There are none, or the search is not blind with map ``gm-exp``.
+            QueryError: There are none, or the search is not blind with fusion ``gm-exp``.
             MolchordError: As `of` raises.
         """
-        if (map, mode) != ("gm-exp", "blind"):
+        if (fusion, mode) != ("gm-exp", "blind"):
             raise QueryError(
-                f"re-ranking adds to the logit of mode 'blind' and map 'gm-exp', got mode {mode!r} and map {map!r}; "
-                "search with those"
+                f"re-ranking adds to the logit of mode 'blind' and fusion 'gm-exp', got mode {mode!r} and fusion "
+                f"{fusion!r}; search with those"
             )
         return cls.of(embedder, asked, WeightsFile.read(embedder.path / WEIGHTS))
 
@@ -124,7 +126,7 @@ class Reranking:
         if saved is not None:
             _agree(saved, plugin.qualified, asked.k, {key: value for key, value in use.items() if key != "use"})
             use = {"use": plugin.qualified, **saved.config}
-        built = build("reranker", use, host=host)
+        built = build("reranker", use, host=host, saved=None if saved is None else saved.config_version)
         k = saved.k if saved is not None else DEFAULT_K if asked.k is None else asked.k
         if k < 1:
             raise QueryError(f"re-ranking failed: `k` is {k!r}, but must be at least 1")
@@ -134,6 +136,7 @@ class Reranking:
             name=named,
             qualified=plugin.qualified,
             config=built.config,
+            config_version=plugin.record.config_version,
             reranker=built.it,
             k=k,
             computed=computed,
@@ -200,7 +203,9 @@ class Reranking:
         """Return fitted weights, by pool and query, as a file."""
         by_pool = {pool: dict(by_query) for pool, by_query in weights.items()}
         config = self.config.model_dump(mode="json")
-        return WeightsFile(reranker=self.qualified, config=config, k=self.k, weights=by_pool)
+        return WeightsFile(
+            reranker=self.qualified, config=config, config_version=self.config_version, k=self.k, weights=by_pool
+        )
 
 
 def reranked(
@@ -243,7 +248,7 @@ def reranked(
         warnings.warn(f"{told}; they are re-ranked as average ones", stacklevel=3)
     factor = beta.get(len(query), 1.0)
     logits = np.array([factor * sum(cos / tau[name] for name, cos in hit.cosines.items()) for hit in first])
-    scores = combine(logits, features, weights)
+    scores = combined_scores(logits, features, weights)
     shares = np.exp(scores - scores.max())
     known = [hit.probability for hit in first if hit.probability is not None]
     chances = sum(known) * shares / shares.sum()

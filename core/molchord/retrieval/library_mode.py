@@ -36,14 +36,14 @@ class LibraryMode:
     Args:
         query: Unit vector of each modality, on the device where blocks will be.
         k: How many to keep.
-        map: Map of the geometric mean.
+        fusion: Map of the geometric mean.
         pairs: Temperature of each pair that enters the ranking value, of `pair_temperatures`.
 
     Raises:
-        QueryError: Unknown map, or a query without a modality.
+        QueryError: Unknown fusion, or a query without a modality.
 
     Example:
-        >>> search = LibraryMode({"ir": torch.eye(3)[0]}, 2, map="gm-exp", pairs={("ir", None): 1.0})
+        >>> search = LibraryMode({"ir": torch.eye(3)[0]}, 2, fusion="gm-exp", pairs={("ir", None): 1.0})
         >>> search.update(Block(index=torch.arange(3), vectors=torch.eye(3)))
         3
         >>> search.found().rows, search.found().values
@@ -55,11 +55,11 @@ class LibraryMode:
         query: Mapping[str, Float[Tensor, " d"]],
         k: int,
         *,
-        map: str,
+        fusion: str,
         pairs: Mapping[tuple[str, str | None], float],
     ) -> None:
-        check_query(map, query)
-        self._best, self._k, self._map = TopK(k), k, map
+        check_query(fusion, query)
+        self._best, self._k, self._fusion = TopK(k), k, fusion
         self._query = {name: vector.double() for name, vector in query.items()}
         self._pairs, self._tau = list(pairs), list(pairs.values())
         self._floor = -math.inf
@@ -98,7 +98,10 @@ class LibraryMode:
         masks = [None if mask is None else mask[None] for mask in self._present(block)]
         low, high = (
             combine(
-                [(near[p][0] + sign * near[p][1])[None] for p in self._pairs], self._tau, map=self._map, present=masks
+                [(near[p][0] + sign * near[p][1])[None] for p in self._pairs],
+                self._tau,
+                fusion=self._fusion,
+                present=masks,
             )
             for sign in (-1.0, 1.0)
         )
@@ -108,19 +111,19 @@ class LibraryMode:
         """Return ranking values in fp64, equal ones for equal vectors, wherever they stand."""
         cosines = [self._cosines(block, name, other, columns) for name, other in self._pairs]
         masks = [None if mask is None else mask[columns] for mask in self._present(block)]
-        if self._map == "gm-exp":
+        if self._fusion == "gm-exp":
             given = [None if mask is None else mask[None] for mask in masks]
             return combine([cosine[None] for cosine in cosines], self._tau, present=given)[0]
         every = torch.ones_like(cosines[0], dtype=torch.bool)
         here = [every if mask is None else mask for mask in masks]
         count = reduce(torch.add, [mask.double() for mask in here])
         product = reduce(
-            torch.mul, [torch.where(mask, mapped(c, self._map), 1.0) for c, mask in zip(cosines, here, strict=True)]
+            torch.mul, [torch.where(mask, mapped(c, self._fusion), 1.0) for c, mask in zip(cosines, here, strict=True)]
         )
         # A vectorised power may round equal numbers to unequal ones at the end of an array.
         roots = [number ** (1.0 / n) for number, n in zip(product.tolist(), count.tolist(), strict=True)]
         mean = torch.tensor(roots, dtype=torch.float64, device=product.device)
-        if self._map == "gm-half":
+        if self._fusion == "gm-half":
             return mean
         total = reduce(torch.add, [torch.where(mask, c, 0.0) for c, mask in zip(cosines, here, strict=True)])
         return mean.where(mean > 0, total / count - 1.0)

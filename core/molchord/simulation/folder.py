@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,14 +10,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, TypeAlias, final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from tqdm import tqdm
 
 from molchord.api import SimulatorRecord
-from molchord.errors import DataError
+from molchord.errors import DataError, PluginError
 from molchord.files import replace_file
 from molchord.host import Plugin
-from molchord.simulation.files import Contents, Entry, read_contents, read_entries, write_entries
+from molchord.host.build import configured
+from molchord.simulation.files import Contents, Outcome, read_contents, read_entries, write_entries
 
 Kind: TypeAlias = Literal["jobs", "results"]
 
@@ -49,19 +51,19 @@ class SimulationFolder:
         if path.exists() and not mark.is_file() and (not path.is_dir() or any(path.iterdir())):
             raise DataError(f"{str(path)!r} is there and is no folder of jobs; name another one by `--jobs`")
         path.mkdir(parents=True, exist_ok=True)
-        replace_file(mark, f"{plugin.qualified}\n{config.model_dump_json()}\n")
+        replace_file(mark, f"{plugin.qualified}\n{config.model_dump_json()}\n{self._record.config_version}\n")
 
     def _check(self, mark: str, plugin: Plugin[SimulatorRecord], config: BaseModel) -> None:
         """Refuse a folder of another simulator or configuration; a mark without a configuration means the defaults."""
-        name, _, settings = mark.strip().partition("\n")
+        name, settings, version = [*mark.split("\n"), "", ""][:3]
         if name != plugin.qualified:
             raise DataError(
                 f"folder {str(self.path)!r} belongs to simulator {name!r}, not to {plugin.qualified!r}; "
                 "name another one by `--jobs`"
             )
         try:
-            saved = plugin.record.config.model_validate_json(settings or "{}")
-        except ValidationError:
+            saved = configured(plugin, json.loads(settings or "{}"), int(version or 1))
+        except (PluginError, ValueError):
             saved = None
         if saved != config:
             raise DataError(
@@ -74,11 +76,11 @@ class SimulationFolder:
         return {path: read_contents(path) for path in sorted(self.path.glob(f"{kind}-*.npz"))}
 
     def fill(
-        self, kind: Kind, entries: Iterable[Entry], number: int, made_by: Mapping[str, str], progress: bool
+        self, kind: Kind, entries: Iterable[Outcome], number: int, made_by: Mapping[str, str], progress: bool
     ) -> int:
         """Write a file after each chunk of a number of entries; returns the number of files."""
         files = 0
-        chunk: list[Entry] = []
+        chunk: list[Outcome] = []
         with tqdm(total=number, desc=self._record.name, unit=" molecules", disable=None if progress else True) as bar:
             try:
                 for entry in entries:
@@ -107,7 +109,7 @@ class SimulationFolder:
             seen.update(content.ids)
         return out
 
-    def _add(self, kind: Kind, entries: Sequence[Entry], made_by: Mapping[str, str]) -> None:
+    def _add(self, kind: Kind, entries: Sequence[Outcome], made_by: Mapping[str, str]) -> None:
         """Write a file under the next number that is free."""
         declared = self._record.results if kind == "results" else self._record.jobs
         with TemporaryDirectory(dir=self.path, prefix=".") as scratch:

@@ -20,7 +20,7 @@ class CompositionConfig(Config):
 
 
 def _spec(config: CompositionConfig, kind: str) -> VectorSpec:
-    return VectorSpec(size=len(ELEMENTS), unit="1", tells_mass=True)
+    return VectorSpec(size=len(ELEMENTS), unit="1", reveals_mass=True)
 
 
 def _build(config: CompositionConfig, kind: str) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from molchord.cli.main import main
 from molchord.graph.drawing import _wires, as_svg, as_text
 from molchord.graph.layers import recipes
-from molchord.graph.resolve import ModelGraph, Use, load
+from molchord.graph.resolve import ModelGraph, Use
 from molchord.host import installed
 from molchord.model import pairs_of
 
@@ -51,7 +51,7 @@ def test_every_wire_runs_from_its_one_tower_to_its_other(count):
 
 @pytest.mark.parametrize("name", sorted(recipes()))
 def test_svg_holds_every_tower_and_pair(name):
-    graph = load(name)
+    graph = ModelGraph.load(name)
     pairs = pairs_of(graph)
     root = ElementTree.fromstring(as_svg(graph, pairs))
     assert len(root.findall(f"{SVG}circle")) == len(graph.modalities)
@@ -75,10 +75,10 @@ def graph(**changes):
         "embedding_dim": 8,
         "modalities": {
             "structure": Use("structure", encoder=Use("gine")),
-            "a": Use("ir", encoder=Use("mlp"), anchors=["exact_mass"]),
-            "b": Use("raman", encoder=Use("mlp"), anchors=[]),
+            "a": Use("ir", encoder=Use("mlp"), scalar_features=["exact_mass"]),
+            "b": Use("raman", encoder=Use("mlp"), scalar_features=[]),
         },
-        "anchors": ["exact_mass"],
+        "scalar_features": ["exact_mass"],
         "loss": Use("all_pairs"),
         **changes,
     })  # fmt: skip

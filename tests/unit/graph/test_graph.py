@@ -21,7 +21,7 @@ from molchord.api import (
     VectorSpec,
 )
 from molchord.errors import GraphError
-from molchord.graph.resolve import ModelGraph, Use, from_dict, load
+from molchord.graph.resolve import ModelGraph, Use
 from molchord.graph.settings import HeadConfig, OptimizerConfig, TrainConfig
 from molchord.graph.strict_yaml import parse
 from molchord.host import Host, Plugin, installed
@@ -103,7 +103,7 @@ HOST = Host(plugins=tuple(Plugin(t, r, "lab", "1.5") for t, records in RECORDS.i
 GOOD = {
     "schema": 1,
     "embedding_dim": 16,
-    "anchors": ["exact_mass"],
+    "scalar_features": ["exact_mass"],
     "modalities": {
         "mol": {"use": "mol", "encoder": {"use": "gnn"}},
         "h_nmr": {
@@ -112,7 +112,7 @@ GOOD = {
             "encoder": {"use": "net", "width": 4},
             "data": "nmr",
             "where": {"nucleus": "1H", "field": [400, 500.0]},
-            "anchors": [],
+            "scalar_features": [],
             "head": {"layers": 1},
         },
         "c_nmr": {"use": "lab:nmr", "encoder": {"use": "lab:net", "kind": "lab:rare"}, "where": {"nucleus": ["13C"]}},
@@ -120,7 +120,7 @@ GOOD = {
     "loss": {"use": "pairs", "centre": "mol"},
     "train": {
         "optimizer": {"lr": {"default": 1e-3, "modalities.mol.encoder": 1e-4}},
-        "freeze": ["modalities.c_nmr.head.projection"],
+        "trainable": {"modalities.c_nmr.head.projection": False},
         "init": {"modalities.mol": "runs/a#modalities.structure"},
         "sampling": {"h_nmr": {"origin": {"measured": 3}, "solvent": {"water": 0.5}}},
     },
@@ -129,17 +129,17 @@ GOOD = {
 
 def complaints(data, host=HOST, **options):
     with pytest.raises(GraphError) as caught:
-        from_dict(data, host, **options)
+        ModelGraph.from_dict(data, host, **options)
     assert str(caught.value) == "\n".join(caught.value.complaints)
     return list(caught.value.complaints)
 
 
 def test_a_good_graph_is_resolved():
-    graph = from_dict(GOOD, HOST)
-    assert (graph.embedding_dim, graph.seed, graph.anchors, graph.candidate) == (16, 0, ("exact_mass",), "mol")
+    graph = ModelGraph.from_dict(GOOD, HOST)
+    assert (graph.embedding_dim, graph.seed, graph.scalar_features, graph.candidate) == (16, 0, ("exact_mass",), "mol")
     assert list(graph.modalities) == ["mol", "h_nmr", "c_nmr"]
     proton, carbon, mol = (graph.modalities[name] for name in ("h_nmr", "c_nmr", "mol"))
-    assert (proton.use, proton.kind, proton.data, proton.anchors) == ("lab:nmr", "vector", "nmr", ())
+    assert (proton.use, proton.kind, proton.data, proton.scalar_features) == ("lab:nmr", "vector", "nmr", ())
     assert proton.spec == VectorSpec(size=5, unit="ppm")
     assert proton.where == {"nucleus": "1H", "field": (400, 500.0)}
     assert proton.head == HeadConfig(layers=1)
@@ -150,7 +150,7 @@ def test_a_good_graph_is_resolved():
         NetConfig(width=4),
         "net",
     )
-    assert (carbon.kind, carbon.data, carbon.anchors) == ("lab:rare", "nmr", ("exact_mass",))
+    assert (carbon.kind, carbon.data, carbon.scalar_features) == ("lab:rare", "nmr", ("exact_mass",))
     assert mol.config == MolConfig(geometry="none"), "adapted to an encoder without needs"
     assert (graph.loss.use, graph.loss.config.centre, graph.loss.record.name) == ("lab:pairs", "mol", "pairs")
     assert graph.train.epochs == TrainConfig().epochs
@@ -163,7 +163,7 @@ def test_a_good_graph_is_resolved():
 
 
 def test_parts_are_the_prefixes_that_a_state_dict_has():
-    assert from_dict(GOOD, HOST).parts() == (
+    assert ModelGraph.from_dict(GOOD, HOST).parts() == (
         "modalities",
         *(f"modalities.mol{part}" for part in ("", ".encoder", ".head", ".head.out", ".head.projection", ".head.norm")),
         *(f"modalities.h_nmr{part}" for part in ("", ".encoder", ".head", ".head.out", ".head.norm")),
@@ -173,10 +173,10 @@ def test_parts_are_the_prefixes_that_a_state_dict_has():
 
 
 def test_a_resolved_graph_reads_back_equal_and_its_text_is_stable(tmp_path):
-    graph = from_dict(GOOD, HOST)
-    assert from_dict(graph.to_dict(), HOST) == graph
+    graph = ModelGraph.from_dict(GOOD, HOST)
+    assert ModelGraph.from_dict(graph.to_dict(), HOST) == graph
     (tmp_path / "g.yaml").write_text(graph.to_yaml())
-    again = load(tmp_path / "g.yaml", HOST)
+    again = ModelGraph.load(tmp_path / "g.yaml", HOST)
     assert again == graph
     assert again.to_yaml() == graph.to_yaml()
     saved = parse(graph.to_yaml()).data
@@ -192,8 +192,8 @@ def test_numbers_survive_exactly():
     data = copy.deepcopy(GOOD)
     data["modalities"]["h_nmr"]["encoder"]["rate"] = 0.1 + 0.2
     data["modalities"]["h_nmr"]["limit"] = float("inf")
-    graph = from_dict(data, HOST)
-    again = from_dict(parse(graph.to_yaml()).data, HOST)
+    graph = ModelGraph.from_dict(data, HOST)
+    again = ModelGraph.from_dict(parse(graph.to_yaml()).data, HOST)
     assert again == graph
     assert again.modalities["h_nmr"].encoder.config.rate == 0.1 + 0.2
     assert again.modalities["h_nmr"].config.limit == float("inf")
@@ -202,12 +202,12 @@ def test_numbers_survive_exactly():
 def test_python_objects_give_the_same_graph_as_mappings():
     built = ModelGraph.of(
         embedding_dim=16,
-        anchors=("exact_mass",),
+        scalar_features=("exact_mass",),
         modalities={
             "mol": Use("mol", encoder=Use("gnn")),
             "h_nmr": Use(
                 "nmr", grid=Grid(points=5), encoder=Use("net", width=4), data="nmr", head=HeadConfig(layers=1),
-                where={"nucleus": "1H", "field": (400, 500.0)}, anchors=(),
+                where={"nucleus": "1H", "field": (400, 500.0)}, scalar_features=(),
             ),
             "c_nmr": Use("lab:nmr", encoder=Use("lab:net", kind="lab:rare"), where={"nucleus": ["13C"]}),
         },
@@ -215,23 +215,23 @@ def test_python_objects_give_the_same_graph_as_mappings():
         train=TrainConfig(**GOOD["train"]),
         host=HOST,
     )  # fmt: skip
-    assert built == from_dict(GOOD, HOST) == ModelGraph.from_dict(GOOD, HOST)
+    assert built == ModelGraph.from_dict(GOOD, HOST) == ModelGraph.from_dict(GOOD, HOST)
     assert OptimizerConfig(**GOOD["train"]["optimizer"]) == built.train.optimizer
 
 
 def test_graphs_differ_where_their_settings_differ():
     data = copy.deepcopy(GOOD)
     data["modalities"]["h_nmr"]["encoder"]["width"] = 5
-    assert from_dict(data, HOST) != from_dict(GOOD, HOST)
+    assert ModelGraph.from_dict(data, HOST) != ModelGraph.from_dict(GOOD, HOST)
 
 
 def test_adapt_fills_what_the_encoder_needs():
     data = copy.deepcopy(GOOD)
     data["modalities"]["mol"]["encoder"] = {"use": "deep"}
-    graph = from_dict(data, HOST)
+    graph = ModelGraph.from_dict(data, HOST)
     assert graph.modalities["mol"].config == MolConfig(geometry="etkdg")
     assert graph.modalities["mol"].spec == GraphSpec(positions=True)
-    assert from_dict(graph.to_dict(), HOST) == graph
+    assert ModelGraph.from_dict(graph.to_dict(), HOST) == graph
 
 
 # --- mutators --------------------------------------------------------------------------------------------------------
@@ -474,14 +474,14 @@ def data_of_another_declaration(g):
 
 
 def anchor_not_declared(g):
-    """modalities.h_nmr.anchors.0: unknown anchor 'exact_mas'; did you mean 'exact_mass'?"""
-    g["modalities"]["h_nmr"]["anchors"] = ["exact_mas"]
+    """modalities.h_nmr.scalar_features.0: unknown anchor 'exact_mas'; did you mean 'exact_mass'?"""
+    g["modalities"]["h_nmr"]["scalar_features"] = ["exact_mas"]
 
 
-def anchor_without_graph_anchors(g):
-    """modalities.h_nmr.anchors.0: unknown anchor 'exact_mass'; declare it in the graph's `anchors`"""
-    g["anchors"] = []
-    g["modalities"]["h_nmr"]["anchors"] = ["exact_mass"]
+def anchor_without_graph_scalar_features(g):
+    """modalities.h_nmr.scalar_features.0: unknown anchor 'exact_mass'; declare it in the graph's `scalar_features`"""
+    g["scalar_features"] = []
+    g["modalities"]["h_nmr"]["scalar_features"] = ["exact_mass"]
 
 
 def unknown_candidate(g):
@@ -537,13 +537,13 @@ def unknown_part_of_rates(g):
 
 
 def unknown_part_frozen(g):
-    """train.freeze.0: unknown part 'modalities.h_nmr.head.projection'; did you mean 'modalities.c_nmr.head.projection'?"""
-    g["train"]["freeze"] = ["modalities.h_nmr.head.projection"]
+    """train.trainable.modalities.h_nmr.head.projection: unknown part 'modalities.h_nmr.head.projection'; did you mean 'modalities.c_nmr.head.projection'?"""
+    g["train"]["trainable"] = {"modalities.h_nmr.head.projection": False}
 
 
 def unknown_part_freed(g):
-    """train.free.0: unknown part 'los'; did you mean 'loss'?"""
-    g["train"]["free"] = ["los"]
+    """train.trainable.los: unknown part 'los'; did you mean 'loss'?"""
+    g["train"]["trainable"] = {"default": False, "los": True}
 
 
 def unknown_part_initialised(g):
@@ -621,10 +621,10 @@ def test_every_error_of_a_file_is_shown_at_once_with_its_line(tmp_path):
         "loss: {centre: moll}\n"
         "train:\n"
         "  epochs: 2.5\n"
-        "  freeze: [lost]\n"
+        "  trainable: {lost: false}\n"
     )
     with pytest.raises(GraphError) as caught:
-        load(path, HOST)
+        ModelGraph.load(path, HOST)
     assert [line.removeprefix(str(path)) for line in caught.value.complaints] == [
         ":2: embedding_dim: got -1; expected greater than or equal to 1",
         ":4: modalities.mol.encoder.use: encoder 'net' accepts kind 'vector' or 'lab:rare', but modality 'mol' offers 'graph'",
@@ -635,7 +635,7 @@ def test_every_error_of_a_file_is_shown_at_once_with_its_line(tmp_path):
         ":11: modalities.h_nmr.encoder.use: encoder 'gnn' accepts kind 'graph', but modality 'h_nmr' offers 'vector' or 'lab:rare'",
         ":12: loss.use: required key of loss is missing; add it",
         ":14: train.epochs: got 2.5; expected a whole number",
-        ":15: train.freeze.0: unknown part 'lost'; did you mean 'loss'?",
+        ":15: train.trainable.lost: unknown part 'lost'; did you mean 'loss'?",
     ]
 
 
@@ -661,24 +661,24 @@ def renamed(config, from_version):
 
 
 def test_an_older_config_is_migrated():
-    saved = from_dict(GOOD, HOST)
+    saved = ModelGraph.from_dict(GOOD, HOST)
     newer = host_with("net", config=NewNetConfig, config_version=2, migrate_config=renamed)
-    graph = from_dict(saved.to_dict(), newer, saved.config_versions())
+    graph = ModelGraph.from_dict(saved.to_dict(), newer, versions=saved.config_versions())
     assert graph.modalities["h_nmr"].encoder.config == NewNetConfig(size=4)
     assert graph.config_versions()["encoder"]["lab:net"] == 2
-    again = from_dict(graph.to_dict(), newer, graph.config_versions())
+    again = ModelGraph.from_dict(graph.to_dict(), newer, versions=graph.config_versions())
     assert again == graph, "a graph saved with the new version is not migrated again"
 
 
 def test_an_older_config_that_still_validates_is_taken():
-    saved = from_dict(GOOD, HOST)
-    graph = from_dict(saved.to_dict(), host_with("net", config_version=2), saved.config_versions())
+    saved = ModelGraph.from_dict(GOOD, HOST)
+    graph = ModelGraph.from_dict(saved.to_dict(), host_with("net", config_version=2), versions=saved.config_versions())
     assert graph.modalities["h_nmr"].encoder.config == NetConfig(width=4)
 
 
 @pytest.mark.parametrize(("was", "now"), [(1, 2), (3, 2)])
 def test_a_config_that_no_longer_validates_is_refused_with_both_versions(was, now):
-    saved = from_dict(GOOD, HOST)
+    saved = ModelGraph.from_dict(GOOD, HOST)
     newer = host_with("net", config=NewNetConfig, config_version=now)
     versions = {**saved.config_versions(), "encoder": {"lab:net": was}}
     found = complaints(saved.to_dict(), newer, versions=versions)
@@ -692,16 +692,16 @@ def test_a_migration_that_fails_is_a_complaint():
     def broken(config, from_version):
         raise LookupError("lost")
 
-    saved = from_dict(GOOD, HOST)
+    saved = ModelGraph.from_dict(GOOD, HOST)
     newer = host_with("pairs", config_version=4, migrate_config=broken)
     assert complaints(saved.to_dict(), newer, versions=saved.config_versions()) == [
-        "loss: loss 'pairs' cannot migrate its configuration: LookupError: lost; configuration version 1 was saved and "
+        "loss: loss 'pairs': version 1 of its configuration cannot be migrated (LookupError: lost); configuration version 1 was saved and "
         "lab 2.0 has 4; install the version of lab that saved it"
     ]
 
 
 def test_a_saved_graph_whose_package_is_gone():
-    saved = from_dict(GOOD, HOST).to_dict()
+    saved = ModelGraph.from_dict(GOOD, HOST).to_dict()
     left = Host(plugins=tuple(p for p in HOST.plugins if p.type != "loss"))
     assert complaints(saved, left) == ["loss.use: unknown loss 'lab:pairs'; there are none"]
 
@@ -724,11 +724,11 @@ train: {batch_size: 128, epochs: 200, optimizer: {lr: {default: 4.0e-4, modaliti
 
 def test_the_graph_of_the_documentation_resolves_with_the_builtins(tmp_path):
     (tmp_path / "g.yaml").write_text(BLUEPRINT)
-    graph = load(tmp_path / "g.yaml")
+    graph = ModelGraph.load(tmp_path / "g.yaml")
     assert graph.modalities["structure"].spec.positions
     assert graph.modalities["ir"].spec.points == 1750
-    assert from_dict(graph.to_dict()) == graph
-    assert from_dict(parse(graph.to_yaml()).data) == graph
+    assert ModelGraph.from_dict(graph.to_dict()) == graph
+    assert ModelGraph.from_dict(parse(graph.to_yaml()).data) == graph
 
 
 def test_every_builtin_meets_every_encoder_of_its_kinds_and_round_trips():
@@ -748,6 +748,6 @@ def test_every_builtin_meets_every_encoder_of_its_kinds_and_round_trips():
                 candidate="structure",
                 loss=Use("all_pairs"),
             )
-            assert from_dict(parse(graph.to_yaml()).data) == graph
+            assert ModelGraph.from_dict(parse(graph.to_yaml()).data) == graph
             checked += 1
     assert checked >= 9

@@ -13,7 +13,7 @@ from molchord.api import Config, LossRecord
 from molchord.cli.main import main
 from molchord.errors import GraphError
 from molchord.graph.layers import recipes
-from molchord.graph.resolve import from_dict, load
+from molchord.graph.resolve import ModelGraph
 from molchord.graph.schema import graph_schema
 from molchord.graph.strict_yaml import parse, read
 from molchord.host import Host, Plugin, installed
@@ -52,7 +52,7 @@ def test_it_is_a_schema():
 @pytest.mark.parametrize("name", sorted(recipes()))
 def test_recipes_pass_as_written_and_resolved(name):
     assert places(read(recipes()[name]).data) == set()
-    assert places(load(name).to_dict()) == set()
+    assert places(ModelGraph.load(name).to_dict()) == set()
 
 
 def test_graphs_of_the_readme_pass():
@@ -62,7 +62,7 @@ def test_graphs_of_the_readme_pass():
 
 
 def test_a_good_graph_passes():
-    from_dict(GOOD)
+    ModelGraph.from_dict(GOOD)
     assert places(GOOD) == set()
     assert (
         places({"extends": "demo", "modalities": {"ir": {"encoder": {"width": 8}}, "raman": None}, "loss": {}}) == set()
@@ -181,7 +181,7 @@ def test_a_fault_is_placed_where_graph_check_places_it(spoil):
     spoil(graph)
     assert spoil.__doc__ in places(graph)
     with pytest.raises(GraphError) as error:
-        from_dict(graph)
+        ModelGraph.from_dict(graph)
     assert any(complaint.startswith(spoil.__doc__) for complaint in error.value.complaints)
 
 

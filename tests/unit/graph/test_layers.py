@@ -7,7 +7,7 @@ import pytest
 from molchord.cli.main import main
 from molchord.errors import GraphError
 from molchord.graph.layers import read_layers, recipes, settings
-from molchord.graph.resolve import ModelGraph, from_dict, load
+from molchord.graph.resolve import ModelGraph
 from molchord.graph.strict_yaml import parse
 
 BASE = """
@@ -40,7 +40,7 @@ def layered(folder, text, **overrides):
 def complaints(folder, text, overrides=None):
     (folder / "mine.yaml").write_text(text)
     with pytest.raises(GraphError) as error:
-        load("mine.yaml", overrides=overrides)
+        ModelGraph.load("mine.yaml", overrides=overrides)
     return list(error.value.complaints)
 
 
@@ -58,7 +58,7 @@ def test_another_plugin_replaces_all_of_the_old_ones_settings(folder):
     assert data["modalities"]["ir"]["encoder"] == {"use": "mlp"}
     assert data["modalities"]["ir"]["grid"]["points"] == 100
     assert data["loss"] == {"use": "all_pairs"}
-    load("mine.yaml")
+    ModelGraph.load("mine.yaml")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_plugin_may_be_named_with_its_distribution(folder, under, over, kept):
 
 def test_a_modality_that_is_null_is_left_out(folder):
     assert list(layered(folder, "extends: base.yaml\nmodalities: {raman: null}\n")["modalities"]) == ["structure", "ir"]
-    assert list(load("mine.yaml").modalities) == ["structure", "ir"]
+    assert list(ModelGraph.load("mine.yaml").modalities) == ["structure", "ir"]
 
 
 def test_layers_upon_layers_and_recipes(folder):
@@ -94,11 +94,11 @@ def test_single_settings_have_the_last_word(folder):
         ["seed=9", "modalities.ir.encoder.use=mlp", "modalities.ir.encoder.hidden=[8, 4]", "train.clip_norm="]
     )
     (folder / "mine.yaml").write_text("extends: base.yaml\nseed: 3\n")
-    graph = load("mine.yaml", overrides=given)
+    graph = ModelGraph.load("mine.yaml", overrides=given)
     assert (graph.seed, graph.modalities["ir"].encoder.config.hidden, graph.train.clip_norm) == (9, (8, 4), None)
     # A later one is laid over an earlier one, so that changing the plugin last drops the settings.
     swapped = {key: given[key] for key in reversed(given)}
-    assert load("mine.yaml", overrides=swapped).modalities["ir"].encoder.config.hidden == (1024,)
+    assert ModelGraph.load("mine.yaml", overrides=swapped).modalities["ir"].encoder.config.hidden == (1024,)
 
 
 def test_values_of_settings_are_yaml():
@@ -168,7 +168,7 @@ def test_a_setting_of_an_unknown_modality_begins_no_new_one(folder):
     said = "--set: modalities.irr: unknown modality 'irr' in this graph; did you mean 'ir'?"
     assert complaints(folder, BASE, {"modalities.irr.encoder.width": 3}) == [said]
     whole = {"use": "ir", "encoder": {"use": "mlp"}}
-    assert "gas" in load("base.yaml", overrides={"modalities.gas": whole}).modalities
+    assert "gas" in ModelGraph.load("base.yaml", overrides={"modalities.gas": whole}).modalities
 
 
 def test_a_file_that_is_no_mapping_is_said_with_settings_too(folder):
@@ -176,7 +176,7 @@ def test_a_file_that_is_no_mapping_is_said_with_settings_too(folder):
 
 
 def test_a_recipe_is_a_graph_by_its_name(folder, capsys):
-    assert load("demo") == load(recipes()["demo"])
+    assert ModelGraph.load("demo") == ModelGraph.load(recipes()["demo"])
     assert set(recipes()) == {path.stem for path in (Path(__file__).parents[3] / "recipes").glob("*.yaml")}
     assert main(["graph", "check", "dmo"]) == 2
     said = "model graph 'dmo' does not exist; give the path of a YAML file, or a built-in recipe: did you mean 'demo'?"
@@ -186,22 +186,24 @@ def test_a_recipe_is_a_graph_by_its_name(folder, capsys):
 
 
 def test_mappings_extend_too(folder):
-    graph = from_dict({"extends": "base.yaml", "embedding_dim": 8})
-    assert graph == load("base.yaml", overrides={"embedding_dim": 8})
+    graph = ModelGraph.from_dict({"extends": "base.yaml", "embedding_dim": 8})
+    assert graph == ModelGraph.load("base.yaml", overrides={"embedding_dim": 8})
     with pytest.raises(GraphError) as error:
-        from_dict({"extends": "base.yaml", "embedding_dim": 0, "modalities": {"ir": {"grid": {"points": 1}}}})
+        ModelGraph.from_dict(
+            {"extends": "base.yaml", "embedding_dim": 0, "modalities": {"ir": {"grid": {"points": 1}}}}
+        )
     assert list(error.value.complaints) == [
         "embedding_dim: got 0; expected greater than or equal to 1",
         "modalities.ir.grid.points: got 1; expected greater than or equal to 2",
     ]
     with pytest.raises(GraphError, match="^extends: unknown recipe 'x'"):
-        from_dict({"extends": "x"})
+        ModelGraph.from_dict({"extends": "x"})
 
 
 @pytest.mark.parametrize("name", sorted(recipes()))
 def test_a_recipe_round_trips_between_yaml_and_python_exactly(name):
-    graph = load(name)
-    again = from_dict(parse(graph.to_yaml()).data)
+    graph = ModelGraph.load(name)
+    again = ModelGraph.from_dict(parse(graph.to_yaml()).data)
     assert again == graph
     assert again.to_yaml() == graph.to_yaml()
     plain = graph.to_dict()

@@ -92,3 +92,16 @@ def test_the_installed_plugins_are_the_default():
     assert build("loss", "clip_pairs", ("a", "b"), "a").plugin.name == "clip_pairs"
     with pytest.raises(PluginError, match="there are none"):
         build("loss", "clip_pairs", host=Host())
+
+
+def test_settings_of_an_older_version_are_migrated(site):
+    source = SOURCE.replace("build=place)", "build=place, config_version=2, migrate_config=newer)").replace(
+        "@hookimpl", "def newer(config, version):\n    return {'path': config['where'] + str(version)}\n\n@hookimpl"
+    )
+    host = site.add("lab-loggers", source).discover()
+    assert build("logger", Use("place", where="attic"), host=host, saved=1).it.path == "attic1"
+    assert build("logger", Use("place", path="attic"), host=host, saved=2).it.path == "attic"
+    assert said("logger", Use("place", path="attic"), host=host, saved=1) == (
+        "logger 'place': version 1 of its configuration cannot be migrated (KeyError: 'where')"
+    )
+    assert "unknown key" in said("logger", Use("place", where="attic"), host=host)

@@ -21,7 +21,7 @@ from molchord.errors import DataError, MolchordError, OutputExistsError, RunErro
 from molchord.library import build as engines
 from molchord.library import work_folder as folder
 from molchord.library.build import embed_items
-from molchord.library.files import Manifest, read_manifest
+from molchord.library.files import LibraryManifest, read_library_manifest
 from molchord.library.library import Entry, Library
 from molchord.library.stages import Prepare, blocks_of, chunks
 from molchord.library.work_folder import WorkFolder
@@ -41,7 +41,7 @@ def run():
 
 
 def manifest_of(run, **more):
-    return Manifest(run=run.id, candidate=run.candidate, embedding_dim=run.graph.embedding_dim, **more)
+    return LibraryManifest(run=run.id, candidate=run.candidate, embedding_dim=run.graph.embedding_dim, **more)
 
 
 def embed(run, items, target, block=8, manifest=None, **more):
@@ -173,7 +173,7 @@ def test_a_killed_process_loses_one_shard_at_most(run, whole, tmp_path):
         "from pathlib import Path\n"
         "from molchord.library import work_folder\n"
         "from molchord.library.build import embed_items\n"
-        "from molchord.library.files import Manifest\n"
+        "from molchord.library.files import LibraryManifest\n"
         "from molchord.run import Run\n"
         "def killed(path, text, old=work_folder.replace_file):\n"
         "    if path.name == 'shard-00002.json':\n"
@@ -181,7 +181,7 @@ def test_a_killed_process_loses_one_shard_at_most(run, whole, tmp_path):
         "    old(path, text)\n"
         "work_folder.replace_file = killed\n"
         "run = Run.load(sys.argv[1], device='cpu')\n"
-        "manifest = Manifest(run=run.id, candidate=run.candidate, embedding_dim=run.graph.embedding_dim)\n"
+        "manifest = LibraryManifest(run=run.id, candidate=run.candidate, embedding_dim=run.graph.embedding_dim)\n"
         f"embed_items(run.embedder, {GIVEN!r}, Path(sys.argv[2]), manifest, block=8, workers=1)\n"
     )
     done = subprocess.run([sys.executable, script, run.path, tmp_path / "library"], check=False)
@@ -265,7 +265,7 @@ def test_shards_of_another_library_are_refused_with_both_named(run, tmp_path, mo
     with pytest.raises(DataError, match="of block 8, but this is block 4"):
         embed(run, GIVEN, tmp_path / "a", block=4)
     assert len(embed(run, GIVEN, tmp_path / "a", manifest=other, force=True)) == 28
-    assert read_manifest(tmp_path / "a").run == "another"
+    assert read_library_manifest(tmp_path / "a").run == "another"
     with pytest.raises(OutputExistsError):
         embed(run, GIVEN, tmp_path / "a")
     (tmp_path / "b.parts").mkdir()
@@ -300,11 +300,11 @@ def test_a_model_that_fails_on_a_molecule_is_a_row(run, tmp_path, monkeypatch, k
     largest = 25  # atoms of heptylamine, with its hydrogens
     original = type(run.embedder).embed_samples
 
-    def failing(self, modality, samples, anchors):
+    def failing(self, modality, samples, scalar_features):
         large = torch.tensor([len(sample.elements) == largest for sample in samples])
         if kind == "raises" and large.any():
             raise ValueError("too  large")
-        return original(self, modality, samples, anchors).masked_fill(large[:, None], torch.nan)
+        return original(self, modality, samples, scalar_features).masked_fill(large[:, None], torch.nan)
 
     monkeypatch.setattr(type(run.embedder), "embed_samples", failing)
     library = embed(run, SMILES, tmp_path / "a")
@@ -334,11 +334,11 @@ def test_a_block_that_memory_is_too_small_for_is_halved(run, monkeypatch):
     whole = run.embed("structure", SMILES)
     original, sizes = run.model.embed, []
 
-    def small(modality, batch, anchors):
+    def small(modality, batch, scalar_features):
         sizes.append(batch.size)
         if batch.size > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return original(modality, batch, anchors)
+        return original(modality, batch, scalar_features)
 
     monkeypatch.setattr(run.model, "embed", small)
     np.testing.assert_allclose(run.embed("structure", SMILES), whole, atol=1e-6)

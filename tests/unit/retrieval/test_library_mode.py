@@ -10,7 +10,7 @@ from molchord.errors import QueryError
 from molchord.library.writer import shortened
 from molchord.retrieval.exact import feed
 from molchord.retrieval.library_mode import LibraryMode
-from molchord.retrieval.scores import MAPS, Block, pair_temperatures
+from molchord.retrieval.scores import FUSIONS, Block, pair_temperatures
 
 TAU = {"a": 0.05, "b": 0.2}
 COUNT, SIZE = 700, 48
@@ -53,17 +53,17 @@ def blocks_of(size, storage="fp32"):
         )
 
 
-def value(cosines, taus, map):
+def value(cosines, taus, fusion):
     """The ranking value in plain fp64."""
-    if map == "gm-exp":
+    if fusion == "gm-exp":
         rate = sum(1 / t for t in taus[1]) / len(taus[1])
         return 1 + sum((c - 1) / t for c, t in zip(cosines, taus[0], strict=True)) / (len(cosines) * rate)
-    factors = [max(0.0, c) if map == "gm-clamp" else max(0.0, (1 + c) / 2) for c in cosines]
+    factors = [max(0.0, c) if fusion == "gm-clamp" else max(0.0, (1 + c) / 2) for c in cosines]
     mean = math.prod(factors) ** (1 / len(factors))
-    return mean if mean > 0 or map == "gm-half" else sum(cosines) / len(cosines) - 1
+    return mean if mean > 0 or fusion == "gm-half" else sum(cosines) / len(cosines) - 1
 
 
-def brute(query, map, same):
+def brute(query, fusion, same):
     vectors, spectra, has, order = candidates()
     pairs = pair_temperatures(query, TAU, spectra=spectra, same_modality=same)
     found = []
@@ -74,21 +74,21 @@ def brute(query, map, same):
                 theirs = vectors[row] if other is None else spectra[other][row]
                 cosines.append(math.fsum((query[name].double() * theirs.double()).tolist()))
                 taus.append(tau)
-        found.append((-round(value(cosines, (taus, list(pairs.values())), map), 13), int(order[row]), row))
+        found.append((-round(value(cosines, (taus, list(pairs.values())), fusion), 13), int(order[row]), row))
     return [row for _, _, row in sorted(found)]
 
 
-@pytest.mark.parametrize("map", MAPS)
+@pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize(("names", "same"), [(("a",), False), (("a", "b"), False), (("a", "b"), True)])
-def test_hits_are_those_of_brute_force(names, same, map):
+def test_hits_are_those_of_brute_force(names, same, fusion):
     """The first query is a candidate's own, so that 300 equal candidates tie at the top."""
     vectors, spectra, _, _ = candidates()
     for towards in (vectors[4] + spectra["b"][4], vectors[3]):
         query = {name: torch.nn.functional.normalize(towards + unit(2, 7)[i], dim=0) for i, name in enumerate(names)}
         pairs = pair_temperatures(query, TAU, spectra=TAU, same_modality=same)
-        expected, values = brute(query, map, same), []
+        expected, values = brute(query, fusion, same), []
         for size, storage in itertools.product((1, 37, 256, COUNT), ("fp32", "int8")):
-            search = LibraryMode(query, 25, map=map, pairs=pairs)
+            search = LibraryMode(query, 25, fusion=fusion, pairs=pairs)
             feed(search, blocks_of(size, storage), "cpu")
             found = search.found()
             assert found.rows[0].tolist() == expected[:25], (size, storage)
@@ -96,15 +96,15 @@ def test_hits_are_those_of_brute_force(names, same, map):
         assert all(one == values[0] for one in values)  # to the last bit
 
 
-@pytest.mark.parametrize("map", MAPS)
-def test_threads_change_nothing(map):
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_threads_change_nothing(fusion):
     vectors, _, _, _ = candidates()
     query = {"a": vectors[4], "b": vectors[9]}
     found, before = [], torch.get_num_threads()
     try:
         for threads in (1, 2, 4):
             torch.set_num_threads(threads)
-            search = LibraryMode(query, 40, map=map, pairs=pair_temperatures(query, TAU, spectra=TAU))
+            search = LibraryMode(query, 40, fusion=fusion, pairs=pair_temperatures(query, TAU, spectra=TAU))
             feed(search, blocks_of(300), "cpu")
             found.append((search.found().rows.tolist(), search.found().values.tolist()))
     finally:
@@ -114,7 +114,7 @@ def test_threads_change_nothing(map):
 
 def test_fewer_candidates_than_hits_and_vectors_that_are_no_numbers():
     block = Block(index=torch.arange(3), vectors=unit(3, 1).index_fill(0, torch.tensor([1]), torch.nan))
-    search = LibraryMode({"a": block.vectors[2]}, 9, map="gm-exp", pairs={("a", None): 1.0})
+    search = LibraryMode({"a": block.vectors[2]}, 9, fusion="gm-exp", pairs={("a", None): 1.0})
     feed(search, [block], "cpu")
     assert search.found().rows[0].tolist() == [2, 0, 1]
     assert search.found().values[0, 2] == -math.inf
@@ -130,13 +130,13 @@ def test_few_candidates_are_scored_in_fp64(monkeypatch):
 
     monkeypatch.setattr(LibraryMode, "_values", noted)
     query = {"a": unit(1, 5)[0]}
-    search = LibraryMode(query, 5, map="gm-half", pairs=pair_temperatures(query, TAU, spectra=["b"]))
+    search = LibraryMode(query, 5, fusion="gm-half", pairs=pair_temperatures(query, TAU, spectra=["b"]))
     feed(search, [Block(index=torch.arange(5000), vectors=unit(5000, 6), spectra={"b": unit(5000, 8)})], "cpu")
     assert sum(scored) < 10
 
 
 def test_a_search_that_makes_no_sense():
-    with pytest.raises(QueryError, match="unknown map"):
-        LibraryMode({"a": unit(1, 1)[0]}, 5, map="mean", pairs={("a", None): 1.0})
+    with pytest.raises(QueryError, match="unknown fusion"):
+        LibraryMode({"a": unit(1, 1)[0]}, 5, fusion="mean", pairs={("a", None): 1.0})
     with pytest.raises(QueryError, match="`k` is 0"):
-        LibraryMode({"a": unit(1, 1)[0]}, 0, map="gm-exp", pairs={("a", None): 1.0})
+        LibraryMode({"a": unit(1, 1)[0]}, 0, fusion="gm-exp", pairs={("a", None): 1.0})

@@ -130,9 +130,9 @@ class AIMNet2:
             f"AIMNet2 wB97M-D3, {count} (parameters {weights.SHA256[:12]} of Auto3D 2.3.1, torch {version('torch')}); "
             f"relaxed to {surface.CONVERGED:g} Hartree/Bohr; harmonic, unscaled; IR from the charges' dipole moment; "
             f"Raman activities by gradients of {fields} in fields of {gfn2.FIELD} a.u. on the same modes; {average}"
-            f"average atomic masses; pushed off saddle points (a mode below {spectra.SADDLE:g} cm^-1) and left out where "
-            f"one below {spectra.LOWEST:g} cm^-1 remained or bonds changed; elements other than H B C N O F Si P S Cl "
-            "As Se Br I: all by gfn2, as `simulator` says"
+            f"average atomic masses; pushed off saddle points (a mode below {spectra.SADDLE:g} cm^-1) and left out "
+            f"where one below {spectra.LOWEST:g} cm^-1 remained or bonds changed; elements other than H B C N O F Si P "
+            "S Cl As Se Br I: all by gfn2, as `simulator` says"
         )
 
     def _averages(self, jobs: Sequence[Arrays]) -> list[Spectrum | Failed]:
@@ -202,7 +202,7 @@ def _network(members: int, device: str) -> Network:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute on one core: parallel are the molecules, and threads that sum in any order would change the last digits."""
+    """Compute on one core: parallel are the molecules, and threads may sum in any order."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

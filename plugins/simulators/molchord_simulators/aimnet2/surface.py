@@ -192,13 +192,13 @@ def _completed(some: Curvature, followed: NDArray[np.int64], rigid: Array, start
     if len(followed) == size:
         hessian, dipole = some.hessian, some.dipole
     else:
-        charge, centred = start.charge, _centred(start.positions)
+        centred = _centred(start.positions)
         left = np.setdiff1d(np.arange(size), followed)
         turned = np.zeros((size, 6))
         slope = some.gradient.reshape(-1, 3)
         moment = some.charges @ centred
         by_motion = np.zeros((3, 6))
-        by_motion[:, :3] = charge * np.eye(3)
+        by_motion[:, :3] = some.charges.sum() * np.eye(3)
         for i, axis in enumerate(np.eye(3)):
             turned[:, 3 + i] = np.cross(axis, slope).ravel()
             by_motion[:, 3 + i] = np.cross(axis, moment)
