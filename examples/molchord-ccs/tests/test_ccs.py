@@ -135,7 +135,7 @@ def test_c3sdb_is_read():
     assert sum(bool(modality().inspect(entry.measurement)) for entry in sets) < len(sets) / 50
 
 
-# --- samples, similarity, doubts -------------------------------------------------------------------------------------
+# --- samples, similarity, quality warnings -------------------------------------------------------------------------
 
 
 def made(*rows):
@@ -178,7 +178,7 @@ def test_similarity_compares_ions_of_one_kind():
     assert found.tolist() == pytest.approx([1.0, 1.0, 0.5, np.exp(-0.5), 0.0], abs=0.01)
 
 
-def test_nanometres_are_doubted():
+def test_nanometres_get_a_quality_warning():
     assert not modality().inspect(made((138.2, "[M+H]+", "DT")))
-    [doubt] = modality().inspect(made((1.382, "[M+H]+", "DT")))
-    assert "nm^2" in doubt.message
+    [warning] = modality().inspect(made((1.382, "[M+H]+", "DT")))
+    assert "nm^2" in warning.message
