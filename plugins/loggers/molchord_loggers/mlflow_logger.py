@@ -20,7 +20,7 @@ _ID, _DATABASE = "id.txt", "mlflow.db"
 
 @final
 class MlflowLogger:
-    """Logs to one run of MLflow, the same one when the training goes on.
+    """Logs to one run of MLflow, the same one when the training continues.
 
     Args:
         uri: Tracking server or database; None: as the environment says, else a file in the run's folder.
@@ -31,7 +31,7 @@ class MlflowLogger:
         self._uri, self._experiment = uri, experiment
 
     def open(self, training: Training) -> None:
-        """Begin a run, or go on with the one whose id lies in the folder."""
+        """Begin a run, or continue the one whose id is in the folder."""
         uri = self._uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{training.folder / _DATABASE}"
         self._client = MlflowClient(tracking_uri=uri)
         id = training.folder / _ID

@@ -18,7 +18,7 @@ _ID = "id.txt"
 
 @final
 class WandbLogger:
-    """Logs to one run of Weights & Biases, the same one when the training goes on.
+    """Logs to one run of Weights & Biases, the same one when the training continues.
 
     Args:
         project: Project in which the run is shown.
@@ -29,7 +29,7 @@ class WandbLogger:
         self._project, self._mode = project, mode
 
     def open(self, training: Training) -> None:
-        """Begin a run, or go on with the one whose id lies in the folder."""
+        """Begin a run, or continue the one whose id is in the folder."""
         id = training.folder / _ID
         known = id.read_text(encoding="utf-8") if id.exists() else None
         mode: Any = self._mode or os.environ.get("WANDB_MODE", "offline")

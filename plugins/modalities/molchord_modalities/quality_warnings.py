@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["curve_warnings"]
 
 HIGHEST_WAVENUMBER = 12_500.0
-"""cm^-1; the near infrared ends here, while mid-infrared wavelengths in nm go on to 25,000."""
+"""cm^-1; the near infrared ends here, while mid-infrared wavelengths in nm continue to 25,000."""
 FULL_COVERAGE = 0.92
 LEAST_JUDGED = 0.3
 """A smaller part of the grid may be all band or all baseline, so its shape is not judged."""

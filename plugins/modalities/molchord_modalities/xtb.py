@@ -70,7 +70,7 @@ def read(path: Path, intensity: str) -> Iterator[Entry]:
         raise SampleError(str(path), f"the archive cannot be read ({error}); fetch or write it again") from None
     _check(path, smiles, modes, freq, strength)
     if simulator is not None and (simulator.shape != smiles.shape or simulator.dtype.kind != "U"):
-        raise SampleError(str(path), f"`simulator` of shape {simulator.shape} must be one text a molecule")
+        raise SampleError(str(path), f"`simulator` of shape {simulator.shape} must be one text per molecule")
     for i, text in enumerate(smiles.tolist()):
         part = slice(int(modes[i]), int(modes[i + 1]))
         source = None if simulator is None else str(simulator[i]) or None

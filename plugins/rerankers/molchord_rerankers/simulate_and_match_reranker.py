@@ -76,7 +76,7 @@ class SimulateAndMatch:
         self._drawn: dict[int, tuple[Measurement, Numbers]] = {}
 
     def names(self, modalities: tuple[str, ...]) -> tuple[str, ...]:
-        """Return three names a modality, such as ``ir whole``."""
+        """Return three names per modality, such as ``ir whole``."""
         return tuple(f"{modality} {feature}" for modality in modalities for feature in FEATURES)
 
     def features(self, query: Mapping[str, Sequence[Measurement]], candidates: Sequence[Candidate]) -> Numbers:
@@ -167,7 +167,7 @@ def correlation(
 
 
 def _curve(measurement: Measurement, grid: Numbers) -> tuple[Numbers, NDArray[np.bool_]] | None:
-    """Return a curve on the grid, scaled to 0 and 1, and what lies between its ends; None where there is no curve.
+    """Return a curve on the grid, scaled to 0 and 1, and what is between its ends; None where there is no curve.
 
     A hole within is bridged by a straight line and counts as measured.
     """

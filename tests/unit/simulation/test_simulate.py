@@ -28,7 +28,8 @@ from molchord.simulation.files import Outcome, read_contents, read_entries, writ
 from molchord.simulation.folder import SimulationFolder
 from molchord.simulation.simulate import _entries, _Job, build_simulator, simulate, simulate_molecules, write_jobs
 from molchord.testing import check_simulator
-from molchord_simulators import GFN2, gfn2
+from molchord_simulators import gfn2
+from molchord_simulators.gfn2_record import GFN2
 
 SIMULATOR = GFN2.build(GFN2.config())
 

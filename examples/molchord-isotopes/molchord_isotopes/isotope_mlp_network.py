@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from molchord_isotopes import IsotopeMlpConfig, LadderSpec
-from molchord_isotopes.isotopes import LadderBatch
+from molchord_isotopes.isotopes_modality import LadderBatch
+from molchord_isotopes.ladder import LadderSpec
 
 __all__ = ["IsotopeMlp"]
 
@@ -17,28 +17,29 @@ class IsotopeMlp(nn.Module):
     """Square roots of the abundances, distances of the offsets from whole numbers, and what was seen, in a perceptron.
 
     Args:
-        config: Sizes.
         spec: How many steps a ladder has.
+        width: Size of the output.
+        hidden: Size of the hidden layers.
 
     Shape:
         A `LadderBatch` of b molecules to (b, width).
 
     Example:
-        >>> encoder = IsotopeMlp(IsotopeMlpConfig(width=4), LadderSpec(steps=2))
+        >>> encoder = IsotopeMlp(LadderSpec(steps=2), width=4, hidden=8)
         >>> zeros = torch.zeros(5, 3)
         >>> encoder(LadderBatch(abundance=zeros, offset=zeros, seen=zeros > 0)).shape
         torch.Size([5, 4])
     """
 
-    def __init__(self, config: IsotopeMlpConfig, spec: LadderSpec) -> None:
+    def __init__(self, spec: LadderSpec, width: int, hidden: int) -> None:
         super().__init__()
-        self.width = config.width
+        self.width = width
         self.layers = nn.Sequential(
-            nn.Linear(3 * (spec.steps + 1), config.hidden),
+            nn.Linear(3 * (spec.steps + 1), hidden),
             nn.SiLU(),
-            nn.Linear(config.hidden, config.hidden),
+            nn.Linear(hidden, hidden),
             nn.SiLU(),
-            nn.Linear(config.hidden, config.width),
+            nn.Linear(hidden, width),
         )
 
     def forward(self, batch: LadderBatch) -> Tensor:
