@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import Field
-
-from molchord.api import Array, Config, Simulator, SimulatorRecord, hookimpl
+from molchord.api import Array, Simulator, SimulatorRecord, hookimpl
+from molchord_simulators.settings import AIMNet2Config, GFN2Config
 
 __all__ = ["AIMNET2", "GFN2", "AIMNet2Config", "GFN2Config", "molchord_simulators"]
-
-
-class GFN2Config(Config):
-    """Nothing to set: one procedure, so that all spectra made with it can stand in one data set."""
 
 
 def _gfn2(config: GFN2Config) -> Simulator:
@@ -43,21 +36,6 @@ GFN2 = SimulatorRecord(
     build=_gfn2,
     install="molchord[simulate]",
 )
-
-
-class AIMNet2Config(Config):
-    """What `aimnet2` computes, and where."""
-
-    members: Literal[1, 4] = Field(
-        default=4,
-        description="networks whose mean is taken; 1 is three times as fast and matches measured spectra less",
-    )
-    conformers: int = Field(
-        default=1, ge=1, le=64, description="conformers to start from, averaged by Boltzmann's weights at 298.15 K"
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="where the networks are computed; auto: on a GPU where there is one"
-    )
 
 
 def _aimnet2(config: AIMNet2Config) -> Simulator:

@@ -23,7 +23,7 @@ from molchord_simulators.harmonic import Harmonic
 from molchord_simulators.rotation import rotational_constants
 
 if TYPE_CHECKING:
-    from molchord_simulators import AIMNet2Config
+    from molchord_simulators.settings import AIMNet2Config
 
 __all__ = ["AIMNet2", "averaged"]
 
