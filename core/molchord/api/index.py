@@ -52,7 +52,7 @@ class IndexedVectors(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Which candidates may be proposed, said twice: an index uses what suits it.
+    """Which candidates may be proposed, given in two forms: an index uses what suits it.
 
     Attributes:
         window: Ends of the exact mass in Da, both included; None: any mass.
@@ -74,7 +74,7 @@ class Proposals:
     Attributes:
         rows: (q, n) int64 in any order, each row of the library once; -1 where there are fewer.
         bound: (q,) an upper bound of the inner product of every candidate within the limits that is not among them,
-            rounding counted, -inf where there is none left; None: the index cannot say, so the hits are not proven.
+            rounding counted, -inf where there is none left; None: the index has no bound, so the hits are not proven.
     """
 
     rows: NDArray[np.int64]
@@ -93,7 +93,7 @@ class Proposer(Protocol):
             limits: What may be proposed.
 
         Raises:
-            ConnectionError: A server does not answer; the message is a sentence that says which, and what to start.
+            ConnectionError: A server does not answer; the message is a sentence that states which, and what to start.
         """
         ...
 

@@ -57,7 +57,7 @@ def parse(smiles: str, id: str | None = None) -> Mol:
                 atoms = f"the SMILES {shown} has {large.GetNumAtoms()} atoms"
                 raise SampleError(name, f"{atoms}, and {MOST_ATOMS} are the most; leave it out")
         parsed = Chem.MolFromSmiles(smiles)
-        if parsed is None:  # the same in two steps, since only the second says why it refuses
+        if parsed is None:  # the same in two steps, since only the second reports why it refuses
             parsed = Chem.MolFromSmiles(smiles, sanitize=False)
             if parsed is None:
                 raise SampleError(name, f"RDKit cannot parse the SMILES {shown}")

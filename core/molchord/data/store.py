@@ -197,11 +197,11 @@ class DataSet:
         Molecules are merged by key14, so the rows are the distinct molecules in their order.
 
         Args:
-            smiles: One SMILES an entry.
-            measurements: For each plugin, one measurement, several or None an entry.
+            smiles: One SMILES per entry.
+            measurements: For each plugin, one measurement, several or None per entry.
             path: Folder to be written; None: a temporary one that lives as long as this object.
             stores: The plugins' declarations.
-            splits: "train", "val" or "test" an entry; None: the hash rule.
+            splits: "train", "val" or "test" per entry; None: the hash rule.
             force: Replace a data set at `path`.
 
         Raises:

@@ -98,7 +98,7 @@ class TableWriter:
         )
 
     def close(self) -> None:
-        """Let go of the files of a table that is not finished."""
+        """Close the files of a table that is not finished."""
         self._rows.close()
 
     def _flush(self) -> None:
@@ -265,7 +265,7 @@ class DataSetWriter:
         return manifest
 
     def close(self) -> None:
-        """Let go of all files; the folder is then complete, or to be deleted."""
+        """Close all files; the folder is then complete, or to be deleted."""
         self._sql.close()
         for table in self._tables.values():
             table.close()

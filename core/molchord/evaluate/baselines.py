@@ -112,7 +112,7 @@ def nearest_by_similarity(
     Args:
         modality: Offers `similarity`.
         queries: The query measurements.
-        read: Reads a measurement by its index; references are read in chunks, never all at once.
+        read: Reads a measurement by its index; references are read in blocks, never all at once.
         training: Indices of the training measurements.
 
     Shape:

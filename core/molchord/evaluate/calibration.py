@@ -30,7 +30,7 @@ _BETA_RANGE = (1e-3, 1e3)
 def calibrate(
     embedded: Embedded, *, split: str = "val", pool: str = "all", refit_tau: bool = False, seed: int = 0
 ) -> tuple[dict[str, float], dict[int, float]]:
-    """Fit temperatures and confidence scales on validation queries; returns tau a modality, beta a number of spectra.
+    """Fit temperatures and confidence scales on validation queries: tau per modality, beta per number of spectra.
 
     Args:
         embedded: The embedded data set; its `tau` is kept unless `refit_tau` is true or it has none. Where it is fitted
@@ -76,7 +76,7 @@ def calibrate(
 def likeness(
     embedded: Embedded, *, split: str = "val", most: float = 0.05, points: int = 20
 ) -> dict[str, list[tuple[float, float]]]:
-    """Return how unlike its own molecule a query can be: the lower end of a distribution, whatever the pool.
+    """Return how dissimilar a query can be to its own molecule: the lower end of a distribution, whatever the pool.
 
     Similar is by the mean cosine of the query's spectra, each counting 1 / tau: by what blind ``gm-exp`` ranks by. A
     query whose best candidate is less alike than nearly all queries are to their own molecule is probably of a molecule
@@ -152,11 +152,11 @@ def fit_tau(
     prior: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Fit one temperature a modality by the log-likelihood of the true candidates (convex in 1 / tau).
+    """Fit one temperature per modality by the log-likelihood of the true candidates (convex in 1 / tau).
 
     Args:
-        queries: Unit rows a modality, of validation molecules; zero rows where a query lacks the modality.
-        candidates: Unit rows of a pool of the kind that figures are reported on.
+        queries: Unit rows per modality, of validation molecules; zero rows where a query lacks the modality.
+        candidates: Unit rows of a pool of the kind that metrics are reported on.
         truth: Index of each query's true candidate.
         prior: Temperatures to start from; that log tau is normal around them with variance 1 keeps a handful of queries
             from moving them far. None: no prior.

@@ -1,4 +1,4 @@
-"""Measure a trained model on a data set: embed it, measure every table, write figures and report."""
+"""Measure a trained model on a data set: embed it, measure every table, write metrics and report."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _check_output(embedder: Embedder, out: Path | None, rerank: Rerank | str | N
 def _settings(
     embedder: Embedder, dataset: DataSet, run: str, perturb: Perturb | None, *, combine: bool
 ) -> Mapping[str, Any]:
-    """Return what a figure depends on, beside its pool."""
+    """Return what a metric depends on besides its pool."""
     config = embedder.graph.modalities[embedder.candidate].config.model_dump()
     return {
         "run": run[:12],

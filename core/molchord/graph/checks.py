@@ -28,7 +28,7 @@ ORIGIN = Category(ORIGINS)
 
 
 def mapping_at(data: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
-    """Return the mapping below some keys; an empty one where there is none (which is complained of elsewhere)."""
+    """Return the mapping below some keys; an empty one where it is missing (which is reported elsewhere)."""
     value: Any = data
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
@@ -36,7 +36,7 @@ def mapping_at(data: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
 
 
 def parts_of(heads: Mapping[str, HeadConfig | None]) -> tuple[str, ...]:
-    """Return the dotted paths of a graph's parts; None stands for a head that could be any.
+    """Return the dotted paths of a graph's parts; None means a head that could be any.
 
     Example:
         >>> parts_of({"ir": HeadConfig(layers=1, layer_norm=False)})
@@ -114,7 +114,7 @@ def _fault(column: str, value: object, stores: Stores, owner: str) -> str | None
     if declared is None:
         return f"unknown column {column!r} of {owner}; {did_you_mean(column, columns)}"
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        return None  # no value of any column, which validation has said already
+        return None  # no value of any column, which validation has reported already
     if isinstance(declared, Real):
         return (
             None

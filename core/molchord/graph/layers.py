@@ -24,7 +24,7 @@ EXTENDS = "extends"
 """Key of a model graph that names what it is laid over: the path of a YAML file, or a built-in recipe."""
 
 SET = "--set"
-"""Where complaints about single settings stand."""
+"""Where complaints about single settings are."""
 
 
 class Place(NamedTuple):
@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Layers:
-    """What all layers together say, and where each value comes from.
+    """What all layers together set, and where each value comes from.
 
     Attributes:
         data: Mappings, lists and scalars.
@@ -157,7 +157,7 @@ def laid_over(document: Document, path: Path | None = None, overrides: Mapping[s
 
     Args:
         document: The document.
-        path: Its file; what it extends is looked for beside it. None: in the working directory.
+        path: Its file; what it extends is looked for next to it. None: in the working directory.
         overrides: Values laid over it, by dotted path.
 
     Raises:
@@ -249,7 +249,7 @@ def _merged(under: Any, over: Any, path: DocumentPath, places: dict[DocumentPath
 
 
 def _same_plugin(under: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
-    """Say whether two mappings configure one plugin, named with its distribution or without."""
+    """Return whether two mappings configure one plugin, named with its distribution or without."""
     names = [str(mapping["use"]).split(":") for mapping in (under, over) if "use" in mapping]
     if len(names) < 2 or names[0] == names[1]:
         return True

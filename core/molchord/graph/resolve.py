@@ -213,7 +213,7 @@ class ModelGraph:
         return tuple(unique.values())
 
     def config_versions(self) -> dict[str, dict[str, int]]:
-        """Return the configuration version of each plugin by type and ``dist:name``, to be saved beside the graph."""
+        """Return the configuration version of each plugin by type and ``dist:name``, to be saved with the graph."""
         versions: dict[str, dict[str, int]] = {}
         for plugin in self.plugins():
             versions.setdefault(plugin.type, {})[plugin.qualified] = plugin.record.config_version

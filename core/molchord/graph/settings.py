@@ -57,7 +57,7 @@ class ScheduleConfig(Config):
 
 
 class StoppingConfig(Config):
-    """Which validation figure chooses the best weights, and when to stop."""
+    """Which validation metric chooses the best weights, and when to stop."""
 
     metric: Literal["blind_mrr", "loss"] = Field("blind_mrr", description="validation figure")
     patience: Annotated[int, Ge(1)] | None = Field(None, description="evaluations without a better figure; none: never")

@@ -24,7 +24,7 @@ DEFAULT_KIND = "spectrum1d"
 
 _SPECS = {"graph": "GraphSpec", "spectrum1d": "SpectrumSpec", "peaks": "PeaksSpec", "vector": "VectorSpec"}
 _ROLES = {"encoder": "network"}
-"""What the module beside a plugin's record holds, where it is not called after the type."""
+"""What the module next to a plugin's record holds, where it is not called after the type."""
 
 _LINES = {
     "graph": '{"smiles": "CO", "element": [6, 8], "charge": [0.2, -0.6], "bond": [[0, 1]]}',

@@ -52,7 +52,7 @@ class PluginType:
     Attributes:
         plural: The type's name for several; the hook that returns its records is ``molchord_`` and this.
         record: The class of its records.
-        keys: Keys beside a plugin's configuration that are the engine's, so that no configuration can have them.
+        keys: Keys next to a plugin's configuration that are the engine's, so that no configuration can have them.
         names: Names that such a plugin cannot have.
         kinds: Field of the record that lists kinds; empty: such a plugin has none.
         fault: Finds what is wrong with a record beyond what is checked of every record.

@@ -44,7 +44,7 @@ _SHORT = ("short", "scale")
 @final
 @dataclass(frozen=True)
 class Entry:
-    """One candidate of a library: the molecule, its unit vector, and unit vectors of its own spectra a modality."""
+    """One candidate of a library: the molecule, its unit vector, and unit vectors of its own spectra per modality."""
 
     molecule: Molecule
     vector: NDArray[np.floating]
@@ -62,10 +62,10 @@ class ShardEntry(BaseModel):
 
 
 class LibraryManifest(BaseModel):
-    """What a library says of itself.
+    """What a library states about itself.
 
     Attributes:
-        kind: Tells a library from other folders.
+        kind: Distinguishes a library from other folders.
         format: Version of the layout.
         run: What names the run that embedded it.
         candidate: The modality that the vectors are of.

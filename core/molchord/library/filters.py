@@ -88,7 +88,7 @@ def runs(rows: Rows) -> list[Rows]:
 
 
 def adjoined(parts: Iterable[Rows]) -> Iterator[Rows]:
-    """Yield the runs of rows, those that lie side by side as one.
+    """Yield the runs of rows, adjacent ones as one.
 
     Example:
         >>> list(adjoined([range(0, 3), range(3, 5), range(7, 9)]))

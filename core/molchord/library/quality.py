@@ -1,4 +1,4 @@
-"""Quality warnings of a query: what its modalities say of its measurements, and queries that are out of distribution.
+"""Quality warnings of a query: those of its modalities about its measurements, and of queries out of distribution.
 
 Such a query is searched with all the same; its hits carry the warnings, and their probability is the calibrated one
 times the lowest confidence factor. The rest belongs to "none of these".

@@ -1,6 +1,6 @@
 """Simulation: molecules become jobs, jobs become results, and files of results are imported as a data set.
 
-Jobs and results lie in a folder as ``jobs-00000.npz`` and ``results-00000.npz``, so a simulation that was stopped goes
+Jobs and results are in a folder as ``jobs-00000.npz`` and ``results-00000.npz``, so a simulation that was stopped goes
 on where it was, one whose list of molecules has grown computes what is new, and other machines can help.
 """
 
@@ -87,7 +87,7 @@ def simulate_molecules(
         workers: Processes; 1: this one; None: as many as there are cores, once it takes longer than a few seconds.
 
     Raises:
-        ImportError: A library that it needs is not installed; `build_simulator` says that in a sentence.
+        ImportError: A library that it needs is not installed; `build_simulator` reports that in a sentence.
     """
     simulator.computed_by()
     for entry in _entries(_Job(simulator, computes=True), molecules, workers):
@@ -130,7 +130,7 @@ def simulate(
     force: bool = False,
     progress: bool = False,
 ) -> SimulationReport:
-    """Make a data set of simulated measurements, one entry a molecule; a molecule that fails is listed.
+    """Make a data set of simulated measurements, one entry per molecule; a molecule that fails is listed.
 
     Molecules that are in a file of jobs are not computed here: their results are collected once they are there.
 
@@ -258,7 +258,7 @@ class _Job:
             return entry(arrays=self.simulator.compute(job) if self.computes else job)
         except SampleError as error:
             return entry(reason=error.reason)
-        except Exception as error:  # whatever befalls one molecule, the others go on
+        except Exception as error:  # whatever happens to one molecule, the others continue
             return entry(reason=f"the simulator failed: {type(error).__name__}: {error}")
 
 
@@ -275,7 +275,7 @@ class _Batch:
         try:
             found = iter(cast(Batched, self.simulator).compute_batch(jobs) if jobs else ())
             return [entry if entry.arrays is None else _computed(entry, next(found)) for entry in prepared]
-        except Exception:  # whatever befalls one molecule, the others go on
+        except Exception:  # whatever happens to one molecule, the others continue
             return [*map(_Job(self.simulator, computes=True), molecules)]
 
 
@@ -333,7 +333,7 @@ def _failures(refused: Iterable[SampleError], contents: Iterable[Contents]) -> l
 
 
 def _note(built: Built, contents: Iterable[Contents], failed: int, asked: int) -> str:
-    """Say for the manifest how the measurements were made; several ways where a later call continued."""
+    """Describe for the manifest how the measurements were made; several ways where a later call continued."""
     plugin, settings = built.plugin, json.dumps(built.config.model_dump(mode="json"))
     by = f"{plugin.qualified} {plugin.version}" + (f" with {settings}" if settings != "{}" else "")
     ways = {f"Jobs: {one.prepared_by}. Results: {one.computed_by}." for one in contents if one.ids}

@@ -57,7 +57,7 @@ def _kinds(record: ModalityRecord) -> Iterator[tuple[str, Any]]:
 
 
 def example_is_deterministic(record: ModalityRecord) -> None:
-    """Tests need synthetic data that is the same for the same seed, and one measurement a molecule.
+    """Tests need synthetic data that is the same for the same seed, and one measurement per molecule.
 
     To mend it: draw from a generator made of `seed` and the molecule's key14, and return one measurement a
     molecule.
@@ -343,9 +343,9 @@ def derives_as_declared(record: ModalityRecord) -> None:
 
 
 def similarity_prefers_itself(record: ModalityRecord) -> None:
-    """A modality's own `similarity` gives one number a reference, and none above a measurement with itself.
+    """A modality's own `similarity` gives one number per reference, and none above a measurement with itself.
 
-    To mend it: return one number a reference, largest for equal measurements (a cosine, say).
+    To mend it: return one number per reference, largest for equal measurements (a cosine, say).
     """
     for _, modality in _kinds(record):
         measured = examples(modality)

@@ -25,7 +25,7 @@ def name_is_valid(record: Any) -> None:
 
 
 def summary_is_one_line(record: Any) -> None:
-    """`molchord plugins list` shows one line a plugin.
+    """`molchord plugins list` shows one line per plugin.
 
     To mend it: say in one line what the plugin is.
     """

@@ -23,12 +23,12 @@ def _modalities() -> list[ModalityRecord]:
 
 
 def _spectra() -> dict[str, list[Measurement]]:
-    """Return examples for the candidates, a modality."""
+    """Return examples for the candidates, per modality."""
     return {record.name: examples(built(record, record.kinds[0]), COUNT) for record in _modalities()}
 
 
 def _query() -> dict[str, list[Measurement]]:
-    """Return the first molecule's example, a modality, and where it is no curve, the curve of it as measured."""
+    """Return the first molecule's example, per modality, and where it is no curve, the curve of it as measured."""
     query = {}
     for record in _modalities():
         modality = built(record, record.kinds[0])
@@ -54,7 +54,7 @@ def _features(
 
 
 def features_have_names(record: RerankerRecord) -> None:
-    """One column a name, one row a candidate, for one candidate and for many, for one modality and for several.
+    """One column per name, one row per candidate, for one candidate and for many, for one modality and for several.
 
     To mend it: return (candidates, names) whatever the number of candidates and spectra.
     """

@@ -1,4 +1,4 @@
-"""The training loop: any subset of modalities a molecule, exact resume, best weights by a validation figure."""
+"""The training loop: any subset of modalities per molecule, exact resume, best weights by a validation metric."""
 
 from __future__ import annotations
 
@@ -357,7 +357,7 @@ class Trainer:
         }
 
     def _hard_order(self, hard: HardNegatives) -> NDArray[np.int64]:
-        """Return the molecules of the current epoch; one that was interrupted goes on in the order it began."""
+        """Return the molecules of the current epoch; one that was interrupted continues in the order it began."""
         if self.state.batch == 0:
             hard.begin(np.random.default_rng(random_state(self.graph.seed, self.state.epoch, "order")))
             # unlike devices may round similarities otherwise
@@ -451,7 +451,7 @@ class Trainer:
         )
 
     def embed_candidates(self, model: Model, rows: NDArray[np.int64]) -> Tensor:
-        """Return the unit candidate embeddings of molecules, NaN where there is none, (rows, d)."""
+        """Return the unit candidate embeddings of molecules, NaN where missing, (rows, d)."""
         name = self.graph.candidate
         alone = Batches(
             {name: self.sources[name]},

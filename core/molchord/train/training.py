@@ -149,7 +149,7 @@ def _run(trainer: Trainer, path: Path, loggers: Mapping[str, Logger], trained: T
     if not finished:
         stopped = TrainingStopped(path, trainer.state.epoch, trainer.state.step)
         if trainer.processes.rank > 0:
-            raise SystemExit(stopped.status)  # process 0 says it
+            raise SystemExit(stopped.status)  # process 0 reports it
         raise stopped
     if trainer.processes.rank == 0:
         _complete(trainer, path)

@@ -36,7 +36,7 @@ class EmbeddingBlock(nn.Module):
         self.lin.reset_parameters()
 
     def forward(self, z: Int[Tensor, " n"], rbf: Float[Tensor, "e r"], edges: Neighbors) -> Float[Tensor, "e h"]:
-        """Compute the messages; both parts that belong to one atom alone once an atom, not once an edge."""
+        """Compute the messages; both parts that belong to one atom alone once per atom, not once per edge."""
         h = self.emb(z)
         on_target, on_source, on_rbf = self.lin.weight.chunk(3, dim=1)
         from_rbf = linear(self.act(self.lin_rbf(rbf)), on_rbf, self.lin.bias)

@@ -29,8 +29,8 @@ class Neighbors:
         atoms: Number of atoms n.
         source: (e,) atom j of each edge.
         target: (e,) atom i of each edge, ascending.
-        arriving: Arriving slots an atom, the largest number of edges that end at one atom.
-        leaving: Leaving slots an atom, the largest number of edges that start at one atom.
+        arriving: Arriving slots per atom, the largest number of edges that end at one atom.
+        leaving: Leaving slots per atom, the largest number of edges that start at one atom.
         arrival: (e,) place ``target * arriving + slot`` of each edge among those arriving at its target.
         departure: (e,) place ``source * leaving + slot`` of each edge among those leaving its source.
     """

@@ -161,7 +161,7 @@ class DimeNetPlusPlus(nn.Module):
         *,
         size: int | None = None,
     ) -> Float[Tensor, "*b {self.out_channels}"]:
-        """Compute one output a molecule.
+        """Compute one output per molecule.
 
         Args:
             z: Atomic numbers, at most 94.

@@ -104,7 +104,7 @@ def collision_energy(text: str | None, instrument_type: str | None = None) -> tu
 
 
 def canonical_adduct(text: str | None, ion_mode: str | None = None) -> str | None:
-    """Write an adduct as ``[M+H]+``, one spelling a species; None where nothing is said.
+    """Write an adduct as ``[M+H]+``, one spelling per species; None where nothing is said.
 
     Example:
         >>> canonical_adduct("M+H", "positive"), canonical_adduct("[M+HCOOH-H]-"), canonical_adduct("[M]+.")

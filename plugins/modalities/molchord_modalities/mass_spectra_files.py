@@ -190,7 +190,7 @@ def _msp_line(entry: Entry, number: int, line: str) -> None:
 
 
 def _msp_peaks(line: str) -> Iterator[list[str]]:
-    """Split a line of peaks: one a line with an annotation, or several parted by semicolons or in a row."""
+    """Split a line of peaks: one per line with an annotation, or several parted by semicolons or in a row."""
     bare = re.sub(r'"[^"]*"', " ", line)
     for part in re.split(r"[;()]", bare):
         tokens = [token for token in re.split(r"[\s,:]+", part) if token]

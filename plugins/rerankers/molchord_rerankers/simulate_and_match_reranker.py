@@ -76,7 +76,7 @@ class SimulateAndMatch:
         self._drawn: dict[int, tuple[Measurement, Numbers]] = {}
 
     def names(self, modalities: tuple[str, ...]) -> tuple[str, ...]:
-        """Return three names a modality, such as ``ir whole``."""
+        """Return three names per modality, such as ``ir whole``."""
         return tuple(f"{modality} {feature}" for modality in modalities for feature in FEATURES)
 
     def features(self, query: Mapping[str, Sequence[Measurement]], candidates: Sequence[Candidate]) -> Numbers:

@@ -139,7 +139,7 @@ def description() -> str:
 
 @cache
 def _tblite() -> tuple[Any, Any]:
-    """Import tblite with one thread a process: parallel are the molecules, and its threads would fight for cores."""
+    """Import tblite with one thread per process: parallel are the molecules, and its threads would fight for cores."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
