@@ -45,12 +45,12 @@ class CandidatePool:
 
     @property
     def with_mass(self) -> bool:
-        """Say whether this pool uses the query's mass."""
+        """Return whether this pool uses the query's mass."""
         return self.mass is not None
 
     @property
     def isomers(self) -> bool:
-        """Say whether this pool holds the query's isomers only."""
+        """Return whether this pool holds the query's isomers only."""
         return self.formula is not None
 
     def mask(self, queries: slice, candidates: slice | Tensor) -> Tensor:

@@ -156,7 +156,7 @@ def randomness_comes_from_the_generators(record: ModalityRecord) -> None:
 
 
 def batch_matches_spec(record: ModalityRecord) -> None:
-    """An encoder is built from the spec alone, so the batch must have what the spec says.
+    """An encoder is built from the spec alone, so the batch must have what the spec states.
 
     To mend it: compute the sizes in `spec` from the configuration that `build` gets, and let `collate` keep to
     them.
@@ -212,7 +212,7 @@ def axis_is_monotonic(record: ModalityRecord) -> None:
 
 
 def collate_keeps_order(record: ModalityRecord) -> None:
-    """Row i of a batch is sample i, and is what it would be alone: the loader tells molecules by their row.
+    """Row i of a batch is sample i, and is what it would be alone: the loader identifies molecules by their row.
 
     To mend it: stack samples in their order, and compute nothing over the batch as a whole.
     """
@@ -319,7 +319,7 @@ def reading_survives_damage(record: ModalityRecord) -> None:
 
 
 def derives_as_declared(record: ModalityRecord) -> None:
-    """The record says whether the modality is made from the molecule; the built object must agree.
+    """The record states whether the modality is made from the molecule; the built object must agree.
 
     To mend it: set `derives` in the record where there is a method `derive`, and let it depend on the molecule
     alone.

@@ -60,7 +60,7 @@ class Neighbors:
         return slots.flatten(0, 1).index_select(0, self.departure)
 
     def turns(self) -> Bool[Tensor, "n k i"]:
-        """Tell for each pair of an arriving edge k -> j and a leaving edge j -> i whether k and i differ."""
+        """Return for each pair of an arriving edge k -> j and a leaving edge j -> i whether k and i differ."""
         k = self.source.new_full((self.atoms * self.arriving,), -1).index_copy(0, self.arrival, self.source)
         i = self.source.new_full((self.atoms * self.leaving,), -1).index_copy(0, self.departure, self.target)
         return k.view(self.atoms, self.arriving, 1) != i.view(self.atoms, 1, self.leaving)

@@ -27,7 +27,7 @@ class ClipPairsConfig(Config):
 
         L = 1/P sum_{(A, B)} L(A, B)
 
-    ``form: vibraclip`` is the loss of VibraCLIP's published code, as `AllPairsConfig` says, over the named pairs and
+    ``form: vibraclip`` is the loss of VibraCLIP's published code, as in `AllPairsConfig`, over the named pairs and
     the modalities in them.
 
     Requirements:

@@ -84,7 +84,7 @@ def build(config: GraphCenteredConfig, modalities: tuple[str, ...], candidate: s
     """Return the loss; torch is imported here, not before.
 
     Raises:
-        ValueError: There is neither a centre nor a candidate, or the centre is no modality of the graph.
+        ValueError: There is neither a centre nor a candidate, or the centre is not a modality of the graph.
     """
     centre = candidate if config.centre is None else config.centre
     if centre is None:

@@ -1,4 +1,4 @@
-"""Built-in modalities: one module holds each one's configuration and record, readers and transforms lie beside it."""
+"""Built-in modalities: one module holds each one's configuration and record, readers and transforms are next to it."""
 
 from __future__ import annotations
 

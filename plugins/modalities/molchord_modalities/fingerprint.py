@@ -33,7 +33,7 @@ class FingerprintConfig(Config):
 
 
 def spec(config: FingerprintConfig, kind: str) -> VectorSpec:
-    """Say what an encoder gets: as many numbers as pieces are told apart."""
+    """Describe what an encoder gets: as many numbers as pieces are distinguished."""
     return VectorSpec(size=config.morgan + config.torsions + KEYS + len(ELEMENTS), unit="1")
 
 

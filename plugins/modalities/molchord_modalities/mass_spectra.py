@@ -1,4 +1,4 @@
-"""Readers of tandem mass spectra: what an entry of a file says becomes a measurement.
+"""Readers of tandem mass spectra: what an entry of a file holds becomes a measurement.
 
 Files are streamed entry by entry. What a field is called differs between writers; names are compared in lower case
 without punctuation, so `Precursor_type`, `PRECURSORTYPE` and `ADDUCT` are one field.
@@ -74,9 +74,9 @@ def read(path: Path) -> Iterator[Reading | SampleError]:
 def collision_energy(text: str | None, instrument_type: str | None = None) -> tuple[float, float]:
     """Read a free-text collision energy as (eV, % of normalised energy); NaN where it is not given so.
 
-    The two are not converted: that takes the precursor m/z, which would then be told to the encoder. Several energies
+    The two are not converted: that takes the precursor m/z, which would then reach the encoder. Several energies
     or a ramp become their mean. A number without unit is in eV, on Fourier-transform instruments (type ending in
-    ``FT``) and where the text says nominal in %. What depends on the mass, leaves a choice ("or") or is in kV (which is
+    ``FT``) and where the text has nominal in %. What depends on the mass, leaves a choice ("or") or is in kV (which is
     how ions are accelerated) is unknown.
 
     Example:
@@ -104,7 +104,7 @@ def collision_energy(text: str | None, instrument_type: str | None = None) -> tu
 
 
 def canonical_adduct(text: str | None, ion_mode: str | None = None) -> str | None:
-    """Write an adduct as ``[M+H]+``, one spelling per species; None where nothing is said.
+    """Write an adduct as ``[M+H]+``, one spelling per species; None where nothing is stated.
 
     Example:
         >>> canonical_adduct("M+H", "positive"), canonical_adduct("[M+HCOOH-H]-"), canonical_adduct("[M]+.")

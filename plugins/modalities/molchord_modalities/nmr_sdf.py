@@ -24,12 +24,12 @@ _END = "M  END"
 
 
 def is_sdf(text: str) -> bool:
-    """Say whether a text is an SD file: a molecule's block of atoms and bonds, then tags."""
+    """Return whether a text is an SD file: a molecule's block of atoms and bonds, then tags."""
     return _END in text and re.search(r"V[23]000\s*$", text.partition(_END)[0], re.MULTILINE) is not None
 
 
 def names_itself(head: str) -> bool:
-    """Say whether a file's beginning is an SD file that holds peak lists.
+    """Return whether a file's beginning is an SD file that holds peak lists.
 
     The tags come behind the molecule's block, which large molecules make longer than a beginning.
     """
@@ -131,6 +131,6 @@ def _shiftdb(tag: str, tags: Mapping[str, str], smiles: str, where: str) -> Peak
 
 
 def _numbered(tags: Mapping[str, str], tag: str, number: str) -> str | None:
-    """Return what ``0:Chloroform-D1 (CDCl3)`` says of spectrum 0; several are told apart by their numbers."""
+    """Return what ``0:Chloroform-D1 (CDCl3)`` holds for spectrum 0; several are distinguished by their numbers."""
     said = dict(re.findall(r"(\d+):\s*(.*?)\s*(?=\d+:|$)", tags.get(tag, "").replace("\n", " ")))
     return said.get(number) or None

@@ -1,7 +1,7 @@
 """Quality warnings for a measured vibrational curve: unit, coverage, noise, direction, baseline, saturation, in numpy.
 
 A curve that was misread still gets an embedding, and an embedding always has a nearest candidate. Each warning here
-says what is wrong and how much of an answer's probability is left. The limits are chosen so that at most about one in a
+has what is wrong and how much of an answer's probability is left. The limits are chosen so that at most about one in a
 hundred sound gas-phase spectra passes one.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["curve_warnings"]
 
 HIGHEST_WAVENUMBER = 12_500.0
-"""cm^-1; the near infrared ends here, while mid-infrared wavelengths in nm go on to 25,000."""
+"""cm^-1; the near infrared ends here, while mid-infrared wavelengths in nm continue to 25,000."""
 FULL_COVERAGE = 0.92
 LEAST_JUDGED = 0.3
 """A smaller part of the grid may be all band or all baseline, so its shape is not judged."""
@@ -87,7 +87,7 @@ def _shape_warnings(y: Numbers, grid: Numbers, values: Numbers, *, corrected: bo
         trust = LOUDEST_NOISE / noise
         return [QualityWarning(f"its noise has a standard deviation of {noise:.0%} of its height", trust)]
     low, high = curve.rubberband(places, seen), -curve.rubberband(places, -seen)
-    # Between its lower and its upper hull, a spectrum lies low most of the time, whatever its baseline.
+    # Between its lower and its upper hull, a spectrum is low most of the time, whatever its baseline.
     if np.median((seen - low) / np.maximum(high - low, np.finfo(float).tiny)) > HIGHEST_MEDIAN:
         return [
             QualityWarning(

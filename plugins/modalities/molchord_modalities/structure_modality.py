@@ -68,7 +68,7 @@ class Structure:
         self._hydrogens = hydrogens
 
     def derive(self, molecule: Molecule) -> Measurement:
-        """Make the graph of a molecule, with positions as the configuration says.
+        """Make the graph of a molecule, with positions as the configuration specifies.
 
         Raises:
             SampleError: RDKit refuses the SMILES, cannot embed it, or there is no stored geometry to take, or none
@@ -114,7 +114,7 @@ class Structure:
         return [self._derive(molecule, geometry) for molecule in molecules]
 
     def can_read(self, path: Path) -> bool:
-        """Say whether this is a numpy archive of molecules with geometry."""
+        """Return whether this is a numpy archive of molecules with geometry."""
         return structure_source.holds_geometry(path)
 
     def read(self, path: Path) -> Iterator[Reading | SampleError]:

@@ -102,7 +102,7 @@ def prepare(batch: VibrationalBatch, config: VibrationalConfig, generator: torch
                 curve, seen = warp(curve, seen, _grid(config, device), scale, shift)
             values[batch.curve_row], observed[batch.curve_row] = curve, seen
         if draws is not None and generator is not None:
-            # Before the normalisation, as in a measured spectrum, whose noise decides where its minimum lies.
+            # Before the normalisation, as in a measured spectrum, whose noise decides where its minimum is.
             level = draws.noise[:, None] * values.amax(dim=1, keepdim=True)
             values = values + level * _normal(values.shape, generator, device)
             observed = observed & draws.seen(config.grid.points)
@@ -213,7 +213,7 @@ def normalise(values: Float[Tensor, "b p"], observed: Bool[Tensor, "b p"], how: 
 
 
 def channel(values: Float[Tensor, "b p"], name: str, step: float) -> Float[Tensor, "b p"]:
-    """Return one form of normalised spectra; `VibrationalConfig` says what the names mean.
+    """Return one form of normalised spectra; `VibrationalConfig` explains the names.
 
     Args:
         values: Spectra, 0 where not observed.
@@ -249,7 +249,7 @@ def _mean(values: Float[Tensor, "b p"], counted: Bool[Tensor, "b p"]) -> Float[T
 
 @dataclass(frozen=True, kw_only=True)
 class _Draws:
-    """One number per spectrum, each (b,): what `Jitter` says."""
+    """One number per spectrum, each (b,): what `Jitter` specifies."""
 
     scale: Tensor
     shift: Tensor
@@ -277,7 +277,7 @@ class _Draws:
         return cls(start=(1 - drawn["window"]) * unit[7], **drawn, **still)
 
     def seen(self, points: int) -> Bool[Tensor, "b p"]:
-        """Say which points lie in each spectrum's window."""
+        """Return which points are in each spectrum's window."""
         place = torch.linspace(0, 1, points, device=self.start.device)
         return (place >= self.start[:, None]) & (place <= (self.start + self.window)[:, None])
 

@@ -29,10 +29,10 @@ class VibrationalReader:
         self.technique = technique
 
     def can_read(self, path: Path) -> bool:
-        """Say whether a file names itself as this technique.
+        """Return whether a file names itself as this technique.
 
         It does by the arrays of an ``.npz`` file, by the ``DATA TYPE`` of JCAMP-DX, or by a header above two columns
-        that says "Raman", or absorbance or transmittance over anything but nanometres.
+        that names "Raman", or absorbance or transmittance over anything but nanometres.
         """
         if path.suffix == ".npz":
             return {"smiles", "modes", "freq", self.technique.name} <= xtb.names(path)
@@ -181,6 +181,6 @@ def _fields(line: str) -> list[str]:
 
 
 def _hangs(y: NDArray[np.float64]) -> bool:
-    """Say whether a curve hangs from its top, as transmittance does, and does not stand on its bottom."""
+    """Return whether a curve hangs from its top, as transmittance does, and does not rise from its bottom."""
     finite = y[np.isfinite(y)]
     return len(finite) > 0 and bool(np.median(finite) > (finite.min() + finite.max()) / 2)

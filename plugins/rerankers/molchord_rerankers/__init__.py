@@ -1,4 +1,4 @@
-"""Built-in re-rankers: one module holds each one's configuration and record, what it does lies beside it."""
+"""Built-in re-rankers: one module holds each one's configuration and record, the implementation is next to it."""
 
 from __future__ import annotations
 

@@ -34,10 +34,10 @@ class SimulateAndMatch:
 
     * ``whole``: correlation of the curve and the broadened sticks, intensities to the power `power`;
     * ``fingerprint``: the same below `fingerprint`;
-    * ``balance``: minus the sum over five ranges of the difference in what share of the (powered) intensity lies there.
+    * ``balance``: minus the sum over five ranges of the difference in what share of the (powered) intensity is there.
 
     It sees sticks (arrays ``stick_wavenumber`` and ``stick_intensity``) and curves (``wavenumber`` and one array as
-    long); of other measurements it cannot say anything. Several curves of one modality: the mean of their features.
+    long); for other measurements it has no feature. Several curves of one modality: the mean of their features.
 
     Args:
         scale: Pairs of a computed wavenumber in cm^-1, ascending, and the factor on it there.
@@ -167,7 +167,7 @@ def correlation(
 
 
 def _curve(measurement: Measurement, grid: Numbers) -> tuple[Numbers, NDArray[np.bool_]] | None:
-    """Return a curve on the grid, scaled to 0 and 1, and what lies between its ends; None where there is no curve.
+    """Return a curve on the grid, scaled to 0 and 1, and what is between its ends; None where there is no curve.
 
     A hole within is bridged by a straight line and counts as measured.
     """

@@ -1,4 +1,4 @@
-"""Built-in simulators: records here; the conformer step (RDKit) and the computing step in the modules beside."""
+"""Built-in simulators: records here; the conformer step (RDKit) and the computing step in the modules next to them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["AIMNET2", "GFN2", "AIMNet2Config", "GFN2Config", "molchord_simulator
 
 
 class GFN2Config(Config):
-    """Nothing to set: one procedure, so that all spectra made with it can stand in one data set."""
+    """Nothing to set: one procedure, so that all spectra made with it can be in one data set."""
 
 
 def _gfn2(config: GFN2Config) -> Simulator:

@@ -23,7 +23,7 @@ CONVERGED = 6e-5  # Hartree/Bohr; at 1.5e-4 every fifth wavenumber is off by mor
 ROUGH = 4e-4  # Hartree/Bohr, to where one member leads
 SOFTEST = 0.005  # Hartree/Bohr^2
 ROWS = 320  # atoms in a batch of a relaxation on a processor
-_LEVER = 0.8  # Bohr; what a coordinate must tell of a rigid motion so that its derivatives follow from the others
+_LEVER = 0.8  # Bohr; what a coordinate must reveal of a rigid motion so that its derivatives follow from the others
 
 Array = NDArray[np.float64]
 
@@ -167,7 +167,7 @@ def _centred(positions: Array) -> Array:
 
 
 def _followed(rigid: Array) -> NDArray[np.int64]:
-    """Return the coordinates (k,) to follow: all but six, whose derivatives rigid motions tell, or all.
+    """Return the coordinates (k,) to follow: all but six, whose derivatives follow from rigid motions, or all.
 
     The six are those that rigid motions move most independently of one another (pivoted Gram-Schmidt).
     """
