@@ -87,7 +87,7 @@ DEPRECATED: dict[str, Deprecation] = _entries(
 
 
 def warn(name: str, *, stacklevel: int = 2) -> None:
-    """Warn that a name in `DEPRECATED` is used; `stacklevel` as of `warnings.warn`, counted from the caller."""
+    """Warn that a name in `DEPRECATED` is used; `stacklevel` as in `warnings.warn`, counted from the caller."""
     warnings.warn(str(DEPRECATED[name]), DeprecationWarning, stacklevel=stacklevel + 1)
 
 

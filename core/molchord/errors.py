@@ -63,7 +63,7 @@ class OutputExistsError(MolchordError):
 
 
 class OutputError(MolchordError):
-    """A file or folder cannot be written; what was there is as it was."""
+    """A file or folder cannot be written; what existed is unchanged."""
 
 
 class SampleError(MolchordError):

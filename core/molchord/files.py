@@ -47,7 +47,7 @@ def replace_file(path: Path, content: str | bytes) -> None:
     """Write a file whole: a reader sees the old content or the new one, never a part.
 
     Args:
-        path: The file; its folder is there.
+        path: The file; its folder exists.
         content: Text is written as UTF-8.
 
     Raises:

@@ -106,7 +106,7 @@ class Run:
             data: A data set, or its folder.
             out: The run folder to make; None: a temporary one that lives as long as the run.
             device: "cpu", "cuda", ...; None: a GPU where there is one.
-            force: Replace a run that is there; a folder that is not a run is never replaced.
+            force: Replace an existing run; a folder that is not a run is never replaced.
             progress: Show progress bars.
             start: A run whose weights and fitted states to start from; towers whose modality the data set lacks stay
                 as they are, with a warning.
@@ -169,7 +169,7 @@ class Run:
             path: The run folder.
             device: "cpu", "cuda", ...; None: a GPU where there is one.
             progress: Show progress bars.
-            loggers: As `train` takes them; those of before are not remembered, and continue where they stopped.
+            loggers: As `train` takes them; earlier ones are not remembered, and continue where they stopped.
 
         Raises:
             RunError: There is no checkpoint, or the data set has changed since.
@@ -241,7 +241,7 @@ class Run:
             epochs: Passes over the data.
             where: Which measurements to use, by modality, in place of the graph's ``where``: ``{"ir": {}}`` takes all
                 IR spectra.
-            force: Replace a run that is there.
+            force: Replace an existing run.
             progress: Show progress bars.
             loggers: As `train` takes them.
 
@@ -524,7 +524,7 @@ class Run:
             progress: Show progress bars.
 
         Raises:
-            OutputExistsError: One of the files is there and `force` is not set.
+            OutputExistsError: One of the files exists and `force` is not set.
             DataError: The data set has a measurement of none of the run's modalities, or no query.
             RunError: A re-ranker's weights would go into the run that is shipped.
 

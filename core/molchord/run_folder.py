@@ -90,7 +90,7 @@ class RunManifest(BaseModel):
 
 
 def check_output(path: Path, *, force: bool) -> None:
-    """Refuse an output folder that is there already, unless `force`.
+    """Refuse an output folder that already exists, unless `force`.
 
     Raises:
         OutputExistsError: `path` exists and `force` is not set.
@@ -105,7 +105,7 @@ def check_run_output(path: Path, inputs: Iterable[tuple[str, Path]], *, force: b
     Args:
         path: Where the run is to be.
         inputs: What must stay, each with what it is, such as ``("data set", folder)``.
-        force: Replace a run that is there; nothing else is ever replaced.
+        force: Replace an existing run; nothing else is ever replaced.
 
     Raises:
         OutputExistsError: `path` exists and `force` is not set.
@@ -268,7 +268,7 @@ def taken_states(sources: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Return, by modality, the fitted state of the run that its encoder is taken from, where that has one.
 
     Args:
-        sources: As of `initialise`.
+        sources: As in `initialise`.
     """
     out = {}
     for part, source in sources.items():

@@ -96,7 +96,7 @@ def tune(
         graph: YAML file, name of a built-in recipe, or a mapping, with a section ``tune``.
         data: A data set with validation molecules, or its folder.
         out: Folder of the study: its journal, a table, and one run folder per trial.
-        trials: Trials in all; those that are there already count.
+        trials: Trials in all; those that exist already count.
         overrides: Values to set in the graph, by dotted path.
         device: "cpu", "cuda", ...; None: a GPU where there is one.
         progress: Show progress bars.
@@ -105,7 +105,7 @@ def tune(
         MolchordError: optuna is not installed, or the study is stopped by Ctrl-C.
         GraphError: The graph is wrong, or has no section ``tune``.
         DataError: An objective needs validation molecules, which the data set lacks.
-        RunError: The folder is no study, a damaged one, or one of another graph or data set.
+        RunError: The folder is not a study, is damaged, or is of another graph or data set.
     """
     layers = _layers(graph, overrides)
     sweep = TuneConfig.model_validate_json(json.dumps(layers.data["tune"]))

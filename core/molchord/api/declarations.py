@@ -48,7 +48,7 @@ class Array:
         unit: Physical unit, ``"1"`` where there is none.
         axis: Name of the ragged leading axis; arrays of one axis have the same length in one measurement. None: the
             array has exactly `shape` in every measurement.
-        shape: Trailing shape behind the ragged axis.
+        shape: Trailing shape after the ragged axis.
         dtype: Type that `transform` is handed (what is on disk may be narrower and is converted on reading).
     """
 

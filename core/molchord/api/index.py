@@ -34,7 +34,7 @@ class IndexedRows:
 
 
 class IndexedVectors(Protocol):
-    """The candidates of a library, to be gone through block by block, as often as an index likes."""
+    """The candidates of a library, to be read block by block, as often as an index needs."""
 
     @property
     def size(self) -> int:
@@ -57,7 +57,7 @@ class Limits:
     Attributes:
         window: Ends of the exact mass in Da, both included; None: any mass.
         formula: Hill formula; None: any.
-        removed: (r,) int64, ascending: rows that were taken out of the library since the index was made, maybe.
+        removed: (r,) int64, ascending: rows removed from the library, possibly since the index was made.
         rows: (n,) int64, ascending: the rows that `window`, `formula` and `removed` leave; None: all of the library.
     """
 

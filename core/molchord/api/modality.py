@@ -1,4 +1,4 @@
-"""Modalities: the record, what `build` returns, and abilities that a modality may have besides."""
+"""Modalities: the record, what `build` returns, and abilities that a modality may have in addition."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Modality(Protocol):
         ...
 
     def example(self, molecules: Sequence[Molecule], seed: int) -> list[Measurement]:
-        """Make one synthetic measurement per molecule, alike for like molecules."""
+        """Make one synthetic measurement per molecule, similar for similar molecules."""
         ...
 
 
@@ -80,7 +80,7 @@ class Compares(Protocol):
     """A modality with a similarity of its own, printed as its baseline."""
 
     def similarity(self, query: Measurement, references: Sequence[Measurement]) -> NDArray[np.floating[Any]]:
-        """Return one similarity a reference, higher is more alike, shape (references,)."""
+        """Return one similarity per reference, higher is more alike, shape (references,)."""
         ...
 
 

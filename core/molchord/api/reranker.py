@@ -45,7 +45,7 @@ class Reranker(Protocol):
 
         Args:
             query: One measurement or more per modality, in the order of the model graph.
-            candidates: The first candidates, best first; maybe one only.
+            candidates: The first candidates, best first; possibly one only.
         """
         ...
 

@@ -16,8 +16,8 @@ Mol: TypeAlias = Chem.Mol
 """RDKit's molecule."""
 
 MOST_ATOMS = 1000
-"""Atoms that a SMILES may have, implicit hydrogens apart: InChI takes 1022, and the time to canonicalise grows with the
-square of the number."""
+"""Atoms that a SMILES may have without implicit hydrogens: InChI takes 1022, and the time to canonicalise grows with
+the square of the number."""
 
 _SHOWN = 80  # characters of a SMILES in a sentence
 

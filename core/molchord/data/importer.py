@@ -30,7 +30,7 @@ SOURCES = "sources.csv"
 
 @dataclass(frozen=True, kw_only=True)
 class ImportReport:
-    """What became of an import.
+    """The outcome of an import.
 
     Attributes:
         path: The data set.
@@ -99,7 +99,7 @@ def import_files(
 
     Raises:
         DataError: Nothing was imported, or an argument is wrong.
-        OutputExistsError: There is something at `out` and `force` is not given.
+        OutputExistsError: Something exists at `out` and `force` is not given.
         PluginError: A modality is unknown, or cannot be chosen by its bare name.
     """
     column = check_rule(split)
@@ -269,7 +269,7 @@ class _Import:
         return self._writer.finish(split, {**options, "storage": storage}, self._numbers["rejected"])
 
     def report(self, out: Path, manifest: DataManifest) -> ImportReport:
-        """Report what became of it."""
+        """Report the outcome."""
         return ImportReport(
             path=out,
             molecules=manifest.molecules,

@@ -1,4 +1,4 @@
-"""What a data set holds, and new splits for one that is there."""
+"""What a data set holds, and new splits for an existing one."""
 
 from __future__ import annotations
 

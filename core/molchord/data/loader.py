@@ -26,7 +26,7 @@ from molchord.graph.resolve import ModelGraph
 from molchord.seeding import random_state
 
 Missing: TypeAlias = Literal["refuse", "empty"]
-"""What becomes of a modality that a data set has no measurement for: an error, or a source without any."""
+"""What happens to a modality that a data set has no measurement for: an error, or a source without any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ class Source:
         missing: Why there is no measurement, in a sentence; None: there are some.
 
     Attributes:
-        change: What becomes of the measurement of an index once it is read; None: nothing.
+        change: What is made of the measurement of an index once it is read; None: nothing.
     """
 
     def __init__(
@@ -408,7 +408,7 @@ class Batches:
 
 
 def _ignore_interrupts(worker: int) -> None:
-    """Leave Ctrl-C to the training process, which ends the step in hand and saves."""
+    """Leave Ctrl-C to the training process, which ends the current step and saves."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -185,7 +185,7 @@ def _said(verb: str, declaration: object) -> str:
 
 
 def read_data_manifest(folder: Path) -> DataManifest:
-    """Read a data set's manifest and check that every file is there in its full size.
+    """Read a data set's manifest and check that every file exists in its full size.
 
     Raises:
         DataError: No data set, another version, or a damaged one.

@@ -206,7 +206,7 @@ class DataSet:
 
         Raises:
             DataError: An entry cannot be used, or lengths differ.
-            OutputExistsError: There is something at `path` already.
+            OutputExistsError: Something exists at `path` already.
         """
         from molchord.data.memory import write_measurements  # the writer needs RDKit, reading does not
 

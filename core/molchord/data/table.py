@@ -77,7 +77,7 @@ class MeasurementTable:
         return f"MeasurementTable({self.name!r}, {len(self)} measurements of {self.entry.molecules} molecules)"
 
     def of(self, row: int) -> NDArray[np.int64]:
-        """Return the indices of a molecule's measurements, maybe none."""
+        """Return the indices of a molecule's measurements, possibly none."""
         return np.asarray(self._order[self._start[row] : self._start[row + 1]])
 
     def present(self) -> NDArray[np.bool_]:

@@ -34,7 +34,7 @@ def calibrate(
 
     Args:
         embedded: The embedded data set; its `tau` is kept unless `refit_tau` is true or it has none. Where it is fitted
-            anew, all queries of every subset of spectra count alike, and its `tau` is a weak prior.
+            anew, all queries of every subset of spectra count equally, and its `tau` is a weak prior.
         split: The split whose queries are fitted on.
         pool: The pool they are ranked in; ``test`` means the structures of `split`.
         refit_tau: Whether to fit the temperatures anew.
@@ -78,9 +78,9 @@ def likeness(
 ) -> dict[str, list[tuple[float, float]]]:
     """Return how dissimilar a query can be to its own molecule: the lower end of a distribution, whatever the pool.
 
-    Similar is by the mean cosine of the query's spectra, each counting 1 / tau: by what blind ``gm-exp`` ranks by. A
-    query whose best candidate is less alike than nearly all queries are to their own molecule is probably of a molecule
-    that is not there, or unlike what the model was trained on.
+    Similarity is the mean cosine of the query's spectra, weighted by 1 / tau, which is what blind ``gm-exp`` ranks by.
+    A query whose best candidate is less similar than nearly all queries are to their own molecule is probably of a
+    molecule that is not in the pool, or dissimilar to what the model was trained on.
 
     Args:
         embedded: The embedded data set.

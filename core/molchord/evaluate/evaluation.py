@@ -75,7 +75,7 @@ class PeakPositions:
     Attributes:
         read: Gives the positions, in `unit`, of a measurement by its index in `Embedded.spectra`.
         unit: Modalities of one unit can be matched with each other.
-        width: How far apart two positions are still alike.
+        width: How far apart two positions still count as equal.
     """
 
     read: Callable[[int], NDArray[np.floating]]
@@ -92,8 +92,8 @@ class Baselines:
         neighbours: Per modality, the molecule of the training spectrum nearest to each measurement (-1: none).
         own: Per modality, its own similarity, printed in library mode.
         peaks: Per modality, the positions of its peaks, matched between modalities in library mode.
-        candidates_only: (n,) score of each candidate by a model trained alike that sees no spectrum; NaN where it has
-            none.
+        candidates_only: (n,) score of each candidate by a model trained the same way that sees no spectrum; NaN where it
+            has none.
         most_queries: Most queries that a modality's own similarity is measured on, since it may be slow.
     """
 

@@ -50,7 +50,7 @@ def measure(
     """Measure a model on held-out molecules; `run` is its identity, the other arguments are those of `Run.evaluate`.
 
     Raises:
-        OutputExistsError: One of the files is there and `force` is not set.
+        OutputExistsError: One of the files exists and `force` is not set.
         DataError: The data set has a measurement of none of the modalities, or no query.
         RunError: A re-ranker's weights would go into the run that is shipped.
     """
@@ -101,7 +101,7 @@ def measure(
 
 
 def _check_output(embedder: Embedder, out: Path | None, rerank: Rerank | str | None, *, force: bool) -> None:
-    """Refuse what is there already before anything is measured."""
+    """Refuse what already exists before anything is measured."""
     if out is None:
         return
     written = [out / name for name in ("evaluation.json", "evaluation.csv", "report.html", UNUSABLE)]

@@ -81,7 +81,7 @@ class SplitAudit:
 
     Attributes:
         overlap: Molecules of the tested split that were trained on; must be 0.
-        tautomers: Tested molecules whose canonical tautomer was trained on under another key; None if not looked for.
+        tautomers: Tested molecules whose canonical tautomer was trained on under another key; None if not searched for.
         tautomers_unchecked: Tested molecules left unchecked by the limit on the search.
         histogram: Tested molecules by nearest training Tanimoto, in bins of 0.1 from 0 to 1.
         top1_by_nearest: Per subset (names joined by " + "): nearest Tanimoto bin to (molecules, Top-1).
@@ -126,7 +126,7 @@ class Evaluation:
         self_consistency: Per subset of two or more spectra, mean cosine between the spectra of one query; reported and
             never multiplied into a score.
         notes: What was left out, and why.
-        audit: The split audit, if it was asked for.
+        audit: The split audit, if it was requested.
     """
 
     rows: tuple[Row, ...]
@@ -226,7 +226,7 @@ class Evaluation:
         """Write ``evaluation.json`` and ``evaluation.csv`` into a folder.
 
         Raises:
-            OutputExistsError: One of them is there and `force` is false.
+            OutputExistsError: One of them exists and `force` is false.
         """
         folder = Path(folder)
         for name in ("evaluation.json", "evaluation.csv"):

@@ -54,7 +54,7 @@ def parts_of(heads: Mapping[str, HeadConfig | None]) -> tuple[str, ...]:
 
 
 def check_train(train: Mapping[str, Any], parts: Sequence[str]) -> Iterator[Complaint]:
-    """Find names in `train` that are no parts of the graph, and sources of weights that are not written RUN#PART."""
+    """Find names in `train` that are not parts of the graph, and sources of weights that are not written RUN#PART."""
     named: list[tuple[DocumentPath, object]] = []
     for rates in ("lr", "weight_decay"):
         groups = mapping_at(train, "optimizer", rates)
@@ -71,7 +71,7 @@ def check_train(train: Mapping[str, Any], parts: Sequence[str]) -> Iterator[Comp
 
 
 def check_sampling(sampling: Mapping[str, Any], stores: Mapping[str, Stores | None]) -> Iterator[Complaint]:
-    """Find modalities, columns and values in `train.sampling` that there are not.
+    """Find modalities, columns and values in `train.sampling` that do not exist.
 
     Args:
         sampling: What the user wrote.
@@ -88,7 +88,7 @@ def check_sampling(sampling: Mapping[str, Any], stores: Mapping[str, Stores | No
 
 
 def check_missing(missing: Mapping[str, Any], names: Sequence[str], candidate: str | None) -> Iterator[Complaint]:
-    """Find modalities in `train.missing` that there are not, and the one that is retrieved, which never is missing."""
+    """Find modalities in `train.missing` that do not exist, and the one that is retrieved, which is never missing."""
     allowed = [name for name in names if name != candidate]
     for name in missing:
         if name not in allowed:

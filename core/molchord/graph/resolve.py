@@ -150,7 +150,7 @@ class ModelGraph:
         *,
         versions: Versions | None = None,
     ) -> ModelGraph:
-        """Resolve a graph given as mappings; arguments as of `load`.
+        """Resolve a graph given as mappings; arguments as for `load`.
 
         Raises:
             GraphError: The graph is wrong; holds all complaints as ``path: message``.
@@ -162,7 +162,7 @@ class ModelGraph:
 
     @classmethod
     def of_layers(cls, layers: Layers, host: Host | None = None, versions: Versions | None = None) -> ModelGraph:
-        """Resolve a graph of layers; `host` and `versions` as of `load`.
+        """Resolve a graph of layers; `host` and `versions` as for `load`.
 
         Raises:
             GraphError: The graph is wrong; holds all complaints.

@@ -141,7 +141,7 @@ class RangeConfig(Config):
 
 
 class TuneConfig(Config):
-    """What `molchord tune` tries, and what it looks for."""
+    """What `molchord tune` tries, and what it optimises."""
 
     space: Mapping[str, RangeConfig | Annotated[tuple[Any, ...], MinLen(2)]] = Field(
         description="what is tried, by dotted path: {low: ..., high: ..., log: true}, or a list of choices"

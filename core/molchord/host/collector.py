@@ -78,7 +78,7 @@ class Problem:
 
 @final
 class Collector:
-    """Goes through entry points and keeps what became of each.
+    """Processes entry points and keeps what became of each.
 
     Args:
         policy: What may be loaded.

@@ -1,6 +1,6 @@
 """The catalogue ``registry.toml``: built-in and known plugins, and which distributions may be loaded.
 
-It guards against accidents and is no sandbox: an installed plugin is code that runs with the user's rights.
+It guards against accidents and is not a sandbox: an installed plugin is code that runs with the user's rights.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Registry(_Table):
 
 
 def user_file() -> Path:
-    """Return where the user's own registry file is looked for."""
+    """Return where the user's own registry file is searched for."""
     folder = os.environ.get("XDG_CONFIG_HOME")
     return (Path(folder) if folder else Path.home() / ".config") / "molchord" / "registry.toml"
 

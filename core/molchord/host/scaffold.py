@@ -57,7 +57,7 @@ def new_plugin(
         host: Plugins whose names are taken; None: those installed.
 
     Raises:
-        PluginError: Type, name or kind is not possible, or the folder is there already.
+        PluginError: Type, name or kind is not possible, or the folder already exists.
 
     Example:
         >>> [path.name for path in new_plugin("loss", "sigmoid")]

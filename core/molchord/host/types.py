@@ -117,7 +117,7 @@ def type_of(record: Record) -> PluginType:
     """Return the row of a record.
 
     Raises:
-        TypeError: It is no record of a plugin type.
+        TypeError: It is not a record of a plugin type.
 
     Example:
         >>> from molchord.host import installed

@@ -103,12 +103,12 @@ def embed_items(
         address: Of a Ray cluster that shares this machine's folders; None: Ray runs on this machine alone.
         workers: Processes that prepare molecules; Ray's cores, where it runs on this machine alone.
         block: Items of a block.
-        force: Replace a library that is there, and drop shards of another one.
+        force: Replace an existing library, and drop shards of another one.
         progress: Show a progress bar.
 
     Raises:
         DataError: No molecule could be embedded, the items have changed, or the shards are of another library.
-        OutputExistsError: The library is there and `force` is not set.
+        OutputExistsError: The library exists and `force` is not set.
         MolchordError: An unknown engine, Ray is not installed, or its cluster does not answer.
     """
     if engine not in ENGINES:

@@ -71,7 +71,7 @@ class LibraryManifest(BaseModel):
         candidate: The modality that the vectors are of.
         embedding_dim: Size of the vectors.
         spectra: Modalities whose vectors candidates may carry.
-        storage: What a search scans; the fp32 vectors are there in any case.
+        storage: What a search scans; the fp32 vectors are kept in any case.
         shards: In the order they were written.
         duplicates: Entries left out since their key14 was there.
         unusable: Entries left out since a vector was not finite.
@@ -94,7 +94,7 @@ def read_library_manifest(path: Path) -> LibraryManifest:
     """Read a library's manifest.
 
     Raises:
-        QueryError: The folder is no library, damaged, or of another format.
+        QueryError: The folder is not a library, is damaged, or is of another format.
     """
     file = path / MANIFEST
     if not file.is_file():

@@ -50,7 +50,7 @@ def mass_window(mass: float | None, ppm: float | None, da: float | None) -> tupl
 
 
 def hill(formula: str) -> str:
-    """Return a sum formula in Hill order, with its charge sign behind it as RDKit writes it.
+    """Return a sum formula in Hill order, with its charge sign after it as RDKit writes it.
 
     Raises:
         QueryError: The formula cannot be read.

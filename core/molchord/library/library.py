@@ -83,11 +83,11 @@ class Library:
             storage: What a search scans: "fp32", or "bf16" or "int8", which are written next to the fp32 vectors, half
                 and a quarter of the size; the hits are the same, their probabilities to about a hundredth of them.
             shard_rows: Rows of a shard.
-            force: Replace a library that is there.
+            force: Replace an existing library.
 
         Raises:
             OutputExistsError: The folder exists and `force` is false.
-            QueryError: `force` would replace a folder that is no library, or no entry could be used.
+            QueryError: `force` would replace a folder that is not a library, or no entry could be used.
 
         Example:
             >>> ethanol = Molecule(key14="LFQSCWFLJHTTHZ", smiles="CCO", formula="C2H6O", exact_mass=46.0419)
@@ -256,7 +256,7 @@ class Library:
             fusion: Form of the geometric mean.
             tau: Temperature of each modality.
             present: Which queries have each modality, each (q,) bool; None, or a modality left out, means all.
-            mass: Of all queries alike, as are `ppm`, `da` and `formula`.
+            mass: The same for all queries, as are `ppm`, `da` and `formula`.
             ppm: Half width of the mass window in ppm.
             da: Half width of the mass window in Da.
             formula: Sum formula.
@@ -435,7 +435,7 @@ class Library:
         Args:
             name: Name of an index plugin.
             config: Its configuration.
-            force: Replace one that is there.
+            force: Replace an existing one.
 
         Raises:
             OutputExistsError: There is one, and `force` is not set.

@@ -36,7 +36,7 @@ def out_of_distribution(
     """Return a warning where the best candidate is less like the query than a query's own molecule hardly ever is.
 
     The confidence factor is the share of validation queries that are no more like their own molecule, over that at
-    which the warning begins: it vanishes where no query was as unlike, however few candidates share the probability.
+    which the warning begins: it is 0 where no query was as dissimilar, however few candidates share the probability.
 
     Args:
         best: The first hit of a blind search.

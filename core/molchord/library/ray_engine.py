@@ -44,7 +44,7 @@ class _Carried:
 def on_ray(
     embedder: Embedder, blocks: Iterable[ItemBlock], folder: WorkFolder, *, address: str | None, cores: int | None
 ) -> Iterator[int]:
-    """Embed blocks with Ray Data and yield how many items each had, in any order; arguments as of `embed_items`.
+    """Embed blocks with Ray Data and yield how many items each had, in any order; arguments as for `embed_items`.
 
     Raises:
         MolchordError: Ray is not installed, its cluster does not answer, or a stage failed for good.

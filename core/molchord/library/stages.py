@@ -109,7 +109,7 @@ class Prepare:
     modality: Modality
 
     def __call__(self, given: Numbered) -> tuple[int, list[Prepared]]:
-        """Return what becomes of the chunk, with the number of its block."""
+        """Return the results of the chunk, with the number of its block."""
         number, items = given
         return number, prepared(self.modality, parsed(items))
 

@@ -80,7 +80,7 @@ class WorkFolder:
         """Refuse to continue with shards of something else; with `force`, delete them.
 
         Raises:
-            DataError: The folder was left by another run or with other settings, or is no such folder.
+            DataError: The folder was left by another run or with other settings, or is not such a folder.
         """
         if not self.path.exists():
             return
@@ -147,7 +147,7 @@ class WorkFolder:
         return ItemBlock(number, self._input(number).read_text(encoding="utf-8"))
 
     def write(self, block: ItemBlock, entries: Iterable[Entry | SampleError]) -> None:
-        """Write what became of a block, its first entry of each key14; the note comes last."""
+        """Write the results of a block, its first entry of each key14; the note comes last."""
         self._make()
         kept: dict[str, Entry] = {}
         failures: list[tuple[str, str]] = []

@@ -64,7 +64,7 @@ class Found:
         rows: (q, found) the candidates' indices, best first; equal values in tie order.
         values: (q, found) their ranking values; -inf where one is not finite.
         proven: (q,) whether no candidate left out can be better, nor as good and earlier in tie order.
-        totals: (q,) logarithm of the sum of exp(logit) over the pool; None where it was not asked for.
+        totals: (q,) logarithm of the sum of exp(logit) over the pool; None where it was not requested.
     """
 
     rows: Int64[Tensor, "q found"]
@@ -188,7 +188,7 @@ class Exact:
         return (slope[:, :, None] * self._axes).sum(dim=1), offset
 
     def excludes(self, bound: Float[Tensor, " q"]) -> Bool[Tensor, " q"]:
-        """Return where candidates whose value is at most `bound` can be no hit."""
+        """Return where candidates whose value is at most `bound` cannot be a hit."""
         return bound + _SLACK < self._roots(self._floor)
 
     def found(self, proven: Bool[Tensor, " q"] | None = None) -> Found:

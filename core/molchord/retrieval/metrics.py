@@ -339,7 +339,7 @@ def blind_mrr(
         queries: Unit rows per modality.
         present: Which queries have each modality; a query without any is left out.
         candidates: Unit rows of the pool; a row with a number that is not finite is not a member of it.
-        truth: Index of each query's true candidate; -1, or a row that is no member, is a miss.
+        truth: Index of each query's true candidate; -1, or a row that is not a member, is a miss.
         tau: Temperature per modality; None means 1.
 
     Raises:

@@ -22,7 +22,7 @@ _FAILED = ("failed_id", "failed_smiles", "failed_reason")
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one molecule: the arrays of its job or result, or None and the reason."""
+    """The outcome of one molecule: the arrays of its job or result, or None and the reason."""
 
     id: str
     smiles: str

@@ -42,7 +42,7 @@ _WAITING = "whose job has no result yet (run its program, or delete the file of 
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationReport:
-    """What became of a simulation.
+    """The outcome of a simulation.
 
     Attributes:
         path: The data set, or the folder of jobs.
@@ -132,14 +132,14 @@ def simulate(
 ) -> SimulationReport:
     """Make a data set of simulated measurements, one entry per molecule; a molecule that fails is listed.
 
-    Molecules that are in a file of jobs are not computed here: their results are collected once they are there.
+    Molecules that are in a file of jobs are not computed here: their results are collected once they exist.
 
     Args:
         source: The molecules.
         out: Folder of the data set.
         host: Installed plugins.
         use: Name of the simulator, or a `Use` with its configuration; None: `gfn2`, or the only one that is installed.
-        jobs: Folder of results that may be there already, and of new ones; None: `out` with ``.jobs`` behind its name.
+        jobs: Folder of results that may exist already, and of new ones; None: `out` with ``.jobs`` after its name.
         workers: Processes; None: one a core.
         limit: Take the first molecules only.
         force: Replace a data set at `out`.
@@ -148,7 +148,7 @@ def simulate(
     Raises:
         DataError: No molecule could be simulated, the folder holds results of others or of another configuration, or a
             file of results is damaged.
-        OutputExistsError: There is something at `out` and `force` is not given.
+        OutputExistsError: Something exists at `out` and `force` is not given.
         PluginError: There is no such simulator, its configuration is wrong, or a library that it needs is missing.
     """
     if out.exists() and not force:
@@ -214,7 +214,7 @@ def write_jobs(
 ) -> SimulationReport:
     """Write files of jobs for other machines, with the program that computes them; `simulate` collects the results.
 
-    Molecules whose jobs or results are in the folder already are left out. Arguments and errors as of `simulate`.
+    Molecules whose jobs or results are in the folder already are left out. Arguments and errors as for `simulate`.
     """
     built = _built(host, use)
     simulator: Simulator = built.it
@@ -286,7 +286,7 @@ def _computed(entry: Outcome, found: Mapping[str, NDArray[Any]] | SampleError) -
 
 
 def _entries(job: _Job, molecules: Iterable[Molecule], workers: int | None) -> Iterator[Outcome]:
-    """Yield what becomes of each molecule, in order; one that kills its process is tried again alone, then listed."""
+    """Yield the outcome of each molecule, in order; one that kills its process is tried again alone, then listed."""
     simulator = job.simulator
     if not job.computes or not isinstance(simulator, Batched):
         yield from surviving(job, molecules, workers, _died)
@@ -306,7 +306,7 @@ def _cores(workers: int | None) -> int:
     return len(os.sched_getaffinity(0)) if workers is None else workers
 
 
-# --- lists of molecules, and what became of them ---------------------------------------------------------------------
+# --- lists of molecules, and their outcomes --------------------------------------------------------------------------
 
 
 def _distinct(source: Source, limit: int | None, refused: list[SampleError]) -> dict[str, Molecule]:

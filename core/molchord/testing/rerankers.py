@@ -17,7 +17,7 @@ COUNT = 6
 
 
 def _modalities() -> list[ModalityRecord]:
-    """Return every installed modality that is no candidate's own."""
+    """Return every installed modality that is not a candidate's own."""
     records = (plugin.record for plugin in installed().plugins)
     return [record for record in records if isinstance(record, ModalityRecord) and not record.derives]
 
@@ -28,7 +28,7 @@ def _spectra() -> dict[str, list[Measurement]]:
 
 
 def _query() -> dict[str, list[Measurement]]:
-    """Return the first molecule's example, per modality, and where it is no curve, the curve of it as measured."""
+    """Return the first molecule's example, per modality, and where it is not a curve, the curve of it as measured."""
     query = {}
     for record in _modalities():
         modality = built(record, record.kinds[0])

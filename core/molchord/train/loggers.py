@@ -73,7 +73,7 @@ class Log:
     def _tell(self, name: str, method: str, *arguments: Any) -> None:
         try:
             getattr(self._loggers[name], method)(*arguments)
-        except Exception as error:  # whatever a logger raises is no reason to end a training
+        except Exception as error:  # whatever a logger raises is not a reason to end a training
             del self._loggers[name]
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             warnings.warn(

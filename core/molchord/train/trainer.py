@@ -81,7 +81,7 @@ class Trainer:
         dataset: Data set.
         device: Where to train; None: a GPU where there is one.
         fitted: Fitted states of modalities to take over instead of fitting anew.
-        missing: What becomes of a modality without measurements: refused, or its tower stays as it is.
+        missing: What happens to a modality without measurements: refused, or its tower stays as it is.
         progress: Show progress bars.
         processes: Those that train together; None: this one alone.
 
@@ -360,7 +360,7 @@ class Trainer:
         """Return the molecules of the current epoch; one that was interrupted continues in the order it began."""
         if self.state.batch == 0:
             hard.begin(np.random.default_rng(random_state(self.graph.seed, self.state.epoch, "order")))
-            # unlike devices may round similarities otherwise
+            # different devices may round similarities differently
             hard.order = self.processes.broadcast(hard.order)
         return hard.order
 
@@ -536,7 +536,7 @@ class Trainer:
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Let Ctrl-C end the step in hand first; a second Ctrl-C ends at once."""
+        """Let Ctrl-C end the current step first; a second Ctrl-C ends at once."""
 
         def on_interrupt(number: int, frame: FrameType | None) -> None:
             if self._interrupted:

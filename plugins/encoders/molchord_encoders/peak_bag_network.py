@@ -31,8 +31,8 @@ class PeakBag(nn.Module):
             those of unit 1 are weights; a category chooses other rows of the histograms.
         width: Size of the output.
         hidden: Size of the hidden layers.
-        layers: Hidden layers behind the one that reads the histograms.
-        dropout: Dropout behind each hidden layer.
+        layers: Hidden layers after the one that reads the histograms.
+        dropout: Dropout after each hidden layer.
         step: Step of the histograms, in the spectrum's unit.
         rows: Numbers that a histogram's grid is wound up on.
         strongest: Peaks, the strongest ones, whose differences are counted.

@@ -77,7 +77,7 @@ def build(config: ClipPairsConfig, modalities: tuple[str, ...], candidate: str |
     """Return the loss; torch is imported here, not before.
 
     Raises:
-        ValueError: There is neither a pair nor a candidate, or a pair names no modality of the graph.
+        ValueError: There is neither a pair nor a candidate, or a pair does not name a modality of the graph.
     """
     if config.pairs:
         pairs = in_graph_order(config.pairs, modalities)

@@ -42,7 +42,7 @@ class Entries:
     Attributes:
         paired: (n,) entries that have both modalities.
         molecule: (n,) which molecule an entry belongs to.
-        owned: Entries whose share of the loss is asked for.
+        owned: Entries whose share of the loss is requested.
 
     Example:
         >>> there = torch.tensor([True, True, True, False])
@@ -221,7 +221,7 @@ def mean_over_pairs(
     Args:
         batch: What the shares were computed of.
         shares: Value of each pair.
-        weights: Weight of each pair; None weights all alike.
+        weights: Weight of each pair; None weights all equally.
     """
     total = torch.stack(list(shares.values())).new_zeros(())
     weight = total

@@ -46,7 +46,7 @@ class GraphCenteredConfig(Config):
         Unit embeddings; ``vibraclip``: raw embeddings. Entries that lack a modality of a pair do not take part in it.
     Recommendations:
         The default form with its learnable temperature. ``vibraclip`` with ``temperature: 141`` reproduces the
-        published recipe; it has no temperature of cosines, so a geometric mean weights all spectra alike.
+        published recipe; it has no temperature of cosines, so a geometric mean weights all spectra equally.
     Relations:
         `AllPairsConfig` adds the pairs of spectra; `ClipPairsConfig` takes any list of pairs.
 

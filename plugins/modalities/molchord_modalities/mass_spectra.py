@@ -88,7 +88,7 @@ def collision_energy(text: str | None, instrument_type: str | None = None) -> tu
     stated = re.split(r"\bwith\b", lowered)[0]
     if re.search(r"\bor\b|m/?z|scaled|kv\b", stated):
         return unknown
-    # a decimal comma has no space behind it and stands once; "20,40,130" is a list
+    # a decimal comma has no space after it and occurs once; "20,40,130" is a list
     if len(re.findall(r"\d,\d", stated)) == 1 and stated.count(",") == 1:
         stated = re.sub(r"(\d),(\d)", r"\1.\2", stated)
     numbers = [float(number) for number in re.findall(r"\d+(?:\.\d+)?", stated)]

@@ -151,7 +151,7 @@ def _mgf_line(entry: Entry | None, shared: Entry, number: int, line: str) -> Non
 
 
 def _msp_entries(lines: Iterator[tuple[int, str]]) -> Iterator[Entry]:
-    """Split where a header follows peaks, or at blank lines behind peaks."""
+    """Split where a header follows peaks, or at blank lines after peaks."""
     entry: Entry | None = None
     for number, line in lines:
         name, colon, _ = line.partition(":")

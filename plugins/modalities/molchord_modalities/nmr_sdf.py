@@ -31,7 +31,7 @@ def is_sdf(text: str) -> bool:
 def names_itself(head: str) -> bool:
     """Return whether a file's beginning is an SD file that holds peak lists.
 
-    The tags come behind the molecule's block, which large molecules make longer than a beginning.
+    The tags come after the molecule's block, which large molecules make longer than a beginning.
     """
     return is_sdf(head) and any(_is_list(tag) for tag, _ in _TAG.findall(head.partition("$$$$")[0]))
 
@@ -82,7 +82,7 @@ def _nmredata(tag: str, tags: Mapping[str, str], smiles: str, where: str) -> Pea
     r"""Read lines such as ``3.69, S=q, N=2, L=a\``; a range of shifts counts by its middle."""
     shifts, patterns, counts, frequency = [], [], [], None
     for line in re.split(r"\\?\s*\n|\\\s*", tags[tag]):
-        text = line.partition(";")[0].strip()  # behind it comments
+        text = line.partition(";")[0].strip()  # comments follow
         key, equals, value = text.partition("=")
         if equals and "," not in key:
             frequency = frequency_of(value.strip()) if key.strip().lower() == "larmor" else frequency

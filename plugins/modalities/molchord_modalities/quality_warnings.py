@@ -1,7 +1,7 @@
 """Quality warnings for a measured vibrational curve: unit, coverage, noise, direction, baseline, saturation, in numpy.
 
 A curve that was misread still gets an embedding, and an embedding always has a nearest candidate. Each warning here
-has what is wrong and how much of an answer's probability is left. The limits are chosen so that at most about one in a
+says what is wrong and how much of an answer's probability is left. The limits are chosen so that at most about one in a
 hundred sound gas-phase spectra passes one.
 """
 

@@ -80,7 +80,7 @@ class Structure:
         """Make one sample; nothing is drawn at random.
 
         Raises:
-            SampleError: The measurement is no graph, or lacks the positions that the configuration asks for, or two
+            SampleError: The measurement is not a graph, or lacks the positions that the configuration asks for, or two
                 of them coincide or are not finite.
         """
         arrays = measurement.arrays
@@ -138,7 +138,7 @@ class Structure:
                 positions = np.zeros((0, full.GetNumAtoms(), 3))
         check_positions(positions, molecule.key14)
         graph = full if self._hydrogens == "explicit" else bare
-        kept = graph.GetNumAtoms()  # hydrogens stand behind all other atoms
+        kept = graph.GetNumAtoms()  # hydrogens come after all other atoms
         arrays = described(graph) | {"positions": positions[:, :kept].reshape(-1, 3).astype(np.float32)}
         return Measurement(arrays=arrays, columns={"origin": "computed"})
 

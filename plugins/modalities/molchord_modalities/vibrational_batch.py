@@ -88,7 +88,7 @@ def prepare(batch: VibrationalBatch, config: VibrationalConfig, generator: torch
     """
     size = len(batch.stick_row) + len(batch.curve_row)
     device = batch.position.device
-    # Sums over lines lose digits in bf16, so mixed precision starts behind this function.
+    # Sums over lines lose digits in bf16, so mixed precision starts after this function.
     with torch.autocast(device.type, enabled=False):
         draws = None if generator is None else _Draws.make(size, config.jitters, generator, device)
         values = torch.zeros(size, config.grid.points, device=device)

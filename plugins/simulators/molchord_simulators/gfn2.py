@@ -428,7 +428,7 @@ def raman(polarizability: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Compute a file of jobs and write the file of results, whole or not at all; 0 where it is there already."""
+    """Compute a file of jobs and write the file of results, whole or not at all; 0 where it exists already."""
     if len(arguments) != 2:
         print("usage: python gfn2.py JOBS.npz RESULTS.npz", file=sys.stderr)
         return 2
