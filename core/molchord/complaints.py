@@ -135,7 +135,7 @@ def _joined(messages: list[str]) -> str:
 
 
 def _place(item: ErrorDetails, data: Any) -> tuple[DocumentPath, DocumentPath | None]:
-    """Return the path in the data, and where a union stands on it; pydantic names the union's branches in between."""
+    """Return the path in the data, and where a union is on it; pydantic names the union's branches in between."""
     path: DocumentPath = ()
     union = None
     for position, step in enumerate(item["loc"]):

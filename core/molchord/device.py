@@ -15,7 +15,7 @@ __all__ = ["choose_device", "out_of_memory", "to_device"]
 
 
 def choose_device(device: str | None = None) -> torch.device:
-    """Return the asked device, or a GPU where there is one.
+    """Return the requested device, or a GPU where there is one.
 
     Raises:
         RunError: The device is not there.

@@ -263,7 +263,7 @@ def _weights(table: MeasurementTable, sampling: Mapping[str, Mapping[str, float]
 
 
 class Rows(Dataset[dict[str, Any]]):
-    """Molecules as a torch data set; an item is asked for by (epoch, row), epoch -1 meaning deterministic."""
+    """Molecules as a torch data set; an item is requested by (epoch, row), epoch -1 meaning deterministic."""
 
     def __init__(self, sources: Mapping[str, Source], seed: int) -> None:
         self._feeds = dict(sources)
@@ -413,7 +413,7 @@ def _ignore_interrupts(worker: int) -> None:
 
 
 class _Order:
-    """The batches of the current epoch; the loader asks anew at each epoch."""
+    """The batches of the current epoch; the loader asks again at each epoch."""
 
     def __init__(self) -> None:
         self.batches: list[list[tuple[int, int]]] = []

@@ -30,7 +30,7 @@ __all__ = ["DataSet", "MeasurementTable"]
 
 @final
 class DataSet:
-    """Molecules, their splits and their measurements; read from disk as they are asked for, pickled as its path.
+    """Molecules, their splits and their measurements; read from disk on demand, pickled as its path.
 
     Args:
         path: Folder of the data set.

@@ -309,7 +309,7 @@ def _fixed_members(embedded: Embedded, pool: str, split: str, seed: int) -> NDAr
 def _reachable(
     embedded: Embedded, queries: Queries, place: NDArray[np.int64], most: int, seed: int
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Return the vectors of at most so many queries whose molecule is in the pool, and where it stands there."""
+    """Return the vectors of at most so many queries whose molecule is in the pool, and where it is there."""
     inside = np.flatnonzero(place[queries.molecule] >= 0)
     chosen = np.sort(np.random.default_rng(seed).permutation(inside)[: max(1, most)])
     rows = torch.from_numpy(chosen)

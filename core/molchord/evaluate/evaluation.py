@@ -92,8 +92,8 @@ class Baselines:
         neighbours: Per modality, the molecule of the training spectrum nearest to each measurement (-1: none).
         own: Per modality, its own similarity, printed in library mode.
         peaks: Per modality, the positions of its peaks, matched between modalities in library mode.
-        candidates_only: (n,) score of each candidate by a model trained the same way that sees no spectrum; NaN where it
-            has none.
+        candidates_only: (n,) score of each candidate by a model trained the same way that sees no spectrum; NaN where
+            it has none.
         most_queries: Most queries that a modality's own similarity is measured on, since it may be slow.
     """
 

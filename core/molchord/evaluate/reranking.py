@@ -308,7 +308,7 @@ def _fit_alone(
         return None
     names = reranking.names(queries.subset)
     width = max(len(own) for own, _ in usable)
-    # Equal logits leave the features alone to tell candidates apart; -inf fills up smaller pools.
+    # Equal logits leave the features alone to distinguish candidates; -inf fills up smaller pools.
     logits = np.stack([np.pad(np.zeros(len(own)), (0, width - len(own)), constant_values=-np.inf) for own, _ in usable])
     features = np.stack([np.pad(found, ((0, width - len(found)), (0, 0))) for _, found in usable])
     return fit_weights(logits, features, np.array([own.argmax() for own, _ in usable]), names)

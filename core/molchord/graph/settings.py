@@ -31,7 +31,7 @@ class HeadConfig(Config):
 
 
 class OptimizerConfig(Config):
-    """AdamW (Loshchilov and Hutter 2019); rates a part by dotted path, the longest matching path wins."""
+    """AdamW (Loshchilov and Hutter 2019); rates per part by dotted path, the longest matching path wins."""
 
     lr: Rates = Field(4e-4, description="learning rate, or {default: ..., PART: ...}")
     weight_decay: Rates = Field(0.01, description="weight decay, or {default: ..., PART: ...}")

@@ -47,7 +47,7 @@ def new_types() -> list[str]:
 def new_plugin(
     type: str, name: str, kind: str | None = None, folder: str | Path | None = None, host: Host | None = None
 ) -> list[Path]:
-    """Write a package that works as it stands, and return its files.
+    """Write a package that works as written, and return its files.
 
     Args:
         type: One of `new_types`.

@@ -20,7 +20,7 @@ _RUN = 256
 
 
 def mass_window(mass: float | None, ppm: float | None, da: float | None) -> tuple[float, float] | None:
-    """Return the ends of a mass window in Da, both included; None where nothing is asked.
+    """Return the ends of a mass window in Da, both included; None where no window is given.
 
     Args:
         mass: Exact mass in Da.

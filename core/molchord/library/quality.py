@@ -1,6 +1,6 @@
 """Quality warnings of a query: those of its modalities about its measurements, and of queries out of distribution.
 
-Such a query is searched with all the same; its hits carry the warnings, and their probability is the calibrated one
+Such a query is searched with anyway; its hits carry the warnings, and their probability is the calibrated one
 times the lowest confidence factor. The rest belongs to "none of these".
 """
 

@@ -393,7 +393,7 @@ def _taken(modality: Modality, measurements: Sequence[Measurement]) -> Iterator[
 
 
 def _upside_down(curve: Measurement) -> Measurement:
-    """Return a curve with its heights, the second array, turned over, which is doubtful."""
+    """Return a curve with its heights, the second array, turned over, which warrants a quality warning."""
     places, heights = curve.arrays
     return dataclasses.replace(curve, arrays={places: curve.arrays[places], heights: -curve.arrays[heights]})
 

@@ -57,7 +57,7 @@ from molchord.train.step import Step, autocast
 
 @dataclass
 class Progress:
-    """Where a training stands; saved with every checkpoint."""
+    """The state of a training; saved with every checkpoint."""
 
     epoch: int = 0
     batch: int = 0

@@ -19,7 +19,7 @@ from molchord.api import SampleError
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbors:
-    """All edges j -> i of a batch, and where each stands among those that meet it.
+    """All edges j -> i of a batch, and where each is among those that meet it.
 
     The triplets k -> j -> i of DimeNet are all pairs of an edge that arrives at j and one that leaves j. So instead of
     a list of triplets, every atom has `arriving` slots and `leaving` slots, and sums over k are batched matrix

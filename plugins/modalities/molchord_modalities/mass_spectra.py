@@ -66,7 +66,7 @@ def read(path: Path) -> Iterator[Reading | SampleError]:
     except SampleError as error:
         if count == 0:
             raise
-        yield error  # what stands before the damage is good
+        yield error  # what precedes the damage is good
     if count == 0:
         raise SampleError(path.name, "holds no spectrum")
 

@@ -52,7 +52,7 @@ class PeakList:
         """Check the list, and put peaks of one shift and pattern together.
 
         Raises:
-            SampleError: There is no peak, or something of one cannot be right.
+            SampleError: There is no peak, or one has an impossible value.
 
         Example:
             >>> ethanol = dict(shifts=[1.25, 1.25, 3.75], patterns=["t", "T", "q"], counts=[1, 1, 2], nucleus="1H")

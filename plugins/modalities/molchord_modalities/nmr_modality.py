@@ -279,7 +279,7 @@ def _example(molecule: Molecule, seed: int) -> Measurement:
             sp2 = atom.GetHybridization() == Chem.HybridizationType.SP2
             near = [other.GetSymbol() for other in atom.GetNeighbors()]
             shift = (115.0 if sp2 else 8.0) + 9.0 * near.count("C") + sum(_BOUND_TO.get(one, 0.0) for one in near)
-            # What is further off moves a shift a little too; similar surroundings similarly.
+            # What is further off moves a shift a little too, the same for the same surroundings.
             further = sorted(n.GetSymbol() for o in atom.GetNeighbors() for n in o.GetNeighbors())
             shifts.append(shift + zlib.crc32("".join(further).encode()) % 80 / 10 + noise.normal(0, 0.05))
             codes.append(min(atom.GetTotalNumHs(), 3) + 1)

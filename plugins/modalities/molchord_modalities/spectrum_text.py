@@ -30,7 +30,7 @@ class Columns:
         x_unit: What the header states as the abscissa's unit, None where it states none.
         y_unit: What the header states about the ordinate, None where it states nothing.
         smiles: The SMILES that a comment ``# smiles: CCO`` gives, or None.
-        header: What stands above the first row of numbers, in lower case.
+        header: What is above the first row of numbers, in lower case.
     """
 
     x: NDArray[np.float64]
@@ -93,7 +93,7 @@ def headings(text: str) -> str:
 def parse(text: str, name: str) -> Columns:
     r"""Read two columns; the separator is a comma, a semicolon, a tab or blanks, the decimal sign a point or a comma.
 
-    Lines that start with ``#``, ``//``, ``%`` or ``!`` are comments; what stands above the first row of numbers is
+    Lines that start with ``#``, ``//``, ``%`` or ``!`` are comments; what is above the first row of numbers is
     the header. Of more than two columns the one that the header names as an ordinate is taken.
 
     Args:

@@ -164,7 +164,7 @@ def warp(
     scale: Float[Tensor, " c"],
     shift: Float[Tensor, " c"],
 ) -> tuple[Float[Tensor, "c p"], Bool[Tensor, "c p"]]:
-    """Move curves so that what stood at x stands at scale * x + shift, by linear interpolation on the grid.
+    """Move curves so that what was at x moves to scale * x + shift, by linear interpolation on the grid.
 
     A point is observed where both points it comes from are.
 
