@@ -45,7 +45,7 @@ class Logger(Protocol):
 
         Args:
             epoch: The one that has just ended.
-            figures: The metrics by name, such as ``loss`` or ``val/blind_mrr``; those of validation are missing in some epochs.
+            figures: The metrics by name, such as ``loss`` or ``val/blind_mrr``; those of validation not every epoch.
         """
         ...
 

@@ -64,7 +64,7 @@ def embed(arguments: argparse.Namespace) -> int:
 
 
 def info(arguments: argparse.Namespace) -> int:
-    """Say what a library holds."""
+    """Describe what a library holds."""
     from molchord.library.library import Library
 
     facts = Library(arguments.library).info()

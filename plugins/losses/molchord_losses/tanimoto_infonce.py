@@ -37,7 +37,7 @@ class TanimotoInfonceConfig(Config):
     number of entries, and both directions L(Q, R, S) and L(R, Q, S) are averaged, so that no order of the modalities
     matters.
 
-    What differs. (1) The printed numerator is not part of its denominator, which has exp(|q_i . r_i - 1|) in its place,
+    What differs. (1) The printed numerator is not a term of its denominator, which has exp(|q_i . r_i - 1|) instead,
     exp(0) at a perfect match: the ratio is not a probability (it reaches e / n where all targets are met, more than one
     for n = 2); the default is a cross-entropy, never below the entropy of its targets.
     (2) Printed, a negative's distance to its target counts in an exponent between 0 and 2, without temperature: all

@@ -230,7 +230,7 @@ def _fragments(molecule: Molecule, seed: int) -> Measurement:
     mz = np.array([*sorted(m for m in masses if m < precursor - _PRECURSOR_MARGIN), precursor])
     digest = hashlib.sha256(molecule.key14.encode()).digest()
     noise = np.random.default_rng([seed, *digest[:8]]).uniform(0.8, 1.2, len(mz))
-    intensity = noise * (0.2 + np.modf(mz * 7.31)[0])  # from the fragment's mass, so similar molecules are similar
+    intensity = noise * (0.2 + np.modf(mz * 7.31)[0])  # from the fragment's mass, so like molecules get like spectra
     return Measurement(
         arrays={"mz": mz.astype(np.float32), "intensity": (intensity / intensity.max()).astype(np.float32)},
         columns={
