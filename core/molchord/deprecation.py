@@ -27,7 +27,7 @@ class Deprecation:
     Attributes:
         name: What is deprecated, such as ``molchord.api.Old`` or ``molchord.api.ModalityRecord.old``.
         since: Release that deprecated it.
-        remove_in: Release that no longer has it; with at least one minor release in between.
+        remove_in: Release that no longer has it, with at least one minor release in between.
         instead: What to do, as the rest of a sentence: ``"use molchord.api.New"``.
         at: Where a name is to be found until then, ``module:name``; empty for the field of a record.
 

@@ -101,7 +101,7 @@ class Embedder:
     def embed(
         self, modality: str, measurements: Sequence[Measurement], scalar_features: Mapping[str, float] | None = None
     ) -> Float[Tensor, "n d"]:
-        """Embed measurements of one modality, 256 at a time.
+        """Embed measurements of one modality, `CHUNK` at a time.
 
         Args:
             modality: Name in the graph.

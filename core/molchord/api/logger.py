@@ -18,7 +18,7 @@ class Training:
 
     Attributes:
         run: The run folder, whose name the user chose.
-        folder: The logger's own folder in it, which exists; its contents are kept for when the training continues.
+        folder: The logger's own folder in it, which exists; what it holds is still there when the training continues.
         settings: The resolved model graph, as JSON values.
         epochs: How many were trained before: 0, or more where a stopped training continues.
     """
@@ -45,7 +45,7 @@ class Logger(Protocol):
 
         Args:
             epoch: The one that has just ended.
-            figures: The metrics by name, such as ``loss`` or ``val/blind_mrr``; those of validation not every epoch.
+            figures: The metrics by name, such as ``loss`` or ``val/blind_mrr``; those of validation not in every epoch.
         """
         ...
 
