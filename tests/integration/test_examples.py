@@ -218,7 +218,7 @@ def test_the_shared_curves_and_cross_sections_are_read(here, shared_data):
     """Counts that were taken from the files themselves."""
     code = (
         "import sys; from pathlib import Path; from molchord.api import Reading\n"
-        "from molchord_ccs import CCS; from molchord_uvvis.uvvis import UVVIS\n"
+        "from molchord_ccs.ccs import CCS; from molchord_uvvis.uvvis import UVVIS\n"
         "ions, curves = ([*record.build(record.config(), record.kinds[0]).read(Path(path))]\n"
         "                for record, path in zip((CCS, UVVIS), sys.argv[1:], strict=True))\n"
         "assert all(isinstance(entry, Reading) for entry in curves)\n"

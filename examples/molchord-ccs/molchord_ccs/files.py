@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from molchord.api import Measurement, Reading, SampleError
-from molchord_ccs import INSTRUMENTS, IONS
+from molchord_ccs.ions import INSTRUMENTS, IONS
 
 __all__ = ["is_table", "measurement", "read"]
 

@@ -10,7 +10,9 @@ import pytest
 
 from molchord.api import Measurement, Reading, SampleError
 from molchord.testing import checks
-from molchord_ccs import CCS, INSTRUMENTS, IONS, CcsConfig, ccs, files
+from molchord_ccs import ccs_modality, files
+from molchord_ccs.ccs import CCS, CcsConfig
+from molchord_ccs.ions import INSTRUMENTS, IONS
 
 SAMPLE = Path(__file__).parent.parent / "sample.csv"
 C3SDB = (
@@ -27,7 +29,7 @@ def test_contract(check):
     check()
 
 
-@pytest.mark.parametrize("module", [files, ccs])
+@pytest.mark.parametrize("module", [files, ccs_modality])
 def test_examples_in_docstrings_run(module):
     failed, tried = doctest.testmod(module)
     assert tried > 0
