@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["DEFAULT_MAP", "METRICS", "folded", "interval", "markdown", "number_range", "quoted", "subset_name", "value"]
+__all__ = [
+    "DEFAULT_FUSION",
+    "METRICS",
+    "folded",
+    "interval",
+    "markdown",
+    "number_range",
+    "quoted",
+    "subset_name",
+    "value",
+]
 
 METRICS: Mapping[str, str] = {
     "top1": "Top-1",
@@ -14,7 +24,7 @@ METRICS: Mapping[str, str] = {
     "mrr": "MRR",
     "tanimoto": "Tanimoto",
 }
-DEFAULT_MAP = "gm-exp"
+DEFAULT_FUSION = "gm-exp"
 
 
 def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from benchmarks.cells import (
-    DEFAULT_MAP,
+    DEFAULT_FUSION,
     METRICS,
     folded,
     interval,
@@ -46,7 +46,7 @@ def _pivot(result: Mapping[str, Any], mode: str, pool: str) -> str:
         row
         for row in result["rows"]
         if (row["pool"] == pool and row["test"] in tests)
-        and (row["mode"] in (mode, "") and row["map"] in (DEFAULT_MAP, ""))
+        and (row["mode"] in (mode, "") and row["fusion"] in (DEFAULT_FUSION, ""))
     ]
     subsets = list(dict.fromkeys(tuple(row["subset"]) for row in rows))
     lines: dict[tuple[str, str, str], dict[tuple[str, ...], Mapping[str, Any]]] = {}
@@ -76,11 +76,11 @@ def _share_of_error(result: Mapping[str, Any]) -> str:
     own: dict[tuple[Any, ...], float] = {}
     for row in result["rows"]:
         key = (row["test"], row["mode"], row["pool"], tuple(row["subset"]))
-        if row["map"] == DEFAULT_MAP and row["system"] == first:
+        if row["fusion"] == DEFAULT_FUSION and row["system"] == first:
             own[key] = row["top1"][0]
     for row in result["rows"]:
         key = (row["test"], row["mode"], row["pool"], tuple(row["subset"]))
-        if row["model"] and row["system"] in references and key in own:  # any of its maps, whichever serves it best
+        if row["model"] and row["system"] in references and key in own:  # any of its fusions, whichever serves it best
             best[key] = max(best.get(key, 0.0), row["top1"][0])
     lines = [
         [
@@ -106,7 +106,7 @@ def _differences(result: Mapping[str, Any]) -> str:
     lines = [
         [row["system"], row["test"], f"`{row['pool']}`", subset_name(row["subset"]), interval(row["top1"], signed=True)]
         for row in result["differences"]
-        if row["map"] == DEFAULT_MAP
+        if row["fusion"] == DEFAULT_FUSION
     ]
     if not lines:
         return ""
@@ -167,13 +167,13 @@ def _audits(result: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _every_figure(result: Mapping[str, Any]) -> str:
-    header = ["test", "pool", "query", "system", "mode", "map", "queries", "left out", "outside", *METRICS.values()]
+    header = ["test", "pool", "query", "system", "mode", "fusion", "queries", "left out", "outside", *METRICS.values()]
     lines = []
     for row in result["rows"]:
         start = [row["test"], f"`{row['pool']}` {row['pool_size']:,.0f}", subset_name(row["subset"]), row["system"]]
         counts = [str(row["queries"]), str(row["left_out"]), str(row["unreachable"])]
         figures = [interval(row["top1"]), *(value(row[name][0], name) for name in [*METRICS][1:])]
-        lines.append([*start, row["mode"] or "-", row["map"] or "-", *counts, *figures])
+        lines.append([*start, row["mode"] or "-", row["fusion"] or "-", *counts, *figures])
     return folded("Every figure", markdown(header, lines))
 
 

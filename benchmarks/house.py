@@ -73,7 +73,7 @@ class House:
         lists: Names, by what is wrong with them.
     """
 
-    figures: Mapping[str, str]
+    metrics: Mapping[str, str]
     lists: Mapping[str, Sequence[str]]
 
 
@@ -106,7 +106,7 @@ def page(columns: Mapping[str, House]) -> str:
     """Return the table, a column for each house, and the lists of the last one."""
     last = list(columns)[-1]
     header = ["", *columns]
-    lines = [[name, *(house.figures[name] for house in columns.values())] for name in columns[last].figures]
+    lines = [[name, *(house.metrics[name] for house in columns.values())] for name in columns[last].metrics]
     table = "\n".join(f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *lines])
     parts = [table]
     for title, names in columns[last].lists.items():
@@ -130,7 +130,7 @@ def measured(root: Path) -> House:
     long_files = sorted(((s.lines, s.path) for s in files if s.lines > LONG_FILE), reverse=True)
     long_functions = sorted((found for found in functions if found[0] > LONG_FUNCTION), reverse=True)
     return House(
-        figures={
+        metrics={
             "lines of a file: median / p95 / max": _spread(file_lines),
             "lines of a function: median / p95 / longest": _spread(function_lines),
             "tests / code, lines": f"{tests / sum(file_lines):.2f} ({tests:,} / {sum(file_lines):,})",

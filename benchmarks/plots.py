@@ -15,7 +15,7 @@ __all__ = ["draw"]
 INK, QUIET, GRID = "#1d2733", "#5b6672", "#e4e8ec"
 COLOURS = ("#0b7a75", "#d98032", "#5a6fb0", "#b04a5a", "#8a8f3c", "#7d5a9e")
 BASELINES = {"mass alone": "#cfd5db", "candidates only": "#b3bcc5", "nearest training spectrum": "#8d98a4"}
-MAP = "gm-exp"
+FUSION = "gm-exp"
 LEFT_OUT = ("random (expected)", "mass alone (expected)", "own similarity")
 
 
@@ -46,13 +46,13 @@ Panel = Mapping[str, Sequence[tuple[Any, Sequence[float]]]]
 
 def _bar_panels(result: Mapping[str, Any]) -> Iterator[tuple[str, Panel]]:
     """Yield a panel a test and pool of blind queries; pools that hang on the query are left out."""
-    models = [row for row in result["rows"] if row["model"] and row["mode"] == "blind" and row["map"] == MAP]
+    models = [row for row in result["rows"] if row["model"] and row["mode"] == "blind" and row["fusion"] == FUSION]
     for test, pool in dict.fromkeys((row["test"], row["pool"]) for row in models):
         if pool == "isomers" or pool.startswith("mass:"):
             continue
         panel: dict[str, list[tuple[Any, Sequence[float]]]] = {}
         for row in result["rows"]:
-            shown = row["map"] in (MAP, "") and row["mode"] in ("blind", "") and row["system"] not in LEFT_OUT
+            shown = row["fusion"] in (FUSION, "") and row["mode"] in ("blind", "") and row["system"] not in LEFT_OUT
             if (row["test"], row["pool"]) == (test, pool) and shown:
                 panel.setdefault(row["system"], []).append((" + ".join(row["subset"]), row["top1"]))
         size = next(row["pool_size"] for row in models if (row["test"], row["pool"]) == (test, pool))
@@ -63,7 +63,7 @@ def _line_panels(result: Mapping[str, Any]) -> Iterator[tuple[str, Panel]]:
     """Yield a panel a subset; what stands at 0 without a line begins every line."""
     over = result["figure"]["over"]
     carriers = {entry["name"]: entry for entry in result[over] if entry["x"] is not None}
-    rows = [row for row in result["rows"] if row["model"] and row["map"] == MAP and row[over[:-1]] in carriers]
+    rows = [row for row in result["rows"] if row["model"] and row["fusion"] == FUSION and row[over[:-1]] in carriers]
     for subset in dict.fromkeys(tuple(row["subset"]) for row in rows):
         panel: dict[str, list[tuple[Any, Sequence[float]]]] = {}
         for row in (row for row in rows if tuple(row["subset"]) == subset):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy.tables import TABLES
-from benchmarks.cells import DEFAULT_MAP, METRICS, interval, markdown, number_range, subset_name, value
+from benchmarks.cells import DEFAULT_FUSION, METRICS, interval, markdown, number_range, subset_name, value
 from benchmarks.full_table import table_text
 
 __all__ = ["main", "page_text", "read", "section"]
@@ -111,7 +111,7 @@ def section(
         headline: Pairs of test and pool to show; empty: all pools but `test`, unless there is no other.
         published: Published figures; those beside this table are named under it.
     """
-    rows = [row for row in result["rows"] if row["map"] in (DEFAULT_MAP, "")]
+    rows = [row for row in result["rows"] if row["fusion"] in (DEFAULT_FUSION, "")]
     shown = headline or _main_pools(rows)
     groups = {
         pair: [row for row in rows if (row["test"], row["pool"]) == pair and _belongs(row, rows)] for pair in shown
@@ -217,7 +217,7 @@ def _beside(results: Mapping[str, Mapping[str, Any]], wanted: Mapping[str, Any])
     result = results.get(wanted["table"])
     names = ("test", "pool", "subset", "mode")
     for row in () if result is None else result["rows"]:
-        if row["model"] and row["map"] == DEFAULT_MAP and all(row[name] == wanted[name] for name in names):
+        if row["model"] and row["fusion"] == DEFAULT_FUSION and all(row[name] == wanted[name] for name in names):
             told = ", ".join(f"{METRICS[name]} {value(row[name][0], name)} %" for name in wanted["metrics"])
             return f"{told} ({row['system']}; {row['test']}, pool `{row['pool']}` of {row['pool_size']:,.0f})"
     return ""

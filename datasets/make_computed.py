@@ -2,14 +2,14 @@
 
 Usage: python datasets/make_computed.py SET FILE.npz ... [--out FOLDER] [--without FILE.npz ...]
 
-SET is `qm9-xtb-grown`, `qm9-aimnet2` or `ordinary-aimnet2`. Takes files of results, as ``molchord data simulate`` writes
-them, and any other ``*-xtb.npz`` or ``*-aimnet2.npz`` files, with the failures that they, or ``fails-*.json`` beside
-``chunk-*.npz``, list. Molecules that the folder holds already are left out, but one that failed may be computed later;
-left out are, too, those of files after `--without`, such as molecules that others measure on. The rest goes into one
-more file, ``part-00.npz`` and so on, so that large files are committed once, in an order that follows from their
-InChIKey alone and thus is random. Files that list failures go into another call than those that do not, so that the card
-can say what part failed. Wavenumbers are rounded to 0.1 cm^-1, intensities to half precision, geometries left out; sets
-by AIMNet2 keep their rotational constants. The data card beside the folder is written from what all its parts hold.
+SET is `qm9-xtb-grown`, `qm9-aimnet2` or `ordinary-aimnet2`. Takes files of results, as ``molchord data simulate``
+writes them, and any other ``*-xtb.npz`` or ``*-aimnet2.npz`` files, with the failures that they, or ``fails-*.json``
+beside ``chunk-*.npz``, list. Molecules that the folder holds already are left out, but one that failed may be computed
+later; left out are, too, those of files after `--without`, such as molecules that others measure on. The rest goes into
+one more file, ``part-00.npz`` and so on, so that large files are committed once, in an order that follows from their
+InChIKey alone and thus is random. Files that list failures go into another call than those that do not, so that the
+card can say what part failed. Wavenumbers are rounded to 0.1 cm^-1, intensities to half precision, geometries left out;
+sets by AIMNet2 keep their rotational constants. The card beside the folder is written from what all its parts hold.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tqdm import tqdm
 from molchord.api import Array
 from molchord.chem import molecule
 from molchord.errors import DataError
-from molchord.simulation.files import Contents, Entry, read_contents, write_entries
+from molchord.simulation.files import Contents, Outcome, read_contents, write_entries
 from molchord_simulators.rotation import rotational_constants
 
 ARRAYS = {
@@ -76,18 +76,21 @@ class Computed:
     simulator: str
 
 
-_GFN2 = """GFN2-xTB (Bannwarth, Ehlert and Grimme, J. Chem. Theory Comput. 15, 1652, 2019), gas phase, harmonic and unscaled. One
+_GFN2 = """\
+GFN2-xTB (Bannwarth, Ehlert and Grimme, J. Chem. Theory Comput. 15, 1652, 2019), gas phase, harmonic and unscaled. One
 conformer a molecule: ETKDG and a force field (what `molchord data simulate` made: ETKDGv3 with a seed from the
 InChIKey, MMFF94, or UFF where that lacks parameters), then GFN2-xTB to a largest gradient component of 1.5e-4
 Hartree/Bohr. Hessian by central differences of 0.005 Bohr; dipole and polarizability derivatives from gradients in
 fields of 0.004 a.u.; average atomic masses. Stereochemistry is not given, so the conformer of a molecule with
 stereocentres is that of one of its stereoisomers."""
-_AIMNET2 = """AIMNet2 (Anstine, Zubatyuk and Isayev, Chem. Sci. 16, 10228, 2025), a neural network potential for wB97M-D3, mean of its
+_AIMNET2 = """\
+AIMNet2 (Anstine, Zubatyuk and Isayev, Chem. Sci. 16, 10228, 2025), a neural network potential for wB97M-D3, mean of its
 four members, gas phase, harmonic and unscaled. One conformer a molecule: ETKDGv3 with a seed from the InChIKey, MMFF94
-(UFF where that lacks parameters), then AIMNet2 to a largest gradient component of 6e-5 Hartree/Bohr (1.5e-4 in some: see
-`computed_by` in the files). Analytic Hessian; infrared intensities from the dipole moment of AIMNet2's charges; Raman
-activities from GFN2-xTB's gradients in fields of 0.004 a.u., on AIMNet2's geometry and modes; average atomic masses.
-Stereochemistry is not given, so the conformer of a molecule with stereocentres is that of one of its stereoisomers.
+(UFF where that lacks parameters), then AIMNet2 to a largest gradient component of 6e-5 Hartree/Bohr (1.5e-4 in some:
+see `computed_by` in the files). Analytic Hessian; infrared intensities from the dipole moment of AIMNet2's charges;
+Raman activities from GFN2-xTB's gradients in fields of 0.004 a.u., on AIMNet2's geometry and modes; average atomic
+masses. Stereochemistry is not given, so the conformer of a molecule with stereocentres is that of one of its
+stereoisomers.
 
 Infrared intensities of N-H and O-H stretches are some 1.8 times too strong."""
 _BY_AIMNET2 = "AIMNet2 (wB97M-D3, four members), Raman activities by GFN2-xTB in fields; relaxed to 1.5e-4 Hartree/Bohr"
@@ -115,11 +118,12 @@ SETS = {
         ),
         Computed(
             name="ordinary-aimnet2", arrays=_AIMNET2_ARRAYS,
-            elements=frozenset(["H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "As", "Se", "Br", "I"]), heavy_atoms=24,
+            elements=frozenset({"H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "As", "Se", "Br", "I"}),
+            heavy_atoms=24,
             limits="that chemists meet (H, B, C, N, O, F, Si, P, S, Cl, As, Se, Br, I; at most 24 heavy atoms)",
             method=_AIMNET2,
-            source="the lists of molecules of MassBank, nmrshiftdb2 and C3SDB, without those whose measured gas-phase "
-            "infrared spectra\nbenchmarks use, in random order",
+            source="the lists of molecules of MassBank, nmrshiftdb2 and C3SDB, "
+            "without\nthose whose measured gas-phase infrared spectra benchmarks use, in random order",
             licence="The SMILES are facts.", computed_by=_BY_AIMNET2, lowest=-100, simulator="aimnet2",
         ),
     )
@@ -150,8 +154,8 @@ every set that it is in.
 
 ## What is missing
 Molecules were taken from {source}, and left out where no conformer was found, the bonds changed or a mode
-below {lowest} cm^-1 remained. The files list those that failed (`failed_smiles`, `failed_reason`) where that was recorded:
-{failed:,} beside {beside:,} that were computed, {share:.1f} %. They are no random sample.
+below {lowest} cm^-1 remained. The files list those that failed (`failed_smiles`, `failed_reason`) where that was
+recorded: {failed:,} beside {beside:,} that were computed, {share:.1f} %. They are no random sample.
 
 | reason | molecules |
 |---|---|
@@ -165,17 +169,20 @@ CC0 1.0. {licence}
     molchord data simulate SMILES.csv --use {simulator} --out data/more
     python datasets/make_computed.py {name} data/more.jobs/results-*.npz
 
-The last line adds a file to the folder and writes this card anew.{portable}
+The last line adds a file to the folder and writes this card anew.
+{portable}
 """
-_MORE_ARRAYS = """| `constants` | cm^-1 | rotational constants A, B, C of the relaxed conformer; A of a linear molecule is 0 |
+_MORE_ARRAYS = """\
+| `constants` | cm^-1 | rotational constants A, B, C of the relaxed conformer; A of a linear molecule is 0 |
 | `simulator` | | `aimnet2`, or `gfn2` where all is by that |
 """
 _INSTALL = "\n    pip install --no-deps Auto3D==2.3.1    # the parameters of AIMNet2, MIT licence"
-_PORTABLE = """ `molchord data simulate SMILES.csv --use gfn2 --jobs FOLDER`
-writes jobs for machines that have numpy and tblite only."""
+_PORTABLE = """\
+`molchord data simulate SMILES.csv --use gfn2 --jobs FOLDER` writes jobs for machines that have numpy and tblite only.
+"""
 
 
-def entries(which: Computed, path: Path) -> Iterator[Entry]:
+def entries(which: Computed, path: Path) -> Iterator[Outcome]:
     """Yield what a file, and the list of failures beside it, say of each molecule.
 
     Raises:
@@ -194,22 +201,24 @@ def entries(which: Computed, path: Path) -> Iterator[Entry]:
         if not all((np.abs(values) <= np.finfo(np.float16).max).all() for values in arrays.values()):
             raise DataError(f"{str(path)!r}: values of {text!r} are not finite in half precision; compute it again")
         arrays |= {name: values[i] for name, values in further.items()}
-        yield Entry(id=_key14(which, path, text), smiles=text, arrays=arrays)
+        yield Outcome(id=_key14(which, path, text), smiles=text, arrays=arrays)
     listed = path.with_name(path.name.replace("chunk-", "fails-")).with_suffix(".json")
     if listed.is_file():
         failures += json.loads(listed.read_text())
     for text, reason in failures:
-        yield Entry(id=_key14(which, path, text), smiles=text, reason=reason)
+        yield Outcome(id=_key14(which, path, text), smiles=text, reason=reason)
 
 
 def _further(which: Computed, data: Mapping[str, NDArray[Any]], count: int) -> dict[str, Sequence[Any]]:
     """Return what a set keeps beside its lines, by molecule."""
     if "constants" not in which.arrays:
         return {}
+    if "constants" in data:
+        return {name: data[name].tolist() for name in ("constants", "simulator")}
     atoms = data["atoms"]
     parts = [slice(*atoms[i : i + 2]) for i in range(count)]
     z, positions = data["z"], data["pos"]
-    said = data["simulator"] if "simulator" in data else [which.simulator] * count
+    said = data["simulator"].tolist() if "simulator" in data else [which.simulator] * count
     return {"constants": [rotational_constants(z[part], positions[part]) for part in parts], "simulator": said}
 
 
@@ -219,20 +228,21 @@ def _key14(which: Computed, path: Path, smiles: str) -> str:
     if not atoms.keys() <= which.elements or sum(atoms.values()) - atoms.get("H", 0) > which.heavy_atoms:
         raise DataError(
             f"{str(path)!r}: {smiles!r} ({found.formula}) is beyond {which.heavy_atoms} atoms of "
-            f"{', '.join(sorted(which.elements - {'H'}))} beside H; give files of molecules that the data card speaks of"
+            f"{', '.join(sorted(which.elements - {'H'}))} beside H; give files of molecules that the data card speaks "
+            "of"
         )
     return found.key14
 
 
 def new_entries(
     which: Computed, files: Sequence[Path], contents: Sequence[Contents], without: frozenset[str]
-) -> tuple[list[Entry], dict[str, str]]:
-    """Return each molecule once that the contents and `without` lack, in random order, and how the files say that they were made.
+) -> tuple[list[Outcome], dict[str, str]]:
+    """Return each molecule once that the contents and `without` lack, in random order, and how they were made.
 
     One that was computed did not fail, whatever another file says.
     """
     computed, failed = _states(contents)
-    found: dict[str, tuple[Entry, Path]] = {}
+    found: dict[str, tuple[Outcome, Path]] = {}
     for path in tqdm(files, unit=" files", disable=None):
         for entry in entries(which, path):
             known = (computed if entry.arrays is not None else computed | failed.keys()) | without
@@ -299,7 +309,7 @@ def main(which: Computed, files: Sequence[Path], out: Path, without: Sequence[Pa
         out.mkdir(parents=True, exist_ok=True)
         parts.append(out / f"part-{len(parts):02d}.npz")
         write_entries(parts[-1], which.arrays, new, **made_by)
-    out.with_suffix(".md").write_text(card(which, parts), encoding="utf-8")
+    out.with_suffix(".md").write_text(card(which, parts).rstrip() + "\n", encoding="utf-8")
     computed = sum(entry.arrays is not None for entry in new)
     there = sum(len(one.ids) + len(one.failed) for one in contents)
     print(f"{out}: {computed} molecules and {len(new) - computed} failures added to {there} that were there")
@@ -314,7 +324,7 @@ def _keys(path: Path) -> list[str]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Add computed spectra to a folder of compact files.")
     parser.add_argument("set", choices=sorted(SETS), metavar="SET", help=", ".join(sorted(SETS)))
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.npz")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE.npz", help="none: only write the card anew")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: the set's folder beside this script")
     parser.add_argument("--without", nargs="+", type=Path, default=[], metavar="FILE.npz")
     arguments = parser.parse_args()

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 import molchord as mc
 from molchord.evaluate.results import Evaluation
-from molchord.run_folder import read_manifest, read_trained_on, write_manifest, write_trained_on
+from molchord.run_folder import read_run_manifest, read_trained_on, write_run_manifest, write_trained_on
 
 DATA = "data/qm9-xtb-grown"
 SHIPPED = ("graph.yaml", "model.safetensors")
@@ -51,7 +51,7 @@ graph network (GINE, implicit hydrogens) and a strided convolution tower for eac
 stereo-free SMILES alone. {{epochs}} epochs in {{hours:.1f}} hours, one core of a busy machine; best epoch {{best}}.
 
 ## Figures
-Blind Top-k in % with the 95 % bootstrap interval over molecules, map `gm-exp`, ties against the model, measured with
+Blind Top-k in % with the 95 % bootstrap interval over molecules, fusion `gm-exp`, ties against the model, measured with
 the shipped weights. `clean`: half width 5 cm^-1. `realistic`: half width 8 cm^-1, one frequency scale in 0.98-1.02 a
 query, a shift of up to 2 points a spectrum, 1 % noise. Pools: `test`, the test molecules; `all`, every molecule of the
 set; `isomers`, those of the query's formula (median size).
@@ -88,9 +88,9 @@ def ship(run: mc.Run, dataset: mc.DataSet, out: Path) -> mc.Run:
     known = read_trained_on(run.path)
     rows = np.array([row for row, key in enumerate(dataset.keys()) if key in known])
     write_trained_on(out, dict(zip(dataset.keys(rows), dataset.smiles(rows), strict=True)))
-    manifest = read_manifest(run.path)
+    manifest = read_run_manifest(run.path)
     manifest.data["path"] = DATA
-    write_manifest(out, manifest)
+    write_run_manifest(out, manifest)
     shipped = mc.load(out, device="cpu")
     shipped.calibrate(dataset)
     return shipped
@@ -105,7 +105,7 @@ def card(shipped: mc.Run, run: mc.Run, dataset: mc.DataSet, found: Mapping[str, 
         train=len(dataset.rows("train")), val=len(dataset.rows("val")), test=len(dataset.rows("test")),
         parameters=sum(parameter.numel() for parameter in shipped.model.parameters()), megabytes=size / 1e6,
         epochs=len(seconds), hours=sum(seconds) / 3600, best=int(shipped.manifest.best["epoch"]),
-        figures=_figures(found), random=100 / len(dataset), pool=len(dataset),
+        metrics=_figures(found), random=100 / len(dataset), pool=len(dataset),
     )  # fmt: skip
 
 
@@ -114,7 +114,7 @@ def _figures(found: Mapping[str, Evaluation]) -> str:
     for test, evaluation in found.items():
         for row in evaluation.rows:
             if row.system == "model":
-                figures = (row.figures[name] for name in ("top1", "top5", "top25"))
+                figures = (row.metrics[name] for name in ("top1", "top5", "top25"))
                 cells = [f"{100 * f.value:.1f} [{100 * f.low:.1f}, {100 * f.high:.1f}]" for f in figures]
                 head = [test, f"`{row.pool}`", f"{row.pool_size:,.0f}", " + ".join(row.subset)]
                 lines.append(f"| {' | '.join([*head, *cells])} |")
@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     shipped = ship(run, dataset, arguments.out)
     found = {
         test: shipped.evaluate(
-            dataset, pools=POOLS, modes=["blind"], maps=["gm-exp"], perturb=CONDITIONS[test],
+            dataset, pools=POOLS, modes=["blind"], fusions=["gm-exp"], perturb=CONDITIONS[test],
             baselines=False, audit=False,
         )
         for test in TESTS

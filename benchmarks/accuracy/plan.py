@@ -13,19 +13,19 @@ FIVE_FOLDS = tuple(f"fold:{number}" for number in range(5))
 
 @dataclass(frozen=True, kw_only=True)
 class Realign:
-    """A second training, of the last layers or of the parts named `free`; see `molchord.Run.realign`.
+    """A second training, of the last layers or of the parts named `trainable`; see `molchord.Run.realign`.
 
     Attributes:
         data: Name of the data set, split as the table says.
         where: Which measurements to use, by modality.
         epochs: Passes over the data.
-        free: Parts to train; None: the last layer of every head.
+        trainable: Parts to train; None: the last layer of every head.
     """
 
     data: str
     where: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     epochs: int = 15
-    free: tuple[str, ...] | None = None
+    trainable: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Test:
         pools: Pools.
         condition: What happens to the queries, see `perturb.CONDITIONS`.
         modes: Query modes.
-        maps: Maps of the geometric mean.
+        fusions: Maps of the geometric mean.
         split: Whose molecules are queries; "val" for whatever is chosen.
         where: Which measurements to use, by modality.
         known: Columns that a query's measurement must have, by modality.
@@ -97,7 +97,7 @@ class Test:
     pools: tuple[str, ...] = ("test", "all")
     condition: str = "clean"
     modes: tuple[str, ...] = ("blind",)
-    maps: tuple[str, ...] = ("gm-exp",)
+    fusions: tuple[str, ...] = ("gm-exp",)
     split: str = "test"
     where: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     known: Mapping[str, str] = field(default_factory=dict)

@@ -99,7 +99,9 @@ class Bench:
         epochs = int(self.change.get("train.epochs", again.epochs))
         path = self._folder([run.id, repr(again), epochs, data.sha256, data.rule])
         if not path.exists():
-            run.realign(data, _unfinished(path), free=again.free, epochs=epochs, where=again.where or None, force=True)
+            run.realign(
+                data, _unfinished(path), trainable=again.trainable, epochs=epochs, where=again.where or None, force=True
+            )
             _unfinished(path).rename(path)
         return mc.load(path, device=self.device)
 
@@ -216,7 +218,7 @@ def _tested(
             data,
             pools=test.pools,
             modes=test.modes,
-            maps=test.maps,
+            fusions=test.fusions,
             split=test.split,
             where=_where(test, data),
             perturb=CONDITIONS[test.condition],
@@ -277,11 +279,11 @@ def _named(system: System, row: Row) -> str:
 
 
 def _key(row: Row) -> tuple[Any, ...]:
-    return row.system, row.subset, row.mode, row.map, row.pool
+    return row.system, row.subset, row.mode, row.fusion, row.pool
 
 
 def _what(row: Row) -> dict[str, Any]:
-    return {"subset": list(row.subset), "mode": row.mode, "map": row.map, "pool": row.pool}
+    return {"subset": list(row.subset), "mode": row.mode, "fusion": row.fusion, "pool": row.pool}
 
 
 def _row(system: str, test: Test, row: Row, by_seed: Sequence[Evaluation]) -> dict[str, Any]:
@@ -293,8 +295,8 @@ def _row(system: str, test: Test, row: Row, by_seed: Sequence[Evaluation]) -> di
         "test": test.name,
         **_what(row),
         **{name: getattr(row, name) for name in counts},
-        **{name: [row.figures[name].value, row.figures[name].low, row.figures[name].high] for name in METRICS},
-        "top1_by_seed": [other.figures["top1"].value for other in same],
+        **{name: [row.metrics[name].value, row.metrics[name].low, row.metrics[name].high] for name in METRICS},
+        "top1_by_seed": [other.metrics["top1"].value for other in same],
     }
 
 

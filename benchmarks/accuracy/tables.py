@@ -8,7 +8,7 @@ from benchmarks.accuracy.plan import FIVE_FOLDS, Curve, Realign, System, Table, 
 
 __all__ = ["RECIPE", "TABLES"]
 
-ALL_MAPS = ("gm-exp", "gm-half", "gm-clamp")
+ALL_FUSIONS = ("gm-exp", "gm-half", "gm-clamp")
 
 MORE = System(name="recipe", graph="recipes/vibrational.yaml")
 # Smaller sets need more passes, and the smallest has too few near neighbours for groups of them.
@@ -90,7 +90,7 @@ MEASURED = {"ir": {"origin": "measured"}}
 HEADS = GAS.changed(name="realigned heads, as published", realign=Realign(data="nist", where=MEASURED))
 REALIGNED = GAS.changed(
     name="recipe: both towers realigned",
-    realign=Realign(data="nist", where=MEASURED, epochs=40, free=("modalities.ir", "modalities.structure")),
+    realign=Realign(data="nist", where=MEASURED, epochs=40, trainable=("modalities.ir", "modalities.structure")),
 )
 BAG = System(name="recipe (peak_bag)", graph="recipes/msms.yaml")
 PEAKS = BAG.changed(name="peak_transformer", modalities__msms__encoder={"use": "peak_transformer"})
@@ -126,8 +126,8 @@ TABLES: Mapping[str, Table] = {
             COSINE.changed(name="cosine InfoNCE, equal time", as_long_as="recipe"),
         ),
         tests=(
-            Test(name="clean", maps=ALL_MAPS),
-            Test(name="library", pools=("all",), modes=("library",), maps=ALL_MAPS),
+            Test(name="clean", fusions=ALL_FUSIONS),
+            Test(name="library", pools=("all",), modes=("library",), fusions=ALL_FUSIONS),
         ),
         minutes=240,
     ),
@@ -137,7 +137,7 @@ TABLES: Mapping[str, Table] = {
         data="qm9",
         systems=(RECIPE,),
         tests=(
-            Test(name="clean", pools=("test", "all", "isomers", "mass:10ppm"), maps=ALL_MAPS),
+            Test(name="clean", pools=("test", "all", "isomers", "mass:10ppm"), fusions=ALL_FUSIONS),
             REALISTIC,
             unseen("qm9"),
         ),

@@ -4,4 +4,15 @@ Each module named here has a ``TITLE``, a ``TEXT`` and ``measure(device, *, smal
 was compared (``case``), and what `timing.compare` returns, or other figures by name.
 """
 
-BENCHMARKS = ("conformers", "dimenetpp", "embed", "loading", "losses", "memory", "processes", "retrieval", "startup")
+BENCHMARKS = (
+    "aimnet2",
+    "conformers",
+    "dimenetpp",
+    "embed",
+    "loading",
+    "losses",
+    "memory",
+    "processes",
+    "retrieval",
+    "startup",
+)

@@ -18,7 +18,7 @@ from molchord.api import SampleError
 from molchord.data.reading import parsed
 from molchord.embedder import CHUNK
 from molchord.host import installed
-from molchord.library.files import Entry, Manifest
+from molchord.library.files import Entry, LibraryManifest
 from molchord.library.stages import blocks_of, encoded, prepared
 from molchord.library.work_folder import WorkFolder
 
@@ -63,7 +63,7 @@ def _rows(device: str, size: int, rounds: int) -> Iterator[dict[str, Any]]:
     yield {"case": "encode", **rate}
     with TemporaryDirectory(prefix="molchord-speed-") as place:
         for storage in ("fp32", "bf16", "int8"):
-            manifest = Manifest(
+            manifest = LibraryManifest(
                 run=run.id, candidate=run.candidate, embedding_dim=run.graph.embedding_dim, storage=storage
             )
             folder = WorkFolder(Path(place) / storage, manifest, size)

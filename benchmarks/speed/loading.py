@@ -32,9 +32,9 @@ class Nothing(nn.Module):
         super().__init__()
         self.row = nn.Parameter(torch.randn(width))
 
-    def forward(self, inputs: object, anchors: Tensor) -> Tensor:
+    def forward(self, inputs: object, scalar_features: Tensor) -> Tensor:
         """Return (b, width)."""
-        return self.row.expand(len(anchors), -1)
+        return self.row.expand(len(scalar_features), -1)
 
 
 def measure(device: str, *, small: bool = False) -> list[dict[str, Any]]:

@@ -18,9 +18,9 @@ from benchmarks.speed.timing import compare
 from molchord.api import Molecule
 from molchord.library.library import Entry, Library
 from molchord.library.writer import shortened
-from molchord.retrieval.exact import Exact, feed
+from molchord.retrieval.exact import Exact, source
 from molchord.retrieval.scores import Block
-from molchord.vocabulary import MAPS
+from molchord.vocabulary import FUSIONS
 
 __all__ = ["TEXT", "TITLE", "measure"]
 
@@ -59,16 +59,16 @@ def _batches(folder: str, queries: int, candidates: int, rounds: int) -> Iterato
     timed = min(LOOP_QUERIES, queries)
     arrays = {name: part[:timed].numpy() for name, part in given.items()}
     names = [f"candidate {number}" for number in range(candidates)]
-    for map in MAPS:
+    for fusion in FUSIONS:
         sides = {
-            "molchord": partial(library.find, given, k=K, map=map),
+            "molchord": partial(library.find, given, k=K, fusion=fusion),
             "Python loop": partial(python_loop, vectors.numpy(), names, arrays["ir"], arrays["raman"]),
         }
         row = compare(sides, rounds=rounds)
         for part in (row["seconds"], row["ratio"]):
             part["Python loop"] *= queries / timed
         row["range"]["Python loop"] = [value * queries / timed for value in row["range"]["Python loop"]]
-        yield {"case": f"{queries:,} queries x {candidates:,} candidates, 2 spectra, {map}", **row}
+        yield {"case": f"{queries:,} queries x {candidates:,} candidates, 2 spectra, {fusion}", **row}
 
 
 def _singles(folder: str, candidates: int, rounds: int) -> Iterator[dict[str, Any]]:
@@ -76,20 +76,20 @@ def _singles(folder: str, candidates: int, rounds: int) -> Iterator[dict[str, An
     vectors = unit(candidates, 1)
     library = library_of(folder, vectors)
     index = flat_index(vectors)
-    for map, names in (
+    for fusion, names in (
         ("gm-exp", ("ir", "raman", "msms")),
         ("gm-half", ("ir", "raman")),
         ("gm-half", ("ir", "raman", "msms")),
     ):
         given = queries_near(vectors, 1, names)
-        sides: dict[str, Callable[[], object]] = {"molchord": partial(library.find, given, k=K, map=map)}
+        sides: dict[str, Callable[[], object]] = {"molchord": partial(library.find, given, k=K, fusion=fusion)}
         if index is not None:
-            # gm-exp is one inner product; the other maps need as many searches as there are spectra.
-            searches = 1 if map == "gm-exp" else len(names)
+            # gm-exp is one inner product; the other fusions need as many searches as there are spectra.
+            searches = 1 if fusion == "gm-exp" else len(names)
             several = [part.numpy() for part in given.values()][:searches]
             sides[f"faiss x {searches}"] = lambda index=index, several=several: [index.search(q, K) for q in several]
         row = compare(sides, rounds=rounds)
-        yield {"case": f"1 query x {candidates:,} candidates, {len(names)} spectra, {map}", **row}
+        yield {"case": f"1 query x {candidates:,} candidates, {len(names)} spectra, {fusion}", **row}
 
 
 def _resident(device: str, candidates: int, rounds: int) -> Iterator[dict[str, Any]]:
@@ -97,9 +97,9 @@ def _resident(device: str, candidates: int, rounds: int) -> Iterator[dict[str, A
     block = resident(candidates, device)
     for queries in (4096, 1):
         given = queries_near(block.vectors, queries, ("ir", "raman", "msms"))
-        for map in ("gm-exp", "gm-half"):
-            row = compare({"molchord": partial(search, given, block, map, device)}, device=device, rounds=rounds)
-            case = f"{queries:,} queries x {candidates:,} candidates, 3 spectra, {map}"
+        for fusion in ("gm-exp", "gm-half"):
+            row = compare({"molchord": partial(search, given, block, fusion, device)}, device=device, rounds=rounds)
+            case = f"{queries:,} queries x {candidates:,} candidates, 3 spectra, {fusion}"
             yield {"case": case, **row, "queries_per_second": round(queries / row["seconds"]["molchord"])}
 
 
@@ -127,11 +127,11 @@ def python_loop(
     return best
 
 
-def search(given: Mapping[str, Tensor], block: Block, map: str, device: str) -> Tensor:
+def search(given: Mapping[str, Tensor], block: Block, fusion: str, device: str) -> Tensor:
     """Search a block that lies on the device, as a library that it holds does."""
-    found = Exact(given, K, map=map)
+    found = Exact(given, K, fusion=fusion)
     at_once = 2**29 // len(next(iter(given.values())))
-    feed(found, (block[start : start + at_once] for start in range(0, len(block), at_once)), device)
+    source(found, (block[start : start + at_once] for start in range(0, len(block), at_once)), device)
     return found.found().rows
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.speed.timing import compare
 from molchord.api import Molecule
-from molchord.library.files import Entry, write_manifest
+from molchord.library.files import Entry, write_run_manifest
 from molchord.library.library import Library
 
 __all__ = ["TEXT", "TITLE", "measure"]
@@ -25,7 +25,7 @@ TITLE = "Start-up"
 TEXT = (
     "Whole processes after a first one has compiled the modules, beside one of Python that does nothing and one that "
     "imports torch. The library has shards of 65,536 rows of 512 numbers that are links to one and the same file; "
-    "it is opened and asked for the rows of a mass, which maps each shard and looks its masses up."
+    "it is opened and asked for the rows of a mass, which fusions each shard and looks its masses up."
 )
 ROWS, WIDTH, MASS = 65_536, 512, 282.3287
 
@@ -81,5 +81,5 @@ def _library(path: Path, rows: int, shards: int) -> Library:
         listed.append(first.model_copy(update={"name": f"{first.name}-{number}"}))
         for ending in ("safetensors", "parquet"):
             os.link(path / f"{first.name}.{ending}", path / f"{listed[-1].name}.{ending}")
-    write_manifest(path, written.manifest.model_copy(update={"shards": tuple(listed)}))
+    write_run_manifest(path, written.manifest.model_copy(update={"shards": tuple(listed)}))
     return Library(path)

@@ -1,19 +1,23 @@
-"""What plugin authors should no longer use: one table, served with a warning until it is due to go.
+"""What should no longer be used: one table, served with a warning until it is due to go.
 
 `molchord.api` and `molchord.testing` look names that they lack up here. A test fails as soon as one is overdue.
 """
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from packaging.version import Version
 
-__all__ = ["DEPRECATED", "Deprecation", "old_names", "overdue"]
+__all__ = ["DEPRECATED", "Deprecation", "old_names", "overdue", "renamed", "renamed_attribute", "warn"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +47,96 @@ class Deprecation:
         return f"{self.name!r} is deprecated since molchord {self.since} and goes in {self.remove_in}; {self.instead}"
 
 
-DEPRECATED: dict[str, Deprecation] = {}
+def _entries(*rows: tuple[str, str, str]) -> dict[str, Deprecation]:
+    """Return entries of one release: names, what to do instead, and where a name is to be found."""
+    return {
+        name: Deprecation(name=name, since="0.2", remove_in="0.4", instead=instead, at=at) for name, instead, at in rows
+    }
+
+
+DEPRECATED: dict[str, Deprecation] = _entries(
+    ("molchord.api.Doubt", "use molchord.api.QualityWarning", "molchord.api.deprecated:Doubt"),
+    *(
+        (f"molchord.api.{spec}(tells_mass=)", "write `reveals_mass`", "")
+        for spec in ("SpectrumSpec", "PeaksSpec", "VectorSpec")
+    ),
+    # keys of a model graph
+    ("anchors", "write `scalar_features`", ""),
+    ("modalities.*.anchors", "write `scalar_features`", ""),
+    ("train.accumulate", "write `train.accumulate_grad_batches`", ""),
+    ("train.anchor_dropout", "write `train.scalar_feature_dropout`", ""),
+    ("train.chunk", "write `train.mini_batch_size`", ""),
+    ("train.free", "write `train.trainable: {default: false, PART: true}`", ""),
+    ("train.freeze", "write `train.trainable: {PART: false}`", ""),
+    # arguments and attributes of the Python API, and options of the command line
+    ("ModelGraph.of(anchors=)", "write `scalar_features`", ""),
+    ("Run.embed(anchors=)", "write `scalar_features`", ""),
+    ("Run.realign(free=)", "write `trainable`", ""),
+    ("Run.search(map=)", "write `fusion`", ""),
+    ("Run.evaluate(maps=)", "write `fusions`", ""),
+    ("Library.search(map=)", "write `fusion`", ""),
+    ("Library.find(map=)", "write `fusion`", ""),
+    ("Evaluation.find(map=)", "write `fusion`", ""),
+    ("Hit.doubts", "use `quality_warnings`", ""),
+    ("Row.map", "use `fusion`", ""),
+    ("Row.figures", "use `metrics`", ""),
+    ("--map", "write `--fusion`", ""),
+    ("--free", "write `--trainable`", ""),
+)
 """All that is deprecated today, by name."""
+
+
+def warn(name: str, *, stacklevel: int = 2) -> None:
+    """Warn that a name in `DEPRECATED` is used; `stacklevel` as of `warnings.warn`, counted from the caller."""
+    warnings.warn(str(DEPRECATED[name]), DeprecationWarning, stacklevel=stacklevel + 1)
+
+
+def renamed(owner: str, **names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function take old names of its arguments, with a warning.
+
+    Args:
+        owner: The function, as `DEPRECATED` names it.
+        names: Today's name by the old one.
+
+    Example:
+        >>> @renamed("Run.search", map="fusion")
+        ... def search(fusion): return fusion
+        >>> with warnings.catch_warnings(record=True):
+        ...     search(map="gm-half")
+        'gm-half'
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            for old, new in names.items():
+                if old in kwargs:
+                    warn(f"{owner}({old}=)")
+                    kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def renamed_attribute(owner: str, old: str, new: str) -> property:
+    """Return a property that serves an attribute under its old name, with a warning.
+
+    Example:
+        >>> class Hit:
+        ...     quality_warnings = ("short",)
+        ...     doubts = renamed_attribute("Hit", "doubts", "quality_warnings")
+        >>> with warnings.catch_warnings(record=True):
+        ...     Hit().doubts
+        ('short',)
+    """
+
+    def serve(self: Any) -> Any:
+        warn(f"{owner}.{old}")
+        return getattr(self, new)
+
+    return property(serve)
 
 
 def old_names(module: str) -> Callable[[str], Any]:

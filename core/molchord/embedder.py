@@ -20,7 +20,7 @@ from molchord.device import choose_device, out_of_memory, to_device
 from molchord.errors import QueryError, RunError, did_you_mean
 from molchord.graph.resolve import ModelGraph
 from molchord.model import Model, build_modalities
-from molchord.run_folder import RunManifest, load_into, read_manifest, read_weights, saved_graph
+from molchord.run_folder import RunManifest, load_into, read_run_manifest, read_weights, saved_graph
 
 __all__ = ["CHUNK", "Embedder"]
 
@@ -62,7 +62,7 @@ class Embedder:
             RunError: The folder is not a run, is damaged, has no weights yet, or is of another format.
             GraphError: A configuration no longer validates.
         """
-        manifest = read_manifest(path) if manifest is None else manifest
+        manifest = read_run_manifest(path) if manifest is None else manifest
         graph = saved_graph(path, manifest)
         modalities = build_modalities(graph, manifest.fitted)
         model = Model(graph, modalities)
@@ -99,14 +99,14 @@ class Embedder:
         return measurements_of(self.modalities[modality], given, modality, stores, of_one=of_one)
 
     def embed(
-        self, modality: str, measurements: Sequence[Measurement], anchors: Mapping[str, float] | None = None
+        self, modality: str, measurements: Sequence[Measurement], scalar_features: Mapping[str, float] | None = None
     ) -> Float[Tensor, "n d"]:
         """Embed measurements of one modality, a chunk at a time.
 
         Args:
             modality: Name in the graph.
             measurements: Any number of them.
-            anchors: Known numbers by name; those of a measurement's own metadata serve where one is not given.
+            scalar_features: Known numbers by name; those of a measurement's own metadata serve where one is not given.
 
         Raises:
             QueryError: A measurement cannot be used.
@@ -115,9 +115,9 @@ class Embedder:
         rows = [torch.zeros(0, self.graph.embedding_dim)]
         for start in range(0, len(measurements), CHUNK):
             chunk = measurements[start : start + CHUNK]
-            table = np.full((len(chunk), len(self.graph.anchors)), np.nan, dtype=np.float32)
-            for column, name in enumerate(self.graph.anchors):
-                known = [(anchors or {}).get(name, m.columns.get(name)) for m in chunk]
+            table = np.full((len(chunk), len(self.graph.scalar_features)), np.nan, dtype=np.float32)
+            for column, name in enumerate(self.graph.scalar_features):
+                known = [(scalar_features or {}).get(name, m.columns.get(name)) for m in chunk]
                 table[:, column] = [np.nan if value is None else float(value) for value in known]
             try:
                 samples = [self.modalities[modality].transform(measurement, None) for measurement in chunk]
@@ -128,7 +128,7 @@ class Embedder:
 
     @torch.no_grad()
     def embed_samples(
-        self, modality: str, samples: Sequence[Any], anchors: NDArray[np.float32]
+        self, modality: str, samples: Sequence[Any], scalar_features: NDArray[np.float32]
     ) -> Float[Tensor, "n d"]:
         """Embed transformed measurements of one modality as unit rows on the device.
 
@@ -137,14 +137,14 @@ class Embedder:
         Args:
             modality: Name in the graph.
             samples: What its `transform` made, at least one.
-            anchors: Known numbers (n, a) in the order of the graph's anchors, NaN where unknown.
+            scalar_features: Known numbers (n, a) in the order of the graph's scalar_features, NaN where unknown.
 
         Raises:
             RunError: Memory is too small for one.
         """
         try:
             batch = to_device(self.modalities[modality].collate(samples), self.device)
-            raw = self.model.embed(modality, batch, torch.from_numpy(anchors).to(self.device))
+            raw = self.model.embed(modality, batch, torch.from_numpy(scalar_features).to(self.device))
             return functional.normalize(raw, dim=1)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
@@ -156,4 +156,4 @@ class Embedder:
                 ) from error
         middle = len(samples) // 2  # after the failed attempt has let its memory go
         halves = (slice(middle), slice(middle, None))
-        return torch.cat([self.embed_samples(modality, samples[half], anchors[half]) for half in halves])
+        return torch.cat([self.embed_samples(modality, samples[half], scalar_features[half]) for half in halves])

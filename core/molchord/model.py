@@ -1,4 +1,4 @@
-"""The model of a graph: one tower a modality, any subset of modalities in a batch."""
+"""The model of a graph: one tower per modality, any subset of modalities in a batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from molchord.seeding import random_state
 
 
 class Head(nn.Module):
-    """Projection head from an encoder's width (plus anchors) to the embedding.
+    """Projection head from an encoder's width (plus scalar features) to the embedding.
 
     Two layers (VibraCLIP, Rocabert-Oriols et al. 2025, "Projection heads"): ``p = W1 x``,
     ``LayerNorm(dropout(W2 gelu(p)) + p)``. One layer: ``LayerNorm(W x)``.
@@ -50,29 +50,31 @@ class Head(nn.Module):
 
 
 class Tower(nn.Module):
-    """Encoder, anchors and head of one modality.
+    """Encoder, scalar features and head of one modality.
 
     Args:
         encoder: Module from the kind's batch to (b, width).
         head: Head from width + 2 numbers an anchor to the embedding.
-        anchors: Columns of the batch's anchors that join this tower.
+        scalar_features: Columns of the batch's scalar features that join this tower.
         sees: Whether the head gets what the encoder made; without, every input gives the same embedding.
     """
 
-    def __init__(self, encoder: nn.Module, head: Head, anchors: tuple[int, ...] = (), *, sees: bool = True) -> None:
+    def __init__(
+        self, encoder: nn.Module, head: Head, scalar_features: tuple[int, ...] = (), *, sees: bool = True
+    ) -> None:
         super().__init__()
         self._sees = sees
         self.encoder = encoder
         self.head = head
-        self._anchors = anchors
+        self._scalar_features = scalar_features
 
-    def forward(self, inputs: Any, anchors: Float[Tensor, "b a"]) -> Float[Tensor, "b d"]:
-        """Embed a prepared batch; `anchors` are standardised, NaN where unknown."""
+    def forward(self, inputs: Any, scalar_features: Float[Tensor, "b a"]) -> Float[Tensor, "b d"]:
+        """Embed a prepared batch; `scalar_features` are standardised, NaN where unknown."""
         x = self.encoder(inputs)
         if not self._sees:
             x = x * 0.0
-        if self._anchors:
-            known = anchors[:, list(self._anchors)]
+        if self._scalar_features:
+            known = scalar_features[:, list(self._scalar_features)]
             there = ~torch.isnan(known)
             x = torch.cat([x, torch.nan_to_num(known).to(x.dtype), there.to(x.dtype)], dim=1)
         out: Tensor = self.head(x)
@@ -108,10 +110,10 @@ class Model(nn.Module):
         super().__init__()
         self.candidate, self.spectra = graph.candidate, graph.spectra
         self._prepare = {name: modality.prepare for name, modality in modalities.items()}
-        self.register_buffer("anchor_mean", torch.zeros(len(graph.anchors)))
-        self.register_buffer("anchor_std", torch.ones(len(graph.anchors)))
-        self.anchor_mean: Tensor
-        self.anchor_std: Tensor
+        self.register_buffer("scalar_mean", torch.zeros(len(graph.scalar_features)))
+        self.register_buffer("scalar_std", torch.ones(len(graph.scalar_features)))
+        self.scalar_mean: Tensor
+        self.scalar_std: Tensor
         towers = {}
         for name, node in graph.modalities.items():
             # Each part has its own seed, so that adding a modality leaves the others' weights as they were.
@@ -119,7 +121,9 @@ class Model(nn.Module):
                 torch.manual_seed(random_state(graph.seed, "weights", name))
                 encoder = node.encoder.build(node.spec)
                 sees = name == graph.candidate or not graph.train.candidates_only
-                columns = tuple(graph.anchors.index(anchor) for anchor in node.anchors) if sees else ()
+                columns = (
+                    tuple(graph.scalar_features.index(feature) for feature in node.scalar_features) if sees else ()
+                )
                 head = Head(encoder.width + 2 * len(columns), graph.embedding_dim, node.head)
             towers[name] = Tower(encoder, head, columns, sees=sees)
         self.modalities = nn.ModuleDict(towers)
@@ -131,12 +135,12 @@ class Model(nn.Module):
         self,
         name: str,
         inputs: Any,
-        anchors: Float[Tensor, "b a"],
+        scalar_features: Float[Tensor, "b a"],
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "b d"]:
         """Return the raw embeddings (head outputs, fp32) of one modality's collated batch, all rows present."""
         prepared = self._prepare[name](inputs, generator)
-        standard = (anchors - self.anchor_mean) / self.anchor_std
+        standard = (scalar_features - self.scalar_mean) / self.scalar_std
         raw: Tensor = self.modalities[name](prepared, standard)
         return raw.to(torch.promote_types(raw.dtype, torch.float32))
 
@@ -145,7 +149,7 @@ class Model(nn.Module):
         raw = {}
         for name in batch.inputs:
             rows = batch.present[name].nonzero().squeeze(1)
-            packed = self.embed(name, batch.inputs[name], batch.anchors[rows], (generators or {}).get(name))
+            packed = self.embed(name, batch.inputs[name], batch.scalar_features[rows], (generators or {}).get(name))
             empty = packed.new_zeros(len(batch.molecule), packed.shape[1])
             raw[name] = empty.index_copy(0, rows, packed)
         return Embeddings.of(raw, {name: batch.present[name] for name in batch.inputs})

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from molchord.api import Measurement, Modality
 from molchord.data.reading import Given
 from molchord.data.store import DataSet
+from molchord.deprecation import renamed
 from molchord.embedder import Embedder
 from molchord.errors import DataError
 from molchord.evaluate.calibration import calibrate, likeness
@@ -32,12 +33,12 @@ from molchord.library.build import embed_library
 from molchord.library.library import Hit, Library
 from molchord.model import Model
 from molchord.rerank.rerank import Rerank, Reranking
-from molchord.run_folder import RunManifest, find_run, read_manifest, training_data, write_manifest
+from molchord.run_folder import RunManifest, find_run, read_run_manifest, training_data, write_run_manifest
 from molchord.search import query_of, search
 from molchord.train.training import resume_training, train
-from molchord.vocabulary import DEFAULT_POOLS, MAPS, MODES, Storage
+from molchord.vocabulary import DEFAULT_POOLS, FUSIONS, MODES, Storage
 
-_WHOLE = {"freeze": [], "init": {}, "fraction": 1.0, "missing": {}}
+_WHOLE = {"init": {}, "fraction": 1.0, "missing": {}}
 """Settings of a training that thin or replace something, switched off."""
 
 
@@ -77,7 +78,7 @@ class Run:
             ('structure', ('ir',))
         """
         folder = find_run(path)
-        manifest = read_manifest(folder)
+        manifest = read_run_manifest(folder)
         embedder = Embedder.load(folder, device=device, manifest=manifest)
         manifest.tau = dict(embedder.tau)
         return cls(embedder, manifest)
@@ -187,7 +188,7 @@ class Run:
         cls.load(path, device=device).calibrate(dataset)
 
     def calibrate(self, data: DataSet | str | Path | None = None) -> None:
-        """Fit temperatures, confidence and what counts as unfamiliar, and save them with the run.
+        """Fit temperatures, confidence and what counts as out_of_distribution, and save them with the run.
 
         They are fitted on validation queries of every subset of spectra, and training does so at its end. Do it again
         for other queries, or for weights that have changed.
@@ -216,14 +217,15 @@ class Run:
             warnings.warn(f"hits will carry no probability: {error}", stacklevel=3)
         manifest.likeness = likeness(dataclasses.replace(found.embedded, tau=manifest.tau))
         self.embedder = dataclasses.replace(self.embedder, tau=manifest.tau)
-        write_manifest(self.path, manifest)
+        write_run_manifest(self.path, manifest)
 
+    @renamed("Run.realign", free="trainable")
     def realign(
         self,
         data: DataSet | str | Path,
         out: str | Path | None = None,
         *,
-        free: Sequence[str] | None = None,
+        trainable: Sequence[str] | None = None,
         epochs: int = 15,
         where: Mapping[str, Mapping[str, Any]] | None = None,
         force: bool = False,
@@ -235,7 +237,7 @@ class Run:
         Args:
             data: The new data, such as experimental spectra of the same modalities.
             out: The new run folder.
-            free: Dotted parts to train; None: the last layer of every projection head.
+            trainable: Dotted parts to train; None: the last layer of every projection head.
             epochs: Passes over the data.
             where: Which measurements to use, by modality, in place of the graph's ``where``: ``{"ir": {}}`` takes all
                 IR spectra.
@@ -253,11 +255,12 @@ class Run:
         Example:
             >>> from molchord.testing import tiny_data, tiny_run
             >>> moved = tiny_run().realign(tiny_data(), epochs=1, progress=False)
-            >>> moved.graph.train.free
-            ('modalities.structure.head.out', 'modalities.ir.head.out')
+            >>> sorted(part for part, trained in moved.graph.train.trainable.items() if trained)
+            ['modalities.ir.head.out', 'modalities.structure.head.out']
         """
-        parts = list(free) if free is not None else [f"modalities.{m}.head.out" for m in self.graph.modalities]
-        graph = changed(self.graph, where, {**_WHOLE, "free": parts, "epochs": epochs})
+        parts = [f"modalities.{m}.head.out" for m in self.graph.modalities] if trainable is None else trainable
+        chosen = {"default": False, **dict.fromkeys(parts, True)}
+        graph = changed(self.graph, where, {**_WHOLE, "trainable": chosen, "epochs": epochs})
         device = str(self.device)
         return Run.train(graph, data, out, device=device, force=force, progress=progress, start=self, loggers=loggers)
 
@@ -314,15 +317,16 @@ class Run:
 
     # --- embedding
 
+    @renamed("Run.embed", anchors="scalar_features")
     def embed(
-        self, modality: str, given: Given, *, anchors: Mapping[str, float] | None = None
+        self, modality: str, given: Given, *, scalar_features: Mapping[str, float] | None = None
     ) -> Float[NDArray[np.float32], "n d"]:
         """Embed measurements as unit vectors.
 
         Args:
             modality: Name in the graph.
             given: A file, a `Measurement`, or several; SMILES for a modality made from the molecule.
-            anchors: Known numbers, such as ``{"exact_mass": 180.042}``; ignored by towers without anchors.
+            scalar_features: Known numbers, such as ``{"exact_mass": 180.042}``; ignored by towers without any.
 
         Raises:
             QueryError: The run lacks the modality, a file cannot be read, or a measurement cannot be used.
@@ -334,7 +338,7 @@ class Run:
             >>> tiny_run().embed("structure", ["CCO", "CC#N", "CSC"]).shape
             (3, 16)
         """
-        return self.embedder.embed(modality, self.measurements(modality, given), anchors).numpy()
+        return self.embedder.embed(modality, self.measurements(modality, given), scalar_features).numpy()
 
     def measurements(self, modality: str, given: Given, *, of_one: bool = False) -> list[Measurement]:
         """Read what `embed` and `search` accept as measurements of one modality.
@@ -369,7 +373,7 @@ class Run:
             out: Folder to make; None: a temporary one.
             spectra: Embed the data set's own spectra too, which permits library mode.
             storage: What a search scans: "fp32", or "bf16" or "int8" beside it, as `Library.create` has it.
-            engine: "local", or "ray" for Ray Data (extra ``ray``); the library is the same.
+            engine: "local", or "ray" for Ray Data (extra ``ray``); the library is the same up to rounding (1e-5).
             address: Of a Ray cluster whose machines see the same folders; None: Ray runs on this machine alone.
             workers: Processes that make conformers and graphs; Ray's cores, where it runs on this machine alone.
             force: Replace an existing folder.
@@ -408,12 +412,13 @@ class Run:
             raise DataError(f"`spectra` is embedded by engine 'local' alone, got {engine!r}; leave the engine out")
         return spectral_library(self.embedder, _opened(source), out, run=self.id, storage=storage, force=force)
 
+    @renamed("Run.search", map="fusion")
     def search(
         self,
         library: Library | str | Path,
         *,
         k: int = 25,
-        map: str = "gm-exp",
+        fusion: str = "gm-exp",
         mode: str = "blind",
         mass: float | None = None,
         ppm: float | None = None,
@@ -428,7 +433,7 @@ class Run:
         Args:
             library: Candidates embedded by this run, or their folder.
             k: How many hits.
-            map: ``gm-exp``, ``gm-half`` or ``gm-clamp``.
+            fusion: ``gm-exp``, ``gm-half`` or ``gm-clamp``.
             mode: ``blind``, or ``library`` where the library holds spectra.
             mass: Exact mass in Da; a filter with `ppm` or `da`, and what towers with a mass anchor take.
             ppm: Half width of the mass window in ppm.
@@ -455,14 +460,14 @@ class Run:
         """
         library = library if isinstance(library, Library) else Library(Path(library))
         library.expect_run(self.id)
-        reranking = None if rerank is None else Reranking.for_search(self.embedder, rerank, map=map, mode=mode)
+        reranking = None if rerank is None else Reranking.for_search(self.embedder, rerank, fusion=fusion, mode=mode)
         return search(
             self.embedder,
             self.manifest,
             library,
             query_of(self.embedder, spectra, mass),
             k=k,
-            map=map,
+            fusion=fusion,
             mode=mode,
             mass=mass,
             ppm=ppm,
@@ -472,13 +477,14 @@ class Run:
             index=index,
         )
 
+    @renamed("Run.evaluate", maps="fusions")
     def evaluate(
         self,
         data: DataSet | str | Path | None = None,
         *,
         pools: Sequence[str] = DEFAULT_POOLS,
         modes: Sequence[str] = MODES,
-        maps: Sequence[str] = MAPS,
+        fusions: Sequence[str] = FUSIONS,
         split: str = "test",
         candidates_only: Run | None = None,
         where: Mapping[str, Mapping[str, Any]] | None = None,
@@ -498,7 +504,7 @@ class Run:
             data: A data set; None: the one it was trained on.
             pools: ``test``, ``all``, ``all:N``, ``isomers``, ``unseen:N``, ``mass:Xppm``.
             modes: ``blind`` and ``library``, never mixed.
-            maps: Maps of the geometric mean.
+            fusions: Maps of the geometric mean.
             split: The split whose molecules are queries.
             candidates_only: A run of the same graph trained with ``train.candidates_only``.
             where: Which measurements to use, by modality, in place of the graph's ``where``.
@@ -524,7 +530,7 @@ class Run:
 
         Example:
             >>> from molchord.testing import tiny_run
-            >>> found = tiny_run().evaluate(pools=["test"], modes=["blind"], maps=["gm-exp"])
+            >>> found = tiny_run().evaluate(pools=["test"], modes=["blind"], fusions=["gm-exp"])
             >>> found.find("ir", system="model").molecules
             4
         """
@@ -538,7 +544,7 @@ class Run:
             run=self.id,
             pools=pools,
             modes=modes,
-            maps=maps,
+            fusions=fusions,
             split=split,
             candidates_only=None if candidates_only is None else candidates_only.embedder,
             perturb=perturb,

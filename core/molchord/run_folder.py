@@ -26,7 +26,7 @@ from molchord.files import replace_file, write_tensors
 from molchord.graph.resolve import ModelGraph
 from molchord.host import installed
 
-FORMAT = 1
+RUN_FORMAT = 1
 """Version of the run folder's format."""
 
 SHIPPED = Path(__file__).with_name("pretrained")
@@ -65,7 +65,7 @@ class RunManifest(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid")
-    format: int = FORMAT
+    format: int = RUN_FORMAT
     molchord: str
     commit: str | None = None
     device: str
@@ -122,12 +122,12 @@ def check_run_output(path: Path, inputs: Iterable[tuple[str, Path]], *, force: b
     if path.is_symlink():
         raise RunError(f"output {str(path)!r} is a symbolic link and is not replaced; choose another folder")
     try:
-        read_manifest(path)
+        read_run_manifest(path)
     except RunError as error:
         raise RunError(f"output {str(path)!r} is not replaced, for it is no run: {error}") from error
 
 
-def write_manifest(run: Path, manifest: RunManifest) -> None:
+def write_run_manifest(run: Path, manifest: RunManifest) -> None:
     """Write a run's manifest in one step."""
     replace_file(run / "manifest.json", manifest.model_dump_json(indent=2) + "\n")
 
@@ -145,7 +145,7 @@ def find_run(run: str | Path) -> Path:
     return SHIPPED if str(run) == SHIPPED.name and not path.exists() else path
 
 
-def read_manifest(run: Path) -> RunManifest:
+def read_run_manifest(run: Path) -> RunManifest:
     """Read a run's manifest.
 
     Raises:
@@ -158,8 +158,8 @@ def read_manifest(run: Path) -> RunManifest:
     try:
         found = json.loads(path.read_text())
         version = found.get("format")
-        if version != FORMAT:
-            raise RunError(f"run {str(run)!r} has format {version!r}, this molchord reads {FORMAT}; train it again")
+        if version != RUN_FORMAT:
+            raise RunError(f"run {str(run)!r} has format {version!r}, this molchord reads {RUN_FORMAT}; train it again")
         return RunManifest.model_validate(found)
     except (ValueError, AttributeError, ValidationError) as error:
         raise RunError(
@@ -212,7 +212,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            tensors = {_today(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, dict(file.metadata() or {})
     except (OSError, SafetensorError) as error:
         raise RunError(
             f"weights {str(path)!r} cannot be read ({_first_line(error)}); train or copy the run again"
@@ -274,14 +275,14 @@ def taken_states(sources: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         folder, _, other = source.partition("#")
         ends = [path.split(".") for path in (part, other)]
         if all(end[0] == "modalities" and len(end) > 1 and end[2:] in ([], ["encoder"]) for end in ends):
-            state = read_manifest(find_run(folder)).fitted.get(ends[1][1])
+            state = read_run_manifest(find_run(folder)).fitted.get(ends[1][1])
             if state is not None:
                 out[ends[0][1]] = state
     return out
 
 
-def taken_anchors(graph: ModelGraph, sources: Mapping[str, str]) -> dict[str, tuple[float, float]]:
-    """Return mean and standard deviation of the anchors of heads that are taken from other runs, as they were there.
+def taken_scalar_features(graph: ModelGraph, sources: Mapping[str, str]) -> dict[str, tuple[float, float]]:
+    """Return mean and standard deviation of the scalar features of heads that are taken from other runs.
 
     Raises:
         RunError: Two heads were trained with one anchor scaled unlike, so that one of them would misread it.
@@ -289,18 +290,22 @@ def taken_anchors(graph: ModelGraph, sources: Mapping[str, str]) -> dict[str, tu
     out: dict[str, tuple[float, float]] = {}
     for part, source in sources.items():
         names = part.split(".")
-        if names[0] != "modalities" or names[2:] not in ([], ["head"]) or not graph.modalities[names[1]].anchors:
+        if (
+            names[0] != "modalities"
+            or names[2:] not in ([], ["head"])
+            or not graph.modalities[names[1]].scalar_features
+        ):
             continue
         folder = find_run(source.partition("#")[0])
-        theirs = saved_graph(folder, read_manifest(folder)).anchors
+        theirs = saved_graph(folder, read_run_manifest(folder)).scalar_features
         tensors, _ = read_weights(folder / "model.safetensors")
-        for anchor in (a for a in graph.modalities[names[1]].anchors if a in theirs):
-            column = theirs.index(anchor)
-            scaling = float(tensors["anchor_mean"][column]), float(tensors["anchor_std"][column])
-            if out.setdefault(anchor, scaling) != scaling:
+        for feature in (a for a in graph.modalities[names[1]].scalar_features if a in theirs):
+            column = theirs.index(feature)
+            scaling = float(tensors["scalar_mean"][column]), float(tensors["scalar_std"][column])
+            if out.setdefault(feature, scaling) != scaling:
                 raise RunError(
-                    f"`train.init` of {part!r}: anchor {anchor!r} has mean and deviation {scaling} there, but another "
-                    f"part was trained with {out[anchor]}; take parts with this anchor from one run"
+                    f"`train.init` of {part!r}: scalar feature {feature!r} has mean and deviation {scaling} there, but "
+                    f"another part was trained with {out[feature]}; take parts with this anchor from one run"
                 )
     return out
 
@@ -335,7 +340,9 @@ def saved_graph(path: Path, manifest: RunManifest) -> ModelGraph:
     versions: dict[str, dict[str, int]] = {}
     for stamp in manifest.plugins:
         versions.setdefault(stamp.type, {})[stamp.name] = stamp.config_version
-    return ModelGraph.load(path / "graph.yaml", versions=versions)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # what a run was saved with is not the user's to change
+        return ModelGraph.load(path / "graph.yaml", versions=versions)
 
 
 def training_data(path: Path, manifest: RunManifest) -> DataSet:
@@ -366,6 +373,11 @@ def code_version() -> dict[str, str | None]:
             head = [git, "-C", str(here.parent), "rev-parse", "HEAD"]
             commit = subprocess.run(head, capture_output=True, check=False, text=True).stdout.strip() or None
     return {"version": installed_version("molchord"), "commit": commit}
+
+
+def _today(name: str) -> str:
+    """Return the name of a tensor today; molchord 0.1 called the scaling of scalar features that of anchors."""
+    return name.replace("anchor_mean", "scalar_mean").replace("anchor_std", "scalar_std")
 
 
 def _first_line(error: Exception) -> str:

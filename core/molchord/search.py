@@ -13,8 +13,8 @@ from molchord.api import Measurement, SampleError
 from molchord.data.reading import Given
 from molchord.embedder import Embedder
 from molchord.errors import QueryError
-from molchord.library.doubts import doubted, inspected, unfamiliar
 from molchord.library.library import Hit, Library
+from molchord.library.quality import inspected, out_of_distribution, warned
 from molchord.rerank.rerank import Reranking, reranked
 from molchord.retrieval.scores import pooled
 from molchord.run_folder import RunManifest
@@ -72,7 +72,7 @@ def search(
     query: Query,
     *,
     k: int = 25,
-    map: str = "gm-exp",
+    fusion: str = "gm-exp",
     mode: str = "blind",
     mass: float | None = None,
     ppm: float | None = None,
@@ -89,7 +89,7 @@ def search(
         library: The candidates.
         query: What to search with.
         k: How many hits.
-        map: Of the geometric mean.
+        fusion: Of the geometric mean.
         mode: ``blind`` or ``library``.
         mass: Exact mass in Da.
         ppm: Half width of the mass window in ppm.
@@ -105,12 +105,12 @@ def search(
         UserWarning: The query is doubtful.
     """
     # A mass that a tower takes in need not be a filter; else it is one, and needs its window.
-    taken = any("exact_mass" in embedder.graph.modalities[name].anchors for name in query.vectors)
+    taken = any("exact_mass" in embedder.graph.modalities[name].scalar_features for name in query.vectors)
     window = mass if ppm is not None or da is not None or not taken else None
     hits = library.search(
         query.vectors,
         k=max(k, reranking.k) if reranking is not None and k > 0 else k,
-        map=map,
+        fusion=fusion,
         mode=mode,
         tau=manifest.tau,
         pair_tau=embedder.model.pair_temperatures(),
@@ -122,16 +122,16 @@ def search(
         device=str(embedder.device),
         index=index,
     )
-    doubts = [
-        doubt
+    found = [
+        warning
         for name, measurements in query.measurements.items()
-        for doubt in inspected(embedder.modalities[name], name, measurements)
+        for warning in inspected(embedder.modalities[name], name, measurements)
     ]
     if mode == "blind" and hits:
-        doubts += unfamiliar(hits[0], manifest.tau, manifest.likeness)
+        found += out_of_distribution(hits[0], manifest.tau, manifest.likeness)
     if reranking is not None:
         hits = reranked(hits, reranking, query.measurements, tau=manifest.tau, beta=manifest.beta)
-    return doubted(hits[:k], doubts, stacklevel=3)
+    return warned(hits[:k], found, stacklevel=3)
 
 
 def _usable(embedder: Embedder, modality: str, measurements: list[Measurement]) -> list[Measurement]:

@@ -45,7 +45,7 @@ class Trial:
 
     number: int
     settings: Mapping[str, Any]
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
     best: bool
     failure: str
     run: Path
@@ -63,14 +63,14 @@ class Study:
     def best(self) -> tuple[Trial, ...]:
         """The trials that no other one beats, best in the first objective first."""
         sign = -1 if DIRECTIONS[self.objectives[0]] == "maximize" else 1
-        return tuple(sorted((t for t in self.trials if t.best), key=lambda t: sign * t.figures[self.objectives[0]]))
+        return tuple(sorted((t for t in self.trials if t.best), key=lambda t: sign * t.metrics[self.objectives[0]]))
 
     def text(self) -> str:
         """Return all trials as a table; those that no other one beats have a star."""
         paths = list(dict.fromkeys(path for trial in self.trials for path in trial.settings))
         rows = [["", "trial", *self.objectives, *paths]]
         for t in self.trials:
-            figures = [_shown(t.figures[name]) if t.figures else "failed" for name in self.objectives]
+            figures = [_shown(t.metrics[name]) if t.metrics else "failed" for name in self.objectives]
             rows.append(["*" if t.best else "", str(t.number), *figures, *(_shown(t.settings[p]) for p in paths)])
         failures = [f"trial {trial.number} failed: {trial.failure}" for trial in self.trials if trial.failure]
         return "\n".join([*aligned(rows), *failures])
@@ -232,13 +232,13 @@ class _Study:
         trial = self._study.ask({path: _distribution(values) for path, values in self.sweep.space.items()})
         return trial.number, self._settings(trial)
 
-    def tell(self, number: int, figures: Mapping[str, float]) -> None:
-        """Keep the figures of a trial; one that has no number for an objective has failed."""
-        missing = [name for name in self.sweep.objectives if not math.isfinite(figures[name])]
+    def tell(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Keep the metrics of a trial; one that has no number for an objective has failed."""
+        missing = [name for name in self.sweep.objectives if not math.isfinite(metrics[name])]
         if missing:
-            self.fail(number, f"objective {missing[0]!r} is {figures[missing[0]]}")
+            self.fail(number, f"objective {missing[0]!r} is {metrics[missing[0]]}")
             return
-        self._study.tell(number, [figures[name] for name in self.sweep.objectives])
+        self._study.tell(number, [metrics[name] for name in self.sweep.objectives])
         self._write()
 
     def fail(self, number: int, reason: str) -> None:
@@ -258,7 +258,7 @@ class _Study:
                 Trial(
                     number=trial.number,
                     settings=self._settings(trial),
-                    figures=dict(zip(self.sweep.objectives, trial.values or (), strict=bool(trial.values))),
+                    metrics=dict(zip(self.sweep.objectives, trial.values or (), strict=bool(trial.values))),
                     best=trial.number in best,
                     failure=self._study.user_attrs.get(f"failure {trial.number}", ""),
                     run=self.run(trial.number),
@@ -280,7 +280,7 @@ class _Study:
         rows = [
             (
                 *(str(trial.number), str(int(trial.best))),
-                *(str(trial.figures.get(name, "")) for name in study.objectives),
+                *(str(trial.metrics.get(name, "")) for name in study.objectives),
                 *(json.dumps(trial.settings.get(path)) for path in self.sweep.space),
                 trial.failure,
             )

@@ -8,8 +8,8 @@ __all__ = [
     "DEFAULT_POOLS",
     "ENGINES",
     "FAILURES",
+    "FUSIONS",
     "KINDS",
-    "MAPS",
     "MODES",
     "ORIGINS",
     "POOLS",
@@ -31,7 +31,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 ORIGINS = ("measured", "computed")
 """Where a measurement comes from: the column ``origin`` that every modality stores."""
 
-MAPS = ("gm-exp", "gm-half", "gm-clamp")
+FUSIONS = ("gm-exp", "gm-half", "gm-clamp")
 """Maps of the geometric mean, the default first."""
 
 MODES = ("blind", "library")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from molchord.api import Doubt, LossOutput, Reading, SampleError, VectorBatch, VectorSpec
+from molchord.api import LossOutput, QualityWarning, Reading, SampleError, VectorBatch, VectorSpec
 from molchord.host import installed
 from molchord.testing import (
     check_file,
@@ -204,7 +204,7 @@ def test_a_grid_that_goes_nowhere_is_caught(ends):
 
 def test_wrong_doubts_peaks_and_mass_columns_are_caught():
     def change(modality):
-        modality.inspect = lambda measurement: [Doubt("it is odd", 1.5)]
+        modality.inspect = lambda measurement: [QualityWarning("it is odd", 1.5)]
         return modality
 
     odd = dataclasses.replace(with_build("modality", "ir", change), mass_needs="adduct")
@@ -212,7 +212,9 @@ def test_wrong_doubts_peaks_and_mass_columns_are_caught():
 
     def odd_curve(modality):
         inspect = modality.inspect
-        modality.inspect = lambda measurement: [Doubt("", doubt.trust) for doubt in inspect(measurement)]
+        modality.inspect = lambda measurement: [
+            QualityWarning("", doubt.confidence_factor) for doubt in inspect(measurement)
+        ]
         return modality
 
     # The examples are computed, so that they leave no doubt; their curves upside down do.

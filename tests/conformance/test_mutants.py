@@ -18,7 +18,6 @@ from torch import nn
 from molchord.api import (
     Array,
     Config,
-    Doubt,
     EncoderRecord,
     IndexRecord,
     LoggerRecord,
@@ -26,6 +25,7 @@ from molchord.api import (
     Measurement,
     ModalityRecord,
     Proposals,
+    QualityWarning,
     Real,
     RerankerRecord,
     SampleError,
@@ -97,7 +97,7 @@ class Modality:
         return -np.array([np.abs(query.arrays["height"] - r.arrays["height"]).sum() for r in references])
 
     def inspect(self, measurement):
-        return [Doubt("it is a toy", 0.5)]
+        return [QualityWarning("it is a toy", 0.5)]
 
     def peaks(self, measurement):
         return measurement.arrays["height"]
@@ -342,7 +342,7 @@ class MistakesADistance(Modality):
 @mutant("modality", "doubts_and_peaks_fit")
 class DoublesTheTrust(Modality):
     def inspect(self, measurement):
-        return [Doubt("it is a toy", 2.0)]
+        return [QualityWarning("it is a toy", 2.0)]
 
 
 # --- encoders --------------------------------------------------------------------------------------------------------

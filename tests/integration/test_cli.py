@@ -14,7 +14,7 @@ from molchord.testing import molecules
 GRAPH = """
 schema: 1
 embedding_dim: 16
-anchors: []
+scalar_features: []
 modalities:
   structure: {use: structure, encoder: {use: gine, width: 16, hidden: 16, layers: 2}}
   ir: {use: ir, grid: {points: 200}, encoder: {use: mlp, width: 16, hidden: [32]}}
@@ -184,7 +184,7 @@ def test_evaluate_writes_figures_and_report(work, tmp_path, capsys):
 
 
 def test_the_report_says_what_its_figures_are_of(work, tmp_path, capsys):
-    run(capsys, "evaluate", work / "run", "--out", tmp_path, "--split", "train", "--pool", "all", "--map", "gm-half")
+    run(capsys, "evaluate", work / "run", "--out", tmp_path, "--split", "train", "--pool", "all", "--fusion", "gm-half")
     page = " ".join((tmp_path / "report.html").read_text().split())
     assert "All figures are of one split (“train”; rule: hash, split once) and one training (seed " in page
     assert "2-D graphs without coordinates, no stereoisomers" in page
@@ -394,7 +394,7 @@ def test_the_kit_molecules_are_embeddable(work):
 
 
 def test_evaluate_where_replaces_the_graphs_own(work, tmp_path, capsys):
-    base = ["evaluate", work / "run", "--split", "train", "--pool", "all", "--mode", "blind", "--map", "gm-exp"]
+    base = ["evaluate", work / "run", "--split", "train", "--pool", "all", "--mode", "blind", "--fusion", "gm-exp"]
     run(capsys, *base, "--out", tmp_path / "a", "--where", "ir.origin=computed")
     said = run(capsys, *base, "--out", tmp_path / "b", "--where", "nmr.origin=measured", status=2)
     assert "`--where` got modality 'nmr'" in said

@@ -25,11 +25,12 @@ embedding_dim: 32
 candidate: structure
 modalities:
   structure: {use: structure, encoder: {use: gine, width: 32, hidden: 32, layers: 2}}
-  carbon: {use: nmr, where: {nucleus: 13C}, nuclei: false, encoder: {use: peak_bag, width: 32, hidden: 32, step: 1.0, rows: 256}}
+  carbon: {use: nmr, where: {nucleus: 13C}, encoder: {use: peak_bag, width: 32, hidden: 32, step: 1.0, rows: 256}}
   proton: {use: nmr, where: {nucleus: 1H}, encoder: {use: peak_transformer, width: 16, hidden: 16, layers: 1}}
   uvvis: {use: uvvis, encoder: {use: resnet1d, width: 16, readout: {use: flatten, hidden: 16}}}
   composition: {use: composition, encoder: {use: mlp, width: 32, hidden: [32], batch_norm: false}}
   isotopes: {use: isotopes, encoder: {use: isotope_mlp, width: 16, hidden: 16}}
+  ccs: {use: ccs, encoder: {use: peak_transformer, width: 16, hidden: 16, layers: 1}}
 loss: {use: graph_centered}
 train: {batch_size: 16, epochs: 40, optimizer: {lr: 1.0e-2}, stopping: {every: 40}, workers: 0}
 """
@@ -81,9 +82,10 @@ def here(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Files of the kit's molecules: peak lists of two nuclei, and an archive of curves for half of them."""
+    """Files of the kit's molecules: peak lists of two nuclei, cross sections, and curves for half of them."""
     folder = tmp_path_factory.mktemp("files")
     (folder / "lists.jsonl").write_text("\n".join([*peak_lists("13C"), *peak_lists("1H"), "not json"]) + "\n")
+    (folder / "ions.csv").write_text("\n".join(["smiles,adduct,ccs", *cross_sections()]) + "\n")
     (folder / "curves.npz").write_bytes(curves())
     (folder / "curves_meta.csv").write_text("\n".join(["smiles", *(m.smiles for m in molecules()[::2])]) + "\n")
     return folder
@@ -97,6 +99,13 @@ def peak_lists(nucleus):
         shifts = [round(float(shift), 2) for shift in rng.uniform(0, span, len(m.smiles))]
         mult = [] if nucleus == "1H" else list(rng.choice(list("SDTQ"), len(shifts)))
         yield json.dumps({"nucleus": nucleus, "shifts": shifts, "mult": mult, "smiles": m.smiles, "field_mhz": "100"})
+
+
+def cross_sections():
+    """Two ions of each molecule."""
+    for number, m in enumerate(molecules()):
+        yield f"{m.smiles},[M+H]+,{120 + 5 * number}"
+        yield f"{m.smiles},[M+Na]+,{128 + 5 * number}"
 
 
 def curves():
@@ -140,6 +149,7 @@ def test_only_its_own_modality_claims_a_file(here, files, tmp_path):
         "##TITLE= a\n##DATA TYPE= NMR PEAK TABLE\n##.OBSERVE NUCLEUS= ^1H\n##XUNITS= PPM\n##$SMILES= CCO\n"
         "##PEAK TABLE= (XY..XY)\n1.2, 3\n3.7, 2\n##END=\n"
     )
+    (tmp_path / "ions.csv").write_text("# smiles: CCO\nadduct,ccs\n[M+H]+,105\n")
     (tmp_path / "formula.csv").write_text("formula,smiles\nC2H6O,CCO\n")
     (tmp_path / "isotopes.csv").write_text("# smiles: ClC(Cl)Cl\noffset,abundance\n0,1\n1.997,0.96\n3.994,0.31\n")
     (tmp_path / "ir.csv").write_text(
@@ -147,7 +157,7 @@ def test_only_its_own_modality_claims_a_file(here, files, tmp_path):
     )
     out = tmp_path / "data"
     said = here.molchord("data", "import", *tmp_path.glob("*.*"), "--out", out)
-    assert "3 molecules, 1 composition, 1 ir, 1 isotopes, 2 nmr, 1 uvvis" in said
+    assert "3 molecules, 1 ccs, 1 composition, 1 ir, 1 isotopes, 2 nmr, 1 uvvis" in said
     assert "rejected" not in said, (out / "rejected.csv").read_text()
 
 
@@ -171,55 +181,48 @@ def test_they_are_listed_train_report_search_and_go(here, files, tmp_path):
         tmp_path / "formula.txt",
     ]
     said = here.commands(
-        ["data", "import", files / "lists.jsonl", files / "curves.npz", "--out", data],
+        ["data", "import", *(files / name for name in ("lists.jsonl", "curves.npz", "ions.csv")), "--out", data],
         ["train", graph, "--data", data, "--out", trained],
         ["evaluate", trained, "--pool", "all", "--mode", "blind"],
         ["embed", trained, data, "--out", library],
         [*search, "--k", "3", "--json"],
     )
-    assert "16 molecules, 32 nmr, 8 uvvis, 1 rejected" in said
+    assert "16 molecules, 16 ccs, 32 nmr, 8 uvvis, 1 rejected" in said
     counted = json.loads((trained / "manifest.json").read_text())["molecules"]
-    assert counted["carbon"] == counted["proton"] == counted["isotopes"] > counted["uvvis"] > 0
+    assert counted["carbon"] == counted["ccs"] == counted["isotopes"] > counted["uvvis"] > 0
     report = (trained / "report.html").read_text()
-    assert all(name in report for name in ("carbon", "proton", "uvvis", "composition", "isotopes"))
+    assert all(name in report for name in ("carbon", "proton", "uvvis", "composition", "isotopes", "ccs"))
     hits = json.loads(said[said.rindex("\n[") :])
     assert hits[0]["cosines"].keys() == {"carbon", "composition"}
     # A molecule that was trained on must be found again.
     assert hits[0]["smiles"] == molecules()[TRAINED].smiles
-    here.pip("uninstall", "--quiet", "--yes", "molchord-nmr")
+    here.pip("uninstall", "--quiet", "--yes", "molchord-ccs")
     try:
         _says_what_to_install(here, search, graph)
     finally:
-        here.install(ROOT / "examples" / "molchord-nmr")
+        here.install(ROOT / "examples" / "molchord-ccs")
 
 
 def _says_what_to_install(here, search, graph):
-    assert "of molchord-nmr 0.4.0, which is not installed; run 'pip install molchord-nmr'" in here.molchord(
+    assert "of molchord-ccs 0.1.0, which is not installed; run 'pip install molchord-ccs'" in here.molchord(
         *search, status=2
     )
     catalogue = graph.with_name("registry.toml")
-    catalogue.write_text('[[known]]\ntype = "modality"\nname = "nmr"\ndistribution = "molchord-nmr"\n')
+    catalogue.write_text('[[known]]\ntype = "modality"\nname = "ccs"\ndistribution = "molchord-ccs"\n')
     said = here.molchord("--registry", catalogue, "graph", "check", graph, status=2)
-    assert "provided by molchord-nmr, run 'pip install molchord-nmr'" in said
+    assert "provided by molchord-ccs, run 'pip install molchord-ccs'" in said
 
 
 @pytest.mark.shared
-def test_the_shared_lists_and_curves_are_read(here, shared_data):
+def test_the_shared_curves_and_cross_sections_are_read(here, shared_data):
     """Counts that were taken from the files themselves."""
     code = (
-        "import sys; from collections import Counter; from pathlib import Path; from molchord.api import Reading\n"
-        "from molchord_nmr import NMR; from molchord_uvvis import UVVIS\n"
-        "lists, curves = ([*record.build(record.config(), record.kinds[0]).read(Path(path))]\n"
-        "                 for record, path in zip((NMR, UVVIS), sys.argv[1:], strict=True))\n"
-        "assert all(isinstance(entry, Reading) for entry in lists + curves)\n"
-        "print(len(curves), sorted(Counter(entry.measurement.columns['nucleus'] for entry in lists).items()))"
+        "import sys; from pathlib import Path; from molchord.api import Reading\n"
+        "from molchord_ccs.ccs import CCS; from molchord_uvvis.uvvis import UVVIS\n"
+        "ions, curves = ([*record.build(record.config(), record.kinds[0]).read(Path(path))]\n"
+        "                for record, path in zip((CCS, UVVIS), sys.argv[1:], strict=True))\n"
+        "assert all(isinstance(entry, Reading) for entry in curves)\n"
+        "print(len(curves), len({e.smiles for e in ions if isinstance(e, Reading)}))"
     )
-    said = run(
-        here.python,
-        "-c",
-        code,
-        shared_data / "nmr" / "nmrshiftdb2_8k.jsonl.gz",
-        shared_data / "uvvis" / "uvvis_exp.npz",
-    )
-    nuclei = [("13C", 6205), ("15N", 9), ("17O", 14), ("19F", 1059), ("1H", 3025), ("31P", 7)]
-    assert said.strip() == f"2161 {nuclei}"
+    files = (shared_data / "ccs" / "c3sdb_ccs.csv.gz", shared_data / "uvvis" / "uvvis_exp.npz")
+    assert run(here.python, "-c", code, *files).split() == ["2161", "5615"]

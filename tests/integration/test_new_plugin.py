@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from tests.unit.test_order import circles, graph_of
 
 from molchord.cli.main import main
 from molchord.errors import PluginError
@@ -60,15 +61,19 @@ def python(folders, tmp_path_factory):
     return interpreter
 
 
-def test_a_package_is_six_files_to_read(folders):
+def test_a_package_is_seven_files_to_read(folders):
     for name, folder in folders.items():
         files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-        assert len(files) == 6, files
+        assert len(files) == 7, files
         assert {"README.md", "graph.yaml", "pyproject.toml", "tests/test_contract.py"} < set(files)
         for path in folder.rglob("*"):
             assert path.is_dir() or 5 < len(path.read_text().splitlines()) < 170, path
         project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
         assert project["entry-points"]["molchord"] == {name: f"molchord_{name}"}
+
+
+def test_no_module_of_theirs_imports_itself_by_a_detour(folders):
+    assert [circles(graph_of(folder)) for folder in folders.values()] == [[]] * len(folders)
 
 
 def test_they_are_listed_and_nothing_is_wrong_with_them(python, folders):
@@ -167,6 +172,7 @@ def test_it_refuses_to_overwrite(folders):
     [
         ("modality", "Uvvis", None, "modality cannot have the name 'Uvvis'; take lower-case letters, digits and single '_'"),
         ("modality", "uv__vis", None, "modality cannot have the name 'uv__vis'; take lower-case"),
+        ("loss", "lambda", None, "loss cannot have the name 'lambda', which is a word of Python; take another name"),
         ("modality", "mass", None, "modality cannot have the name 'mass', which the command line uses"),
         ("modality", "ir", None, "modality cannot have the name 'ir', which modality 'molchord:ir' has; take another"),
         ("loss", "encoders", None, "cannot have the name 'encoders', which the installed package 'molchord_encoders' has"),
@@ -183,14 +189,14 @@ def test_what_cannot_be_is_said_and_nothing_is_written(type, name, kind, message
 
 
 def test_a_name_is_free_where_another_type_has_it(tmp_path):
-    assert len(new_plugin("encoder", "tanimoto_infonce", folder=tmp_path / "out", host=Host())) == 6
+    assert len(new_plugin("encoder", "tanimoto_infonce", folder=tmp_path / "out", host=Host())) == 7
 
 
 def test_the_command_says_what_to_do_next(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["plugins", "new", "modality", "uv_vis"]) == 0
     assert "cd molchord-uv-vis" in capsys.readouterr().out
-    assert (tmp_path / "molchord-uv-vis" / "molchord_uv_vis" / "modality.py").is_file()
+    assert (tmp_path / "molchord-uv-vis" / "molchord_uv_vis" / "uv_vis_modality.py").is_file()
     assert main(["plugins", "new", "modality", "uv_vis"]) == 2
     assert "molchord: folder 'molchord-uv-vis' already exists" in capsys.readouterr().err
     assert set(new_types()) == {"modality", "encoder", "loss"}

@@ -40,7 +40,7 @@ def test_a_run_finds_in_a_library_what_it_found(old, library, expected):
 
 def test_a_run_is_evaluated_realigned_and_embeds_anew(old, tmp_path):
     run = mc.load(old / "run", device="cpu")
-    assert run.evaluate(pools=["test"], modes=["blind"], maps=["gm-exp"]).find("ir", system="model").molecules == 4
+    assert run.evaluate(pools=["test"], modes=["blind"], fusions=["gm-exp"]).find("ir", system="model").molecules == 4
     moved = run.realign(old / "data", tmp_path / "moved", epochs=1, progress=False)
     assert moved.graph.modalities.keys() == run.graph.modalities.keys()
     with pytest.raises(mc.MolchordError, match="was embedded by run"):

@@ -10,9 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from tests.unit.library.same import assert_same_library
 
 from molchord.library.build import embed_items
-from molchord.library.files import Manifest
+from molchord.library.files import LibraryManifest
 from molchord.testing import tiny_run
 
 SMILES = [f"{'C' * n}{end}" for n in range(1, 11) for end in ("O", "N", "C#N", "F")]
@@ -22,7 +23,7 @@ import sys, time
 from pathlib import Path
 from molchord.library import ray_engine
 from molchord.library.build import embed_items
-from molchord.library.files import Manifest
+from molchord.library.files import LibraryManifest
 from molchord.run import Run
 
 class Slow(ray_engine._Encode):
@@ -32,7 +33,7 @@ class Slow(ray_engine._Encode):
 
 ray_engine._Encode = Slow
 run = Run.load(sys.argv[1], device="cpu")
-manifest = Manifest(run=run.id, candidate=run.candidate, embedding_dim=run.graph.embedding_dim)
+manifest = LibraryManifest(run=run.id, candidate=run.candidate, embedding_dim=run.graph.embedding_dim)
 embed_items(run.embedder, {given!r}, Path(sys.argv[2]), manifest, block=4, engine="ray", workers=2)
 """
 
@@ -40,7 +41,7 @@ embed_items(run.embedder, {given!r}, Path(sys.argv[2]), manifest, block=4, engin
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 def test_a_killed_worker_of_ray_loses_nothing(tmp_path):
     run = tiny_run()
-    manifest = Manifest(run=run.id, candidate=run.candidate, embedding_dim=run.graph.embedding_dim)
+    manifest = LibraryManifest(run=run.id, candidate=run.candidate, embedding_dim=run.graph.embedding_dim)
     embed_items(run.embedder, GIVEN, tmp_path / "local", manifest, block=4, workers=1)
     script = tmp_path / "embed.py"
     script.write_text(SLOW.replace("{given!r}", repr(GIVEN)))
@@ -61,8 +62,7 @@ def test_a_killed_worker_of_ray_loses_nothing(tmp_path):
     assert job.returncode == 0, errors
     assert 0 < len(kept) < 10
     assert not done.exists()
-    local, other = ({f.name: f.read_bytes() for f in (tmp_path / name).iterdir()} for name in ("local", "ray"))
-    assert local == other
+    assert_same_library(tmp_path / "ray", tmp_path / "local")
 
 
 def _workers(parent):

@@ -227,7 +227,7 @@ def test_every_system_is_measured_by_every_test(result):
     for system in table.systems:
         for test, pools in (("clean", {"test": 6, "all:14": 14}), ("noise", {"all": 16})):
             for pool, size in pools.items():
-                same = rows(found, system=system.name, test=test, pool=pool, map="gm-exp")
+                same = rows(found, system=system.name, test=test, pool=pool, fusion="gm-exp")
                 assert [row["subset"] for row in same] == [["ir"], ["raman"], ["ir", "raman"]]
                 assert {(row["pool_size"], row["queries"], row["molecules"]) for row in same} == {(size, 6, 6)}
                 for row in same:
@@ -328,7 +328,7 @@ def lines_of(text):
 
 
 def top1_cells(found, **where):
-    return [cells.interval(row["top1"]) for row in rows(found, map="gm-exp", **where)]
+    return [cells.interval(row["top1"]) for row in rows(found, fusion="gm-exp", **where)]
 
 
 def test_the_page_shows_every_system_once_for_each_main_pool(result):

@@ -27,7 +27,7 @@ from molchord.library.files import Manifest
 from molchord.library.library import Entry, Library
 from molchord.rerank.weights import Weights, WeightsFile
 from molchord.run import Run
-from molchord.run_folder import read_manifest, read_trained_on, read_weights, write_weights
+from molchord.run_folder import read_run_manifest, read_trained_on, read_weights, write_weights
 from molchord.simulation.files import Entry as Result
 from molchord.simulation.files import read_contents, read_entries, write_entries
 from molchord.simulation.folder import SimulationFolder
@@ -217,7 +217,7 @@ def whole_run(home):
     run = home / "run"
     tensors, progress = read_weights(run / "checkpoints" / "last.safetensors")
     total = sum(float(tensor.double().sum()) for tensor in tensors.values())
-    manifest = read_manifest(run).model_dump(mode="json")
+    manifest = read_run_manifest(run).model_dump(mode="json")
     return ModelGraph.load(run / "graph.yaml").to_yaml(), manifest, sorted(read_trained_on(run)), total, progress
 
 
@@ -280,8 +280,8 @@ def test_weights_and_a_calibration_that_are_written_again(finished, fault, tmp_p
 
     def prepare(home):
         shutil.copytree(finished, home)
-        manifest = read_manifest(home / "run")
-        mc.run_folder.write_manifest(home / "run", manifest.model_copy(update={"beta": {}, "likeness": {}}))
+        manifest = read_run_manifest(home / "run")
+        mc.run_folder.write_run_manifest(home / "run", manifest.model_copy(update={"beta": {}, "likeness": {}}))
 
     check(act, whole_run, prepare, tmp_path / "weights", fault)
     check(again, whole_run, prepare, tmp_path / "calibration", fault, only=("replace",), fewest=1)
@@ -312,7 +312,7 @@ def test_a_study(finished, fault, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def evaluation():
-    return tiny_run().evaluate(pools=["test"], modes=["blind"], maps=["gm-exp"], baselines=False, audit=False)
+    return tiny_run().evaluate(pools=["test"], modes=["blind"], fusions=["gm-exp"], baselines=False, audit=False)
 
 
 def test_an_evaluation_that_is_saved_again(evaluation, fault, tmp_path):
@@ -329,7 +329,7 @@ def test_an_evaluation_that_is_saved_again(evaluation, fault, tmp_path):
 
 def test_all_files_of_an_evaluation_are_of_one(evaluation, fault, tmp_path, monkeypatch):
     def act(home, seed=1):
-        settings = {"pools": ["test"], "modes": ["blind"], "maps": ["gm-exp"], "baselines": False, "audit": False}
+        settings = {"pools": ["test"], "modes": ["blind"], "fusions": ["gm-exp"], "baselines": False, "audit": False}
         tiny_run().evaluate(**settings, seed=seed, out=home / "out", force=True)
 
     def read(home):

@@ -67,6 +67,21 @@ def test_rdkit_is_imported_by_the_chemistry_alone(path):
     assert not [name for name in imports(path) if name.split(".")[0] == "rdkit"]
 
 
+RECORDS_ELSEWHERE = {
+    "gfn2": "gfn2.py runs by itself on machines without molchord",
+}
+
+
+@pytest.mark.parametrize(
+    "plugin", [p for p in installed().plugins if p.dist == "molchord"], ids=lambda p: f"{p.type} {p.name}"
+)
+def test_a_built_in_plugin_is_where_its_name_says(plugin):
+    """`<plugin>.py` or the folder `<plugin>/` holds the record's `build`, and its configuration or settings lie beside."""
+    package, _, module = plugin.record.build.__module__.partition(".")
+    assert module.split(".")[0] == plugin.name or plugin.name in RECORDS_ELSEWHERE
+    assert plugin.record.config.__module__.startswith(package)
+
+
 def test_the_chemistry_imports_no_torch():
     code = "import sys, molchord.chem; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
@@ -82,7 +97,7 @@ def test_an_example_is_typed_and_imports_no_other_plugin(package):
 
 
 def test_there_are_examples():
-    assert {"molchord-formula", "molchord-isotopes", "molchord-nmr", "molchord-uvvis"} <= {p.name for p in EXAMPLES}
+    assert {"molchord-ccs", "molchord-formula", "molchord-isotopes", "molchord-uvvis"} <= {p.name for p in EXAMPLES}
 
 
 @pytest.mark.parametrize(

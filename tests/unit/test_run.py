@@ -20,7 +20,7 @@ from molchord.evaluate.pools import measured_masses
 from molchord.evaluate.repeats import out_of_fold, over_seeds
 from molchord.evaluate.spectral_library import spectral_entries
 from molchord.run import Run
-from molchord.run_folder import read_manifest, read_trained_on, trained_smiles
+from molchord.run_folder import read_run_manifest, read_trained_on, trained_smiles
 from molchord.testing import MOLECULES, examples_of, tiny_data, tiny_run
 from molchord.train.trainer import Trainer
 from molchord_modalities.msms import MSMS
@@ -33,14 +33,14 @@ FLAT = Measurement(
 """Off the grid: it cannot be used."""
 
 
-def graph_of(*names, seed=1, anchors=(), train=None, **towers):
+def graph_of(*names, seed=1, scalar_features=(), train=None, **towers):
     encoders = {name: mc.Use("mlp", width=16, hidden=[16]) for name in ("ir", "raman")}
     encoders["msms"] = mc.Use("peak_transformer", width=16, hidden=16, layers=1)
     encoders["structure"] = mc.Use("gine", width=16, hidden=16, layers=2)
     return mc.ModelGraph.of(
         embedding_dim=16,
         seed=seed,
-        anchors=anchors,
+        scalar_features=scalar_features,
         modalities={name: mc.Use(name, encoder=encoders[name], **towers.get(name, {})) for name in names},
         loss=mc.Use("all_pairs"),
         train={"epochs": 1, "batch_size": 8, "workers": 0, **(train or {})},
@@ -204,7 +204,7 @@ def test_realignment_needs_no_measurement_of_every_modality(every, only_ir, tmp_
 def test_evaluation_notes_the_modalities_that_are_not_there(every, only_ir, tmp_path):
     run, _ = every
     found = run.evaluate(only_ir, pools=["test"], out=tmp_path)
-    assert found.find("ir", system="model", mode="blind", map="gm-exp").molecules == 4
+    assert found.find("ir", system="model", mode="blind", fusion="gm-exp").molecules == 4
     assert {row.subset for row in found.rows} == {("ir",)}
     missing = [note for note in found.notes if "has no measurements" in note]
     assert len(missing) == 2
@@ -241,7 +241,7 @@ def test_a_run_of_computed_spectra_is_realigned_to_measured_ones(tmp_path):
     assert dict(run.graph.modalities["ir"].where) == {"origin": "computed"}
     after = moved.evaluate(measured, pools=["test"], modes=["blind"])
     before = run.evaluate(measured, pools=["test"], modes=["blind"], where={"ir": {"origin": "measured"}})
-    assert before.find("ir", system="model", map="gm-exp").molecules == 4
+    assert before.find("ir", system="model", fusion="gm-exp").molecules == 4
     assert after.settings["graph"] != before.settings["graph"]
     assert run.graph == graph
 
@@ -249,7 +249,10 @@ def test_a_run_of_computed_spectra_is_realigned_to_measured_ones(tmp_path):
 def test_realignment_is_checked_before_it_starts(tmp_path):
     run, out = tiny_run(), tmp_path / "run"
     for wrong, sentence in (
-        ({"free": ["modalities.ir.haed"]}, "unknown part 'modalities.ir.haed'; did you mean 'modalities.ir.head'?"),
+        (
+            {"trainable": ["modalities.ir.haed"]},
+            "unknown part 'modalities.ir.haed'; did you mean 'modalities.ir.head'?",
+        ),
         ({"epochs": 0}, "epochs"),
         ({"where": {"ir": {"orgin": "computed"}}}, "did you mean 'origin'?"),
     ):
@@ -274,7 +277,7 @@ def test_unusable_measurements_are_counted_and_listed(tmp_path):
     given = spectra("ir")
     given[12], given[13] = FLAT, [given[13], FLAT]
     data = data_of(None, ir=given)
-    found = tiny_run().evaluate(data, pools=["test"], modes=["blind"], maps=["gm-exp"], out=tmp_path)
+    found = tiny_run().evaluate(data, pools=["test"], modes=["blind"], fusions=["gm-exp"], out=tmp_path)
     notes = [note for note in found.notes if "cannot be used" in note]
     assert len(notes) == 1
     assert notes[0].startswith("ir: 2 measurements cannot be used")
@@ -284,7 +287,7 @@ def test_unusable_measurements_are_counted_and_listed(tmp_path):
     assert [(r["modality"], r["key14"]) for r in rows] == [("ir", key) for key in data.keys([12, 13])]
     assert all(row["reason"] for row in rows)
     assert json.loads((tmp_path / "evaluation.json").read_text())["notes"] == list(found.notes)
-    tiny_run().evaluate(tiny_data(), pools=["test"], modes=["blind"], maps=["gm-exp"], out=tmp_path, force=True)
+    tiny_run().evaluate(tiny_data(), pools=["test"], modes=["blind"], fusions=["gm-exp"], out=tmp_path, force=True)
     assert not (tmp_path / "unusable.csv").exists()
 
 
@@ -318,11 +321,11 @@ def test_a_spectral_library_lists_the_molecules_it_lacks(tmp_path, monkeypatch):
     assert len(failures) == 1
 
 
-# --- anchors
+# --- scalar_features
 
 
 def test_queries_get_a_measured_mass_and_candidates_the_exact_one(tmp_path):
-    graph = graph_of("structure", "ir", anchors=["exact_mass"])
+    graph = graph_of("structure", "ir", scalar_features=["exact_mass"])
     run = Run.train(graph, tiny_data(), tmp_path / "run", progress=False)
     data, exact = tiny_data(), tiny_data().numeric("exact_mass")
     found = embed_dataset(run.embedder, data, mass_seed=5).embedded
@@ -331,7 +334,7 @@ def test_queries_get_a_measured_mass_and_candidates_the_exact_one(tmp_path):
     assert not torch.equal(found.spectra["ir"].vectors, plain.spectra["ir"].vectors)
     mass = measured_masses(exact, 5)[3]
     table = data.table("ir")
-    asked = run.embed("ir", table.read(int(table.of(3)[0])), anchors={"exact_mass": float(np.float32(mass))})
+    asked = run.embed("ir", table.read(int(table.of(3)[0])), scalar_features={"exact_mass": float(np.float32(mass))})
     np.testing.assert_allclose(found.spectra["ir"].vectors[3].numpy(), asked[0], atol=1e-5)
 
 
@@ -343,7 +346,7 @@ def test_another_version_of_a_plugin_warns(tmp_path):
     content = json.loads((tmp_path / "run" / "manifest.json").read_text())
     content["plugins"][1]["version"] = "0.0.1"
     (tmp_path / "run" / "manifest.json").write_text(json.dumps(content))
-    stamp = read_manifest(tmp_path / "run").plugins[1]
+    stamp = read_run_manifest(tmp_path / "run").plugins[1]
     with pytest.warns(UserWarning, match=f"'{stamp.name}' of version 0.0.1, installed is ") as caught:
         Run.load(tmp_path / "run")
     assert len(caught) == 1
@@ -413,7 +416,7 @@ def test_rows_of_a_table_that_are_ragged_are_listed(tmp_path):
 # --- evaluation of perturbed, combined and out-of-fold queries
 
 
-BLIND = {"pools": ["all"], "modes": ["blind"], "maps": ["gm-exp"]}
+BLIND = {"pools": ["all"], "modes": ["blind"], "fusions": ["gm-exp"]}
 
 
 def test_queries_are_perturbed_and_nothing_else(every):
@@ -438,7 +441,7 @@ def test_queries_are_perturbed_and_nothing_else(every):
     found = run.evaluate(data, perturb=perturb, **BLIND)
     assert found.settings["perturb"] == repr(perturb)
     # Four equal queries have one first hit, which is right for one of them at most.
-    assert found.find("ir", system="model").figures["top1"].value <= 0.25
+    assert found.find("ir", system="model").metrics["top1"].value <= 0.25
     with pytest.raises(DataError, match="`perturb` changes queries of blind mode only"):
         run.evaluate(data, perturb=perturb)
 
@@ -518,9 +521,9 @@ def test_folds_are_trained_apart_and_joined_out_of_fold(only_ir, tmp_path):
     assert (row.molecules, row.queries, row.pool_size) == (16, 16, 16)
     parts = [evaluation.find("ir", system="model") for evaluation in evaluations]
     assert row.by_molecule[0].tolist() == list(range(16))
-    mean = sum(p.molecules * p.figures["mrr"].value for p in parts) / 16
-    assert row.figures["mrr"].value == pytest.approx(mean)
-    assert row.figures["mrr"].low < mean < row.figures["mrr"].high
+    mean = sum(p.molecules * p.metrics["mrr"].value for p in parts) / 16
+    assert row.metrics["mrr"].value == pytest.approx(mean)
+    assert row.metrics["mrr"].low < mean < row.metrics["mrr"].high
     with pytest.raises(DataError, match="two of them tested the same molecule"):
         out_of_fold([evaluations[0], evaluations[0]])
     with pytest.raises(DataError, match="there is none"):
@@ -535,7 +538,7 @@ def test_seeds_are_averaged_molecule_by_molecule(every):
     values = [part.find("ir", "raman", system="model").by_molecule[1] for part in parts]
     np.testing.assert_allclose(joined.by_molecule[1], np.mean(values, axis=0))
     assert (joined.queries, joined.molecules) == (4, 4)
-    narrow = run.evaluate(data, pools=["test"], modes=["blind"], maps=["gm-exp"])
+    narrow = run.evaluate(data, pools=["test"], modes=["blind"], fusions=["gm-exp"])
     with pytest.raises(DataError, match="have the row"):
         over_seeds([parts[0], narrow])
     validation = run.evaluate(data, split="val", **BLIND)

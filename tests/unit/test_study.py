@@ -119,8 +119,8 @@ def study(data, tmp_path_factory):
 
 
 def same(study, other):
-    return [(t.number, t.settings, t.figures, t.best) for t in study.trials] == [
-        (t.number, t.settings, t.figures, t.best) for t in other.trials
+    return [(t.number, t.settings, t.metrics, t.best) for t in study.trials] == [
+        (t.number, t.settings, t.metrics, t.best) for t in other.trials
     ]
 
 
@@ -135,7 +135,7 @@ def test_every_trial_is_a_run_with_its_settings_and_figures(study):
         assert list(graph.modalities["ir"].encoder.config.hidden) == trial.settings["modalities.ir.encoder"]["hidden"]
         run = mc.load(trial.run, device="cpu")
         lines = [json.loads(line) for line in (trial.run / "metrics.jsonl").read_text().splitlines()]
-        assert trial.figures == {
+        assert trial.metrics == {
             "blind_mrr": run.manifest.best["blind_mrr"],
             "loss": lines[int(run.manifest.best["epoch"]) - 1]["val"]["loss"],
             "parameters": sum(p.numel() for p in run.model.parameters()),
@@ -146,13 +146,13 @@ def test_every_trial_is_a_run_with_its_settings_and_figures(study):
 def test_the_best_are_those_that_no_other_beats(study):
     def beats(a, b):
         signs = {"blind_mrr": -1, "loss": 1, "parameters": 1}
-        mine, theirs = ([signs[name] * t.figures[name] for name in signs] for t in (a, b))
+        mine, theirs = ([signs[name] * t.metrics[name] for name in signs] for t in (a, b))
         return mine != theirs and all(x <= y for x, y in zip(mine, theirs, strict=True))
 
     for trial in study.trials:
         assert trial.best == (not any(beats(other, trial) for other in study.trials))
     assert {t.number for t in study.best} == {t.number for t in study.trials if t.best}
-    first = [trial.figures["blind_mrr"] for trial in study.best]
+    first = [trial.metrics["blind_mrr"] for trial in study.best]
     assert first == sorted(first, reverse=True)
 
 
@@ -188,7 +188,7 @@ def test_a_failed_trial_is_named_and_the_others_go_on(data, tmp_path, capsys):
     by_size = {trial.settings["train.batch_size"]: trial for trial in found.trials}
     assert by_size.keys() == {1, 4}
     assert "in batches of 1; a contrastive loss needs two molecules" in by_size[1].failure
-    assert by_size[1].figures == {}
+    assert by_size[1].metrics == {}
     assert not by_size[1].best
     assert by_size[4].failure == ""
     assert f"trial {by_size[1].number} failed: data set" in found.text()
@@ -251,4 +251,4 @@ def test_the_command_prints_the_study(study, data, capsys, tmp_path):
     assert f"best: {study.best[0].run}" in said
     assert main([*command, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert [trial["figures"] for trial in shown["trials"]] == [dict(trial.figures) for trial in study.trials]
+    assert [trial["metrics"] for trial in shown["trials"]] == [dict(trial.metrics) for trial in study.trials]

@@ -38,7 +38,7 @@ def test_no_other_module_writes_one_again(path):
 def test_writing_one_again_is_found(tmp_path):
     (tmp_path / "a.py").write_text('"""failures.csv"""\nMAPS = ("gm-exp", "gm-half", "gm-clamp")\nF = "failures.csv"\n')
     found = {value for _, value in literals(tmp_path / "a.py")}
-    assert LISTS["MAPS"] in found
+    assert LISTS["FUSIONS"] in found
     assert FILES["FAILURES"] in found
     (tmp_path / "a.py").write_text('"""failures.csv"""\n')
     assert FILES["FAILURES"] not in {value for _, value in literals(tmp_path / "a.py")}
@@ -48,9 +48,9 @@ def test_an_evaluation_has_one_default_in_python_and_on_the_command_line():
     for function in (Run.evaluate, evaluate):
         defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
         assert defaults["pools"] == vocabulary.DEFAULT_POOLS
-        assert (defaults["modes"], defaults["maps"]) == (vocabulary.MODES, vocabulary.MAPS)
+        assert (defaults["modes"], defaults["fusions"]) == (vocabulary.MODES, vocabulary.FUSIONS)
     arguments = main_parser().parse_args(["evaluate", "run"])
-    assert (arguments.pool, arguments.mode, arguments.map) == (None, None, None)  # Python's default holds
+    assert (arguments.pool, arguments.mode, arguments.fusion) == (None, None, None)  # Python's default holds
 
 
 def test_the_default_comes_first():

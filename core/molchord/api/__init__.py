@@ -48,13 +48,13 @@ from molchord.api.loss import Featurizes, Loss, LossBatch, LossOutput, LossRecor
 from molchord.api.modality import (
     Compares,
     Derives,
-    Doubt,
     Fits,
     Inspects,
     Locates,
     Migrates,
     Modality,
     ModalityRecord,
+    QualityWarning,
 )
 from molchord.api.reranker import Candidate, Reranker, RerankerRecord
 from molchord.api.simulator import Batched, Portable, Simulator, SimulatorRecord
@@ -74,7 +74,6 @@ __all__ = [
     "Compares",
     "Config",
     "Derives",
-    "Doubt",
     "Encoder",
     "EncoderRecord",
     "Featurizes",
@@ -107,6 +106,7 @@ __all__ = [
     "Portable",
     "Proposals",
     "Proposer",
+    "QualityWarning",
     "Reading",
     "Real",
     "Reranker",

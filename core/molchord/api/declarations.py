@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field
+from dataclasses import Field, InitVar, dataclass, field
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 from typing_extensions import TypeVar
+
+from molchord.deprecation import warn
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ class Stores:
 class SpectrumSpec:
     """Kind ``spectrum1d``: `channels` curves on one grid of `points` positions from `start` to `stop` in `unit`.
 
-    `whole` are columns of the whole spectrum; `tells_mass` says that the molecule's mass can be read off the sample, so
-    that every figure made with it is one "with mass".
+    `whole` are columns of the whole spectrum; `reveals_mass` says that the molecule's mass can be read off the sample,
+    so that every metric measured with it is one "with mass".
     """
 
     unit: str
@@ -83,20 +85,28 @@ class SpectrumSpec:
     whole: Mapping[str, Column] = field(default_factory=dict)
     start: float = 0.0
     stop: float = 1.0
-    tells_mass: bool = False
+    reveals_mass: bool = False
+    tells_mass: InitVar[bool] = False
+
+    def __post_init__(self, tells_mass: bool) -> None:
+        _reveals_mass(self, tells_mass)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PeaksSpec:
     """Kind ``peaks``: a set of peaks at positions in `unit`, with columns a peak and columns of the whole spectrum.
 
-    `tells_mass` as in `SpectrumSpec`.
+    `reveals_mass` as in `SpectrumSpec`.
     """
 
     unit: str
     peak: Mapping[str, Column]
     whole: Mapping[str, Column] = field(default_factory=dict)
-    tells_mass: bool = False
+    reveals_mass: bool = False
+    tells_mass: InitVar[bool] = False
+
+    def __post_init__(self, tells_mass: bool) -> None:
+        _reveals_mass(self, tells_mass)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +121,15 @@ class GraphSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class VectorSpec:
-    """Kind ``vector``: `size` numbers in `unit`; `tells_mass` as in `SpectrumSpec`."""
+    """Kind ``vector``: `size` numbers in `unit`; `reveals_mass` as in `SpectrumSpec`."""
 
     size: int
     unit: str
-    tells_mass: bool = False
+    reveals_mass: bool = False
+    tells_mass: InitVar[bool] = False
+
+    def __post_init__(self, tells_mass: bool) -> None:
+        _reveals_mass(self, tells_mass)
 
 
 class _OwnSpec(Protocol):
@@ -129,3 +143,10 @@ Spec: TypeAlias = SpectrumSpec | PeaksSpec | GraphSpec | VectorSpec | _OwnSpec
 
 SpecT = TypeVar("SpecT", default=Any)
 """The spec that a modality gives, or those of the kinds that an encoder accepts; a record written without it: any."""
+
+
+def _reveals_mass(spec: SpectrumSpec | PeaksSpec | VectorSpec, tells_mass: bool) -> None:
+    """Take the old name of `reveals_mass`, with a warning."""
+    if tells_mass:
+        warn(f"molchord.api.{type(spec).__name__}(tells_mass=)", stacklevel=4)
+        object.__setattr__(spec, "reveals_mass", True)

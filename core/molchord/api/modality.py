@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Compares",
     "Derives",
-    "Doubt",
     "Fits",
     "Inspects",
     "Locates",
     "Migrates",
     "Modality",
     "ModalityRecord",
+    "QualityWarning",
 ]
 
 
@@ -85,24 +85,24 @@ class Compares(Protocol):
 
 
 @dataclass(frozen=True)
-class Doubt:
-    """What makes the answer to a measurement doubtful.
+class QualityWarning:
+    """What makes the answer to a measurement uncertain.
 
     Attributes:
         message: What is wrong, as the rest of a sentence whose subject is the measurement: ``"it covers 10 %"``.
-        trust: Part of the answer's probability that is left, between 0 and 1.
+        confidence_factor: Part of the answer's probability that is left, between 0 and 1.
     """
 
     message: str
-    trust: float
+    confidence_factor: float
 
 
 @runtime_checkable
 class Inspects(Protocol):
-    """A modality that says what is doubtful about a measurement that it can use, such as a wrong unit."""
+    """A modality that warns of the quality of a measurement that it can use, such as a wrong unit."""
 
-    def inspect(self, measurement: Measurement) -> Sequence[Doubt]:
-        """Return the doubts about a measurement that `transform` takes; empty where there are none."""
+    def inspect(self, measurement: Measurement) -> Sequence[QualityWarning]:
+        """Return the quality warnings of a measurement that `transform` takes; empty where there are none."""
         ...
 
 

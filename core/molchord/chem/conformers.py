@@ -53,7 +53,7 @@ def conformers(
 
     Args:
         mol: With all hydrogens as atoms.
-        seeds: One a conformer; see `conformer_seed`.
+        seeds: One per conformer; see `conformer_seed`.
         id: What an error names, such as the key14.
         relax: Force field that relaxes each conformer: MMFF94, which must have parameters; or UFF where it has none, or
             none where that has none either.

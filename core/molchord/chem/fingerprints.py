@@ -32,7 +32,7 @@ _TILE = 1024  # rows of `a` unpacked at a time in `tanimoto`: 8 MiB of float32
 
 
 def fingerprint_bits(smiles: str, kind: FingerprintKind = "morgan", id: str | None = None) -> NDArray[np.uint8]:
-    """Compute a fingerprint of 2048 bits, packed eight bits a byte.
+    """Compute a fingerprint of 2048 bits, packed eight bits per byte.
 
     Shape:
         (256,)

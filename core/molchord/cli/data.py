@@ -36,7 +36,7 @@ def add_data(group: Group) -> None:
     command = add_command(group, "simulate", _simulate, "make a data set of spectra computed from SMILES")
     command.add_argument("source", metavar="SMILES", help="file of SMILES, or table with a column `smiles`")
     command.add_argument("--out", metavar="DATASET", help="folder to write; without it, only jobs are written")
-    command.add_argument("--use", metavar="SIMULATOR", help="default: the one that is installed")
+    command.add_argument("--use", metavar="SIMULATOR", help="default: gfn2, or the only one that is installed")
     add_settings(command)
     command.add_argument(
         "--jobs", metavar="FOLDER",
@@ -121,4 +121,6 @@ def _lines(counts: dict[str, Any]) -> list[str]:
     for name, entry in counts["modalities"].items():
         origin = ", ".join(f"{count} {kind}" for kind, count in entry["origin"].items())
         lines.append(f"  {name}: {entry['molecules']} molecules, {origin}; {entry['by_split']}")
+        by = [f"{count} by {source}" for source, count in entry["computed_by"].items()]
+        lines += [f"    computed: {', '.join(by)}"] if len(by) > 1 else []
     return lines + [f"  {pair}: {count} molecules" for pair, count in counts["pairs"].items()]

@@ -15,7 +15,9 @@ def add_graph_commands(group: Group) -> None:
     """Declare the commands."""
     command = add_command(group, "check", _check, "show every error of a model graph; exit 2 if there is one")
     add_graph(command)
-    command.add_argument("--explain", action="store_true", help="print the graph with every default filled in")
+    command.add_argument(
+        "--explain", action="store_true", help="print the graph with every default filled in, and what it means"
+    )
     command = add_command(group, "show", _show, "draw the towers, and the pairs that the loss aligns")
     add_graph(command)
     command.add_argument("--svg", action="store_true", help="print the drawing as SVG")
@@ -24,9 +26,11 @@ def add_graph_commands(group: Group) -> None:
 
 def _check(arguments: argparse.Namespace) -> int:
     """Show every error of a model graph; exit 2 if there is one."""
+    from molchord.graph.explain import explained
+
     graph = graph_of(arguments)
     names = ", ".join(graph.modalities)
-    text = graph.to_yaml().rstrip() if arguments.explain else f"{arguments.graph}: good ({names}; {graph.loss.use})"
+    text = explained(graph).rstrip() if arguments.explain else f"{arguments.graph}: good ({names}; {graph.loss.use})"
     say(arguments, graph.to_dict(), text)
     return 0
 

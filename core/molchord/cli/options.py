@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from molchord.deprecation import warn
 from molchord.errors import DataError, MolchordError, did_you_mean
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = [
     "add_graph",
     "add_group",
     "add_log",
+    "add_renamed",
     "add_rerank",
     "add_run",
     "add_settings",
@@ -43,6 +45,27 @@ Group: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """Commands beside each other."""
 
 WHERE = "MODALITY.COLUMN=VALUE[,VALUE]"
+
+
+def add_renamed(parser: argparse.ArgumentParser, name: str, old: str, **options: Any) -> None:
+    """Declare an option that is also taken under its old name, which help does not show, with a warning."""
+
+    class Old(argparse.Action):
+        def __call__(self, parser: object, namespace: object, values: object, option: str | None = None) -> None:
+            warn(old, stacklevel=1)
+            given = [*(getattr(namespace, self.dest) or []), values] if options.get("action") == "append" else values
+            setattr(namespace, self.dest, given)
+
+    parser.add_argument(name, **options)
+    rest = {key: value for key, value in options.items() if key not in ("action", "help", "default")}
+    parser.add_argument(
+        old,
+        dest=name.lstrip("-").replace("-", "_"),
+        action=Old,
+        help=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
+        **rest,
+    )
 
 
 def add_group(parser: argparse.ArgumentParser) -> Group:

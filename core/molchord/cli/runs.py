@@ -13,6 +13,7 @@ from molchord.cli.options import (
     add_force,
     add_graph,
     add_log,
+    add_renamed,
     add_rerank,
     add_run,
     add_where,
@@ -23,7 +24,7 @@ from molchord.cli.options import (
 )
 from molchord.cli.output import say
 from molchord.errors import GraphError, MolchordError, RunError
-from molchord.vocabulary import DEFAULT_POOLS, MAPS, MODES, POOLS
+from molchord.vocabulary import DEFAULT_POOLS, FUSIONS, MODES, POOLS
 
 if TYPE_CHECKING:
     from molchord.run import Run
@@ -58,7 +59,9 @@ def add_runs(group: Group) -> None:
     add_run(command)
     command.add_argument("--data", required=True, metavar="DATASET")
     command.add_argument("--out", required=True, metavar="RUN2", help="folder to write")
-    command.add_argument("--free", action="append", metavar="PART", help="part to train instead; repeatable")
+    add_renamed(
+        command, "--trainable", "--free", action="append", metavar="PART", help="part to train instead; repeatable"
+    )
     add_where(command)
     command.add_argument("--epochs", type=int, default=15)
     add_log(command)
@@ -72,7 +75,7 @@ def _add_evaluate(group: Group) -> None:
     pools = f"{', '.join(POOLS)}; repeatable (default: {' and '.join(DEFAULT_POOLS)})"
     command.add_argument("--pool", action="append", metavar="POOL", help=pools)
     command.add_argument("--mode", action="append", choices=MODES, help="default: both, apart")
-    command.add_argument("--map", action="append", choices=MAPS, help="default: all three")
+    add_renamed(command, "--fusion", "--map", action="append", choices=FUSIONS, help="default: all three")
     command.add_argument("--split", default="test", metavar="NAME", help="whose molecules are queries (default test)")
     command.add_argument(
         "--combine", action="store_true", help="search with all of a molecule's measurements of a modality at once"
@@ -81,7 +84,7 @@ def _add_evaluate(group: Group) -> None:
     add_rerank(command)
     command.add_argument("--rerank-k", type=int, metavar="N", help="how many of the first candidates (default 25)")
     command.add_argument("--seed", type=int, default=0, help="of the bootstrap and the drawn mass errors")
-    command.add_argument("--full", action="store_true", help="print every map, metric and baseline")
+    command.add_argument("--full", action="store_true", help="print every fusion, metric and baseline")
     command.add_argument("--out", metavar="FOLDER", help="for figures and report.html (default: the run)")
     add_where(command)
     add_force(command)
@@ -175,13 +178,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     prior = None if arguments.candidates_only is None else Run.load(arguments.candidates_only, device=arguments.device)
     evaluation = run.evaluate(
         arguments.data, pools=arguments.pool or DEFAULT_POOLS, modes=arguments.mode or MODES,
-        maps=arguments.map or MAPS, split=arguments.split, where=where_of_run(run, arguments.where),
+        fusions=arguments.fusion or FUSIONS, split=arguments.split, where=where_of_run(run, arguments.where),
         candidates_only=prior, combine=arguments.combine, rerank=rerank_of(arguments, arguments.rerank_k),
         seed=arguments.seed, out=run.path if arguments.out is None else Path(arguments.out), force=arguments.force,
         progress=not arguments.json,
     )  # fmt: skip
     out = arguments.run_folder if arguments.out is None else arguments.out
-    tail = f"every map and baseline: {out}/evaluation.csv; to look at: {out}/report.html"
+    tail = f"every fusion and baseline: {out}/evaluation.csv; to look at: {out}/report.html"
     say(arguments, evaluation.as_dict(), evaluation.text() if arguments.full else f"{evaluation.summary()}\n{tail}")
     return 0
 
@@ -192,7 +195,8 @@ def _realign(arguments: argparse.Namespace) -> int:
 
     run = Run.load(arguments.run_folder, device=arguments.device)
     done = run.realign(
-        arguments.data, arguments.out, free=arguments.free or None, epochs=arguments.epochs, force=arguments.force,
+        arguments.data, arguments.out, trainable=arguments.trainable or None, epochs=arguments.epochs,
+        force=arguments.force,
         where=where_of_run(run, arguments.where), progress=not arguments.json, loggers=loggers_of(arguments.log),
     )  # fmt: skip
     return _trained(arguments, done)

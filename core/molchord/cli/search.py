@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from molchord.cli.options import Group, add_rerank, add_run, rerank_of
+from molchord.cli.options import Group, add_renamed, add_rerank, add_run, rerank_of
 from molchord.cli.output import hit_row, hit_table, say
 from molchord.errors import QueryError, did_you_mean
-from molchord.vocabulary import MAPS, MODES
+from molchord.vocabulary import FUSIONS, MODES
 
 __all__ = ["add_search", "search_parser"]
 
@@ -37,7 +37,7 @@ def _search(arguments: argparse.Namespace) -> int:
     files = {name: given for name in run.spectra if (given := getattr(arguments, SPECTRUM + name, None))}
     spectra = {name: run.measurements(name, given) for name, given in files.items()}
     hits = run.search(
-        Library(arguments.library), k=arguments.k, map=arguments.map, mode=arguments.mode, mass=arguments.mass,
+        Library(arguments.library), k=arguments.k, fusion=arguments.fusion, mode=arguments.mode, mass=arguments.mass,
         ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, rerank=rerank_of(arguments),
         index=arguments.index, **spectra,
     )  # fmt: skip
@@ -64,7 +64,7 @@ def search_parser() -> argparse.ArgumentParser:
     add_run(parser)
     parser.add_argument("library", metavar="LIBRARY")
     parser.add_argument("--k", type=int, default=25, help="hits to print (default 25)")
-    parser.add_argument("--map", choices=MAPS, default=MAPS[0], help="map of the geometric mean")
+    add_renamed(parser, "--fusion", "--map", choices=FUSIONS, default=FUSIONS[0], help="how similarities are joined")
     parser.add_argument("--mode", choices=MODES, default=MODES[0])
     parser.add_argument("--mass", type=float, metavar="DA", help="exact mass")
     parser.add_argument("--ppm", type=float, help="half width of the mass window in ppm")
@@ -103,9 +103,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 def _add_spectra(parser: argparse.ArgumentParser, run: str) -> tuple[str, ...]:
     """Give `search` one option for each spectrum of the run at hand, and return their names."""
-    from molchord.run_folder import find_run, read_manifest
+    from molchord.run_folder import find_run, read_run_manifest
 
-    manifest = read_manifest(find_run(run))
+    manifest = read_run_manifest(find_run(run))
     names = tuple(name for name in manifest.specs if name != manifest.candidate)
     group = parser.add_argument_group(f"spectra of {run}")
     for name in names:

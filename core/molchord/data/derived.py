@@ -125,7 +125,7 @@ def features(
 
 
 class _Derived(BaseModel):
-    """Manifest of a finished cache folder."""
+    """DataManifest of a finished cache folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     config: dict[str, Any]

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from molchord.api import Modality, ModalityRecord, Reading, SampleError
 from molchord.chem import molecule
-from molchord.data.manifest import Manifest, Storage
+from molchord.data.manifest import DataManifest, Storage
 from molchord.data.splits import check_rule, named_split
 from molchord.data.spreadsheet import SMILES, read_rows
 from molchord.data.table import accepted
@@ -255,7 +255,7 @@ class _Import:
             except DataError as error:
                 raise DataError(f"table {str(path)!r}, {place}: {error}") from error
 
-    def finish(self, split: str, options: Mapping[str, Any]) -> Manifest:
+    def finish(self, split: str, options: Mapping[str, Any]) -> DataManifest:
         """Complete the data set."""
         self._rejected_file.close()
         self._sources_file.close()
@@ -268,7 +268,7 @@ class _Import:
         storage = {f"{m}.{a}": s.model_dump() for m, arrays in self._storage.items() for a, s in arrays.items()}
         return self._writer.finish(split, {**options, "storage": storage}, self._numbers["rejected"])
 
-    def report(self, out: Path, manifest: Manifest) -> ImportReport:
+    def report(self, out: Path, manifest: DataManifest) -> ImportReport:
         """Say what became of it."""
         return ImportReport(
             path=out,

@@ -12,13 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from molchord.chem import molecule
-from molchord.data.manifest import GROUP, MANIFEST, MOLECULES, FileEntry
+from molchord.data.manifest import MANIFEST, MOLECULES_FILE, ROW_GROUP, FileEntry
 from molchord.data.splits import NO_SPLIT, assign, check_rule, named_split
 from molchord.data.spreadsheet import SMILES, read_rows
 from molchord.data.store import DataSet
+from molchord.data.table import MeasurementTable
 from molchord.errors import DataError, SampleError
 from molchord.files import replace_file, replace_files, sha256_file
 from molchord.vocabulary import SPLITS
+
+UNSAID = "unsaid"  # what computed a spectrum
 
 
 def data_info(dataset: DataSet) -> dict[str, Any]:
@@ -44,6 +47,7 @@ def data_info(dataset: DataSet) -> dict[str, Any]:
                 "measurements": len(table),
                 "molecules": table.entry.molecules,
                 "origin": dict(sorted(Counter(table.column("origin").tolist()).items())),
+                "computed_by": _computed_by(table),
                 "by_split": {s: int(present[name][dataset.rows(s)].sum()) for s in SPLITS},
                 "arrays": {key: array.model_dump() for key, array in table.entry.arrays.items()},
                 "columns": {key: c.unit if c.unit is not None else "text" for key, c in table.entry.columns.items()},
@@ -59,6 +63,15 @@ def data_info(dataset: DataSet) -> dict[str, Any]:
         "options": manifest.options,
         "sha256": dataset.sha256,
     }
+
+
+def _computed_by(table: MeasurementTable) -> dict[str, int]:
+    """Count the computed measurements by what computed them, as the column `source` says where there is one."""
+    if "source" not in table.entry.columns:
+        return {}
+    both = zip(table.column("origin").tolist(), table.column("source").tolist(), strict=True)
+    found = Counter(source or UNSAID for origin, source in both if origin == "computed")
+    return dict(sorted(found.items()))
 
 
 def resplit(path: Path, rule: str, table: Path | None = None) -> DataSet:
@@ -83,10 +96,10 @@ def resplit(path: Path, rule: str, table: Path | None = None) -> DataSet:
     if column is not None and named.keys().isdisjoint(dataset.keys()):
         raise DataError(f"table {str(table)!r} names a split for no molecule of data set {str(path)!r}")
     with replace_files(dataset.path) as folder:
-        molecules = folder / MOLECULES
+        molecules = folder / MOLECULES_FILE
         _rewrite(dataset, rule, named, molecules)
         entry = FileEntry(bytes=molecules.stat().st_size, sha256=sha256_file(molecules))
-        files = {**dataset.manifest.files, MOLECULES: entry}
+        files = {**dataset.manifest.files, MOLECULES_FILE: entry}
         manifest = dataset.manifest.model_copy(update={"split": rule, "files": files})
         replace_file(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
     return DataSet(path)
@@ -108,7 +121,7 @@ def _named(table: Path, column: str) -> dict[str, str]:
 
 
 def _rewrite(dataset: DataSet, rule: str, named: Mapping[str, str], target: Path) -> None:
-    source = pq.ParquetFile(dataset.path / MOLECULES, memory_map=True)
+    source = pq.ParquetFile(dataset.path / MOLECULES_FILE, memory_map=True)
     with pq.ParquetWriter(target, source.schema_arrow, compression="zstd") as writer:
         for number in range(source.num_row_groups):
             group = source.read_row_group(number, use_threads=False)
@@ -116,4 +129,4 @@ def _rewrite(dataset: DataSet, rule: str, named: Mapping[str, str], target: Path
             splits = [assign(rule, key, text, named.get(key)) for key, text in zip(keys, smiles, strict=True)]
             place = group.schema.get_field_index("split")
             group = group.set_column(place, group.schema.field(place), pa.array(splits, type=pa.utf8()))
-            writer.write_table(group, row_group_size=GROUP)
+            writer.write_table(group, row_group_size=ROW_GROUP)

@@ -26,7 +26,7 @@ from molchord.graph.resolve import ModelGraph
 from molchord.seeding import random_state
 
 Missing: TypeAlias = Literal["refuse", "empty"]
-"""What becomes of a modality that a data set has no measurement for: an error, or a feed without any."""
+"""What becomes of a modality that a data set has no measurement for: an error, or a source without any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Batch:
         molecule: (b,) int64 row of each molecule in the data set.
         present: Which molecules have the modality, each (b,) bool.
         inputs: The modality's own batch of the present molecules only, in row order.
-        anchors: (b, a) float32 known numbers of the molecules, NaN where unknown.
+        scalar_features: (b, a) float32 known numbers of the molecules, NaN where unknown.
         features: Per-molecule features that the loss asked for, each (b, ...).
         failures: Measurements that could not be used: (modality, id, reason).
     """
@@ -45,13 +45,13 @@ class Batch:
     molecule: Tensor
     present: dict[str, Tensor]
     inputs: dict[str, Any]
-    anchors: Tensor
+    scalar_features: Tensor
     features: dict[str, Tensor] = field(default_factory=dict)
     failures: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Share:
+class BatchShard:
     """What one process has of a batch.
 
     Attributes:
@@ -100,7 +100,7 @@ class NoMeasurements:
         raise IndexError(f"measurement {index} of none")
 
 
-class Feed:
+class Source:
     """One modality of a model graph as the loader sees it: the measurements of each molecule, and their transform.
 
     Args:
@@ -177,7 +177,7 @@ class Feed:
         return measurement if self.change is None else self.change(index, measurement)
 
 
-def feeds(
+def sources(
     graph: ModelGraph,
     modalities: Mapping[str, Modality],
     dataset: DataSet,
@@ -185,14 +185,14 @@ def feeds(
     missing: Missing = "refuse",
     workers: int | None = None,
     progress: bool = False,
-) -> dict[str, Feed]:
+) -> dict[str, Source]:
     """Open the measurements of every modality of a graph; those made from the molecule are derived, or read from cache.
 
     Args:
         graph: Resolved model graph.
         modalities: What each modality plugin built.
         dataset: Data set.
-        missing: Refuse a modality without a measurement, or give it an empty feed that says why in `Feed.missing`.
+        missing: Refuse a modality without a measurement, or give it an empty source that says why in `Source.missing`.
         workers: Processes that derive.
         progress: Show progress bars.
 
@@ -214,7 +214,7 @@ def feeds(
                 workers=workers,
                 progress=progress,
             )
-            out[name] = Feed(name, modality, table)
+            out[name] = Source(name, modality, table)
             continue
         out[name] = _stored(name, node, modality, dataset, graph.train.sampling.get(name))
         stored.append(out[name].missing)
@@ -230,10 +230,10 @@ def _stored(
     modality: Modality,
     dataset: DataSet,
     sampling: Mapping[str, Mapping[str, float]] | None,
-) -> Feed:
+) -> Source:
     if node.data not in dataset.stored:
         reason = f"data set {str(dataset.path)!r} has no measurements {node.data!r} for modality {name!r}"
-        return Feed(name, modality, NoMeasurements(), missing=f"{reason}; {did_you_mean(node.data, dataset.stored)}")
+        return Source(name, modality, NoMeasurements(), missing=f"{reason}; {did_you_mean(node.data, dataset.stored)}")
     table = dataset.table(node.data, node.record.stores, modality)
     selected = table.select(node.where) if node.where else None
     missing = None
@@ -242,11 +242,11 @@ def _stored(
             f"modality {name!r} finds no measurement in {str(dataset.path)!r} where {dict(node.where)!r}; "
             f"change `where`, or import such measurements"
         )
-    return Feed(name, modality, table, selected, _weights(table, sampling), missing)
+    return Source(name, modality, table, selected, _weights(table, sampling), missing)
 
 
-def anchor_table(dataset: DataSet, names: Sequence[str]) -> NDArray[np.float32]:
-    """Return the anchors of every molecule, (molecules, anchors), NaN where unknown."""
+def scalar_table(dataset: DataSet, names: Sequence[str]) -> NDArray[np.float32]:
+    """Return the scalar features of every molecule, (molecules, features), NaN where unknown."""
     table = np.empty((len(dataset), len(names)), dtype=np.float32)
     for column, name in enumerate(names):
         table[:, column] = dataset.numeric(name)
@@ -265,21 +265,21 @@ def _weights(table: MeasurementTable, sampling: Mapping[str, Mapping[str, float]
 class Rows(Dataset[dict[str, Any]]):
     """Molecules as a torch data set; an item is asked for by (epoch, row), epoch -1 meaning deterministic."""
 
-    def __init__(self, feeds: Mapping[str, Feed], seed: int) -> None:
-        self._feeds = dict(feeds)
+    def __init__(self, sources: Mapping[str, Source], seed: int) -> None:
+        self._feeds = dict(sources)
         self._seed = seed
 
     def __getitem__(self, index: tuple[int, int]) -> dict[str, Any]:
         epoch, row = index
         samples: dict[str, Any] = {}
         failures = []
-        for name, feed in self._feeds.items():
+        for name, source in self._feeds.items():
             rng = None if epoch < 0 else np.random.default_rng(random_state(self._seed, epoch, row, name))
-            chosen = feed.draw(row, rng)
+            chosen = source.draw(row, rng)
             if chosen is None:
                 continue
             try:
-                samples[name] = feed.sample(chosen, rng)
+                samples[name] = source.sample(chosen, rng)
             except SampleError as error:
                 failures.append((name, error.id, error.reason))
         return {"row": row, "samples": samples, "failures": failures}
@@ -291,11 +291,11 @@ class Collate:
     def __init__(
         self,
         modalities: Mapping[str, Modality],
-        anchors: NDArray[np.float32],
+        scalar_features: NDArray[np.float32],
         features: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
         self._modalities = dict(modalities)
-        self.anchors = anchors
+        self.scalar_features = scalar_features
         self._features = dict(features or {})
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> Batch:
@@ -309,7 +309,7 @@ class Collate:
             molecule=torch.from_numpy(rows),
             present=present,
             inputs=inputs,
-            anchors=torch.from_numpy(np.ascontiguousarray(self.anchors[rows])),
+            scalar_features=torch.from_numpy(np.ascontiguousarray(self.scalar_features[rows])),
             features={name: torch.from_numpy(np.array(values[rows])) for name, values in self._features.items()},
             failures=tuple(failure for item in items for failure in item["failures"]),
         )
@@ -319,7 +319,7 @@ class Batches:
     """Batches of a set of molecules, epoch by epoch.
 
     Args:
-        feeds: Feeds by modality name.
+        sources: Feeds by modality name.
         collate: Makes a batch of items.
         rows: Molecules to go through.
         batch_size: Molecules a batch.
@@ -333,7 +333,7 @@ class Batches:
 
     def __init__(
         self,
-        feeds: Mapping[str, Feed],
+        sources: Mapping[str, Source],
         collate: Callable[[Sequence[dict[str, Any]]], Batch],
         rows: NDArray[np.int64],
         *,
@@ -354,7 +354,7 @@ class Batches:
         self._shuffle = shuffle
         self._sampler = _Order()
         self._loader: DataLoader[Any] = DataLoader(
-            Rows(feeds, seed),
+            Rows(sources, seed),
             batch_sampler=self._sampler,
             collate_fn=collate,
             num_workers=workers,
@@ -373,7 +373,7 @@ class Batches:
         for share in self.shares(epoch, start, order):
             yield from share.chunks
 
-    def shares(self, epoch: int = 0, start: int = 0, order: NDArray[np.int64] | None = None) -> Iterator[Share]:
+    def shares(self, epoch: int = 0, start: int = 0, order: NDArray[np.int64] | None = None) -> Iterator[BatchShard]:
         """Yield this process's share of the batches of one epoch from batch `start` on.
 
         Args:
@@ -398,7 +398,7 @@ class Batches:
         try:
             loaded = iter(self._loader)
             for sizes, chunks in shares:
-                yield Share(chunks=tuple(next(loaded) for _ in chunks), rank=self._rank, sizes=sizes)
+                yield BatchShard(chunks=tuple(next(loaded) for _ in chunks), rank=self._rank, sizes=sizes)
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise

@@ -14,9 +14,9 @@ from molchord.errors import DataError, did_you_mean
 from molchord.files import sha256_file
 
 SCHEMA_VERSION = 1
-FORMAT = "molchord-data"
-MOLECULES = "molecules.parquet"
-GROUP = 2048  # rows of each row group of the molecules but the last
+DATA_FORMAT = "molchord-data"
+MOLECULES_FILE = "molecules.parquet"
+ROW_GROUP = 2048  # rows of each row group of the molecules but the last
 MANIFEST = "manifest.json"
 DTYPES = (
     *("float16", "float32", "float64", "bool"),
@@ -101,7 +101,7 @@ class FileEntry(_Entry):
     sha256: str
 
 
-class Manifest(_Entry):
+class DataManifest(_Entry):
     """The content of `manifest.json`.
 
     Attributes:
@@ -184,7 +184,7 @@ def _said(verb: str, declaration: object) -> str:
     return f"not {verb}" if declaration is None else f"{verb} as {declaration!r}"
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_data_manifest(folder: Path) -> DataManifest:
     """Read a data set's manifest and check that every file is there in its full size.
 
     Raises:
@@ -198,7 +198,7 @@ def read_manifest(folder: Path) -> Manifest:
     text = path.read_text(encoding="utf-8", errors="replace")
     check_version(folder, text)
     try:
-        manifest = Manifest.model_validate_json(text)
+        manifest = DataManifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -10,13 +10,13 @@ from molchord.data.splits import named_split
 from molchord.data.writer import DataSetWriter, new_folder
 from molchord.errors import DataError, did_you_mean
 
-Entry = Measurement | Sequence[Measurement] | None
+Measured = Measurement | Sequence[Measurement] | None
 
 
 def write_measurements(
     path: Path,
     smiles: Sequence[str],
-    measurements: Mapping[str, Sequence[Entry]],
+    measurements: Mapping[str, Sequence[Measured]],
     stores: Mapping[str, Stores],
     splits: Sequence[str] | None,
     *,
@@ -49,7 +49,7 @@ def _add(
     writer: DataSetWriter,
     index: int,
     smiles: str,
-    entries: Mapping[str, Entry],
+    entries: Mapping[str, Measured],
     stores: Mapping[str, Stores],
     split: str | None,
 ) -> None:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from molchord.api import Measurement, Molecule, Stores
-from molchord.data.manifest import GROUP, MANIFEST, MOLECULES, Manifest, read_manifest
+from molchord.data.manifest import MANIFEST, MOLECULES_FILE, ROW_GROUP, DataManifest, read_data_manifest
 from molchord.data.splits import NO_SPLIT, assign, check_rule
 from molchord.data.table import MeasurementTable
 from molchord.errors import DataError, did_you_mean
@@ -55,9 +55,9 @@ class DataSet:
         self.rule = split
         if split is not None and check_rule(split) is not None:
             raise DataError(f"split rule {split!r} needs a table; use `molchord data split`")
-        self.manifest: Manifest = read_manifest(self.path)
+        self.manifest: DataManifest = read_data_manifest(self.path)
         with _sound(self.path):
-            self._molecules = pq.ParquetFile(self.path / MOLECULES, memory_map=True)
+            self._molecules = pq.ParquetFile(self.path / MOLECULES_FILE, memory_map=True)
         self._groups = lru_cache(maxsize=8)(partial(_group, self.path, self._molecules))
         self._tables: dict[str, MeasurementTable] = {}
 
@@ -114,7 +114,7 @@ class DataSet:
         for row in range(len(self)) if rows is None else rows:
             if not 0 <= row < len(self):
                 raise IndexError(f"row {row} of {len(self)} molecules")
-            number, place = divmod(int(row), GROUP)
+            number, place = divmod(int(row), ROW_GROUP)
             columns = self._groups(number)
             yield Molecule(
                 key14=columns["key14"][place],
@@ -229,12 +229,12 @@ class DataSet:
         for i, row in enumerate(asked):
             if not 0 <= row < len(self):
                 raise IndexError(f"row {row} of {len(self)} molecules")
-            places[row // GROUP].append(i)
+            places[row // ROW_GROUP].append(i)
         out = [""] * len(asked)
         for number in sorted(places):  # each row group is decoded once
             values = self._groups(number)[column]
             for i in places[number]:
-                out[i] = values[asked[i] % GROUP]
+                out[i] = values[asked[i] % ROW_GROUP]
         return out
 
     def _column(self, name: str) -> NDArray[Any]:
@@ -257,7 +257,7 @@ def _sound(path: Path) -> Iterator[None]:
         yield
     except (OSError, KeyError, UnicodeDecodeError, pa.ArrowException) as error:
         raise DataError(
-            f"data set {str(path)!r}: {MOLECULES!r} is damaged: {one_line(error)}; import it again"
+            f"data set {str(path)!r}: {MOLECULES_FILE!r} is damaged: {one_line(error)}; import it again"
         ) from error
 
 

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from molchord.api import Measurement, Molecule, Real, SampleError, Stores
 from molchord.chem import molecule
 from molchord.data.manifest import (
-    FORMAT,
-    GROUP,
+    DATA_FORMAT,
     MANIFEST,
-    MOLECULES,
+    MOLECULES_FILE,
+    ROW_GROUP,
     SCHEMA_VERSION,
-    Manifest,
+    DataManifest,
     Storage,
     TableEntry,
     check_version,
@@ -232,7 +232,7 @@ class DataSetWriter:
         kept = split if before is None else before
         self._sql.execute("UPDATE molecules SET numbers = ?, split = ? WHERE row = ?", (merged, kept, row))
 
-    def finish(self, split: str, options: Mapping[str, Any], rejected: int = 0) -> Manifest:
+    def finish(self, split: str, options: Mapping[str, Any], rejected: int = 0) -> DataManifest:
         """Write tables, molecules and manifest; `split` is a rule of `splits.assign` or "given".
 
         Raises:
@@ -248,8 +248,8 @@ class DataSetWriter:
         (further,) = self._sql.execute("SELECT count(*) FROM molecules WHERE further > 0").fetchone()
         self.close()
         remove(self._database)
-        manifest = Manifest(
-            format=FORMAT,
+        manifest = DataManifest(
+            format=DATA_FORMAT,
             schema_version=SCHEMA_VERSION,
             written_by=version("molchord"),
             molecules=self.count,
@@ -275,8 +275,8 @@ class DataSetWriter:
         rows = self._sql.execute(
             "SELECT key14, smiles, formula, exact_mass, split, numbers FROM molecules ORDER BY row"
         )
-        with pq.ParquetWriter(self.folder / MOLECULES, schema, compression="zstd") as writer:
-            while part := rows.fetchmany(GROUP):
+        with pq.ParquetWriter(self.folder / MOLECULES_FILE, schema, compression="zstd") as writer:
+            while part := rows.fetchmany(ROW_GROUP):
                 records = [
                     {
                         **{"key14": key14, "smiles": smiles, "formula": formula, "exact_mass": mass},
@@ -285,7 +285,7 @@ class DataSetWriter:
                     }
                     for key14, smiles, formula, mass, named, numbers in part
                 ]
-                writer.write_table(pa.Table.from_pylist(records, schema=schema), row_group_size=GROUP)
+                writer.write_table(pa.Table.from_pylist(records, schema=schema), row_group_size=ROW_GROUP)
 
 
 def molecules_schema(numeric: Sequence[str]) -> pa.Schema:

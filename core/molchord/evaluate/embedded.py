@@ -29,12 +29,12 @@ class Spectra:
     Attributes:
         molecule: (k,) int64 molecule of each measurement.
         vectors: (k, d) unit rows.
-        tells_mass: (k,) whether the molecule's mass can be known where one has this measurement; None: of all.
+        reveals_mass: (k,) whether the molecule's mass can be known where one has this measurement; None: of all.
     """
 
     molecule: NDArray[np.int64]
     vectors: Tensor
-    tells_mass: NDArray[np.bool_] | None = None
+    reveals_mass: NDArray[np.bool_] | None = None
 
 
 @final
@@ -125,7 +125,7 @@ class Queries:
         """Return the queries whose mass can be known, so that figures "with mass" can be of them, (q,)."""
         known = np.ones(len(self), dtype=np.bool_)
         for name, rows in self.measurement.items():
-            tells = embedded.spectra[name].tells_mass
+            tells = embedded.spectra[name].reveals_mass
             known &= True if tells is None else tells[rows]
         return known
 
@@ -195,8 +195,8 @@ def candidate_pool(embedded: Embedded, queries: Queries, text: str, *, split: st
     )
 
 
-def model_scorer(embedded: Embedded, queries: Queries, *, map: str, mode: str, device: str = "cpu") -> Scorer:
-    """Return the model's own scorer of these queries in a mode (``blind`` or ``library``) with a map."""
+def model_scorer(embedded: Embedded, queries: Queries, *, fusion: str, mode: str, device: str = "cpu") -> Scorer:
+    """Return the model's own scorer of these queries in a mode (``blind`` or ``library``) with a fusion."""
     vectors = {name: rows.to(device) for name, rows in queries.vectors(embedded).items()}
     spectra, spectra_present = {}, {}
     if mode == "library":
@@ -209,12 +209,12 @@ def model_scorer(embedded: Embedded, queries: Queries, *, map: str, mode: str, d
         query = {name: part[rows] for name, part in vectors.items()}
         candidates = embedded.candidates[columns].to(device)
         if mode == "blind":
-            return scores(query, candidates, map=map, tau=embedded.tau)
+            return scores(query, candidates, fusion=fusion, tau=embedded.tau)
         return library_scores(
             query,
             candidates,
             {name: part[columns].to(device) for name, part in spectra.items()},
-            map=map,
+            fusion=fusion,
             tau=embedded.tau,
             pair_tau=embedded.pair_tau,
             spectra_present={name: part[columns].to(device) for name, part in spectra_present.items()},

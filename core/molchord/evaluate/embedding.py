@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from molchord.api import Compares, Derives, Locates, Measurement, SampleError, SpectrumBatch, SpectrumSpec
 from molchord.data.derived import failures as underived
-from molchord.data.loader import Feed, anchor_table, feeds
+from molchord.data.loader import Source, scalar_table, sources
 from molchord.data.store import DataSet, MeasurementTable
 from molchord.embedder import CHUNK, Embedder
 from molchord.errors import DataError, RunError
@@ -67,9 +67,9 @@ class EmbeddedData:
             order = np.argsort(part.molecule, kind="stable")
             rows, starts = np.unique(part.molecule[order], return_index=True)
             vectors = pooled_by(part.vectors, torch.from_numpy(part.molecule), len(self.embedded))[0]
-            tells = part.tells_mass
+            tells = part.reveals_mass
             known = None if tells is None else np.isin(rows, part.molecule[tells])
-            spectra[name] = Spectra(molecule=rows, vectors=vectors[torch.from_numpy(rows)], tells_mass=known)
+            spectra[name] = Spectra(molecule=rows, vectors=vectors[torch.from_numpy(rows)], reveals_mass=known)
             indices[name] = self.indices[name][order[starts]]
             parts[name] = np.split(self.indices[name][order], starts[1:])
         embedded = dataclasses.replace(self.embedded, spectra=spectra)
@@ -102,8 +102,8 @@ def embed_dataset(
     Args:
         embedder: The model that embeds.
         dataset: Data set; a modality that it lacks has no spectrum.
-        mass_seed: Seed of the measured masses that spectra get for the anchor ``exact_mass``, as an instrument would
-            give them; None: the exact ones, as candidates always get.
+        mass_seed: Seed of the measured masses that spectra get for the scalar feature ``exact_mass``, as an
+            instrument would give them; None: the exact ones, as candidates always get.
         split: Whose measurements `perturb` changes.
         perturb: Changes the measurements of spectra of that split; None: all stay as they are stored.
         progress: Show progress bars.
@@ -115,23 +115,23 @@ def embed_dataset(
     keys = dataset.keys()
     unusable = [
         (name, key, reason)
-        for name, feed in opened.items()
-        if isinstance(feed.modality, Derives) and isinstance(feed.table, MeasurementTable)
-        for key, reason in underived(feed.table)
+        for name, source in opened.items()
+        if isinstance(source.modality, Derives) and isinstance(source.table, MeasurementTable)
+        for key, reason in underived(source.table)
     ]
     vectors, rows, _ = _embed_feed(
-        embedder, opened[embedder.candidate], _anchors(embedder, dataset), keys, unusable, progress
+        embedder, opened[embedder.candidate], _scalar_features(embedder, dataset), keys, unusable, progress
     )
     candidates, present = pooled_by(vectors, torch.from_numpy(rows), len(dataset))
-    anchors = _anchors(embedder, dataset, mass_seed)
+    scalar_features = _scalar_features(embedder, dataset, mass_seed)
     spectra, indices = {}, {}
     for name in embedder.spectra:
-        vectors, rows, indices[name] = _embed_feed(embedder, opened[name], anchors, keys, unusable, progress)
+        vectors, rows, indices[name] = _embed_feed(embedder, opened[name], scalar_features, keys, unusable, progress)
         needed = embedder.graph.modalities[name].record.mass_needs
         known = None
         if needed is not None and isinstance(table := opened[name].table, MeasurementTable):
             known = ~table.select({needed: None})[indices[name]]
-        spectra[name] = Spectra(molecule=rows, vectors=vectors, tells_mass=known)
+        spectra[name] = Spectra(molecule=rows, vectors=vectors, reveals_mass=known)
     seen, here = trained_smiles(embedder.path), set(keys)
     embedded = Embedded(
         key14=keys,
@@ -148,7 +148,7 @@ def embed_dataset(
         with_mass=with_mass(embedder),
         trained_elsewhere={key: smiles for key, smiles in seen.items() if key not in here},
     )
-    missing = {name: feed.missing for name, feed in opened.items() if feed.missing is not None}
+    missing = {name: source.missing for name, source in opened.items() if source.missing is not None}
     parts = {name: list(found[:, None]) for name, found in indices.items()}
     return EmbeddedData(embedded=embedded, indices=indices, parts=parts, unusable=tuple(unusable), missing=missing)
 
@@ -186,7 +186,8 @@ def with_mass(embedder: Embedder) -> frozenset[str]:
     return frozenset(
         name
         for name in embedder.spectra
-        if embedder.graph.modalities[name].anchors or getattr(embedder.graph.modalities[name].spec, "tells_mass", False)
+        if embedder.graph.modalities[name].scalar_features
+        or getattr(embedder.graph.modalities[name].spec, "reveals_mass", False)
     )
 
 
@@ -205,12 +206,12 @@ def baselines_of(
     asked = embedded.in_split(split)
     neighbours, own, peaks = {}, {}, {}
     for name, part in embedded.spectra.items():
-        feed, modality = opened[name], embedder.modalities[name]
-        reader = _reader(feed, indices[name])
+        source, modality = opened[name], embedder.modalities[name]
+        reader = _reader(source, indices[name])
         queried = np.flatnonzero(asked[part.molecule])
         training = np.flatnonzero(embedded.trained[part.molecule])
         if len(queried) and len(training):
-            nearest = _nearest(feed, reader, queried, training)
+            nearest = _nearest(source, reader, queried, training)
             neighbours[name] = np.full(len(part.molecule), -1, dtype=np.int64)
             neighbours[name][queried] = np.where(nearest >= 0, part.molecule[nearest], -1)
         if isinstance(modality, Compares):
@@ -257,9 +258,9 @@ def _prior(embedder: Embedder, dataset: DataSet) -> NDArray[np.float64]:
 
 def _opened(
     embedder: Embedder, dataset: DataSet, split: str, perturb: Perturb | None, *, progress: bool = False
-) -> dict[str, Feed]:
+) -> dict[str, Source]:
     """Open a run's measurements; those of spectra of the split are changed by `perturb`, candidates never are."""
-    opened = feeds(embedder.graph, embedder.modalities, dataset, missing="empty", progress=progress)
+    opened = sources(embedder.graph, embedder.modalities, dataset, missing="empty", progress=progress)
     if perturb is not None:
         rows = dataset.rows(split)
         queried = dict(zip(rows.tolist(), dataset.keys(rows), strict=True))
@@ -268,25 +269,25 @@ def _opened(
     return opened
 
 
-def _change(feed: Feed, queried: Mapping[int, str], perturb: Perturb) -> Callable[[int, Measurement], Measurement]:
+def _change(source: Source, queried: Mapping[int, str], perturb: Perturb) -> Callable[[int, Measurement], Measurement]:
     def change(index: int, measurement: Measurement) -> Measurement:
-        key = queried.get(int(feed.table.molecule[index]))
-        return measurement if key is None else perturb(feed.name, measurement, key)
+        key = queried.get(int(source.table.molecule[index]))
+        return measurement if key is None else perturb(source.name, measurement, key)
 
     return change
 
 
-def _anchors(embedder: Embedder, dataset: DataSet, mass_seed: int | None = None) -> NDArray[np.float32]:
-    table = anchor_table(dataset, embedder.graph.anchors)
-    if mass_seed is not None and MASS in embedder.graph.anchors:
-        table[:, embedder.graph.anchors.index(MASS)] = measured_masses(dataset.numeric(MASS), mass_seed)
+def _scalar_features(embedder: Embedder, dataset: DataSet, mass_seed: int | None = None) -> NDArray[np.float32]:
+    table = scalar_table(dataset, embedder.graph.scalar_features)
+    if mass_seed is not None and MASS in embedder.graph.scalar_features:
+        table[:, embedder.graph.scalar_features.index(MASS)] = measured_masses(dataset.numeric(MASS), mass_seed)
     return table
 
 
 def _embed_feed(
     embedder: Embedder,
-    feed: Feed,
-    anchors: NDArray[np.float32],
+    source: Source,
+    scalar_features: NDArray[np.float32],
     keys: Sequence[str],
     unusable: list[Unusable],
     progress: bool,
@@ -295,32 +296,32 @@ def _embed_feed(
 
     Those that cannot be used go to `unusable`, with the key14 of `keys`.
     """
-    all_indices = feed.measurements()
+    all_indices = source.measurements()
     vectors, kept = [torch.zeros(0, embedder.graph.embedding_dim)], []
     starts = range(0, len(all_indices), CHUNK)
-    for start in tqdm(starts, desc=f"embed {feed.name}", disable=None if progress else True, leave=False):
+    for start in tqdm(starts, desc=f"embed {source.name}", disable=None if progress else True, leave=False):
         usable, samples = [], []
         for index in all_indices[start : start + CHUNK].tolist():
             try:
-                samples.append(feed.sample(index, None))
+                samples.append(source.sample(index, None))
             except SampleError as error:
-                unusable.append((feed.name, keys[feed.table.molecule[index]], error.reason))
+                unusable.append((source.name, keys[source.table.molecule[index]], error.reason))
                 continue
             usable.append(index)
         if usable:
-            rows = feed.table.molecule[usable]
-            vectors.append(embedder.embed_samples(feed.name, samples, anchors[rows]).cpu())
+            rows = source.table.molecule[usable]
+            vectors.append(embedder.embed_samples(source.name, samples, scalar_features[rows]).cpu())
             kept += usable
     indices = np.array(kept, dtype=np.int64)
-    return torch.cat(vectors), np.asarray(feed.table.molecule[indices], dtype=np.int64), indices
+    return torch.cat(vectors), np.asarray(source.table.molecule[indices], dtype=np.int64), indices
 
 
-def _reader(feed: Feed, indices: NDArray[np.int64]) -> Callable[[int], Measurement]:
-    return lambda i: feed.read(int(indices[i]))
+def _reader(source: Source, indices: NDArray[np.int64]) -> Callable[[int], Measurement]:
+    return lambda i: source.read(int(indices[i]))
 
 
-def _reader_of_all(feed: Feed, parts: Sequence[NDArray[np.int64]]) -> Callable[[int], list[Measurement]]:
-    return lambda i: [feed.read(index) for index in parts[i].tolist()]
+def _reader_of_all(source: Source, parts: Sequence[NDArray[np.int64]]) -> Callable[[int], list[Measurement]]:
+    return lambda i: [source.read(index) for index in parts[i].tolist()]
 
 
 def _peaks(modality: Locates, read: Callable[[int], Measurement]) -> Callable[[int], NDArray[np.floating]]:
@@ -328,24 +329,26 @@ def _peaks(modality: Locates, read: Callable[[int], Measurement]) -> Callable[[i
 
 
 def _nearest(
-    feed: Feed, read: Callable[[int], Measurement], queried: NDArray[np.int64], training: NDArray[np.int64]
+    source: Source, read: Callable[[int], Measurement], queried: NDArray[np.int64], training: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the training measurement nearest to each queried one: by the modality's own similarity, else by cosine."""
-    first = _flat(feed, read, queried[:1])
+    first = _flat(source, read, queried[:1])
     if first is not None:
-        blocks = [_flat(feed, read, training[i : i + CHUNK]) for i in range(0, len(training), CHUNK)]
-        asked = [_flat(feed, read, queried[i : i + CHUNK]) for i in range(0, len(queried), CHUNK)]
+        blocks = [_flat(source, read, training[i : i + CHUNK]) for i in range(0, len(training), CHUNK)]
+        asked = [_flat(source, read, queried[i : i + CHUNK]) for i in range(0, len(queried), CHUNK)]
         found = nearest_by_cosine(_joined(asked), _joined(blocks))
         return training[found]
-    if isinstance(feed.modality, Compares):
-        return nearest_by_similarity(feed.modality, [read(int(i)) for i in queried], read, training.tolist())
+    if isinstance(source.modality, Compares):
+        return nearest_by_similarity(source.modality, [read(int(i)) for i in queried], read, training.tolist())
     return np.full(len(queried), -1, dtype=np.int64)
 
 
-def _flat(feed: Feed, read: Callable[[int], Measurement], chosen: Sequence[int] | NDArray[np.int64]) -> Tensor | None:
+def _flat(
+    source: Source, read: Callable[[int], Measurement], chosen: Sequence[int] | NDArray[np.int64]
+) -> Tensor | None:
     """Return measurements as rows on their grid, or None where their kind has none."""
-    samples = [feed.modality.transform(read(int(i)), None) for i in chosen]
-    batch = feed.modality.prepare(feed.modality.collate(samples), None)
+    samples = [source.modality.transform(read(int(i)), None) for i in chosen]
+    batch = source.modality.prepare(source.modality.collate(samples), None)
     return batch.values.flatten(1) if isinstance(batch, SpectrumBatch) else None
 
 

@@ -48,7 +48,7 @@ from molchord.retrieval.metrics import (
 )
 from molchord.retrieval.scores import self_consistency
 from molchord.run_folder import code_version
-from molchord.vocabulary import DEFAULT_POOLS, MAPS, MODES
+from molchord.vocabulary import DEFAULT_POOLS, FUSIONS, MODES
 
 __all__ = ["Baselines", "Embedded", "OwnSimilarity", "PeakPositions", "Spectra", "blind_mrr", "evaluate"]
 
@@ -109,7 +109,7 @@ def evaluate(
     *,
     pools: Sequence[str] = DEFAULT_POOLS,
     modes: Sequence[str] = MODES,
-    maps: Sequence[str] = MAPS,
+    fusions: Sequence[str] = FUSIONS,
     split: str = "test",
     seed: int = 0,
     resamples: int = 1000,
@@ -132,7 +132,7 @@ def evaluate(
         embedded: The embedded data set.
         pools: ``test``, ``all``, ``all:N``, ``isomers``, ``unseen:N``, ``mass:Xppm``.
         modes: ``blind`` and ``library``, kept apart.
-        maps: Maps of the geometric mean.
+        fusions: Maps of the geometric mean.
         split: The split whose molecules are the queries (and the pool ``test``); ``val`` for choosing anything.
         seed: Of the bootstrap, the mass errors and the draw of unseen structures.
         resamples: Bootstrap resamples over molecules.
@@ -147,7 +147,7 @@ def evaluate(
         device: Where scores are computed.
 
     Raises:
-        DataError: Unknown pool, mode, map or split, no candidate, or no query at all.
+        DataError: Unknown pool, mode, fusion or split, no candidate, or no query at all.
 
     Example:
         >>> import torch
@@ -156,11 +156,11 @@ def evaluate(
         ...     split=np.array([2, 2]), trained=np.zeros(2, bool), candidates=torch.eye(2), present=np.ones(2, bool),
         ...     spectra={"ir": Spectra(molecule=np.array([0, 1]), vectors=torch.eye(2))},
         ... )
-        >>> found = evaluate(embedded, pools=["test"], modes=["blind"], maps=["gm-exp"], audit=False)
-        >>> found.find("ir", system="model").figures["top1"]
+        >>> found = evaluate(embedded, pools=["test"], modes=["blind"], fusions=["gm-exp"], audit=False)
+        >>> found.find("ir", system="model").metrics["top1"]
         Interval(value=1.0, low=1.0, high=1.0)
     """
-    _check(embedded, modes, maps)
+    _check(embedded, modes, fusions)
     run = _Run(
         embedded=embedded,
         pools=tuple(pools),
@@ -187,16 +187,16 @@ def evaluate(
         if len(subset) > 1:
             consistency[name] = float(self_consistency(queries.vectors(embedded)).nanmean())
         for mode in modes:
-            for map in maps:
-                beta = (calibration or {}).get(len(subset)) if (mode, map) == ("blind", "gm-exp") else None
-                rows += _model_rows(run, queries, mode, map, beta)
-        if reranked is not None and "blind" in modes and "gm-exp" in maps:
+            for fusion in fusions:
+                beta = (calibration or {}).get(len(subset)) if (mode, fusion) == ("blind", "gm-exp") else None
+                rows += _model_rows(run, queries, mode, fusion, beta)
+        if reranked is not None and "blind" in modes and "gm-exp" in fusions:
             rows += _reranked_rows(run, queries, reranked, calibration)
             rows += _features_rows(run, queries, reranked)
         rows += _baseline_rows(run, queries, baselines or Baselines(), modes)
     if not rows:
         raise DataError(f"evaluation failed: no molecule of split {split!r} has a spectrum; choose another split")
-    found = _audit(run, rows, maps[0], tautomers) if audit else None
+    found = _audit(run, rows, fusions[0], tautomers) if audit else None
     described = {"seed": seed, "split": split, "resamples": resamples, **code_version(), **(settings or {})}
     return Evaluation(
         rows=tuple(rows), settings=described, self_consistency=consistency, notes=tuple(notes), audit=found
@@ -239,7 +239,7 @@ class _Run:
         *,
         system: str,
         mode: str = "",
-        map: str = "",
+        fusion: str = "",
         with_mass: bool = False,
         left_out: int = 0,
         error: float | None = None,
@@ -258,7 +258,7 @@ class _Run:
             system=system,
             subset=queries.subset,
             mode=mode,
-            map=map,
+            fusion=fusion,
             pool=pool.name,
             pool_size=float(np.median(counts.size[kept])) if kept.any() else 0.0,
             queries=int(kept.sum()),
@@ -266,7 +266,7 @@ class _Run:
             left_out=int((~kept).sum()) + left_out,
             unreachable=int((~counts.found[kept]).sum()),
             with_mass=with_mass,
-            figures=dict(zip(METRICS, intervals, strict=True)),
+            metrics=dict(zip(METRICS, intervals, strict=True)),
             calibration_error=error,
             by_molecule=means,
         )
@@ -277,15 +277,17 @@ class _Run:
         return query_metrics(counts, np.where(counts.rival >= 0, rival, 0.0))
 
 
-def _model_rows(run: _Run, queries: Queries, mode: str, map: str, beta: float | None) -> Iterator[Row]:
+def _model_rows(run: _Run, queries: Queries, mode: str, fusion: str, beta: float | None) -> Iterator[Row]:
     aware = not run.embedded.with_mass.isdisjoint(queries.subset)
     if mode == "library":
         aware = aware or bool(run.embedded.with_mass)
-    scorer = model_scorer(run.embedded, queries, map=map, mode=mode, device=run.device)
+    scorer = model_scorer(run.embedded, queries, fusion=fusion, mode=mode, device=run.device)
     for pool, counts in run.count(scorer, queries):
         error = None if beta is None else _error(run, queries, pool, beta)
         metrics = run.metrics(queries, counts)
-        yield run.row(queries, pool, counts, metrics, system="model", mode=mode, map=map, with_mass=aware, error=error)
+        yield run.row(
+            queries, pool, counts, metrics, system="model", mode=mode, fusion=fusion, with_mass=aware, error=error
+        )
 
 
 def _reranked_rows(run: _Run, queries: Queries, by: Reranked, calibration: Mapping[int, float] | None) -> Iterator[Row]:
@@ -297,7 +299,7 @@ def _reranked_rows(run: _Run, queries: Queries, by: Reranked, calibration: Mappi
         scorer = reranked_scorer(run.embedded, queries, pool, by, weights, calibration)
         counts = tally(scorer, queries.truth(run.embedded), [pool], len(run.embedded))[0]
         metrics = run.metrics(queries, counts)
-        yield run.row(queries, pool, counts, metrics, system=by.system, mode="blind", map="gm-exp", with_mass=aware)
+        yield run.row(queries, pool, counts, metrics, system=by.system, mode="blind", fusion="gm-exp", with_mass=aware)
 
 
 def _features_rows(run: _Run, queries: Queries, by: Reranked) -> Iterator[Row]:
@@ -396,7 +398,7 @@ def _error(run: _Run, queries: Queries, pool: CandidatePool, beta: float) -> flo
     return calibration_error(*confidences(scorer, queries.truth(run.embedded), pool, len(run.embedded)))
 
 
-def _audit(run: _Run, rows: Sequence[Row], map: str, tautomers: int | None) -> SplitAudit:
+def _audit(run: _Run, rows: Sequence[Row], fusion: str, tautomers: int | None) -> SplitAudit:
     """Audit the split against all molecules that were trained on, those of other data sets too."""
     embedded = run.embedded
     others = [smiles for smiles in embedded.trained_elsewhere.values() if smiles]
@@ -404,7 +406,7 @@ def _audit(run: _Run, rows: Sequence[Row], map: str, tautomers: int | None) -> S
     trained = np.pad(embedded.trained, (0, len(others)), constant_values=True)
     fingerprints = run.fingerprints if not others else np.concatenate([run.fingerprints, _morgan(others)])
     nearest = nearest_training(fingerprints, tested, trained)
-    blind = [r for r in rows if (r.system, r.mode, r.map, r.pool) == ("model", "blind", map, run.pools[0])]
+    blind = [r for r in rows if (r.system, r.mode, r.fusion, r.pool) == ("model", "blind", fusion, run.pools[0])]
     top1 = {
         " + ".join(r.subset): top1_by_nearest(r.by_molecule[0], r.by_molecule[1][:, 0], tested, nearest) for r in blind
     }
@@ -422,8 +424,8 @@ def _audit(run: _Run, rows: Sequence[Row], map: str, tautomers: int | None) -> S
 # --- helpers ---------------------------------------------------------------------------------------------------------
 
 
-def _check(embedded: Embedded, modes: Sequence[str], maps: Sequence[str]) -> None:
-    for name, allowed, given in (("mode", MODES, modes), ("map", MAPS, maps)):
+def _check(embedded: Embedded, modes: Sequence[str], fusions: Sequence[str]) -> None:
+    for name, allowed, given in (("mode", MODES, modes), ("fusion", FUSIONS, fusions)):
         for value in given:
             if value not in allowed:
                 raise DataError(f"evaluation failed: unknown {name} {value!r}; {did_you_mean(value, allowed)}")

@@ -34,7 +34,7 @@ def measure(
     run: str,
     pools: Sequence[str],
     modes: Sequence[str],
-    maps: Sequence[str],
+    fusions: Sequence[str],
     split: str = "test",
     candidates_only: Embedder | None = None,
     perturb: Perturb | None = None,
@@ -73,8 +73,8 @@ def measure(
         )
     second = None
     if rerank is not None:
-        if "blind" not in modes or "gm-exp" not in maps:
-            raise DataError("evaluation failed: `rerank` needs mode 'blind' and map 'gm-exp' among those measured")
+        if "blind" not in modes or "gm-exp" not in fusions:
+            raise DataError("evaluation failed: `rerank` needs mode 'blind' and fusion 'gm-exp' among those measured")
         read = readers(embedder, dataset, found, split=split, perturb=perturb)
         by = Reranking.of(embedder, rerank)
         second = fit_reranking(
@@ -84,7 +84,7 @@ def measure(
         found.embedded,
         pools=pools,
         modes=modes,
-        maps=maps,
+        fusions=fusions,
         split=split,
         seed=seed,
         baselines=beside,

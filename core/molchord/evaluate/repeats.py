@@ -28,7 +28,7 @@ def out_of_fold(folds: Sequence[Evaluation]) -> Evaluation:
         >>> from molchord.testing import tiny_data, tiny_run
         >>> from molchord.data.store import DataSet
         >>> folds = [DataSet(tiny_data().path, split=f"fold:{i}") for i in range(5)]
-        >>> options = {"pools": ["all"], "modes": ["blind"], "maps": ["gm-exp"]}
+        >>> options = {"pools": ["all"], "modes": ["blind"], "fusions": ["gm-exp"]}
         >>> out_of_fold([tiny_run().evaluate(fold, **options) for fold in folds]).find("ir", system="model").molecules
         16
     """
@@ -45,7 +45,7 @@ def over_seeds(seeds: Sequence[Evaluation]) -> Evaluation:
 
     Example:
         >>> from molchord.testing import tiny_run
-        >>> found = tiny_run().evaluate(pools=["test"], modes=["blind"], maps=["gm-exp"])
+        >>> found = tiny_run().evaluate(pools=["test"], modes=["blind"], fusions=["gm-exp"])
         >>> over_seeds([found, found]).find("ir", system="model").queries
         4
     """
@@ -60,7 +60,7 @@ def _joined(parts: Sequence[Evaluation], join: Callable[[Sequence[Row]], Row]) -
         row = join(group)
         resamples, seed = (int(parts[0].settings[name]) for name in ("resamples", "seed"))
         intervals = bootstrap(row.by_molecule[1], resamples=resamples, seed=seed)
-        rows.append(dataclasses.replace(row, figures=dict(zip(METRICS, intervals, strict=True))))
+        rows.append(dataclasses.replace(row, metrics=dict(zip(METRICS, intervals, strict=True))))
     consistency = {
         name: float(np.mean([part.self_consistency[name] for part in parts if name in part.self_consistency]))
         for name in parts[0].self_consistency
@@ -80,7 +80,7 @@ def _groups(parts: Sequence[Evaluation]) -> list[list[Row]]:
     found: dict[tuple[object, ...], list[Row]] = {}
     for part in parts:
         for row in part.rows:
-            found.setdefault((row.system, row.subset, row.mode, row.map, row.pool), []).append(row)
+            found.setdefault((row.system, row.subset, row.mode, row.fusion, row.pool), []).append(row)
     for what, rows in found.items():
         if len(rows) != len(parts):
             raise DataError(

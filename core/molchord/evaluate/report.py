@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from molchord.api import Measurement, PeaksBatch, PeaksSpec, Real, SampleError, SpectrumBatch, SpectrumSpec
 from molchord.chem import drawing
-from molchord.data.loader import feeds
+from molchord.data.loader import sources
 from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.evaluate.embedded import Embedded
@@ -83,9 +83,9 @@ def write_report(
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     metrics = _metrics(embedder.path / "metrics.jsonl")
     modelled = [r for r in evaluation.rows if r.system == "model"]
-    shown = modelled[0].map if modelled else ""
-    blind = [r for r in modelled if r.mode == "blind" and r.map == shown]
-    library = [r for r in modelled if r.mode == "library" and r.map == shown]
+    shown = modelled[0].fusion if modelled else ""
+    blind = [r for r in modelled if r.mode == "blind" and r.fusion == shown]
+    library = [r for r in modelled if r.mode == "library" and r.fusion == shown]
     html = template.from_string(source).render(
         graph=embedder.graph,
         manifest=manifest,
@@ -98,7 +98,7 @@ def write_report(
             {**_line(r), **{key: _beside(evaluation, r, system) for key, system in BESIDE_LIBRARY.items()}}
             for r in library
         ],
-        map=shown,
+        fusion=shown,
         split=split,
         split_rule=evaluation.settings["split_rule"],
         consistency=evaluation.self_consistency,
@@ -157,7 +157,7 @@ def _bars(rows: Sequence[Row]) -> str:
     figure = Figure(figsize=(9, 0.34 * len(rows) + 0.9))
     axes = _axes(figure, 1, 1, 1, title="", label="molecules found, %")
     for place, row in enumerate(reversed(rows)):
-        top1, top10 = row.figures["top1"], row.figures["top10"]
+        top1, top10 = row.metrics["top1"], row.metrics["top10"]
         low, high = 100 * (top1.value - top1.low), 100 * (top1.high - top1.value)
         first = place == 0
         axes.barh(place, 100 * top1.value, color=MARK, alpha=0.55, height=0.6, label="Top-1" if first else None)
@@ -183,7 +183,7 @@ def _bars(rows: Sequence[Row]) -> str:
 def _pool(evaluation: Evaluation, blind: Sequence[Row], pool: str) -> dict[str, Any]:
     rows = [row for row in blind if row.pool == pool]
     beside = {
-        (other.system, other.subset): f"{100 * other.figures['top1'].value:.1f}"
+        (other.system, other.subset): f"{100 * other.metrics['top1'].value:.1f}"
         for other in evaluation.rows
         if other.pool == pool and other.system in BASELINES and other.mode == ""
     }
@@ -204,7 +204,7 @@ def _beside(evaluation: Evaluation, row: Row, system: str) -> str:
     """Return the Top-1 of a baseline of library mode beside a row of library queries."""
     for other in evaluation.rows:
         if (other.system, other.subset, other.pool) == (system, row.subset, row.pool):
-            return f"{100 * other.figures['top1'].value:.1f}"
+            return f"{100 * other.metrics['top1'].value:.1f}"
     return "-"
 
 
@@ -225,7 +225,7 @@ def _audit(audit: SplitAudit) -> dict[str, Any]:
 
 def _line(row: Row) -> dict[str, Any]:
     def percent(metric: str) -> tuple[str, str]:
-        figure = row.figures[metric]
+        figure = row.metrics[metric]
         return f"{100 * figure.value:.1f}", f"[{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
 
     several = f" ({row.queries} queries)" if row.queries != row.molecules else ""
@@ -234,7 +234,7 @@ def _line(row: Row) -> dict[str, Any]:
         "pool": row.pool,
         "molecules": f"{row.molecules}{several}",
         "top": [percent(metric) for metric in ("top1", "top5", "top10", "top25")],
-        "mrr": f"{row.figures['mrr'].value:.3f}",
+        "mrr": f"{row.metrics['mrr'].value:.3f}",
     }
 
 
@@ -252,7 +252,7 @@ def _searches(
     embedder: Embedder, dataset: DataSet, embedded: Embedded, indices: Mapping[str, Any], split: str, examples: int
 ) -> Iterator[Search]:
     """Search with every spectrum of some held-out molecules, those with the most spectra first."""
-    opened = feeds(embedder.graph, embedder.modalities, dataset, missing="empty")
+    opened = sources(embedder.graph, embedder.modalities, dataset, missing="empty")
     first = {
         name: dict(zip(part.molecule[::-1].tolist(), range(len(part.molecule) - 1, -1, -1), strict=True))
         for name, part in embedded.spectra.items()
@@ -289,7 +289,7 @@ def _hit(embedded: Embedded, row: int, value: float, tau: Sequence[float], truth
     return {
         "smiles": embedded.smiles[row],
         "formula": _subscript(embedded.formula[row]),
-        "score": f"{geometric_mean(value, map='gm-exp', tau=tau):.3g}",
+        "score": f"{geometric_mean(value, fusion='gm-exp', tau=tau):.3g}",
         "right": row == truth,
         "svg": drawing(embedded.smiles[row]),
     }

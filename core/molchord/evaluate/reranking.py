@@ -21,7 +21,7 @@ from molchord.errors import DataError
 from molchord.evaluate.embedded import Embedded, Queries, candidate_pool, model_scorer, queries_of, subsets
 from molchord.evaluate.pools import CandidatePool
 from molchord.rerank.rerank import Reranking
-from molchord.rerank.weights import Weights, combine, fit_weights
+from molchord.rerank.weights import Weights, combined_scores, fit_weights
 from molchord.retrieval.metrics import TIE, Scorer
 from molchord.retrieval.scores import TopK
 
@@ -179,9 +179,9 @@ def reranked_scorer(
     if refusal is not None:
         raise DataError(refusal)
     first = _first(embedded, queries, pool, by.reranking, by.read, calibration)
-    base = model_scorer(embedded, queries, map="gm-exp", mode="blind")
+    base = model_scorer(embedded, queries, fusion="gm-exp", mode="blind")
     pairs = zip(first.slope * first.values, first.features, strict=True)
-    new = np.stack([combine(logits, features, weights) for logits, features in pairs]) / first.slope
+    new = np.stack([combined_scores(logits, features, weights) for logits, features in pairs]) / first.slope
     there = first.index >= 0
     lowest = np.where(there, new, np.inf).min(axis=1)
     last = np.where(there, first.values, np.inf).min(axis=1)
@@ -217,7 +217,7 @@ def features_scorer(
     @lru_cache(maxsize=512)  # a block of queries; kept, since it is scored against block after block of candidates
     def values(row: int) -> Tensor:
         kept, features = _pool_features(embedded, queries, pool, by.reranking, by.read, judged, row)
-        found = features[:, 0] if weights is None else combine(np.zeros(len(kept)), features, weights)
+        found = features[:, 0] if weights is None else combined_scores(np.zeros(len(kept)), features, weights)
         known = np.isfinite(found)
         out = np.full(len(embedded), found[known].min(initial=0.0) - 1.0)
         out[kept[known]] = found[known]
@@ -241,7 +241,7 @@ def _first(
     calibration: Mapping[int, float] | None,
 ) -> FirstCandidates:
     """Find the first k candidates of every query in a pool, and their features."""
-    scorer = model_scorer(embedded, queries, map="gm-exp", mode="blind")
+    scorer = model_scorer(embedded, queries, fusion="gm-exp", mode="blind")
     # One more than k shows what ties with the one beyond.
     values, index = _top(scorer, pool, queries, embedded, reranking.k + 1)
     beyond = values[:, reranking.k :].max(axis=1, initial=-np.inf)

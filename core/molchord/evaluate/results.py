@@ -12,6 +12,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from molchord.deprecation import renamed, renamed_attribute
 from molchord.errors import DataError, OutputExistsError
 from molchord.files import replace_file, replace_files, write_csv
 from molchord.retrieval.metrics import METRICS, Interval, paired_difference
@@ -31,7 +32,7 @@ class Row:
         system: ``model`` or the name of a baseline.
         subset: The query's modalities.
         mode: ``blind`` or ``library``; empty for a baseline that is neither.
-        map: The geometric mean's map; empty for baselines.
+        fusion: The geometric mean's fusion; empty for baselines.
         pool: Name of the pool.
         pool_size: Median number of candidates a query.
         queries: Number of queries.
@@ -39,7 +40,7 @@ class Row:
         left_out: Queries left out: a pool of isomers with one member, or no reference for a similarity.
         unreachable: Queries counted as misses because the true molecule is not in the pool.
         with_mass: Whether anything of the row used the query's mass.
-        figures: Every metric of `METRICS` with its interval, as fractions.
+        metrics: Every metric of `METRICS` with its interval, as fractions.
         calibration_error: Expected calibration error of the first hit's probability, before any doubt lowers it, where
             a calibration was given.
         by_molecule: Molecules and their mean metrics, for paired comparisons; not saved.
@@ -48,7 +49,7 @@ class Row:
     system: str
     subset: tuple[str, ...]
     mode: str
-    map: str
+    fusion: str
     pool: str
     pool_size: float
     queries: int
@@ -56,9 +57,12 @@ class Row:
     left_out: int
     unreachable: int
     with_mass: bool
-    figures: Mapping[str, Interval]
+    metrics: Mapping[str, Interval]
     calibration_error: float | None = None
     by_molecule: tuple[NDArray[np.int64], NDArray[np.float64]] = field(repr=False, compare=False)
+
+    map = renamed_attribute("Row", "map", "fusion")
+    figures = renamed_attribute("Row", "figures", "metrics")
 
     def minus(self, other: Row, *, resamples: int = 1000, seed: int = 0) -> dict[str, Interval]:
         """Return this row minus another one for every metric, with a paired bootstrap over molecules.
@@ -131,8 +135,9 @@ class Evaluation:
     notes: tuple[str, ...]
     audit: SplitAudit | None = None
 
+    @renamed("Evaluation.find", map="fusion")
     def find(self, *subset: str, **where: str) -> Row:
-        """Return the one row of a subset with these values of system, mode, map or pool.
+        """Return the one row of a subset with these values of system, mode, fusion or pool.
 
         Raises:
             DataError: No row, or several.
@@ -147,13 +152,13 @@ class Evaluation:
 
         "37 of 19" are 37 queries of 19 molecules; "outside" are the misses whose true molecule is not in the pool.
         """
-        header = ["query", "system", "mode", "map", "pool", "size", "queries", "left out", "outside", "with mass"]
+        header = ["query", "system", "mode", "fusion", "pool", "size", "queries", "left out", "outside", "with mass"]
         lines = [[*header, *(_TITLES[name] for name in METRICS)]]
         for row in self.rows:
             size = f"{row.pool_size:g}" if row.pool != "isomers" else f"median {row.pool_size:g}"
             queries = f"{row.queries}" if row.queries == row.molecules else f"{row.queries} of {row.molecules}"
-            start = [" + ".join(row.subset), row.system, row.mode or "-", row.map or "-", row.pool, size, queries]
-            cells = [_cell(row.figures[name], percent=name.startswith("top")) for name in METRICS]
+            start = [" + ".join(row.subset), row.system, row.mode or "-", row.fusion or "-", row.pool, size, queries]
+            cells = [_cell(row.metrics[name], percent=name.startswith("top")) for name in METRICS]
             start += [str(row.left_out), str(row.unreachable)]
             lines.append([*start, "yes" if row.with_mass else "no", *cells])
         if markdown:
@@ -163,12 +168,12 @@ class Evaluation:
         return "\n".join(aligned(lines))
 
     def summary(self) -> str:
-        """Return one short table a mode and pool: the first map, with the baselines' Top-1 beside it."""
+        """Return one short table a mode and pool: the first fusion, with the baselines' Top-1 beside it."""
         lines: list[str] = []
         modelled = [row for row in self.rows if row.system == "model"]
         for mode, pool in dict.fromkeys((row.mode, row.pool) for row in modelled):
             rows = [row for row in modelled if (row.mode, row.pool) == (mode, pool)]
-            shown = [row for row in rows if row.map == rows[0].map]
+            shown = [row for row in rows if row.fusion == rows[0].fusion]
             lines += [*self._short(mode, pool, shown), ""]
         audit = [] if self.audit is None else [f"molecules on both sides of the split: {self.audit.overlap}"]
         return "\n".join([*lines, *audit, *(f"note: {note}" for note in self.notes)])
@@ -176,19 +181,19 @@ class Evaluation:
     def _short(self, mode: str, pool: str, shown: Sequence[Row]) -> list[str]:
         beside = [row for row in self.rows if row.system != "model" and row.pool == pool and row.mode in ("", mode)]
         systems = list(dict.fromkeys(row.system for row in beside if not row.system.startswith("mass alone (")))
-        top1 = {(row.system, row.subset): _short_percent(row.figures["top1"].value) for row in beside}
+        top1 = {(row.system, row.subset): _short_percent(row.metrics["top1"].value) for row in beside}
         names = [("mass alone*" if name == "mass alone" else name.removesuffix(" (expected)")) for name in systems]
         table = [["query", "molecules", "Top-1 % [95 %]", "Top-5", "Top-10", "Top-25", "MRR", *names]]
         for row in shown:
-            tops = [f"{100 * row.figures[name].value:.1f}" for name in ("top5", "top10", "top25")]
+            tops = [f"{100 * row.metrics[name].value:.1f}" for name in ("top5", "top10", "top25")]
             asked = f"{row.molecules}" if row.queries == row.molecules else f"{row.molecules} ({row.queries} queries)"
             start = [" + ".join(row.subset) + ("*" if row.with_mass else ""), asked]
-            cells = [_cell(row.figures["top1"], percent=True), *tops, f"{row.figures['mrr'].value:.3f}"]
+            cells = [_cell(row.metrics["top1"], percent=True), *tops, f"{row.metrics['mrr'].value:.3f}"]
             table.append([*start, *cells, *(top1.get((system, row.subset), "-") for system in systems)])
         sizes = sorted({round(row.pool_size) for row in shown})
         size = "-".join(str(n) for n in dict.fromkeys((sizes[0], sizes[-1])))
         marked = "; * with mass" if any("*" in cell for line in table for cell in line) else ""
-        head = f"{mode} queries, {shown[0].map}, pool {pool} of {size}; Top-1 of the baselines on the right{marked}"
+        head = f"{mode} queries, {shown[0].fusion}, pool {pool} of {size}; Top-1 of the baselines on the right{marked}"
         return [head, *(f"  {line}" for line in aligned(table))]
 
     def text(self) -> str:
@@ -260,17 +265,17 @@ def _number(value: float) -> float | None:
 
 
 def _plain(row: Row) -> dict[str, Any]:
-    plain = {f.name: getattr(row, f.name) for f in fields(row) if f.name not in ("figures", "by_molecule")}
-    plain["figures"] = {
+    plain = {f.name: getattr(row, f.name) for f in fields(row) if f.name not in ("metrics", "by_molecule")}
+    plain["metrics"] = {
         name: {"value": _number(i.value), "low": _number(i.low), "high": _number(i.high)}
-        for name, i in row.figures.items()
+        for name, i in row.metrics.items()
     }
     return plain
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    flat = {name: value for name, value in row.items() if name != "figures"}
+    flat = {name: value for name, value in row.items() if name != "metrics"}
     flat["subset"] = "+".join(row["subset"])
-    for name, interval in row["figures"].items():
+    for name, interval in row["metrics"].items():
         flat |= {name: interval["value"], f"{name}_low": interval["low"], f"{name}_high": interval["high"]}
     return flat

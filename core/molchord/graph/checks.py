@@ -1,4 +1,4 @@
-"""Checks of a model graph's names against each other: parts, columns, anchors, stored data.
+"""Checks of a model graph's names against each other: parts, columns, scalar features, stored data.
 
 They look at what the user wrote, so they find their faults even where another part of the graph is wrong.
 """
@@ -14,7 +14,15 @@ from molchord.errors import did_you_mean
 from molchord.graph.settings import HeadConfig
 from molchord.vocabulary import ORIGINS
 
-__all__ = ["check_anchors", "check_missing", "check_sampling", "check_train", "check_where", "mapping_at", "parts_of"]
+__all__ = [
+    "check_missing",
+    "check_sampling",
+    "check_scalar_features",
+    "check_train",
+    "check_where",
+    "mapping_at",
+    "parts_of",
+]
 
 ORIGIN = Category(ORIGINS)
 
@@ -52,9 +60,7 @@ def check_train(train: Mapping[str, Any], parts: Sequence[str]) -> Iterator[Comp
         groups = mapping_at(train, "optimizer", rates)
         named += [(("optimizer", rates, key), key) for key in groups if key != "default"]
     named += [(("init", key), key) for key in mapping_at(train, "init")]
-    for key in ("freeze", "free"):
-        listed = train.get(key)
-        named += [((key, i), part) for i, part in enumerate(listed if isinstance(listed, list) else [])]
+    named += [(("trainable", key), key) for key in mapping_at(train, "trainable") if key != "default"]
     for path, part in named:
         if isinstance(part, str) and part not in parts:
             yield ("train", *path), f"unknown part {part!r}; {did_you_mean(part, parts)}"
@@ -122,9 +128,9 @@ def _fault(column: str, value: object, stores: Stores, owner: str) -> str | None
     return None
 
 
-def check_anchors(anchors: object, declared: Sequence[str], at: DocumentPath) -> Iterator[Complaint]:
-    """Find anchors of a tower that the graph does not declare."""
-    for i, anchor in enumerate(anchors if isinstance(anchors, list) else []):
-        if isinstance(anchor, str) and anchor not in declared:
-            tail = did_you_mean(anchor, declared) if declared else "declare it in the graph's `anchors`"
-            yield (*at, i), f"unknown anchor {anchor!r}; {tail}"
+def check_scalar_features(scalar_features: object, declared: Sequence[str], at: DocumentPath) -> Iterator[Complaint]:
+    """Find scalar features of a tower that the graph does not declare."""
+    for i, feature in enumerate(scalar_features if isinstance(scalar_features, list) else []):
+        if isinstance(feature, str) and feature not in declared:
+            tail = did_you_mean(feature, declared) if declared else "declare it in the graph's `scalar_features`"
+            yield (*at, i), f"unknown scalar feature {feature!r}; {tail}"

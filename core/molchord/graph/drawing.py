@@ -99,7 +99,7 @@ def _tower(graph: ModelGraph, name: str) -> _Tower:
         name=f"{name} *" if name == graph.candidate else name,
         sample=_sample(node, node.spec) + (f" of {node.record.name}" if node.record.name != name else ""),
         encoder=node.encoder.record.name,
-        head=head + (f" + {', '.join(node.anchors)}" if node.anchors else ""),
+        head=head + (f" + {', '.join(node.scalar_features)}" if node.scalar_features else ""),
     )
 
 

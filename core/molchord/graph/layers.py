@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from molchord.complaints import DocumentPath, dotted, plain
 from molchord.errors import GraphError, did_you_mean
+from molchord.graph.renames import renewed
 from molchord.graph.strict_yaml import Document, parse, read
 
 __all__ = ["EXTENDS", "Layers", "laid_over", "read_layers", "recipes", "settings"]
@@ -73,7 +74,7 @@ class Layers:
             for key in reversed(path.split(".")):
                 data = {key: data}
             _check_modality(data, layers.data)
-            layers = layers._under(Document(data, {}, SET))
+            layers = layers._under(renewed(Document(data, {}, SET)))
         return layers
 
     def _under(self, upper: Document) -> Layers:
@@ -178,6 +179,7 @@ def _chain(document: Document, path: Path | None) -> Iterator[Document]:
     """Yield a document and what it extends, the lowest layer last."""
     seen = [] if path is None else [path.resolve()]
     while True:
+        document = renewed(document)
         yield document
         if not isinstance(document.data, dict) or EXTENDS not in document.data:
             return

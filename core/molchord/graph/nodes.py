@@ -42,7 +42,9 @@ class GraphKeys(Config):
     schema_version: Literal[1] = Field(alias="schema", description="version of the language")
     embedding_dim: Annotated[int, Ge(1)] = Field(description="size of the shared embedding")
     seed: Annotated[int, Ge(0)] = Field(0, description="where all randomness starts")
-    anchors: tuple[str, ...] = Field((), description="numbers known of a molecule: columns of the molecules' table")
+    scalar_features: tuple[str, ...] = Field(
+        (), description="numbers known of a molecule: columns of the molecules' table"
+    )
     candidate: str | None = Field(None, description="the modality that is retrieved")
     modalities: dict[str, dict[str, Any]] = Field(description="modalities by a name of your choice")
     loss: dict[str, Any] = Field(description="the loss over all modalities")
@@ -56,7 +58,7 @@ class ModalityKeys(Config):
     use: str = Field(description="the modality's plugin")
     encoder: dict[str, Any] = Field(description="the network")
     head: HeadConfig = Field(HeadConfig(), description="projection head")
-    anchors: tuple[str, ...] | None = Field(None, description="anchors of this tower; default: all")
+    scalar_features: tuple[str, ...] | None = Field(None, description="scalar features of this tower; default: all")
     data: str | None = Field(None, description="name under which the data set stores it")
     where: Where = Field({}, description="columns and the values they must have")
 
@@ -147,7 +149,7 @@ class ModalityNode:
         spec: What the record's `spec` says of this configuration and kind.
         data: Plugin name under which the data set stores its measurements.
         where: Which of those are used.
-        anchors: Known numbers of the molecule that join this tower.
+        scalar_features: Known numbers of the molecule that join this tower.
         head: Projection head.
         encoder: Encoder.
     """
@@ -158,7 +160,7 @@ class ModalityNode:
     spec: Spec
     data: str
     where: Where
-    anchors: tuple[str, ...]
+    scalar_features: tuple[str, ...]
     head: HeadConfig
     encoder: EncoderNode
 
@@ -189,7 +191,7 @@ class ModalityNode:
             **plain_config(self.config),
             "data": self.data,
             "where": where,
-            "anchors": list(self.anchors),
+            "scalar_features": list(self.scalar_features),
             "encoder": {"use": self.encoder.use, "kind": self.kind, **plain_config(self.encoder.config)},
             "head": plain_config(self.head),
         }

@@ -13,11 +13,12 @@ from typing import Any, TypeAlias
 
 from molchord.api import EncoderRecord, ModalityRecord, Spec
 from molchord.complaints import Complaint, DocumentPath, dotted, plain, validate
+from molchord.deprecation import renamed
 from molchord.errors import GraphError, PluginError, did_you_mean
 from molchord.graph.checks import (
-    check_anchors,
     check_missing,
     check_sampling,
+    check_scalar_features,
     check_train,
     check_where,
     mapping_at,
@@ -54,7 +55,7 @@ class ModelGraph:
     Attributes:
         embedding_dim: Size of the shared embedding.
         seed: Where all randomness starts.
-        anchors: Numeric columns of the molecules' table that join towers.
+        scalar_features: Numeric columns of the molecules' table that join towers.
         candidate: The modality that is retrieved.
         modalities: Modalities by name, in the order written.
         loss: The loss over all of them.
@@ -63,13 +64,14 @@ class ModelGraph:
 
     embedding_dim: int
     seed: int
-    anchors: tuple[str, ...]
+    scalar_features: tuple[str, ...]
     candidate: str
     modalities: Mapping[str, ModalityNode]
     loss: LossNode
     train: TrainConfig
 
     @classmethod
+    @renamed("ModelGraph.of", scalar_features="scalar_features")
     def of(
         cls,
         *,
@@ -77,7 +79,7 @@ class ModelGraph:
         modalities: Mapping[str, Mapping[str, Any]],
         loss: Mapping[str, Any],
         seed: int = 0,
-        anchors: Sequence[str] = (),
+        scalar_features: Sequence[str] = (),
         candidate: str | None = None,
         train: TrainConfig | Mapping[str, Any] | None = None,
         host: Host | None = None,
@@ -104,7 +106,7 @@ class ModelGraph:
                 "schema": SCHEMA,
                 "embedding_dim": embedding_dim,
                 "seed": seed,
-                "anchors": anchors,
+                "scalar_features": scalar_features,
                 "candidate": candidate,
                 "modalities": modalities,
                 "loss": loss,
@@ -181,7 +183,7 @@ class ModelGraph:
             "schema": SCHEMA,
             "embedding_dim": self.embedding_dim,
             "seed": self.seed,
-            "anchors": list(self.anchors),
+            "scalar_features": list(self.scalar_features),
             "candidate": self.candidate,
             "modalities": {name: node.to_dict() for name, node in self.modalities.items()},
             "loss": {"use": self.loss.use, **plain_config(self.loss.config)},
@@ -268,7 +270,7 @@ class _Resolver:
         return ModelGraph(
             embedding_dim=frame.embedding_dim,
             seed=frame.seed,
-            anchors=frame.anchors,
+            scalar_features=frame.scalar_features,
             candidate=candidate,
             modalities={name: node for name, node in nodes.items() if node is not None},
             loss=loss,
@@ -340,7 +342,9 @@ class _Resolver:
         elif name in RESERVED_NAMES:
             self._complain(at, f"name {name!r} is reserved for the command line; take another one")
         tower = self._valid(ModalityKeys, {key: value for key, value in raw.items() if key in RESERVED_KEYS}, owner, at)
-        self.complaints += check_anchors(raw.get("anchors"), self._anchors(), (*at, "anchors"))
+        self.complaints += check_scalar_features(
+            raw.get("scalar_features"), self._scalar_features(), (*at, "scalar_features")
+        )
         plugin, config = self._used("modality", raw, at)
         encoder_raw = mapping_at(raw, "encoder")
         if isinstance(raw.get("encoder"), dict):
@@ -372,7 +376,9 @@ class _Resolver:
             spec=spec,
             data=tower.data or plugin.name,
             where=tower.where,
-            anchors=tower.anchors if tower.anchors is not None else tuple(self._anchors()),
+            scalar_features=tower.scalar_features
+            if tower.scalar_features is not None
+            else tuple(self._scalar_features()),
             head=tower.head,
             encoder=EncoderNode(plugin=encoder_plugin, config=encoder_config),
         )
@@ -441,9 +447,9 @@ class _Resolver:
             self._complain(("modalities",), "none can be made from a molecule; add one that can, to be the candidate")
         return None
 
-    def _anchors(self) -> list[str]:
-        anchors = self._data.get("anchors")
-        return [anchor for anchor in anchors if isinstance(anchor, str)] if isinstance(anchors, list) else []
+    def _scalar_features(self) -> list[str]:
+        scalar_features = self._data.get("scalar_features")
+        return [name for name in scalar_features if isinstance(name, str)] if isinstance(scalar_features, list) else []
 
     def _check_data(self, data: object, plugin: Plugin[ModalityRecord], at: DocumentPath) -> None:
         providers = [p for p in self._host.plugins if p.type == "modality" and p.name == data]

@@ -11,7 +11,10 @@ from pydantic import Field, model_validator
 from molchord.api import Config
 
 PositiveFloat = Annotated[float, Gt(0)]
-Rates = float | Mapping[str, Annotated[float, Ge(0)]]
+Rate = Annotated[float, Ge(0)]
+Rates = Rate | Mapping[str, Rate]
+
+Beta = Annotated[float, Ge(0), Lt(1)]
 
 
 class HeadConfig(Config):
@@ -32,7 +35,7 @@ class OptimizerConfig(Config):
 
     lr: Rates = Field(4e-4, description="learning rate, or {default: ..., PART: ...}")
     weight_decay: Rates = Field(0.01, description="weight decay, or {default: ..., PART: ...}")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's betas")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="AdamW's betas, each below 1")
 
     @model_validator(mode="after")
     def _defaults(self) -> Self:
@@ -70,8 +73,8 @@ class TrainConfig(Config):
     optimizer: OptimizerConfig = Field(OptimizerConfig(), description="AdamW")
     schedule: ScheduleConfig = Field(ScheduleConfig(), description="learning-rate schedule")
     clip_norm: PositiveFloat | None = Field(1.0, description="gradient norm limit; none: no clipping")
-    accumulate: Annotated[int, Ge(1)] = Field(1, description="batches a step")
-    chunk: Annotated[int, Ge(1)] | None = Field(
+    accumulate_grad_batches: Annotated[int, Ge(1)] = Field(1, description="batches a step")
+    mini_batch_size: Annotated[int, Ge(1)] | None = Field(
         None,
         description="molecules that go through the encoders at a time, twice each, so that a batch larger than memory "
         "has the same gradient; none: all of a batch at once",
@@ -86,7 +89,9 @@ class TrainConfig(Config):
         0,
         description="molecules a group of near neighbours; half of each batch is such groups; 0: batches are random",
     )
-    anchor_dropout: Annotated[float, Ge(0), Le(1)] = Field(0.5, description="chance that the anchors are hidden")
+    scalar_feature_dropout: Annotated[float, Ge(0), Le(1)] = Field(
+        0.5, description="chance that the scalar features are hidden"
+    )
     fraction: Annotated[float, Gt(0), Le(1)] = Field(
         1.0, description="share of the training molecules to train on; a larger share holds a smaller one"
     )
@@ -96,8 +101,9 @@ class TrainConfig(Config):
     sampling: Mapping[str, Mapping[str, Mapping[str, Annotated[float, Ge(0)]]]] = Field(
         {}, description="weights a modality, column and value, such as {MODALITY: {origin: {measured: 3.0}}}"
     )
-    freeze: tuple[str, ...] = Field((), description="parts that are not trained")
-    free: tuple[str, ...] = Field((), description="if given, only these parts are trained")
+    trainable: Mapping[str, bool] = Field(
+        {}, description="whether parts are trained, {default: true, PART: false}; the longest matching path wins"
+    )
     init: Mapping[str, str] = Field({}, description="parts taken from another run, {PART: RUN#PART}")
     candidates_only: bool = Field(
         False, description="train the candidates-only baseline: every encoder but the candidate's sees nothing"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import resources
 from importlib.util import find_spec
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ TEMPLATES = resources.files("molchord.host") / "templates"
 DEFAULT_KIND = "spectrum1d"
 
 _SPECS = {"graph": "GraphSpec", "spectrum1d": "SpectrumSpec", "peaks": "PeaksSpec", "vector": "VectorSpec"}
+_ROLES = {"encoder": "network"}
+"""What the module beside a plugin's record holds, where it is not called after the type."""
+
 _LINES = {
     "graph": '{"smiles": "CO", "element": [6, 8], "charge": [0.2, -0.6], "bond": [[0, 1]]}',
     "spectrum1d": '{"smiles": "CCO", "position": [200, 201], "value": [0.1, 0.3]}',
@@ -57,7 +61,8 @@ def new_plugin(
 
     Example:
         >>> [path.name for path in new_plugin("loss", "sigmoid")]
-        ['README.md', 'graph.yaml', 'pyproject.toml', 'test_contract.py', '__init__.py', 'loss.py']
+        ['README.md', 'graph.yaml', 'pyproject.toml', 'test_contract.py',
+         '__init__.py', 'sigmoid.py', 'sigmoid_loss.py']
     """
     _check(type, name, kind, installed() if host is None else host)
     dashed = name.replace("_", "-")
@@ -71,7 +76,11 @@ def new_plugin(
         "type": type,
         "name": name,
         "Name": "".join(word.capitalize() for word in name.split("_")),
+        "NAME": name.upper(),
         "kind": kind,
+        "role": _ROLES.get(type, type),
+        "hook": PLUGIN_TYPES[type].hook,
+        "record": PLUGIN_TYPES[type].record.__name__,
         "package": package,
         "dist": f"molchord-{dashed}",
         "title": f"{article} {type} from a template; say here in one line what it is",
@@ -81,7 +90,7 @@ def new_plugin(
         "spec": _SPECS.get(kind, ""),
         "line": _LINES.get(kind, ""),
     }
-    files = dict(_rendered(type, kind, package, words))
+    files = dict(_rendered(type, words))
     with replace_folder(target) as new:
         for path, text in files.items():
             (new / path).parent.mkdir(parents=True, exist_ok=True)
@@ -96,6 +105,8 @@ def _check(type: str, name: str, kind: str | None, host: Host) -> None:
         raise PluginError(
             f"{type} cannot have the name {name!r}; take lower-case letters, digits and single '_', a letter first"
         )
+    if iskeyword(name):
+        raise PluginError(f"{type} cannot have the name {name!r}, which is a word of Python; take another name")
     if name in PLUGIN_TYPES[type].names:
         raise PluginError(f"{type} cannot have the name {name!r}, which the command line uses; take another name")
     taken = [plugin.qualified for plugin in host.plugins if (plugin.type, plugin.name) == (type, name)]
@@ -108,7 +119,7 @@ def _check(type: str, name: str, kind: str | None, host: Host) -> None:
         raise PluginError(f"no template for kind {kind!r}; {did_you_mean(kind, KINDS)}")
 
 
-def _rendered(type: str, kind: str, package: str, words: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _rendered(type: str, words: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield each file of the package, by its path in the folder."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
@@ -121,18 +132,20 @@ def _rendered(type: str, kind: str, package: str, words: dict[str, Any]) -> Iter
     )
 
     def template(name: str) -> str:
-        for choice in (f"{type}/{kind}/{name}.j2", f"{type}/{name}.j2", f"{name}.j2"):
+        for choice in (f"{type}/{words['kind']}/{name}.j2", f"{type}/{name}.j2", f"{name}.j2"):
             if (TEMPLATES / choice).is_file():
                 return choice
         raise AssertionError(f"no template for {name!r}")
 
+    package, role = words["package"], words["role"]
     names = {
         "README.md": "README.md",
         "graph.yaml": "graph.yaml",
         "pyproject.toml": "pyproject.toml",
         "tests/test_contract.py": "test_contract.py",
         f"{package}/__init__.py": "__init__.py",
-        f"{package}/{type}.py": f"{type}.py",
+        f"{package}/{words['name']}.py": "plugin.py",
+        f"{package}/{words['name']}_{role}.py": f"{role}.py",
     }
     for path, name in names.items():
         yield path, environment.get_template(template(name)).render(words).strip() + "\n"

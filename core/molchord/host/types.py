@@ -36,7 +36,7 @@ Fault: TypeAlias = tuple[str, str]
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 """What a plugin, and a modality of a graph, may be called."""
 
-RESERVED_KEYS = frozenset({"use", "encoder", "head", "anchors", "data", "where"})
+RESERVED_KEYS = frozenset({"use", "encoder", "head", "scalar_features", "data", "where"})
 """Keys of a modality in a model graph that are the engine's; all others are its plugin's configuration."""
 
 RESERVED_NAMES = frozenset(

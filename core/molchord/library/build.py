@@ -20,9 +20,9 @@ from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.errors import MolchordError, did_you_mean
 from molchord.files import discard
-from molchord.library.files import Manifest
+from molchord.library.files import LibraryManifest
 from molchord.library.library import Library
-from molchord.library.stages import Block, Numbered, Prepare, Prepared, blocks_of, chunks, encoded
+from molchord.library.stages import ItemBlock, Numbered, Prepare, Prepared, blocks_of, chunks, encoded
 from molchord.library.work_folder import WorkFolder
 from molchord.library.writer import check_replaceable
 from molchord.vocabulary import ENGINES, Storage
@@ -54,7 +54,7 @@ def embed_library(
     """
     temporary = Path(mkdtemp(prefix="molchord-library-")) if out is None else None
     target = Path(out) if out is not None else Path(str(temporary)) / "library"
-    manifest = Manifest(
+    manifest = LibraryManifest(
         run=run, candidate=embedder.candidate, embedding_dim=embedder.graph.embedding_dim, storage=storage
     )
     try:
@@ -83,7 +83,7 @@ def embed_items(
     embedder: Embedder,
     items: Iterable[Item],
     target: Path,
-    manifest: Manifest,
+    manifest: LibraryManifest,
     *,
     engine: str = "local",
     address: str | None = None,
@@ -99,7 +99,7 @@ def embed_items(
         items: Read once, a block at a time; after a stop they must be the same again.
         target: The library's folder; shards gather beside it, in the same name with ``.parts`` behind it.
         manifest: Of the library, without shards.
-        engine: "local" or "ray"; the library is the same.
+        engine: "local" or "ray"; the library is the same, its vectors up to rounding (1e-5).
         address: Of a Ray cluster that shares this machine's folders; None: Ray runs on this machine alone.
         workers: Processes that prepare molecules; Ray's cores, where it runs on this machine alone.
         block: Items of a block.
@@ -122,7 +122,7 @@ def embed_items(
     number = 0
     bar = tqdm(desc="embed", unit="molecule", disable=None if progress else True)
 
-    def missing() -> Iterator[Block]:
+    def missing() -> Iterator[ItemBlock]:
         nonlocal number
         for one in blocks_of(items, block):
             number += 1
@@ -148,10 +148,10 @@ def embed_items(
     folder.finish(number, target, force=force)
 
 
-def _here(embedder: Embedder, blocks: Iterable[Block], folder: WorkFolder, workers: int | None) -> Iterator[int]:
+def _here(embedder: Embedder, blocks: Iterable[ItemBlock], folder: WorkFolder, workers: int | None) -> Iterator[int]:
     """Embed blocks in this process, molecules being prepared in others, and yield how many items each had."""
     job = Prepare(embedder.modalities[embedder.candidate])
-    under_way: deque[Block] = deque()
+    under_way: deque[ItemBlock] = deque()
 
     def numbered() -> Iterator[Numbered]:
         for block in blocks:

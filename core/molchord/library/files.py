@@ -26,13 +26,13 @@ __all__ = [
     "GROUP",
     "MANIFEST",
     "Entry",
-    "Manifest",
-    "Shard",
+    "LibraryManifest",
+    "LibraryShard",
     "ShardEntry",
     "Storage",
-    "read_manifest",
+    "read_library_manifest",
     "read_removed",
-    "write_manifest",
+    "write_library_manifest",
     "write_removed",
 ]
 
@@ -61,7 +61,7 @@ class ShardEntry(BaseModel):
     heaviest: float
 
 
-class Manifest(BaseModel):
+class LibraryManifest(BaseModel):
     """What a library says of itself.
 
     Attributes:
@@ -90,7 +90,7 @@ class Manifest(BaseModel):
     unusable: int = 0
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_library_manifest(path: Path) -> LibraryManifest:
     """Read a library's manifest.
 
     Raises:
@@ -100,7 +100,7 @@ def read_manifest(path: Path) -> Manifest:
     if not file.is_file():
         raise QueryError(f"library {str(path)!r} does not exist or has no {MANIFEST}; make one with `molchord embed`")
     try:
-        return Manifest.model_validate_json(file.read_bytes())
+        return LibraryManifest.model_validate_json(file.read_bytes())
     except ValidationError as error:
         wrong = error.errors()[0]
         raise QueryError(
@@ -110,7 +110,7 @@ def read_manifest(path: Path) -> Manifest:
         ) from error
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
+def write_library_manifest(folder: Path, manifest: LibraryManifest) -> None:
     """Replace the manifest of a library in one step."""
     replace_file(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
 
@@ -127,7 +127,7 @@ def write_removed(path: Path, rows: NDArray[np.int64]) -> None:
 
 
 @final
-class Shard:
+class LibraryShard:
     """One shard, opened for reading; slices are views of the mapped file.
 
     Args:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from molchord.api import Molecule
+from molchord.deprecation import renamed_attribute
 from molchord.retrieval.exact import Found
 from molchord.retrieval.scores import geometric_mean
 
@@ -30,14 +31,14 @@ class Hit:
         exact_mass: Monoisotopic mass in Da.
         score: Geometric mean of the mapped similarities; NaN where a vector is not finite.
         cosines: Cosine of each of the query's modalities with the candidate.
-        probability: Calibrated probability among the candidates that passed the filters, lowered by the query's
-            doubts; None without a calibration for this number of spectra, and in library mode.
+        probability: Calibrated probability among the candidates that passed the filters, lowered by the
+            quality warnings; None without a calibration for this number of spectra, and in library mode.
         proven: Whether no candidate left out can score higher: true of a search without an index, which leaves none
             out; with one, where a bound says so; false where the first ones were re-ranked, since the others were not
             looked at again.
         rerank_score: Score by which a hit was re-ranked; None where it was not.
         features: What the re-ranker saw, by name; NaN where it cannot say.
-        doubts: Why the query is doubtful, a sentence each, the same for all of its hits.
+        quality_warnings: What makes the answer uncertain, a sentence each, the same for all of its hits.
     """
 
     rank: int
@@ -51,7 +52,9 @@ class Hit:
     proven: bool = True
     rerank_score: float | None = None
     features: Mapping[str, float] = field(default_factory=dict)
-    doubts: tuple[str, ...] = ()
+    quality_warnings: tuple[str, ...] = ()
+
+    doubts = renamed_attribute("Hit", "doubts", "quality_warnings")
 
 
 def hits_of(
@@ -59,7 +62,7 @@ def hits_of(
     found: Found,
     molecules: Sequence[Molecule],
     vectors: Tensor,
-    map: str,
+    fusion: str,
     pairs: Mapping[tuple[str, str | None], float],
     calibration: Mapping[int, float] | None,
 ) -> list[Hit]:
@@ -70,7 +73,7 @@ def hits_of(
         found: What was found for it.
         molecules: The candidates found, best first.
         vectors: Their vectors, (found, d).
-        map: Map of the geometric mean.
+        fusion: Map of the geometric mean.
         pairs: The pairs that entered the ranking value, with their temperatures.
         calibration: Number of spectra to the scale beta of the confidence; None: hits have no probability.
     """
@@ -87,7 +90,7 @@ def hits_of(
             smiles=molecule.smiles,
             formula=molecule.formula,
             exact_mass=molecule.exact_mass,
-            score=geometric_mean(value, map=map, tau=taus),
+            score=geometric_mean(value, fusion=fusion, tau=taus),
             cosines={name: float(part.cpu().double() @ vector) for name, part in query.items()},
             probability=None if logit is None else math.exp(float(logit @ vector) - total),
             proven=bool(found.proven[0]),

@@ -21,7 +21,7 @@ from molchord.api import IndexedVectors, IndexRecord, Limits, Proposer
 from molchord.errors import OutputExistsError, PluginError, QueryError, did_you_mean
 from molchord.files import replace_file, replace_folder
 from molchord.host import Plugin, build, guarded, installed
-from molchord.library.files import Manifest
+from molchord.library.files import LibraryManifest
 from molchord.retrieval.exact import LONGEST, Exact, Found
 from molchord.retrieval.scores import Block
 
@@ -105,7 +105,13 @@ def index_names(library: Path) -> list[str]:
 
 
 def write_index(
-    library: Path, manifest: Manifest, vectors: IndexedVectors, name: str, given: Mapping[str, Any], *, force: bool
+    library: Path,
+    manifest: LibraryManifest,
+    vectors: IndexedVectors,
+    name: str,
+    given: Mapping[str, Any],
+    *,
+    force: bool,
 ) -> Path:
     """Make an index in a library's folder, and return its own.
 
@@ -135,7 +141,7 @@ def write_index(
     return target
 
 
-def open_index(library: Path, manifest: Manifest, name: str) -> OpenIndex:
+def open_index(library: Path, manifest: LibraryManifest, name: str) -> OpenIndex:
     """Open an index of a library.
 
     Raises:
@@ -182,7 +188,7 @@ def _once(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(again, -1, rows)
 
 
-def _shards(manifest: Manifest) -> dict[str, int]:
+def _shards(manifest: LibraryManifest) -> dict[str, int]:
     return {shard.name: shard.rows for shard in manifest.shards}
 
 

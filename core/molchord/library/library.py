@@ -20,16 +20,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from molchord.api import Limits, Molecule
+from molchord.deprecation import renamed
 from molchord.errors import QueryError, did_you_mean
 from molchord.files import discard
-from molchord.library.files import Entry, Manifest, write_removed
+from molchord.library.files import Entry, LibraryManifest, write_removed
 from molchord.library.filters import Rows, adjoined, hill, mass_window
 from molchord.library.hits import Hit, hits_of
 from molchord.library.indexes import EXACT, OpenIndex, index_names, open_index, write_index
 from molchord.library.rows import ROWS_AT_ONCE, LibraryRows
 from molchord.library.writer import Writer
 from molchord.retrieval.exact import Exact, Found, feed
-from molchord.retrieval.scores import Block, TopK, check_query, joined, library_scores, pair_temperatures
+from molchord.retrieval.library_mode import LibraryMode
+from molchord.retrieval.scores import Block, check_query, joined, pair_temperatures
 from molchord.vocabulary import MODES, Storage
 
 __all__ = ["Entry", "Hit", "Library", "Rows"]
@@ -96,7 +98,7 @@ class Library:
         """
         folder = mkdtemp(prefix="molchord-library-") if path is None else None
         target = Path(path) if path is not None else Path(str(folder)) / "library"
-        manifest = Manifest(
+        manifest = LibraryManifest(
             run=run, candidate=candidate, embedding_dim=embedding_dim, spectra=tuple(spectra), storage=storage
         )
         try:
@@ -112,7 +114,7 @@ class Library:
         return library
 
     @property
-    def manifest(self) -> Manifest:
+    def manifest(self) -> LibraryManifest:
         """Return what the folder says of itself."""
         return self._rows.manifest
 
@@ -229,12 +231,13 @@ class Library:
 
     # --- searching it
 
+    @renamed("Library.find", map="fusion")
     def find(
         self,
         queries: Mapping[str, Float[Tensor, "q d"]],
         *,
         k: int = 25,
-        map: str = "gm-exp",
+        fusion: str = "gm-exp",
         tau: Mapping[str, float] | None = None,
         present: Mapping[str, Bool[Tensor, " q"]] | None = None,
         mass: float | None = None,
@@ -250,7 +253,7 @@ class Library:
         Args:
             queries: Unit rows a modality.
             k: As for `search`, as are the arguments that are not listed here.
-            map: Map of the geometric mean.
+            fusion: Map of the geometric mean.
             tau: Temperature of each modality.
             present: Which queries have each modality, each (q,) bool; None, or a modality left out, means all.
             mass: Of all queries alike, as are `ppm`, `da` and `formula`.
@@ -272,7 +275,7 @@ class Library:
             >>> found.rows.tolist(), found.values.tolist(), found.proven.tolist()
             ([[0], [0]], [[1.0], [0.0]], [True, True])
         """
-        check_query(map, queries)
+        check_query(fusion, queries)
         count = len(next(iter(queries.values())))
         for name, vectors in queries.items():
             mask = None if present is None else present.get(name)
@@ -292,7 +295,7 @@ class Library:
             here = {name: mask[part].to(device) for name, mask in (present or {}).items()}
             tile = {name: vectors[part].to(device) for name, vectors in queries.items()}
             beta = None if calibration is None or proposing is not None else _beta(tile, here, calibration)
-            search = Exact(tile, k, map=map, tau=tau, present=here, beta=beta)
+            search = Exact(tile, k, fusion=fusion, tau=tau, present=here, beta=beta)
             if proposing is None or limits is None:
                 feed(search, self._vector_blocks(rows, min(at_once, count - start), device), device)
                 found.append(search.found())
@@ -300,12 +303,13 @@ class Library:
                 found.append(proposing.search(search, k, limits, self._scored_rows))
         return Found.joined(found)
 
+    @renamed("Library.search", map="fusion")
     def search(
         self,
         query: Mapping[str, Float[Tensor, " d"]],
         *,
         k: int = 25,
-        map: str = "gm-exp",
+        fusion: str = "gm-exp",
         mode: str = "blind",
         tau: Mapping[str, float] | None = None,
         pair_tau: Mapping[tuple[str, str], float] | None = None,
@@ -323,7 +327,7 @@ class Library:
         Args:
             query: One unit vector a modality (pool several measurements with `retrieval.pooled`).
             k: How many hits; fewer where fewer candidates pass the filters.
-            map: Map of the geometric mean.
+            fusion: Map of the geometric mean.
             mode: ``blind`` or ``library``; the latter needs a library with spectra.
             tau: Temperature of each modality with the candidate; None means 1.
             pair_tau: Temperatures of pairs of spectra, for library mode.
@@ -346,29 +350,15 @@ class Library:
         if mode == "blind":
             several = {name: vector[None] for name, vector in query.items()}
             more: dict[str, Any] = {"tau": tau, "calibration": calibration, "device": device, "index": index}
-            found = self.find(several, k=k, map=map, **limits, **more)
-            return self._hits(query, found, map, pair_temperatures(query, tau), calibration)
+            found = self.find(several, k=k, fusion=fusion, **limits, **more)
+            return self._hits(query, found, fusion, pair_temperatures(query, tau), calibration)
         if index not in (None, EXACT):
             raise QueryError(f"search failed: index {index!r} serves mode 'blind' only, got {mode!r}; leave it out")
-        vectors = {name: vector[None].to(device) for name, vector in query.items()}
         spectra = self.manifest.spectra
         pairs = pair_temperatures(query, tau, spectra=spectra, pair_tau=pair_tau, same_modality=same_modality)
-        best = TopK(k)
-        for block in self.blocks(self._pool(**limits), spectra=True):
-            moved = block.to(device)
-            values = library_scores(
-                vectors,
-                moved.vectors,
-                moved.spectra,
-                map=map,
-                tau=tau,
-                pair_tau=pair_tau,
-                spectra_present=moved.spectra_present,
-                same_modality=same_modality,
-            )
-            best.update(values, moved.index, moved.order)
-        found = Found(best.index.cpu(), best.values.cpu(), torch.ones(1, dtype=torch.bool))
-        return self._hits(query, found, map, pairs, None)
+        search = LibraryMode({name: vector.to(device) for name, vector in query.items()}, k, fusion=fusion, pairs=pairs)
+        feed(search, self.blocks(self._pool(**limits), spectra=True), device)
+        return self._hits(query, search.found(), fusion, pairs, None)
 
     # --- helpers
 
@@ -430,12 +420,12 @@ class Library:
         self,
         query: Mapping[str, Tensor],
         found: Found,
-        map: str,
+        fusion: str,
         pairs: Mapping[tuple[str, str | None], float],
         calibration: Mapping[int, float] | None,
     ) -> list[Hit]:
         rows = found.rows[0].tolist()
-        return hits_of(query, found, self.molecules(rows), self.vectors(rows), map, pairs, calibration)
+        return hits_of(query, found, self.molecules(rows), self.vectors(rows), fusion, pairs, calibration)
 
     # --- its indexes
 

@@ -20,10 +20,10 @@ from molchord.embedder import Embedder
 from molchord.errors import MolchordError
 from molchord.host.registry import ENVIRONMENT
 from molchord.library.files import Entry
-from molchord.library.stages import Block, Prepare, Prepared, chunks, encoded
+from molchord.library.stages import ItemBlock, Prepare, Prepared, chunks, encoded
 from molchord.library.work_folder import WorkFolder
 from molchord.model import build_modalities
-from molchord.run_folder import read_manifest, saved_graph
+from molchord.run_folder import read_run_manifest, saved_graph
 
 __all__ = ["on_ray"]
 
@@ -42,7 +42,7 @@ class _Carried:
 
 
 def on_ray(
-    embedder: Embedder, blocks: Iterable[Block], folder: WorkFolder, *, address: str | None, cores: int | None
+    embedder: Embedder, blocks: Iterable[ItemBlock], folder: WorkFolder, *, address: str | None, cores: int | None
 ) -> Iterator[int]:
     """Embed blocks with Ray Data and yield how many items each had, in any order; arguments as of `embed_items`.
 
@@ -127,7 +127,7 @@ def _write(row: _Row, *, folder: WorkFolder) -> _Row:
 
 @cache
 def _modality(run: Path) -> Modality:
-    manifest = read_manifest(run)
+    manifest = read_run_manifest(run)
     graph = saved_graph(run, manifest)
     return build_modalities(graph, manifest.fitted)[graph.candidate]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from molchord.api import IndexedRows, Molecule
-from molchord.library.files import Entry, Manifest, Shard, read_manifest, read_removed
+from molchord.library.files import Entry, LibraryManifest, LibraryShard, read_library_manifest, read_removed
 from molchord.library.filters import Rows, runs
 from molchord.retrieval.scores import Block
 
@@ -38,12 +38,12 @@ class LibraryRows:
     """
 
     def __init__(self, path: Path) -> None:
-        self.manifest: Manifest = read_manifest(path)
+        self.manifest: LibraryManifest = read_library_manifest(path)
         self.removed: NDArray[np.int64] = read_removed(path)
         self.size = self.manifest.embedding_dim
         self._path = path
         self._starts = np.cumsum([0, *(shard.rows for shard in self.manifest.shards)], dtype=np.int64)
-        self._open: dict[str, Shard] = {}
+        self._open: dict[str, LibraryShard] = {}
 
     def __len__(self) -> int:
         return int(self._starts[-1]) - len(self.removed)
@@ -121,10 +121,10 @@ class LibraryRows:
 
     # --- helpers
 
-    def _shard(self, number: int) -> Shard:
+    def _shard(self, number: int) -> LibraryShard:
         name = self.manifest.shards[number].name
         if name not in self._open:
-            self._open[name] = Shard(self._path, name)
+            self._open[name] = LibraryShard(self._path, name)
         return self._open[name]
 
     def _by_shard(self, rows: _Numbers) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:

@@ -1,7 +1,7 @@
 """The stages of embedding, each a function of a batch, whichever engine runs them.
 
 Items (`reading`) are cut into blocks, of which each becomes one shard, and blocks into chunks, which are embedded at
-once: the same chunks in every engine, so that the vectors are the same.
+once: the same chunks in every engine, so that the vectors are the same up to rounding.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from molchord.data.reading import Item, parsed
 from molchord.embedder import CHUNK, Embedder
 from molchord.library.files import Entry
 
-__all__ = ["Block", "Numbered", "Prepare", "Prepared", "blocks_of", "chunks", "encoded", "prepared"]
+__all__ = ["ItemBlock", "Numbered", "Prepare", "Prepared", "blocks_of", "chunks", "encoded", "prepared"]
 
 Numbered: TypeAlias = tuple[int, list[Item]]
 """A chunk with the number of its block."""
@@ -32,7 +32,7 @@ Prepared: TypeAlias = "tuple[Molecule, Any] | SampleError"
 
 @final
 @dataclass(frozen=True)
-class Block:
+class ItemBlock:
     """Some items that follow each other.
 
     Attributes:
@@ -52,7 +52,7 @@ class Block:
         return self.text.count("\n")
 
 
-def blocks_of(items: Iterable[Item], size: int) -> Iterator[Block]:
+def blocks_of(items: Iterable[Item], size: int) -> Iterator[ItemBlock]:
     """Cut a stream of items into blocks, holding one at a time.
 
     Example:
@@ -61,10 +61,10 @@ def blocks_of(items: Iterable[Item], size: int) -> Iterator[Block]:
     """
     stream = iter(items)
     for number, part in enumerate(iter(lambda: list(islice(stream, size)), [])):
-        yield Block(number, "".join(f"{json.dumps(_as_json(item))}\n" for item in part))
+        yield ItemBlock(number, "".join(f"{json.dumps(_as_json(item))}\n" for item in part))
 
 
-def chunks(block: Block) -> list[list[Item]]:
+def chunks(block: ItemBlock) -> list[list[Item]]:
     """Return a block's items in chunks.
 
     Example:
@@ -117,9 +117,9 @@ class Prepare:
 def _vectors(embedder: Embedder, good: Sequence[tuple[Molecule, Any]]) -> list[NDArray[np.float32] | SampleError]:
     if not good:
         return []
-    names = embedder.graph.anchors
-    anchors = [[getattr(molecule, name, np.nan) for name in names] for molecule, _ in good]
-    table = np.array(anchors, dtype=np.float32).reshape(len(good), len(names))
+    names = embedder.graph.scalar_features
+    scalar_features = [[getattr(molecule, name, np.nan) for name in names] for molecule, _ in good]
+    table = np.array(scalar_features, dtype=np.float32).reshape(len(good), len(names))
     try:
         found = embedder.embed_samples(embedder.candidate, [sample for _, sample in good], table)
         return [*found.cpu().numpy()]

@@ -17,15 +17,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from molchord.api import SampleError
 from molchord.errors import DataError
 from molchord.files import discard, move_folder, remove, replace_file, write_csv
-from molchord.library.files import Entry, Manifest, Shard, ShardEntry, write_manifest
-from molchord.library.stages import Block
+from molchord.library.files import Entry, LibraryManifest, LibraryShard, ShardEntry, write_library_manifest
+from molchord.library.stages import ItemBlock
 from molchord.library.writer import (
     SeenKeys,
     check_entry,
     check_replaceable,
-    shard_name,
+    library_shard_name,
     thin_shard,
-    write_shard,
+    write_library_shard,
 )
 from molchord.vocabulary import FAILURES
 
@@ -38,7 +38,7 @@ class Job(BaseModel):
     """What all shards have in common."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    library: Manifest
+    library: LibraryManifest
     block: int
 
 
@@ -73,7 +73,7 @@ class WorkFolder:
     """
 
     path: Path
-    manifest: Manifest
+    manifest: LibraryManifest
     block: int
 
     def check(self, *, force: bool) -> None:
@@ -106,7 +106,7 @@ class WorkFolder:
             )
         remove(self.path)
 
-    def finished(self, block: Block) -> bool:
+    def finished(self, block: ItemBlock) -> bool:
         """Say whether a block is done.
 
         Raises:
@@ -133,20 +133,20 @@ class WorkFolder:
             part = Part.model_validate_json(note.read_bytes())
         except ValidationError as error:
             raise DataError(f"note {str(note)!r} is damaged; delete it, and its shard is made again") from error
-        stem = self.path / _SHARDS / shard_name(number)
+        stem = self.path / _SHARDS / library_shard_name(number)
         whole = part.shard is None or all(stem.with_suffix(end).is_file() for end in (".safetensors", ".parquet"))
         return part if whole else None
 
-    def give(self, block: Block) -> None:
+    def give(self, block: ItemBlock) -> None:
         """Leave the items of a block for another process."""
         self._make()
         replace_file(self._input(block.number), block.text)
 
-    def take(self, number: int) -> Block:
+    def take(self, number: int) -> ItemBlock:
         """Return a block that was left."""
-        return Block(number, self._input(number).read_text(encoding="utf-8"))
+        return ItemBlock(number, self._input(number).read_text(encoding="utf-8"))
 
-    def write(self, block: Block, entries: Iterable[Entry | SampleError]) -> None:
+    def write(self, block: ItemBlock, entries: Iterable[Entry | SampleError]) -> None:
         """Write what became of a block, its first entry of each key14; the note comes last."""
         self._make()
         kept: dict[str, Entry] = {}
@@ -159,8 +159,8 @@ class WorkFolder:
             check_entry(entry, self.manifest)
             duplicates += entry.molecule.key14 in kept
             kept.setdefault(entry.molecule.key14, entry)
-        name, folder = shard_name(block.number), self.path / _SHARDS
-        shard = write_shard(folder, name, kept.values(), self.manifest) if kept else None
+        name, folder = library_shard_name(block.number), self.path / _SHARDS
+        shard = write_library_shard(folder, name, kept.values(), self.manifest) if kept else None
         note = Part(input=block.digest, items=len(block), shard=shard, duplicates=duplicates, failures=tuple(failures))
         replace_file(self._note(block.number), note.model_dump_json())
         remove(self._input(block.number))
@@ -187,7 +187,7 @@ class WorkFolder:
             discard(left)  # of a process that was killed while it wrote
         if failed:
             write_csv(folder / FAILURES, ("molecule", "reason"), failed)
-        write_manifest(folder, self.manifest.model_copy(update={"shards": shards, "duplicates": duplicates}))
+        write_library_manifest(folder, self.manifest.model_copy(update={"shards": shards, "duplicates": duplicates}))
         move_folder(folder, target)
         discard(self.path)
 
@@ -213,7 +213,7 @@ class WorkFolder:
             if part is None or part.shard is None:
                 continue
             name = part.shard.name
-            keys = Shard(folder, name).keys()
+            keys = LibraryShard(folder, name).keys()
             held = seen.held(keys)
             seen.add(keys[~held])
             if not held.any():
@@ -235,7 +235,7 @@ class WorkFolder:
             replace_file(self.path / _JOB, self._job.model_dump_json(indent=1) + "\n")
 
     def _note(self, number: int) -> Path:
-        return self.path / _DONE / f"{shard_name(number)}.json"
+        return self.path / _DONE / f"{library_shard_name(number)}.json"
 
     def _input(self, number: int) -> Path:
-        return self.path / _INPUT / f"{shard_name(number)}.jsonl"
+        return self.path / _INPUT / f"{library_shard_name(number)}.jsonl"

@@ -21,12 +21,12 @@ from molchord.library.files import (
     GROUP,
     MANIFEST,
     Entry,
-    Manifest,
-    Shard,
+    LibraryManifest,
+    LibraryShard,
     ShardEntry,
     Storage,
-    read_manifest,
-    write_manifest,
+    read_library_manifest,
+    write_library_manifest,
 )
 
 __all__ = [
@@ -34,10 +34,10 @@ __all__ = [
     "Writer",
     "check_entry",
     "check_replaceable",
-    "shard_name",
+    "library_shard_name",
     "shortened",
     "thin_shard",
-    "write_shard",
+    "write_library_shard",
 ]
 
 _ENDINGS = ("safetensors", "parquet")
@@ -74,13 +74,13 @@ def shortened(vectors: torch.Tensor, storage: Storage) -> dict[str, torch.Tensor
 class Writer:
     """Writes entries shard by shard; a failure on the way leaves the library that was there as it was."""
 
-    def __init__(self, folder: Path, target: Path, manifest: Manifest, shard_rows: int) -> None:
+    def __init__(self, folder: Path, target: Path, manifest: LibraryManifest, shard_rows: int) -> None:
         self._folder, self._target, self._manifest, self._shard_rows = folder, target, manifest, shard_rows
         self._seen = SeenKeys()
 
     @classmethod
     @contextmanager
-    def new(cls, target: Path, manifest: Manifest, shard_rows: int, *, force: bool) -> Iterator[Writer]:
+    def new(cls, target: Path, manifest: LibraryManifest, shard_rows: int, *, force: bool) -> Iterator[Writer]:
         """Write a new library beside its place, which it takes when the block ends well.
 
         Raises:
@@ -92,23 +92,25 @@ class Writer:
         with replace_folder(target) as folder:
             writer = cls(folder, target, manifest, shard_rows)
             yield writer
-            write_manifest(folder, writer._manifest)
+            write_library_manifest(folder, writer._manifest)
 
     @classmethod
     @contextmanager
-    def more(cls, target: Path, manifest: Manifest, removed: NDArray[np.int64], shard_rows: int) -> Iterator[Writer]:
+    def more(
+        cls, target: Path, manifest: LibraryManifest, removed: NDArray[np.int64], shard_rows: int
+    ) -> Iterator[Writer]:
         """Add shards to a library, which has them when the block ends well; keys of removed rows count as absent."""
         writer = cls(target, target, manifest, shard_rows)
         start = 0
         for shard in manifest.shards:
             gone = removed[(removed >= start) & (removed < start + shard.rows)] - start
-            writer._seen.add(np.delete(Shard(target, shard.name).keys(), gone))
+            writer._seen.add(np.delete(LibraryShard(target, shard.name).keys(), gone))
             start += shard.rows
         try:
             yield writer
-            write_manifest(target, writer._manifest)
+            write_library_manifest(target, writer._manifest)
         except BaseException:
-            if read_manifest(target) == manifest:
+            if read_library_manifest(target) == manifest:
                 for shard in writer._manifest.shards[len(manifest.shards) :]:
                     for ending in _ENDINGS:
                         discard(target / f"{shard.name}.{ending}")
@@ -158,8 +160,8 @@ class Writer:
         fresh = [entry for entry, there in zip(buffer.values(), held, strict=True) if not there]
         if fresh:
             shards = self._manifest.shards
-            name = shard_name(1 + int(shards[-1].name.rpartition("-")[2]) if shards else 0)
-            shard = write_shard(self._folder, name, fresh, self._manifest)
+            name = library_shard_name(1 + int(shards[-1].name.rpartition("-")[2]) if shards else 0)
+            shard = write_library_shard(self._folder, name, fresh, self._manifest)
             self._seen.add(keys[~held])
             self._manifest = self._manifest.model_copy(update={"shards": (*shards, shard)})
         return int(held.sum())
@@ -194,7 +196,7 @@ class SeenKeys:
         return out
 
 
-def shard_name(number: int) -> str:
+def library_shard_name(number: int) -> str:
     """Return the stem of a shard's two files."""
     return f"shard-{number:05d}"
 
@@ -213,10 +215,10 @@ def check_replaceable(target: Path, *, force: bool) -> None:
     if not target.is_dir() or (any(target.iterdir()) and not (target / MANIFEST).is_file()):
         raise QueryError(f"output {str(target)!r} exists and is no library; choose another folder")
     if (target / MANIFEST).is_file():
-        read_manifest(target)
+        read_library_manifest(target)
 
 
-def check_entry(entry: Entry, manifest: Manifest) -> None:
+def check_entry(entry: Entry, manifest: LibraryManifest) -> None:
     """Refuse an entry that does not fit a library.
 
     Raises:
@@ -242,7 +244,7 @@ def check_entry(entry: Entry, manifest: Manifest) -> None:
             )
 
 
-def write_shard(folder: Path, name: str, entries: Iterable[Entry], manifest: Manifest) -> ShardEntry:
+def write_library_shard(folder: Path, name: str, entries: Iterable[Entry], manifest: LibraryManifest) -> ShardEntry:
     """Write one entry or more, each of another key14, as a shard sorted by mass; its two files appear whole."""
     ordered = sorted(entries, key=lambda entry: (entry.molecule.exact_mass, entry.molecule.key14))
     keys = np.array([e.molecule.key14.encode() for e in ordered], dtype="S14")

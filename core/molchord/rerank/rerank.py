@@ -26,7 +26,7 @@ from molchord.host import Use, build, installed
 from molchord.host.registry import BUILTIN
 from molchord.library.library import Hit
 from molchord.rerank.computed import Computed
-from molchord.rerank.weights import WEIGHTS, Weights, WeightsFile, combine
+from molchord.rerank.weights import WEIGHTS, Weights, WeightsFile, combined_scores
 
 __all__ = ["Rerank", "Reranking", "reranked"]
 
@@ -85,17 +85,17 @@ class Reranking:
     saved: WeightsFile | None = None
 
     @classmethod
-    def for_search(cls, embedder: Embedder, asked: Rerank | str, *, map: str, mode: str) -> Reranking:
+    def for_search(cls, embedder: Embedder, asked: Rerank | str, *, fusion: str, mode: str) -> Reranking:
         """Build what was asked for, with the weights in the run's folder.
 
         Raises:
-            QueryError: There are none, or the search is not blind with map ``gm-exp``.
+            QueryError: There are none, or the search is not blind with fusion ``gm-exp``.
             MolchordError: As `of` raises.
         """
-        if (map, mode) != ("gm-exp", "blind"):
+        if (fusion, mode) != ("gm-exp", "blind"):
             raise QueryError(
-                f"re-ranking adds to the logit of mode 'blind' and map 'gm-exp', got mode {mode!r} and map {map!r}; "
-                "search with those"
+                f"re-ranking adds to the logit of mode 'blind' and fusion 'gm-exp', got mode {mode!r} and fusion "
+                f"{fusion!r}; search with those"
             )
         return cls.of(embedder, asked, WeightsFile.read(embedder.path / WEIGHTS))
 
@@ -248,7 +248,7 @@ def reranked(
         warnings.warn(f"{told}; they are re-ranked as average ones", stacklevel=3)
     factor = beta.get(len(query), 1.0)
     logits = np.array([factor * sum(cos / tau[name] for name, cos in hit.cosines.items()) for hit in first])
-    scores = combine(logits, features, weights)
+    scores = combined_scores(logits, features, weights)
     shares = np.exp(scores - scores.max())
     known = [hit.probability for hit in first if hit.probability is not None]
     chances = sum(known) * shares / shares.sum()

@@ -22,12 +22,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from molchord.errors import DataError, QueryError, did_you_mean
 from molchord.files import replace_file
 
-__all__ = ["WEIGHTS", "Weights", "WeightsFile", "centred", "combine", "fit_weights"]
+__all__ = ["WEIGHTS", "Weights", "WeightsFile", "centred", "combined_scores", "fit_weights"]
 
 WEIGHTS = "rerank.json"
 """Where an evaluation leaves the fitted weights for searches."""
 
-FORMAT = 1
+WEIGHTS_FORMAT = 1
 
 
 @final
@@ -60,7 +60,7 @@ class WeightsFile(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    format: int = FORMAT
+    format: int = WEIGHTS_FORMAT
     reranker: str
     config: dict[str, Any]
     config_version: int = 1
@@ -83,9 +83,10 @@ class WeightsFile(BaseModel):
             raise QueryError(f"there are no weights for re-ranking in {str(path.parent)!r}; {again}")
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            if found.get("format") != FORMAT:
+            if found.get("format") != WEIGHTS_FORMAT:
                 raise QueryError(
-                    f"weights {str(path)!r} have format {found.get('format')!r}, this molchord reads {FORMAT}; {again}"
+                    f"weights {str(path)!r} have format {found.get('format')!r}, this molchord reads "
+                    f"{WEIGHTS_FORMAT}; {again}"
                 )
             return cls.model_validate(found)
         except (ValueError, AttributeError, ValidationError) as error:
@@ -117,7 +118,7 @@ def centred(features: Float[NDArray[np.float64], "k f"]) -> Float[NDArray[np.flo
     return np.where(known, values - values.sum(axis=0) / np.maximum(known.sum(axis=0), 1), 0.0)
 
 
-def combine(
+def combined_scores(
     logits: Float[NDArray[np.float64], " k"], features: Float[NDArray[np.float64], "k f"], weights: Weights
 ) -> Float[NDArray[np.float64], " k"]:
     """Return the score of each of the first k candidates.
@@ -129,7 +130,7 @@ def combine(
 
     Example:
         >>> two = Weights(first=1.0, features={"match": 2.0}, queries=1)
-        >>> combine(np.array([3.0, 1.0, 0.0]), np.array([[0.0], [2.0], [np.nan]]), two).tolist()
+        >>> combined_scores(np.array([3.0, 1.0, 0.0]), np.array([[0.0], [2.0], [np.nan]]), two).tolist()
         [1.0, 3.0, 0.0]
     """
     return np.asarray(weights.first * logits + centred(features) @ np.array([*weights.features.values()]))

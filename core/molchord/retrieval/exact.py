@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import final
+from typing import Protocol, final
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -31,7 +31,7 @@ from molchord.device import out_of_memory
 from molchord.errors import QueryError
 from molchord.retrieval.scores import Block, TopK, check_query, full_precision, pair_temperatures
 
-__all__ = ["LONGEST", "Exact", "Found", "feed", "scan"]
+__all__ = ["LONGEST", "Exact", "Found", "Search", "feed", "scan"]
 
 LONGEST = 1.002
 """No candidate's vector is longer; a library takes unit vectors only, up to 0.001."""
@@ -91,7 +91,7 @@ class Exact:
     Args:
         queries: Unit rows a modality, each (q, d), on the device where blocks will be.
         k: How many to keep.
-        map: Map of the geometric mean.
+        fusion: Map of the geometric mean.
         tau: Temperature of each modality; None means 1.
         present: Which queries have each modality, each (q,) bool; None, or a modality left out, means all.
         beta: (q,) scale of each query's logit, beta * sum_m cos_m / tau_m, whose softmax over the pool is the
@@ -102,7 +102,7 @@ class Exact:
             excluded the candidate; None without `beta`.
 
     Raises:
-        QueryError: Unknown map, a query without a modality, or a temperature that is missing or not positive.
+        QueryError: Unknown fusion, a query without a modality, or a temperature that is missing or not positive.
 
     Example:
         >>> search = Exact({"ir": torch.eye(3)[:1]}, 2)
@@ -117,13 +117,13 @@ class Exact:
         queries: Mapping[str, Float[Tensor, "q d"]],
         k: int,
         *,
-        map: str = "gm-exp",
+        fusion: str = "gm-exp",
         tau: Mapping[str, float] | None = None,
         present: Mapping[str, Bool[Tensor, " q"]] | None = None,
         beta: Float[Tensor, " q"] | None = None,
     ) -> None:
-        check_query(map, queries)
-        self._best, self._k, self._map = TopK(k), k, map
+        check_query(fusion, queries)
+        self._best, self._k, self._fusion = TopK(k), k, fusion
         self._tau = list(pair_temperatures(queries, tau).values())
         vectors = torch.stack([part.double() for part in queries.values()], dim=1)
         every = torch.ones(len(vectors), dtype=torch.bool, device=vectors.device)
@@ -137,7 +137,7 @@ class Exact:
         self.totals = None if beta is None else torch.full_like(beta.double(), -torch.inf)
         scale = self._count * sum(1.0 / t for t in self._tau) / len(self._tau)
         beta = scale.new_zeros(len(scale)) if beta is None else beta.double()
-        self._linear = map == "gm-exp"
+        self._linear = fusion == "gm-exp"
         if self._linear:  # one axis, whose inner product with a candidate is its value less a constant
             slope = inverse / scale[:, None]
             self._axes = (slope[:, :, None] * vectors).sum(dim=1, keepdim=True)
@@ -178,7 +178,7 @@ class Exact:
         tilts = torch.linspace(1e-9, 1.0, _TILTS, dtype=torch.float64, device=logs.device)
         slope = (tilts[:, None, None] * logs).exp() / self._count[:, None]
         offset = torch.zeros_like(slope[:, :, 0])
-        if self._map == "gm-half":
+        if self._fusion == "gm-half":
             slope, offset = slope / 2.0, slope.sum(dim=2) / 2.0
         # The plane that most of the sample lies farthest below, in its own standard deviations.
         above = self._roots(self._floor) - offset - (slope * self._mean).sum(dim=2)
@@ -313,7 +313,7 @@ class Exact:
         return torch.cat(found)
 
     def _factors(self, cosines: Tensor) -> Tensor:
-        return cosines.clamp(min=0.0) if self._map == "gm-clamp" else (cosines + 1.0).mul_(0.5)
+        return cosines.clamp(min=0.0) if self._fusion == "gm-clamp" else (cosines + 1.0).mul_(0.5)
 
     def _keys(self, cosines: Sequence[Tensor], rows: Tensor | None = None) -> Tensor:
         """Return what ranks as the values do: products, as a root may round equal numbers to unequal ones.
@@ -327,7 +327,7 @@ class Exact:
         if not self._whole:
             factors = [torch.where(mask, factor, 1.0) for mask, factor in zip(here, factors, strict=True)]
         product = reduce(torch.mul, factors)
-        if self._map == "gm-half":
+        if self._fusion == "gm-half":
             return product
         total = reduce(torch.add, [torch.where(mask, cosine, 0.0) for mask, cosine in zip(here, cosines, strict=True)])
         count = (self._count[:, None] if rows is None else self._count[rows]).to(total.dtype)
@@ -393,7 +393,15 @@ def _widened(near: Tensor, rows: Tensor) -> Tensor:
     return values
 
 
-def feed(search: Exact, blocks: Iterable[Block], device: str | torch.device) -> None:
+class Search(Protocol):
+    """A search of candidates, block after block."""
+
+    def update(self, block: Block) -> int:
+        """Search the first candidates of a block, all of them or some, and return how many."""
+        ...
+
+
+def feed(search: Search, blocks: Iterable[Block], device: str | torch.device) -> None:
     """Search blocks one by one on a device; one that memory is too small for is searched in halves.
 
     Raises:

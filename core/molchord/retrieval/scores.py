@@ -27,7 +27,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from molchord.errors import QueryError, did_you_mean
-from molchord.vocabulary import MAPS
+from molchord.vocabulary import FUSIONS
 
 __all__ = [
     "Block",
@@ -38,6 +38,7 @@ __all__ = [
     "geometric_mean",
     "joined",
     "library_scores",
+    "mapped",
     "pair_temperatures",
     "pooled",
     "pooled_by",
@@ -54,7 +55,7 @@ def scores(
     queries: Mapping[str, Float[Tensor, "q d"]],
     candidates: Float[Tensor, "n d"],
     *,
-    map: str = "gm-exp",
+    fusion: str = "gm-exp",
     tau: Mapping[str, float] | None = None,
     present: Mapping[str, Bool[Tensor, " q"]] | None = None,
 ) -> Float[Tensor, "q n"]:
@@ -63,7 +64,7 @@ def scores(
     Args:
         queries: Unit rows a modality; rows that `present` marks as missing are never read.
         candidates: Unit rows.
-        map: One of `MAPS`.
+        fusion: One of `FUSIONS`.
         tau: Temperature a modality; None means 1 for all, hence the plain mean cosine for ``gm-exp``.
         present: Which queries have each modality; None, or a modality left out, means all. A query without any
             modality gets NaN.
@@ -72,7 +73,7 @@ def scores(
         (q, n). The numbers of one row are comparable; a query of fewer modalities has fewer factors.
 
     Raises:
-        QueryError: Unknown map, no modality, or a temperature that is missing or not positive.
+        QueryError: Unknown fusion, no modality, or a temperature that is missing or not positive.
 
     Example:
         >>> q = {"ir": torch.eye(2), "raman": torch.eye(2)}
@@ -80,13 +81,13 @@ def scores(
         tensor([[1., 0.],
                 [0., 1.]])
     """
-    check_query(map, queries)
+    check_query(fusion, queries)
     taus = _temperatures(queries, tau)
     masks = [(present or {}).get(name) for name in queries]
-    if map != "gm-exp":
+    if fusion != "gm-exp":
         cosines = [_product(vectors, candidates, mask) for vectors, mask in zip(queries.values(), masks, strict=True)]
         columns = [None if mask is None else mask[:, None] for mask in masks]
-        return combine(cosines, taus, map=map, present=columns)
+        return combine(cosines, taus, fusion=fusion, present=columns)
     # One inner product with sum_m q_m / tau_m: the same value as `combine`, at the cost of one modality.
     rows = len(next(iter(queries.values())))
     fused = torch.zeros_like(_wide(next(iter(queries.values()))))
@@ -105,7 +106,7 @@ def library_scores(
     candidates: Float[Tensor, "n d"],
     spectra: Mapping[str, Float[Tensor, "n d"]],
     *,
-    map: str = "gm-exp",
+    fusion: str = "gm-exp",
     tau: Mapping[str, float] | None = None,
     pair_tau: Mapping[tuple[str, str], float] | None = None,
     present: Mapping[str, Bool[Tensor, " q"]] | None = None,
@@ -121,7 +122,7 @@ def library_scores(
         queries: Unit rows a modality.
         candidates: Unit rows.
         spectra: Unit rows of the candidates' own spectra, a modality.
-        map: One of `MAPS`.
+        fusion: One of `FUSIONS`.
         tau: Temperature of each modality with the candidate; None means 1 for all.
         pair_tau: Temperature of each pair of spectra, in either order; for a pair it lacks, the geometric mean of the
             two modalities' `tau`.
@@ -133,14 +134,14 @@ def library_scores(
     Raises:
         QueryError: As for `scores`.
     """
-    check_query(map, queries)
+    check_query(fusion, queries)
     pairs = pair_temperatures(queries, tau, spectra=spectra, pair_tau=pair_tau, same_modality=same_modality)
     cosines, masks = [], []
     for name, other in pairs:
         rows = (present or {}).get(name)
         cosines.append(_product(queries[name], candidates if other is None else spectra[other], rows))
         masks.append(_outer(rows, None if other is None else (spectra_present or {}).get(other)))
-    return combine(cosines, list(pairs.values()), map=map, present=masks)
+    return combine(cosines, list(pairs.values()), fusion=fusion, present=masks)
 
 
 def pair_temperatures(
@@ -181,7 +182,7 @@ def combine(
     cosines: Sequence[Float[Tensor, "q n"]],
     tau: Sequence[float],
     *,
-    map: str = "gm-exp",
+    fusion: str = "gm-exp",
     present: Sequence[Bool[Tensor, "#q #n"] | None] | None = None,
 ) -> Float[Tensor, "q n"]:
     """Fuse the cosines of several pairs into one ranking value (the module's docstring gives the formulas).
@@ -189,47 +190,56 @@ def combine(
     Args:
         cosines: One matrix a pair.
         tau: One temperature a pair.
-        map: One of `MAPS`.
+        fusion: One of `FUSIONS`.
         present: Where each pair exists; None means everywhere. Where no pair exists the value is NaN.
 
     Example:
         >>> both = [torch.tensor([[-0.9, 0.1]]), torch.tensor([[-0.9, 0.1]])]
-        >>> combine(both, [1.0, 1.0], map="gm-clamp")
+        >>> combine(both, [1.0, 1.0], fusion="gm-clamp")
         tensor([[-1.9000,  0.1000]])
     """
     masks = [_wide_mask(mask, cos) for mask, cos in zip(present or [None] * len(cosines), cosines, strict=True)]
     count = sum((mask.to(cosines[0].dtype) for mask in masks), start=cosines[0].new_zeros((1, 1)))
     total = torch.zeros_like(cosines[0])
-    if map == "gm-exp":
+    if fusion == "gm-exp":
         for cos, mask, temperature in zip(cosines, masks, tau, strict=True):
             total += torch.where(mask, (cos - 1.0) / temperature, 0.0)
         return 1.0 + total / (count * _rate(tau))
     product = torch.ones_like(cosines[0])
     for cos, mask in zip(cosines, masks, strict=True):
-        factor = cos.clamp(min=0.0) if map == "gm-clamp" else ((1.0 + cos) / 2.0).clamp(min=0.0)
-        product *= torch.where(mask, factor, 1.0)
+        product *= torch.where(mask, mapped(cos, fusion), 1.0)
         total += torch.where(mask, cos, 0.0)
     mean = product.pow(1.0 / count).where(count > 0, torch.nan)
-    return mean if map == "gm-half" else mean.where(mean > 0, total / count - 1.0)
+    return mean if fusion == "gm-half" else mean.where(mean > 0, total / count - 1.0)
 
 
-def geometric_mean(value: float, *, map: str, tau: Sequence[float]) -> float:
+def mapped(cosines: Float[Tensor, "*n"], fusion: str) -> Float[Tensor, "*n"]:
+    """Return the factors of the geometric mean that ``gm-half`` or ``gm-clamp`` makes of cosines.
+
+    Example:
+        >>> mapped(torch.tensor([-0.5, 0.5]), "gm-half"), mapped(torch.tensor([-0.5, 0.5]), "gm-clamp")
+        (tensor([0.2500, 0.7500]), tensor([0.0000, 0.5000]))
+    """
+    return (cosines if fusion == "gm-clamp" else (1.0 + cosines) / 2.0).clamp(min=0.0)
+
+
+def geometric_mean(value: float, *, fusion: str, tau: Sequence[float]) -> float:
     """Return the geometric mean of the mapped similarities that a ranking value stands for; NaN if it is not finite.
 
     Args:
         value: A ranking value of `scores`, `library_scores` or `combine`.
-        map: The map it was made with.
+        fusion: The fusion it was made with.
         tau: The temperatures of all pairs it was made with.
 
     Example:
-        >>> geometric_mean(-1.9, map="gm-clamp", tau=[1.0, 1.0])
+        >>> geometric_mean(-1.9, fusion="gm-clamp", tau=[1.0, 1.0])
         0.0
     """
     if not math.isfinite(value):
         return math.nan
-    if map == "gm-exp":
+    if fusion == "gm-exp":
         return math.exp(min(0.0, (value - 1.0) * _rate(tau)))
-    return max(0.0, value) if map == "gm-clamp" else value
+    return max(0.0, value) if fusion == "gm-clamp" else value
 
 
 def self_consistency(vectors: Mapping[str, Float[Tensor, "q d"]]) -> Float[Tensor, " q"]:
@@ -459,14 +469,14 @@ def _best_columns(values: Tensor, k: int) -> Tensor:
 # --- helpers ---------------------------------------------------------------------------------------------------------
 
 
-def check_query(map: str, queries: Mapping[str, Tensor]) -> None:
-    """Refuse an unknown map and a query without a modality.
+def check_query(fusion: str, queries: Mapping[str, Tensor]) -> None:
+    """Refuse an unknown fusion and a query without a modality.
 
     Raises:
         QueryError: Which it is.
     """
-    if map not in MAPS:
-        raise QueryError(f"search failed: unknown map {map!r}; {did_you_mean(map, MAPS)}")
+    if fusion not in FUSIONS:
+        raise QueryError(f"search failed: unknown fusion {fusion!r}; {did_you_mean(fusion, FUSIONS)}")
     if not queries:
         raise QueryError("search failed: the query has no modality; give at least one spectrum")
 

@@ -21,7 +21,7 @@ _FAILED = ("failed_id", "failed_smiles", "failed_reason")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class Outcome:
     """What became of one molecule: the arrays of its job or result, or None and the reason."""
 
     id: str
@@ -40,12 +40,12 @@ class Contents:
     """What a file says beside its arrays: key14 of the molecules in it, those that failed, and how it was made."""
 
     ids: tuple[str, ...]
-    failed: tuple[Entry, ...]
+    failed: tuple[Outcome, ...]
     prepared_by: str
     computed_by: str = ""
 
 
-def write_entries(path: Path, declared: Mapping[str, Array], entries: Sequence[Entry], **made_by: str) -> None:
+def write_entries(path: Path, declared: Mapping[str, Array], entries: Sequence[Outcome], **made_by: str) -> None:
     """Write a file of jobs or results, whole or not at all.
 
     Args:
@@ -88,14 +88,14 @@ def read_contents(path: Path) -> Contents:
             raise ValueError(f"it has {len(ids)} `id` and {len(stored['smiles'])} `smiles`")
         failed = zip(*(stored[name].tolist() for name in _FAILED), strict=True)
         made = {name: str(stored[name]) for name in ("prepared_by", "computed_by") if name in stored}
-        return Contents(ids=ids, failed=tuple(Entry(id=i, smiles=s, reason=r) for i, s, r in failed), **made)
+        return Contents(ids=ids, failed=tuple(Outcome(id=i, smiles=s, reason=r) for i, s, r in failed), **made)
     except (*_DAMAGED, TypeError) as error:
         raise DataError(
             f"file {str(path)!r} cannot be read ({one_line(error)}); delete it and simulate again"
         ) from None
 
 
-def read_entries(path: Path, declared: Mapping[str, Array]) -> Iterator[Entry]:
+def read_entries(path: Path, declared: Mapping[str, Array]) -> Iterator[Outcome]:
     """Yield the molecules of a sound file of jobs or results, with their arrays."""
     stored = _arrays(path)
     for i, (id, smiles) in enumerate(zip(stored["id"].tolist(), stored["smiles"].tolist(), strict=True)):
@@ -103,7 +103,7 @@ def read_entries(path: Path, declared: Mapping[str, Array]) -> Iterator[Entry]:
             name: stored[name][i if array.axis is None else slice(*stored[array.axis][i : i + 2])]
             for name, array in declared.items()
         }
-        yield Entry(id=id, smiles=smiles, arrays=arrays)
+        yield Outcome(id=id, smiles=smiles, arrays=arrays)
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -115,7 +115,7 @@ def _texts(values: Sequence[str]) -> NDArray[np.str_]:
     return np.array(values, dtype=np.str_)
 
 
-def _checked(entry: Entry, declared: Mapping[str, Array]) -> dict[str, NDArray[Any]]:
+def _checked(entry: Outcome, declared: Mapping[str, Array]) -> dict[str, NDArray[Any]]:
     """Return the arrays of an entry in their declared types."""
     given = entry.arrays or {}
     if given.keys() != declared.keys():

@@ -18,7 +18,7 @@ from molchord.errors import DataError, PluginError
 from molchord.files import replace_file
 from molchord.host import Plugin
 from molchord.host.build import configured
-from molchord.simulation.files import Contents, Entry, read_contents, read_entries, write_entries
+from molchord.simulation.files import Contents, Outcome, read_contents, read_entries, write_entries
 
 Kind: TypeAlias = Literal["jobs", "results"]
 
@@ -76,11 +76,11 @@ class SimulationFolder:
         return {path: read_contents(path) for path in sorted(self.path.glob(f"{kind}-*.npz"))}
 
     def fill(
-        self, kind: Kind, entries: Iterable[Entry], number: int, made_by: Mapping[str, str], progress: bool
+        self, kind: Kind, entries: Iterable[Outcome], number: int, made_by: Mapping[str, str], progress: bool
     ) -> int:
         """Write a file after each chunk of a number of entries; returns the number of files."""
         files = 0
-        chunk: list[Entry] = []
+        chunk: list[Outcome] = []
         with tqdm(total=number, desc=self._record.name, unit=" molecules", disable=None if progress else True) as bar:
             try:
                 for entry in entries:
@@ -109,7 +109,7 @@ class SimulationFolder:
             seen.update(content.ids)
         return out
 
-    def _add(self, kind: Kind, entries: Sequence[Entry], made_by: Mapping[str, str]) -> None:
+    def _add(self, kind: Kind, entries: Sequence[Outcome], made_by: Mapping[str, str]) -> None:
         """Write a file under the next number that is free."""
         declared = self._record.results if kind == "results" else self._record.jobs
         with TemporaryDirectory(dir=self.path, prefix=".") as scratch:

@@ -27,7 +27,7 @@ from molchord.data.store import DataSet
 from molchord.errors import DataError, OutputExistsError, PluginError
 from molchord.files import replace_file, write_csv
 from molchord.host import Built, Host, Plugin, build, guarded
-from molchord.simulation.files import Contents, Entry
+from molchord.simulation.files import Contents, Outcome
 from molchord.simulation.folder import DIED, SimulationFolder, settled
 from molchord.vocabulary import FAILURES, REJECTED
 
@@ -251,8 +251,8 @@ class _Job:
     simulator: Simulator
     computes: bool
 
-    def __call__(self, molecule: Molecule) -> Entry:
-        entry = partial(Entry, id=molecule.key14, smiles=molecule.smiles)
+    def __call__(self, molecule: Molecule) -> Outcome:
+        entry = partial(Outcome, id=molecule.key14, smiles=molecule.smiles)
         try:
             job = self.simulator.prepare(molecule)
             return entry(arrays=self.simulator.compute(job) if self.computes else job)
@@ -269,7 +269,7 @@ class _Batch:
 
     simulator: Simulator
 
-    def __call__(self, molecules: Sequence[Molecule]) -> list[Entry]:
+    def __call__(self, molecules: Sequence[Molecule]) -> list[Outcome]:
         prepared = [*map(_Job(self.simulator, computes=False), molecules)]
         jobs = [entry.arrays for entry in prepared if entry.arrays is not None]
         try:
@@ -279,13 +279,13 @@ class _Batch:
             return [*map(_Job(self.simulator, computes=True), molecules)]
 
 
-def _computed(entry: Entry, found: Mapping[str, NDArray[Any]] | SampleError) -> Entry:
+def _computed(entry: Outcome, found: Mapping[str, NDArray[Any]] | SampleError) -> Outcome:
     if isinstance(found, SampleError):
         return replace(entry, arrays=None, reason=found.reason)
     return replace(entry, arrays=found)
 
 
-def _entries(job: _Job, molecules: Iterable[Molecule], workers: int | None) -> Iterator[Entry]:
+def _entries(job: _Job, molecules: Iterable[Molecule], workers: int | None) -> Iterator[Outcome]:
     """Yield what becomes of each molecule, in order; one that kills its process is tried again alone, then listed."""
     simulator = job.simulator
     if not job.computes or not isinstance(simulator, Batched):
@@ -298,8 +298,8 @@ def _entries(job: _Job, molecules: Iterable[Molecule], workers: int | None) -> I
         yield from entries
 
 
-def _died(molecule: Molecule) -> Entry:
-    return Entry(id=molecule.key14, smiles=molecule.smiles, reason=DIED)
+def _died(molecule: Molecule) -> Outcome:
+    return Outcome(id=molecule.key14, smiles=molecule.smiles, reason=DIED)
 
 
 def _cores(workers: int | None) -> int:

@@ -11,9 +11,9 @@ Example:
     ```python
     # tests/test_contract.py of an outside package
     from molchord.testing import checks
-    from molchord_nmr import NMR
+    from molchord_ccs.ccs import CCS
 
-    @checks(NMR)
+    @checks(CCS)
     def test_contract(check):
         check()
     ```

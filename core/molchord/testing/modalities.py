@@ -361,10 +361,10 @@ def similarity_prefers_itself(record: ModalityRecord) -> None:
             )
 
 
-def doubts_and_peaks_fit(record: ModalityRecord) -> None:
-    """A search shows doubts and multiplies by their trust; peaks of several modalities are matched as numbers.
+def quality_warnings_and_peaks_fit(record: ModalityRecord) -> None:
+    """A search multiplies by the confidence factors of quality warnings; peaks are matched as numbers.
 
-    To mend it: keep a doubt's trust within 0-1, give it a message, and return peaks as a vector of finite
+    To mend it: keep a warning's confidence factor within 0-1, give it a message, and return peaks as a vector of finite
     positions.
     """
     for _, modality in _kinds(record):
@@ -372,9 +372,11 @@ def doubts_and_peaks_fit(record: ModalityRecord) -> None:
         measured = curves(record, modality, sound)
         for measurement in [*sound, *_taken(modality, [*measured, *map(_upside_down, measured)])]:
             if isinstance(modality, Inspects):
-                doubts = list(modality.inspect(measurement))
-                require(all(0 <= doubt.trust <= 1 for doubt in doubts), f"a trust is not in 0-1: {doubts}")
-                require(all(doubt.message for doubt in doubts), "a doubt has no message")
+                found = list(modality.inspect(measurement))
+                require(
+                    all(0 <= w.confidence_factor <= 1 for w in found), f"a confidence factor is not in 0-1: {found}"
+                )
+                require(all(w.message for w in found), "a quality warning has no message")
             if isinstance(modality, Locates):
                 peaks = np.asarray(modality.peaks(measurement))
                 require(peaks.ndim == 1 and bool(np.isfinite(peaks).all()), f"peaks are {peaks!r}, not finite numbers")
@@ -411,5 +413,5 @@ CHECKS = (
     reading_survives_damage,
     derives_as_declared,
     similarity_prefers_itself,
-    doubts_and_peaks_fit,
+    quality_warnings_and_peaks_fit,
 )

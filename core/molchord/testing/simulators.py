@@ -25,7 +25,7 @@ from molchord.chem import molecule
 from molchord.data.manifest import declare
 from molchord.data.shards import encode
 from molchord.host import installed
-from molchord.simulation.files import Entry, read_contents, write_entries
+from molchord.simulation.files import Outcome, read_contents, write_entries
 from molchord.testing.require import require
 from molchord.testing.samples import built, default_config, same_arrays, same_columns
 
@@ -37,12 +37,12 @@ def _simulator(record: SimulatorRecord) -> Simulator:
     return record.build(default_config(record))
 
 
-def _entries(record: SimulatorRecord, *, results: bool) -> list[Entry]:
+def _entries(record: SimulatorRecord, *, results: bool) -> list[Outcome]:
     simulator = _simulator(record)
     out = []
     for one in map(molecule, SMILES):
         job = simulator.prepare(one)
-        out.append(Entry(id=one.key14, smiles=one.smiles, arrays=simulator.compute(job) if results else job))
+        out.append(Outcome(id=one.key14, smiles=one.smiles, arrays=simulator.compute(job) if results else job))
     return out
 
 
@@ -142,7 +142,7 @@ def program_gives_the_same(record: SimulatorRecord) -> None:
     simulator = _simulator(record)
     if not isinstance(simulator, Portable):
         return
-    failed = Entry(id="FAILED", smiles="C", reason="why")
+    failed = Outcome(id="FAILED", smiles="C", reason="why")
     with tempfile.TemporaryDirectory() as folder:
         jobs, theirs, ours = (Path(folder, f"{name}.npz") for name in ("jobs", "theirs", "ours"))
         write_entries(jobs, record.jobs, [*_entries(record, results=False), failed], prepared_by="here")

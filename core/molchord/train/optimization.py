@@ -14,7 +14,7 @@ from molchord.graph.settings import OptimizerConfig, Rates, TrainConfig
 
 
 def rate_of(rates: Rates, name: str) -> float:
-    """Return the rate of a parameter: that of the longest dotted path that it lies under.
+    """Return the rate of a parameter: that of the longest dotted path that it is under.
 
     Example:
         >>> rate_of({"default": 1.0, "modalities.ir": 2.0, "modalities.ir.head": 3.0}, "modalities.ir.head.out.bias")
@@ -24,7 +24,7 @@ def rate_of(rates: Rates, name: str) -> float:
     """
     if not isinstance(rates, Mapping):
         return rates
-    matching = [path for path in rates if name == path or name.startswith(path + ".")]
+    matching = [path for path in rates if under(name, path)]
     return rates[max(matching, key=len, default="default")]
 
 
@@ -56,35 +56,43 @@ def schedule_factor(config: TrainConfig, progress: float) -> float:
 
 
 def set_trained(model: nn.Module, config: TrainConfig) -> None:
-    """Mark the parameters to train, by `free` (only these) or `freeze` (all but these).
+    """Mark the parameters that `trainable` says to train.
 
     Raises:
         RunError: Nothing is left to train.
     """
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(_is_trained(name, config))
+        parameter.requires_grad_(is_trained(name, config))
     if not any(p.requires_grad for p in model.parameters()):
-        matched = not config.free or any(_under(name, config.free) for name, _ in model.named_parameters())
-        if not matched:
-            raise RunError(f"`train.free` {list(config.free)} leaves no parameter to train; name parts that have some")
-        raise RunError(f"`train.freeze` {list(config.freeze)} leaves no parameter to train; freeze fewer parts")
+        raise RunError(
+            f"`train.trainable` {dict(config.trainable)} leaves no parameter to train; name parts that have some"
+        )
 
 
 def training_mode(model: nn.Module, config: TrainConfig) -> None:
-    """Put the model into training mode, frozen parts (their batch statistics and dropout too) into evaluation mode."""
+    """Put the model into training mode, but parts not trained, with batch statistics and dropout, into evaluation."""
     model.train()
     for name, module in model.named_modules():
-        holds_free = any(path.startswith(name + ".") for path in config.free)
-        if name and not _is_trained(name, config) and not holds_free:
+        holds_trained = any(under(path, name) for path, trained in config.trainable.items() if trained)
+        if name and not is_trained(name, config) and not holds_trained:
             module.eval()
 
 
-def _is_trained(name: str, config: TrainConfig) -> bool:
-    return not _under(name, config.freeze) and (not config.free or _under(name, config.free))
+def is_trained(name: str, config: TrainConfig) -> bool:
+    """Say whether a part is trained: as the longest dotted path says that it is under, or the default.
+
+    Example:
+        >>> config = TrainConfig(trainable={"default": False, "modalities.ir": True, "modalities.ir.head": False})
+        >>> is_trained("modalities.ir.encoder", config), is_trained("modalities.ir.head.out", config)
+        (True, False)
+    """
+    matching = [path for path in config.trainable if under(name, path)]
+    return config.trainable.get(max(matching, key=len, default="default"), True)
 
 
-def _under(name: str, paths: tuple[str, ...]) -> bool:
-    return any(name == path or name.startswith(path + ".") for path in paths)
+def under(name: str, path: str) -> bool:
+    """Say whether a dotted path names a part, or one of its parts."""
+    return name == path or name.startswith(path + ".")
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:

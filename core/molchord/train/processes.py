@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from molchord.errors import RunError
 
-__all__ = ["Processes", "gathered", "launched", "several"]
+__all__ = ["Processes", "distributed", "gathered", "launched"]
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class Processes:
 
     Example:
         >>> alone = Processes()
-        >>> alone.gather(torch.ones(2, 3), [2]).shape, alone.any(True), alone.from_first("here")
+        >>> alone.gather(torch.ones(2, 3), [2]).shape, alone.any(True), alone.broadcast("here")
         (torch.Size([2, 3]), True, 'here')
     """
 
@@ -108,7 +108,7 @@ class Processes:
         """Say whether one of the processes says so."""
         return own if self.size == 1 else bool(self.sum(torch.tensor(int(own))))
 
-    def joined(self, own: Sequence[T]) -> list[T]:
+    def all_gather(self, own: Sequence[T]) -> list[T]:
         """Return the items of all processes, in order of rank."""
         if self.size == 1:
             return list(own)
@@ -119,7 +119,7 @@ class Processes:
 
     # --- while one of them is busy
 
-    def from_first(self, own: T) -> T:
+    def broadcast(self, own: T) -> T:
         """Return what process 0 passes, however long it takes until it does."""
         if self.size == 1:
             return own
@@ -128,18 +128,18 @@ class Processes:
             dist.broadcast_object_list(box, src=0, group=_Groups.patient)
         return box[0]
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Wait until all processes are here, however long it takes."""
-        self.joined([])
+        self.all_gather([])
 
     @contextmanager
-    def first_alone(self) -> Iterator[None]:
+    def main_process_first(self) -> Iterator[None]:
         """Let process 0 go through the block before the others, which find there what it has written.
 
         Raises:
             SystemExit: Process 0 failed, and says itself why.
         """
-        if self.rank > 0 and not self.from_first(False):
+        if self.rank > 0 and not self.broadcast(False):
             raise SystemExit(2)
         done = False
         try:
@@ -147,12 +147,12 @@ class Processes:
             done = True
         finally:
             if self.rank == 0:
-                self.from_first(done)
-        self.wait()
+                self.broadcast(done)
+        self.barrier()
 
 
 @contextmanager
-def several(device: str | None) -> Iterator[tuple[Processes, str | None]]:
+def distributed(device: str | None) -> Iterator[tuple[Processes, str | None]]:
     """Join the processes that `torchrun` started; where it did not, this process is alone.
 
     Args:
@@ -165,7 +165,7 @@ def several(device: str | None) -> Iterator[tuple[Processes, str | None]]:
         RunError: There are more processes than GPUs, or the others have ended.
 
     Example:
-        >>> with several("cpu") as (processes, device):
+        >>> with distributed("cpu") as (processes, device):
         ...     processes.rank, processes.size, device
         (0, 1, 'cpu')
     """

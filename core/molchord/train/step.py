@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from molchord.api import LossOutput
-from molchord.data.loader import Batch, Share
+from molchord.data.loader import Batch, BatchShard
 from molchord.device import to_device
 from molchord.graph.resolve import ModelGraph
 from molchord.graph.settings import TrainConfig
@@ -85,7 +85,7 @@ class Step:
         self.processes = processes
         self.hard = hard
 
-    def learn(self, share: Share, seed: Seed, weight: float = 1.0) -> LossOutput:
+    def learn(self, share: BatchShard, seed: Seed, weight: float = 1.0) -> LossOutput:
         """Add a training batch's gradients, times `weight`, to those of the parameters, and return its loss.
 
         First come the embeddings, then the gradient of the loss with respect to them, then that of the towers. So the
@@ -102,7 +102,9 @@ class Step:
             This process's share of the loss, without gradient.
         """
         rng = np.random.default_rng(random_state(*seed, "dropout"))
-        hidden = rng.random(sum(share.sizes)) < self.config.anchor_dropout if self.graph.anchors else None
+        hidden = (
+            rng.random(sum(share.sizes)) < self.config.scalar_feature_dropout if self.graph.scalar_features else None
+        )
         again = len(share.chunks) > 1
         parts, chunks, first = [], [], share.rows.start
         for chunk in share.chunks:
@@ -133,7 +135,9 @@ class Step:
         )
 
     def encode(self, chunk: Batch, seed: Seed, rows: slice, hidden: NDArray[np.bool_] | None) -> Embeddings:
-        """Embed rows of a batch, with augmentation, dropout and hidden anchors; what is drawn follows from the place.
+        """Embed rows of a batch, with augmentation, dropout and hidden scalar features.
+
+        What is drawn depends on the place.
 
         A chunk draws by its first row, so rows that begin elsewhere (other chunks, another number of processes) see
         other augmentation on the device and other dropout; measurements and their transforms stay the same.
@@ -142,7 +146,7 @@ class Step:
         chunk = to_device(chunk, self.device)
         if hidden is not None:
             unknown = torch.from_numpy(hidden[rows]).to(self.device)
-            chunk = replace(chunk, anchors=chunk.anchors.masked_fill(unknown[:, None], math.nan))
+            chunk = replace(chunk, scalar_features=chunk.scalar_features.masked_fill(unknown[:, None], math.nan))
         generators = {}
         for name in self.graph.modalities:
             generators[name] = torch.Generator(self.device)
@@ -153,7 +157,7 @@ class Step:
             embeddings: Embeddings = self.model(chunk, generators)
         return embeddings
 
-    def _gathered(self, share: Share, parts: Sequence[Embeddings]) -> tuple[Tensor, Batch]:
+    def _gathered(self, share: BatchShard, parts: Sequence[Embeddings]) -> tuple[Tensor, Batch]:
         """Return the raw embeddings of a whole batch, (n, modalities, d), to take gradients of, and what it holds."""
         names = tuple(self.graph.modalities)
 
@@ -166,7 +170,7 @@ class Step:
             molecule=joined([chunk.molecule for chunk in share.chunks]),
             present=dict(zip(names, present.unbind(1), strict=True)),
             inputs={},
-            anchors=raw.new_zeros(len(raw), 0),
+            scalar_features=raw.new_zeros(len(raw), 0),
             features={
                 name: joined([chunk.features[name] for chunk in share.chunks]) for name in share.chunks[0].features
             },

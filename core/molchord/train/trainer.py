@@ -26,11 +26,11 @@ from molchord.api import Featurizes, Fits, LossOutput
 from molchord.data.derived import features
 from molchord.data.loader import (
     Batches,
+    BatchShard,
     Collate,
     Missing,
-    Share,
-    anchor_table,
-    feeds,
+    scalar_table,
+    sources,
 )
 from molchord.data.store import DataSet
 from molchord.device import choose_device, to_device
@@ -39,11 +39,18 @@ from molchord.files import replace_file
 from molchord.graph.resolve import ModelGraph
 from molchord.model import Model, build_modalities
 from molchord.retrieval.metrics import blind_mrr
-from molchord.run_folder import initialise, load_into, read_weights, taken_anchors, taken_states, write_weights
+from molchord.run_folder import initialise, load_into, read_weights, taken_scalar_features, taken_states, write_weights
 from molchord.seeding import drawn, random_state
 from molchord.train.batch_statistics import synchronise, with_batch_statistics
 from molchord.train.hard_negatives import HardNegatives
-from molchord.train.optimization import moving_average, parameter_groups, schedule_factor, set_trained, training_mode
+from molchord.train.optimization import (
+    moving_average,
+    parameter_groups,
+    schedule_factor,
+    set_trained,
+    training_mode,
+    under,
+)
 from molchord.train.processes import Processes
 from molchord.train.step import Step, autocast
 
@@ -80,7 +87,7 @@ class Trainer:
 
     Raises:
         DataError: The data set has no molecule to train on.
-        RunError: `train.chunk` divides batches of which a tower takes statistics.
+        RunError: `train.mini_batch_size` divides batches of which a tower takes statistics.
     """
 
     def __init__(
@@ -106,18 +113,20 @@ class Trainer:
         # A part from another run was trained on that run's scaling.
         fitted = taken_states(graph.train.init) if fitted is None else fitted
         self.modalities = build_modalities(graph, fitted)
-        self.feeds = feeds(
+        self.sources = sources(
             graph, self.modalities, dataset, missing=missing, workers=self.config.workers, progress=self.show
         )
-        unmeasured = tuple(f"modalities.{name}" for name, feed in self.feeds.items() if feed.missing is not None)
-        if unmeasured:  # frozen, since weight decay alone would change them
-            self.config = graph.train.model_copy(update={"freeze": (*graph.train.freeze, *unmeasured)})
+        unmeasured = [f"modalities.{name}" for name, source in self.sources.items() if source.missing is not None]
+        if unmeasured:  # not trained, since weight decay alone would change them
+            others = {p: on for p, on in graph.train.trainable.items() if not any(under(p, u) for u in unmeasured)}
+            trainable = others | dict.fromkeys(unmeasured, False)
+            self.config = graph.train.model_copy(update={"trainable": trainable})
         for name, share in self.config.missing.items():
             there = np.intersect1d(
-                dataset.rows("train"), self.feeds[name].table.molecule[self.feeds[name].measurements()]
+                dataset.rows("train"), self.sources[name].table.molecule[self.sources[name].measurements()]
             )
-            self.feeds[name].leave_out(self._drawn(there, share, f"missing {name}"))
-        self.present = {name: feed.present(len(dataset)) for name, feed in self.feeds.items()}
+            self.sources[name].leave_out(self._drawn(there, share, f"missing {name}"))
+        self.present = {name: source.present(len(dataset)) for name, source in self.sources.items()}
         self.rows = {split: self._usable(split) for split in ("train", "val")}
         self.rows["train"] = self._drawn(self.rows["train"], self.config.fraction, "fraction")
         together = max((count for pair, count in self.counts().items() if "+" in pair), default=0)
@@ -139,14 +148,14 @@ class Trainer:
             synchronise(self.model)
         set_trained(self.model, self.config)
         self._check_chunk()
-        anchors = anchor_table(dataset, graph.anchors)
-        self._standardise(anchors)
+        scalar_features = scalar_table(dataset, graph.scalar_features)
+        self._standardise(scalar_features)
         asked = (
             features(dataset, graph.loss.use, self.model.loss, graph.loss.config, version=graph.loss.plugin.version)
             if isinstance(self.model.loss, Featurizes)
             else {}
         )
-        self._collate = Collate(self.modalities, anchors, asked)
+        self._collate = Collate(self.modalities, scalar_features, asked)
         groups = parameter_groups(self.model, self.config.optimizer)
         self.optimizer = torch.optim.AdamW(groups, betas=self.config.optimizer.betas, fused=True)
         self.ema = moving_average(self.model, self.config.ema) if self.config.ema is not None else None
@@ -168,15 +177,15 @@ class Trainer:
     # --- set-up
 
     def _check_chunk(self) -> None:
-        if self.config.chunk is None or self.config.chunk >= self.config.batch_size:
+        if self.config.mini_batch_size is None or self.config.mini_batch_size >= self.config.batch_size:
             return
         training_mode(self.model, self.config)
         found = with_batch_statistics(self.model)
         if found:
             raise RunError(
-                f"`train.chunk` {self.config.chunk} divides batches of {self.config.batch_size}, but {found[0]!r} "
-                "normalises by whole batches; leave `chunk` out, freeze that part, or choose an encoder without batch "
-                "normalisation"
+                f"`train.mini_batch_size` {self.config.mini_batch_size} divides batches of "
+                f"{self.config.batch_size}, but {found[0]!r} normalises by whole batches; leave `mini_batch_size` "
+                "out, do not train that part, or choose an encoder without batch normalisation"
             )
 
     def _usable(self, split: str) -> NDArray[np.int64]:
@@ -193,20 +202,20 @@ class Trainer:
         states = {}
         train = np.zeros(len(self.dataset), dtype=bool)
         train[self.dataset.rows("train")] = True
-        for name, feed in self.feeds.items():
-            if isinstance(feed.modality, Fits) and name not in known:
-                indices = (i for i in feed.measurements() if train[feed.table.molecule[i]])
-                states[name] = dict(feed.modality.fit(feed.table.read(int(i)) for i in indices))
-                feed.modality.restore(states[name])
+        for name, source in self.sources.items():
+            if isinstance(source.modality, Fits) and name not in known:
+                indices = (i for i in source.measurements() if train[source.table.molecule[i]])
+                states[name] = dict(source.modality.fit(source.table.read(int(i)) for i in indices))
+                source.modality.restore(states[name])
         return states
 
-    def _standardise(self, anchors: NDArray[np.float32]) -> None:
-        if not self.graph.anchors:
+    def _standardise(self, scalar_features: NDArray[np.float32]) -> None:
+        if not self.graph.scalar_features:
             return
-        known = anchors[self.rows["train"]]
+        known = scalar_features[self.rows["train"]]
         mean, std = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
-        self.model.anchor_mean.copy_(torch.from_numpy(mean))
-        self.model.anchor_std.copy_(torch.from_numpy(np.where(std > 0, std, 1.0)))
+        self.model.scalar_mean.copy_(torch.from_numpy(mean))
+        self.model.scalar_std.copy_(torch.from_numpy(np.where(std > 0, std, 1.0)))
 
     def counts(self) -> dict[str, int]:
         """Return how many training molecules have each modality and each pair."""
@@ -221,7 +230,7 @@ class Trainer:
         """Return the batches of some molecules, in training (shuffled, augmented) or in order."""
         workers = _default_workers(self.device) if self.config.workers is None else self.config.workers
         return Batches(
-            self.feeds,
+            self.sources,
             self._collate,
             rows,
             batch_size=self.config.batch_size,
@@ -229,20 +238,20 @@ class Trainer:
             workers=workers if shuffle else 0,
             shuffle=shuffle,
             # what is in order is for validation, which one process does
-            chunk=self.config.chunk if shuffle else None,
+            chunk=self.config.mini_batch_size if shuffle else None,
             rank=self.processes.rank if shuffle else 0,
             processes=self.processes.size if shuffle else 1,
         )
 
     # --- one step
 
-    def learn(self, share: Share, number: int, weight: float = 1.0) -> LossOutput:
+    def learn(self, share: BatchShard, number: int, weight: float = 1.0) -> LossOutput:
         """Add the gradients of batch `number` of the epoch, as `Step.learn` does."""
         return self.step.learn(share, (self.graph.seed, self.state.epoch, number), weight)
 
     def _set_rates(self, batches: int) -> None:
         # The rate that a step uses is that of its end, so that the first step of a warm-up is not lost at rate 0.
-        done = self.state.epoch + min(1.0, (self.state.batch + self.config.accumulate) / batches)
+        done = self.state.epoch + min(1.0, (self.state.batch + self.config.accumulate_grad_batches) / batches)
         factor = schedule_factor(self.config, done) * self.state.plateau
         for group in self.optimizer.param_groups:
             group["lr"] = max(group["base_lr"] * factor, min(self.config.schedule.minimum, group["base_lr"]))
@@ -287,7 +296,7 @@ class Trainer:
                 record = self._epoch(batches, bar)
                 if self._stop:
                     self.save(folder)
-                    self.processes.wait()  # until it is written, as the end of one process may end the others
+                    self.processes.barrier()  # until it is written, as the end of one process may end the others
                     return False
                 self._finish_epoch(folder, record)
                 if log is not None:
@@ -311,10 +320,12 @@ class Trainer:
         failures: list[tuple[str, str, str]] = []
         for number, share in enumerate(batches.shares(self.state.epoch, start, order), start):
             failures += [failure for chunk in share.chunks for failure in chunk.failures]
-            remaining = len(batches) - number // self.config.accumulate * self.config.accumulate
-            output = self.learn(share, number, 1 / min(self.config.accumulate, remaining))
+            remaining = (
+                len(batches) - number // self.config.accumulate_grad_batches * self.config.accumulate_grad_batches
+            )
+            output = self.learn(share, number, 1 / min(self.config.accumulate_grad_batches, remaining))
             _add(sums, {"loss": output.total, **{"-".join(pair): v for pair, v in output.per_pair.items()}})
-            if (number + 1) % self.config.accumulate == 0 or number + 1 == len(batches):
+            if (number + 1) % self.config.accumulate_grad_batches == 0 or number + 1 == len(batches):
                 self._set_rates(len(batches))
                 norms = norms + self._step()
                 self.state.batch = number + 1
@@ -326,12 +337,12 @@ class Trainer:
             values = self.processes.sum(torch.stack([*sums.values()]).double()).tolist()
             for name, value in {**dict(zip(sums, values, strict=True)), "grad_norm": float(norms)}.items():
                 self.state.sums[name] = self.state.sums.get(name, 0.0) + value
-        for failure in self.processes.joined(failures):
+        for failure in self.processes.all_gather(failures):
             if failure not in self._absent:
                 self._absent.add(failure)
                 self.state.absent.append(list(failure))
         seconds = time.perf_counter() - began
-        totals, steps = self.state.sums, math.ceil(len(batches) / self.config.accumulate)
+        totals, steps = self.state.sums, math.ceil(len(batches) / self.config.accumulate_grad_batches)
         return {
             "epoch": self.state.epoch + 1,
             "step": self.state.step,
@@ -350,7 +361,7 @@ class Trainer:
         if self.state.batch == 0:
             hard.begin(np.random.default_rng(random_state(self.graph.seed, self.state.epoch, "order")))
             # unlike devices may round similarities otherwise
-            hard.order = self.processes.from_first(hard.order)
+            hard.order = self.processes.broadcast(hard.order)
         return hard.order
 
     def _finish_epoch(self, folder: Path, record: dict[str, Any]) -> None:
@@ -371,7 +382,7 @@ class Trainer:
                 self.write_best(folder)
             _append_line(folder / "metrics.jsonl", record, state.lines - 1)
             self.save(folder)
-        self.state = self.processes.from_first(state)
+        self.state = self.processes.broadcast(state)
 
     def _judge(self, folder: Path, figure: float) -> None:
         state, stopping, schedule = self.state, self.config.stopping, self.config.schedule
@@ -443,8 +454,8 @@ class Trainer:
         """Return the unit candidate embeddings of molecules, NaN where there is none, (rows, d)."""
         name = self.graph.candidate
         alone = Batches(
-            {name: self.feeds[name]},
-            Collate({name: self.modalities[name]}, self._collate.anchors),
+            {name: self.sources[name]},
+            Collate({name: self.modalities[name]}, self._collate.scalar_features),
             rows,
             batch_size=self.config.batch_size,
             seed=self.graph.seed,
@@ -510,9 +521,9 @@ class Trainer:
         if weights is not None:
             load_into(self.model, weights, "the run to start from")
         initialise(self.model, self.config.init)
-        for anchor, scaling in taken_anchors(self.graph, self.config.init).items():
-            column = self.graph.anchors.index(anchor)
-            self.model.anchor_mean[column], self.model.anchor_std[column] = scaling
+        for feature, scaling in taken_scalar_features(self.graph, self.config.init).items():
+            column = self.graph.scalar_features.index(feature)
+            self.model.scalar_mean[column], self.model.scalar_std[column] = scaling
         if self.ema is not None:
             self.ema.module.load_state_dict(self.model.state_dict())
 

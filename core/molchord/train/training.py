@@ -22,16 +22,16 @@ from molchord.run_folder import (
     check_run_output,
     code_version,
     find_run,
-    read_manifest,
+    read_run_manifest,
     read_weights,
     saved_graph,
     trained_smiles,
     training_data,
-    write_manifest,
+    write_run_manifest,
     write_trained_on,
 )
 from molchord.train.loggers import Log, build_loggers
-from molchord.train.processes import several
+from molchord.train.processes import distributed
 from molchord.train.trainer import Trainer
 
 __all__ = ["Trained", "resume_training", "train"]
@@ -75,8 +75,8 @@ def train(
         RunError: `out` is not a run, or overlaps the data set or a run that weights come from.
         TrainingStopped: Ctrl-C; the state is saved.
     """
-    with several(device) as (processes, own_device):
-        with processes.first_alone():
+    with distributed(device) as (processes, own_device):
+        with processes.main_process_first():
             built = build_loggers(loggers) if processes.rank == 0 else {}
             sources = [find_run(source.partition("#")[0]) for source in graph.train.init.values()]
             sources += [] if start is None else [start.path]
@@ -93,15 +93,15 @@ def train(
                 processes=processes,
             )
             trainer.start_from(None if start is None else start.model.state_dict())
-            for feed in trainer.feeds.values():
-                if feed.missing is not None:
-                    warnings.warn(f"{feed.missing}; its tower stays as it is", stacklevel=3)
+            for source in trainer.sources.values():
+                if source.missing is not None:
+                    warnings.warn(f"{source.missing}; its tower stays as it is", stacklevel=3)
             temporary = Path(mkdtemp(prefix="molchord-run-")) if out is None and processes.rank == 0 else None
             path = temporary / "run" if temporary is not None else Path() if out is None else out
             with _discarding(temporary):
                 if processes.rank == 0:
                     _write_folder(trainer, path, sources)
-        path = processes.from_first(path)
+        path = processes.broadcast(path)
         with _discarding(temporary, keep=TrainingStopped):
             _run(trainer, path, built, trained)
     return path, temporary, str(trainer.device)
@@ -121,10 +121,10 @@ def resume_training(
         RunError: There is no checkpoint, or the data set has changed since.
         TrainingStopped: Ctrl-C; the state is saved.
     """
-    with several(device) as (processes, own_device):
-        with processes.first_alone():
+    with distributed(device) as (processes, own_device):
+        with processes.main_process_first():
             built = build_loggers(loggers) if processes.rank == 0 else {}
-            manifest = read_manifest(path)
+            manifest = read_run_manifest(path)
             trainer = Trainer(
                 saved_graph(path, manifest),
                 training_data(path, manifest),
@@ -155,12 +155,12 @@ def _run(trainer: Trainer, path: Path, loggers: Mapping[str, Logger], trained: T
         _complete(trainer, path)
         if len(trainer.rows["val"]):
             trained(path, trainer.dataset, str(trainer.device))
-    trainer.processes.wait()
+    trainer.processes.barrier()
 
 
 def _complete(trainer: Trainer, path: Path) -> None:
     """Write what is known of a run once it is trained."""
-    manifest, state = read_manifest(path), trainer.state
+    manifest, state = read_run_manifest(path), trainer.state
     if state.best is not None:
         best = -state.best if trainer.config.stopping.metric == "loss" else state.best
         manifest.best = {"epoch": state.best_epoch, trainer.config.stopping.metric: best}
@@ -168,7 +168,7 @@ def _complete(trainer: Trainer, path: Path) -> None:
         write_csv(path / "absent.csv", ("modality", "id", "reason"), state.absent)
     trainer.model.load_state_dict(read_weights(path / "model.safetensors")[0])
     manifest.tau = trainer.model.temperatures()
-    write_manifest(path, manifest)
+    write_run_manifest(path, manifest)
 
 
 def _write_folder(trainer: Trainer, path: Path, sources: Sequence[Path]) -> None:
@@ -178,7 +178,7 @@ def _write_folder(trainer: Trainer, path: Path, sources: Sequence[Path]) -> None
     trained_on |= dict(zip(trainer.dataset.keys(rows), trainer.dataset.smiles(rows), strict=True))
     with replace_folder(path) as folder:
         replace_file(folder / "graph.yaml", trainer.graph.to_yaml())
-        write_manifest(folder, _manifest(trainer))
+        write_run_manifest(folder, _manifest(trainer))
         write_trained_on(folder, trained_on)
         trainer.save(folder)
 

@@ -7,7 +7,9 @@ from rdkit import Chem
 
 from molchord.api import Derives, Reading, SampleError
 from molchord.testing import checks, molecules
-from molchord_formula import COMPOSITION, ELEMENTS, CompositionConfig, composition
+from molchord_formula import composition_modality as composition
+from molchord_formula.composition import COMPOSITION, CompositionConfig
+from molchord_formula.elements import ELEMENTS
 
 
 @checks(COMPOSITION)

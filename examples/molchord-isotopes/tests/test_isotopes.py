@@ -9,7 +9,10 @@ from rdkit import Chem
 
 from molchord.api import Measurement, Molecule, SampleError
 from molchord.testing import checks
-from molchord_isotopes import ISOTOPE_MLP, ISOTOPES, IsotopesConfig, encoder, isotopes
+from molchord_isotopes import isotope_mlp_network
+from molchord_isotopes import isotopes_modality as isotopes
+from molchord_isotopes.isotope_mlp import ISOTOPE_MLP
+from molchord_isotopes.isotopes import ISOTOPES, IsotopesConfig
 
 
 @checks(ISOTOPES, ISOTOPE_MLP)
@@ -17,7 +20,7 @@ def test_contract(check):
     check()
 
 
-@pytest.mark.parametrize("module", [isotopes, encoder])
+@pytest.mark.parametrize("module", [isotopes, isotope_mlp_network])
 def test_examples_in_docstrings_run(module):
     failed, tried = doctest.testmod(module)
     assert tried > 0

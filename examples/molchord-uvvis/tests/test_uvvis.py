@@ -7,7 +7,8 @@ import pytest
 
 from molchord.api import Measurement, Reading, SampleError
 from molchord.testing import checks
-from molchord_uvvis import UVVIS, UvVisConfig, files, uvvis
+from molchord_uvvis import files, uvvis_modality
+from molchord_uvvis.uvvis import UVVIS, UvVisConfig
 
 CURVE = np.exp(-(((np.arange(220, 401, 2.0) - 300) / 20) ** 2))
 
@@ -17,7 +18,7 @@ def test_contract(check):
     check()
 
 
-@pytest.mark.parametrize("module", [files, uvvis])
+@pytest.mark.parametrize("module", [files, uvvis_modality])
 def test_examples_in_docstrings_run(module):
     failed, tried = doctest.testmod(module)
     assert tried > 0

@@ -1,4 +1,4 @@
-"""Built-in encoders: one module holds each one's configuration and record, the network lies beside it."""
+"""Built-in encoders: one module holds each one's configuration and record, the network is beside it."""
 
 from __future__ import annotations
 

@@ -21,9 +21,11 @@ class DimeNetPlusPlusConfig(Config):
     """
 
     hidden_channels: PositiveInt = Field(default=128, description="Size of a directed edge's state.")
-    out_channels: PositiveInt = Field(default=256, description="Size of the output, numbers a molecule (the width).")
+    out_channels: PositiveInt = Field(
+        default=256, description="Size of the output, in numbers per molecule (the width)."
+    )
     num_blocks: PositiveInt = Field(default=4, description="Interaction blocks.")
-    int_emb_size: PositiveInt = Field(default=64, description="Size that triplets are worked on in.")
+    int_emb_size: PositiveInt = Field(default=64, description="Size in which triplets are worked on.")
     basis_emb_size: PositiveInt = Field(default=8, description="Size that the bases are projected to.")
     out_emb_channels: PositiveInt = Field(default=256, description="Size of an atom's state in the output blocks.")
     num_spherical: Annotated[int, Field(ge=2)] = Field(
@@ -35,7 +37,9 @@ class DimeNetPlusPlusConfig(Config):
         default=None,
         description="Neighbours an atom may have, the nearest kept; null: no limit, so that none is cut off.",
     )
-    envelope_exponent: PositiveInt = Field(default=5, description="Exponent of the smooth cutoff.")
+    envelope_exponent: PositiveInt = Field(
+        default=5, description="Exponent of the smooth cutoff; a higher one falls later and more steeply."
+    )
     num_before_skip: Count = Field(default=1, description="Residual layers before the skip connection.")
     num_after_skip: Count = Field(default=2, description="Residual layers behind the skip connection.")
     num_output_layers: Count = Field(default=3, description="Linear layers of an output block.")

@@ -80,7 +80,7 @@ class SphericalBasisLayer(nn.Module):
     """The joint basis of distance and angle, kept as its two factors (DimeNet, eq. 6).
 
     a_ln(d, angle) = N_ln u(x)/x j_l(z_ln x) Y_l0(angle), x = d / cutoff: `radial` gives everything in front of Y_l0 an
-    edge, `angular` Y_l0 a pair of edges; neither has parameters. The radial factor is smooth on [0, 1] and is
+    edge, `angular` Y_l0 per pair of edges; neither has parameters. The radial factor is smooth on [0, 1] and is
     evaluated from its Chebyshev series, to rounding, as one matrix product. The closed forms of j_l, and its recurrence
     upwards, cancel at short distances: in fp32, at 1 angstrom of 5 and l = 6, they are off by 4 %.
 

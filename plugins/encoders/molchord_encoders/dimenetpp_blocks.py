@@ -36,7 +36,7 @@ class EmbeddingBlock(nn.Module):
         self.lin.reset_parameters()
 
     def forward(self, z: Int[Tensor, " n"], rbf: Float[Tensor, "e r"], edges: Neighbors) -> Float[Tensor, "e h"]:
-        """Compute the messages; both parts that belong to one atom alone once an atom, not once an edge."""
+        """Compute the messages; both parts that belong to one atom alone once per atom, not once per edge."""
         h = self.emb(z)
         on_target, on_source, on_rbf = self.lin.weight.chunk(3, dim=1)
         from_rbf = linear(self.act(self.lin_rbf(rbf)), on_rbf, self.lin.bias)
@@ -137,7 +137,7 @@ class InteractionPPBlock(nn.Module):
 
         With s indexing the narrow space between both matrices, the sum is
         sum_(k, s) [sum_l (sum_r W_sbf1[s, lr] radial_kj[lr]) angular_kji[l]] [W_sbf2[:, s] * x_kj]:
-        the first bracket, `filters`, holds one number a triplet and s, and `filtered_sum` does the rest.
+        the first bracket, `filters`, holds one number per triplet and s, and `filtered_sum` does the rest.
         """
         orders = angular.shape[2]
         radials = radial.shape[1] // orders

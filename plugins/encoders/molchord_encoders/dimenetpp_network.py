@@ -5,7 +5,7 @@ Gasteiger, Giri, Margraf, Günnemann, "Fast and Uncertainty-Aware Directional Me
 Molecules", 2020 ("DimeNet++"), arXiv:2011.14115.
 
 Parameters, their names and the state dict are those of torch-geometric's `DimeNetPlusPlus`; values agree to rounding.
-The evaluation differs: exact rewritings that never lay out one wide row a triplet k -> j -> i of atoms.
+The evaluation differs: exact rewritings that never lay out one wide row per triplet k -> j -> i of atoms.
 Shapes: `n` atoms, `e` directed edges (messages), `h` hidden channels, `k`/`i` slots of edges arriving at and leaving an
 atom (see `Neighbors`), `b` molecules.
 """
@@ -161,7 +161,7 @@ class DimeNetPlusPlus(nn.Module):
         *,
         size: int | None = None,
     ) -> Float[Tensor, "*b {self.out_channels}"]:
-        """Compute one output a molecule.
+        """Compute one output per molecule.
 
         Args:
             z: Atomic numbers, at most 94.

@@ -33,7 +33,7 @@ def heads_divide(hidden: int, heads: int) -> None:
     """Refuse a size that attention heads cannot share out evenly.
 
     Raises:
-        ValueError: `hidden` is no multiple of `heads`.
+        ValueError: `hidden` is not a multiple of `heads`.
 
     Example:
         >>> heads_divide(128, 4)

@@ -22,7 +22,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
 }
 
-_WHOLE_WIDTH = 16  # numbers a column of the whole spectrum (adduct, collision energy, ...)
+_WHOLE_WIDTH = 16  # numbers per column of the whole spectrum (adduct, collision energy, ...)
 
 
 class Mlp(nn.Module):

@@ -13,7 +13,7 @@ from molchord_encoders.columns import ColumnEmbedding
 __all__ = ["PeakBag", "folded"]
 
 _CATEGORY_SHIFT = 104_729  # a prime, so that categories land on other rows whatever their number is
-_NEAREST = 1.5  # steps; what lies nearer is one peak recorded twice
+_NEAREST = 1.5  # steps; what is nearer is one peak recorded twice
 
 
 class PeakBag(nn.Module):

@@ -18,7 +18,7 @@ __all__ = ["PeakTransformer"]
 
 
 class PeakTransformer(nn.Module):
-    """Attention over a readout token, one token a column of the whole spectrum and one token a peak.
+    """Attention over a readout token, one token per column of the whole spectrum and one per peak.
 
     A peak's token is the sum of its columns' embeddings (Voronov et al. 2022 for numbers) through one hidden layer,
     so that intensity can weigh position before peaks meet. Peaks are a set: their order in the file is nothing.

@@ -17,7 +17,7 @@ from molchord_encoders.resnet1d_settings import Flatten, Patches, Stage
 
 __all__ = ["Resnet1d"]
 
-_WHOLE_WIDTH = 16  # numbers a column of the whole spectrum (adduct, collision energy, ...)
+_WHOLE_WIDTH = 16  # numbers per column of the whole spectrum (adduct, collision energy, ...)
 _PATCH_WIDTH = 16  # numbers that the readout keeps of each patch
 
 

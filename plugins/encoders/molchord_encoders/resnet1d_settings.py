@@ -22,7 +22,7 @@ class Stage(Config):
 
     channels: PositiveInt = Field(default=32, description="Output channels.")
     kernel: PositiveInt = Field(
-        default=7, description="Kernel of the strided convolution and of the blocks, odd, in points."
+        default=7, description="Kernel of the strided convolution and of the blocks, in points, an odd number."
     )
     stride: PositiveInt = Field(default=2, description="Stride of the first convolution.")
     blocks: Count = Field(default=0, description="Residual blocks of two convolutions behind it.")
@@ -46,7 +46,7 @@ class Patches(Config):
     """Patches of neighbouring positions, with learned positions, that see each other: fewer weights on long grids."""
 
     use: Literal["patches"] = Field(default="patches", description="Attention over patches with learned positions.")
-    size: PositiveInt = Field(default=5, description="Positions a patch.")
+    size: PositiveInt = Field(default=5, description="Positions per patch.")
     hidden: PositiveInt = Field(default=128, description="Size of a patch's state.")
     layers: PositiveInt = Field(default=2, description="Attention layers.")
     heads: PositiveInt = Field(default=4, description="Attention heads; divides `hidden`.")

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from molchord.api import IndexedVectors, Limits, Proposals, Proposer
-from molchord_indexes import FaissConfig
 
 __all__ = ["FaissIndex"]
 
@@ -23,17 +22,18 @@ class FaissIndex:
     """Writes and opens faiss indexes.
 
     Args:
-        config: As the record has it.
+        factory: What faiss's `index_factory` makes.
+        parameters: Settings of a search, as faiss writes them.
     """
 
-    def __init__(self, config: FaissConfig) -> None:
-        self._config = config
+    def __init__(self, factory: str = "Flat", parameters: str = "") -> None:
+        self._factory, self._parameters = factory, parameters
 
     def write(self, folder: Path, vectors: IndexedVectors) -> None:
         """Train an index on every so many candidates, and add all of them."""
         import faiss
 
-        index = faiss.index_factory(vectors.size, self._config.factory, faiss.METRIC_INNER_PRODUCT)
+        index = faiss.index_factory(vectors.size, self._factory, faiss.METRIC_INNER_PRODUCT)
         if not index.is_trained:
             step = max(1, len(vectors) // _TRAINED_ON)
             index.train(np.concatenate([block.vectors[::step] for block in vectors]))
@@ -49,8 +49,8 @@ class FaissIndex:
         import faiss
 
         index = faiss.read_index(str(folder / _VECTORS))
-        if self._config.parameters:
-            faiss.ParameterSpace().set_index_parameters(index, self._config.parameters)
+        if self._parameters:
+            faiss.ParameterSpace().set_index_parameters(index, self._parameters)
         return _Proposer(index, np.load(folder / _ROWS, allow_pickle=False))
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from molchord.api import IndexedVectors, Limits, Proposals, Proposer
-from molchord_indexes import MilvusConfig
 
 __all__ = ["MilvusIndex"]
 
@@ -30,11 +29,16 @@ class MilvusIndex:
     """Writes and opens collections of rows with vector, mass and formula.
 
     Args:
-        config: As the record has it.
+        uri: Address of a server; None: a file in the index's folder.
+        index: Type of index that Milvus builds.
+        rows: Candidates sent per request.
+        timeout: Longest wait for the server, seconds.
     """
 
-    def __init__(self, config: MilvusConfig) -> None:
-        self._config = config
+    def __init__(
+        self, uri: str | None = None, index: str = "AUTOINDEX", rows: int = 1000, timeout: float = 10.0
+    ) -> None:
+        self._uri, self._index, self._rows, self._timeout = uri, index, rows, timeout
 
     def write(self, folder: Path, vectors: IndexedVectors) -> None:
         """Make a collection of its own name, so that a server may hold those of many libraries."""
@@ -66,10 +70,10 @@ class MilvusIndex:
         for block in vectors:
             columns = zip(block.rows.tolist(), block.vectors, block.exact_mass.tolist(), block.formula, strict=True)
             data = [dict(zip(_FIELDS, column, strict=True)) for column in columns]
-            for start in range(0, len(data), self._config.rows):
-                client.insert(collection, data[start : start + self._config.rows])
+            for start in range(0, len(data), self._rows):
+                client.insert(collection, data[start : start + self._rows])
         client.flush(collection)
-        kind = self._config.index
+        kind = self._index
         index = client.prepare_index_params()
         index.add_index("vector", index_type=kind, metric_type="IP", params=_PARAMETERS.get(kind, {}))
         client.create_index(collection, index)
@@ -82,13 +86,13 @@ class MilvusIndex:
         """
         import pymilvus
 
-        uri, address = self._config.uri, self._address(folder)
+        uri, address = self._uri, self._address(folder)
         for name in ("milvus_lite", "pymilvus"):  # what they log is said once, in the error
             logging.getLogger(name).addHandler(logging.NullHandler())
         if uri is None:
             from milvus_lite.server_manager import server_manager_instance as local
         try:
-            client = pymilvus.MilvusClient(address, timeout=self._config.timeout)
+            client = pymilvus.MilvusClient(address, timeout=self._timeout)
         except (pymilvus.MilvusException, OSError) as error:
             raise ConnectionError(_away(address, uri)) from error
 
@@ -100,7 +104,7 @@ class MilvusIndex:
         return client, close
 
     def _address(self, folder: Path) -> str:
-        return self._config.uri or str(folder / _FILE)
+        return self._uri or str(folder / _FILE)
 
 
 @final

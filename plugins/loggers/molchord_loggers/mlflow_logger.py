@@ -12,7 +12,6 @@ from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 
 from molchord.api import Training
-from molchord_loggers import MlflowConfig
 
 __all__ = ["MlflowLogger"]
 
@@ -21,25 +20,26 @@ _ID, _DATABASE = "id.txt", "mlflow.db"
 
 @final
 class MlflowLogger:
-    """Logs to one run of MLflow, the same one when the training goes on.
+    """Logs to one run of MLflow, the same one when the training continues.
 
     Args:
-        config: As the record has it.
+        uri: Tracking server or database; None: as the environment says, else a file in the run's folder.
+        experiment: Experiment in which the run is shown.
     """
 
-    def __init__(self, config: MlflowConfig) -> None:
-        self._config = config
+    def __init__(self, uri: str | None, experiment: str) -> None:
+        self._uri, self._experiment = uri, experiment
 
     def open(self, training: Training) -> None:
-        """Begin a run, or go on with the one whose id lies in the folder."""
-        uri = self._config.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{training.folder / _DATABASE}"
+        """Begin a run, or continue the one whose id is in the folder."""
+        uri = self._uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{training.folder / _DATABASE}"
         self._client = MlflowClient(tracking_uri=uri)
         id = training.folder / _ID
         if id.exists():
             self._id = id.read_text(encoding="utf-8")
             self._client.update_run(self._id, status="RUNNING")
             return
-        name = self._config.experiment
+        name = self._experiment
         found = self._client.get_experiment_by_name(name)
         experiment = found.experiment_id if found is not None else self._client.create_experiment(name)
         self._id = self._client.create_run(experiment, run_name=training.run.name).info.run_id

@@ -15,7 +15,7 @@ __all__ = ["TensorboardLogger"]
 
 @final
 class TensorboardLogger:
-    """Writes event files; one more each time the training goes on."""
+    """Writes event files; one more each time the training continues."""
 
     def open(self, training: Training) -> None:
         """Begin a file; what an earlier one says of epochs that are trained again is purged."""

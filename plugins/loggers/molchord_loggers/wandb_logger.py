@@ -10,7 +10,6 @@ from typing import Any, final
 import wandb
 
 from molchord.api import Training
-from molchord_loggers import WandbConfig
 
 __all__ = ["WandbLogger"]
 
@@ -19,23 +18,24 @@ _ID = "id.txt"
 
 @final
 class WandbLogger:
-    """Logs to one run of Weights & Biases, the same one when the training goes on.
+    """Logs to one run of Weights & Biases, the same one when the training continues.
 
     Args:
-        config: As the record has it.
+        project: Project in which the run is shown.
+        mode: ``offline`` or ``online``; None: as the environment says, else offline.
     """
 
-    def __init__(self, config: WandbConfig) -> None:
-        self._config = config
+    def __init__(self, project: str, mode: str | None = None) -> None:
+        self._project, self._mode = project, mode
 
     def open(self, training: Training) -> None:
-        """Begin a run, or go on with the one whose id lies in the folder."""
+        """Begin a run, or continue the one whose id is in the folder."""
         id = training.folder / _ID
         known = id.read_text(encoding="utf-8") if id.exists() else None
-        mode: Any = self._config.mode or os.environ.get("WANDB_MODE", "offline")
+        mode: Any = self._mode or os.environ.get("WANDB_MODE", "offline")
         hooks = sys.excepthook, sys.exit
         self._run = wandb.init(
-            project=self._config.project,
+            project=self._project,
             name=training.run.name,
             id=known,
             resume="allow" if mode == "online" else None,  # offline, files of one id are joined by `wandb sync`

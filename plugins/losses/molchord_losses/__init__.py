@@ -1,4 +1,4 @@
-"""Built-in losses: one module holds each one's configuration and record, the mathematics lies beside it."""
+"""Built-in losses: one module holds each one's configuration and record, the mathematics is beside it."""
 
 from __future__ import annotations
 

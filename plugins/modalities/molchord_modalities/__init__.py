@@ -1,4 +1,4 @@
-"""Built-in modalities: one module holds each one's configuration and record, readers and transforms lie beside it."""
+"""Built-in modalities: one module holds each one's configuration and record, readers and transforms are beside it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from molchord.api import ModalityRecord, hookimpl
 from molchord_modalities.fingerprint import FINGERPRINT
 from molchord_modalities.ir import IR
 from molchord_modalities.msms import MSMS
+from molchord_modalities.nmr import NMR
 from molchord_modalities.raman import RAMAN
 from molchord_modalities.structure import STRUCTURE
 
@@ -18,6 +19,6 @@ def molchord_modalities() -> list[ModalityRecord]:
 
     Example:
         >>> [record.name for record in molchord_modalities()]
-        ['structure', 'fingerprint', 'ir', 'raman', 'msms']
+        ['structure', 'fingerprint', 'ir', 'raman', 'msms', 'nmr']
     """
-    return [STRUCTURE, FINGERPRINT, IR, RAMAN, MSMS]
+    return [STRUCTURE, FINGERPRINT, IR, RAMAN, MSMS, NMR]

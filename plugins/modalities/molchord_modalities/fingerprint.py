@@ -33,7 +33,7 @@ class FingerprintConfig(Config):
 
 
 def spec(config: FingerprintConfig, kind: str) -> VectorSpec:
-    """Say what an encoder gets: as many numbers as pieces are told apart."""
+    """Say what an encoder gets: one number per piece that is counted."""
     return VectorSpec(size=config.morgan + config.torsions + KEYS + len(ELEMENTS), unit="1")
 
 

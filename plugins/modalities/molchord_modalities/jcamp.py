@@ -18,7 +18,7 @@ from molchord.api import SampleError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Block", "data_types", "parse"]
+__all__ = ["Block", "Record", "blocks", "data_types", "parse"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ def parse(text: str, name: str) -> Iterator[Block | SampleError]:
         ([1.0, 2.0, 3.0], [1.0, 2.0, 2.2])
     """
     found = False
-    for records, ended in _blocks(text):
+    for records, ended in blocks(text):
         found = True
         where = f"{name}:{records[0].line}"
         try:
@@ -80,7 +80,7 @@ def data_types(text: str) -> list[str]:
         >>> data_types("##TITLE=a\n##DATA TYPE=Infrared Spectrum\n##XYDATA=broken\n")
         ['INFRARED SPECTRUM']
     """
-    records = (record for records, _ in _blocks(text) for record in records)
+    records = (record for records, _ in blocks(text) for record in records)
     return [record.value.upper() for record in records if record.label == "DATATYPE"]
 
 
@@ -88,19 +88,34 @@ def data_types(text: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Record:
+class Record:
+    """A label with its value, as the file writes it.
+
+    Attributes:
+        label: In capitals without blanks, ``-``, ``/`` and ``_``.
+        lines: Of the value, without comments.
+        line: Number of the first one.
+    """
+
     label: str
     lines: list[str]
     line: int
 
     @property
     def value(self) -> str:
+        """Return the lines as one."""
         return " ".join(part.strip() for part in self.lines).strip()
 
 
-def _blocks(text: str) -> Iterator[tuple[list[_Record], bool]]:
-    """Yield the records of each block and whether it ended; blocks inside a block (a link) come one by one."""
-    open_: list[list[_Record]] = []
+def blocks(text: str) -> Iterator[tuple[list[Record], bool]]:
+    r"""Yield the records of each block and whether it ended; blocks inside a block (a link) come one by one.
+
+    Example:
+        >>> [(records, ended)] = blocks("##TITLE= a $$ by hand\n##DATA TYPE= LINK\n")
+        >>> {record.label: record.value for record in records}, ended
+        ({'TITLE': 'a', 'DATATYPE': 'LINK'}, False)
+    """
+    open_: list[list[Record]] = []
     for number, line in enumerate(text.splitlines(), start=1):
         line = line.partition("$$")[0]
         if line.lstrip().startswith("##"):
@@ -111,7 +126,7 @@ def _blocks(text: str) -> Iterator[tuple[list[_Record], bool]]:
             if label == "END" and open_:
                 yield open_.pop(), True
             elif open_ and label:
-                open_[-1].append(_Record(label, [value], number))
+                open_[-1].append(Record(label, [value], number))
         elif open_ and open_[-1]:
             open_[-1][-1].lines.append(line)
     for records in reversed(open_):
@@ -124,7 +139,7 @@ _TABLES = ("XYDATA", "XYPOINTS", "PEAKTABLE")
 _UNREAD = ("NTUPLES", "PEAKASSIGNMENTS", "RADATA")
 
 
-def _decode(records: list[_Record], name: str) -> Block | None:
+def _decode(records: list[Record], name: str) -> Block | None:
     """Read one block; None for a block that only links others."""
     labels = {record.label: record.value for record in records if record.label not in _TABLES}
     start = f"{name}:{records[0].line}"
@@ -165,7 +180,7 @@ def _factor(labels: Mapping[str, str], label: str, where: str) -> float:
     return _number(labels, label, where) if label in labels else 1.0
 
 
-def _running(table: _Record, labels: Mapping[str, str], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _running(table: Record, labels: Mapping[str, str], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Read ``(X++(Y..Y))``: the abscissa runs evenly from FIRSTX to LASTX, and each line's first number checks it."""
     where = f"{name}:{table.line}"
     first, last = _number(labels, "FIRSTX", where), _number(labels, "LASTX", where)
@@ -184,7 +199,7 @@ def _running(table: _Record, labels: Mapping[str, str], name: str) -> tuple[NDAr
     return x, np.asarray(ordinates) * _factor(labels, "YFACTOR", where)
 
 
-def _pairs(table: _Record, labels: Mapping[str, str], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _pairs(table: Record, labels: Mapping[str, str], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Read ``(XY..XY)``: pairs in plain numbers."""
     where = f"{name}:{table.line}"
     numbers = [value for offset, line in _rows(table) for value in _plain(line, f"{name}:{table.line + offset}")]
@@ -231,7 +246,7 @@ _MOST_REPEATS = 1_000_000
 _REPEATS = {letter: str(i) for i, letter in enumerate("STUVWXYZs", start=1)}
 
 
-def _rows(table: _Record) -> list[tuple[int, str]]:
+def _rows(table: Record) -> list[tuple[int, str]]:
     """Return the lines of a table that are not blank, with their distance from the label."""
     return [(i, line.rstrip()) for i, line in enumerate(table.lines) if i > 0 and line.strip()]
 
@@ -244,7 +259,7 @@ def _plain(line: str, where: str) -> list[float]:
     return [float("nan") if token == "?" else float(token) for token in _PLAIN.findall(line)]
 
 
-def _ordinates(table: _Record, name: str) -> tuple[list[tuple[int, int, float]], list[float]]:
+def _ordinates(table: Record, name: str) -> tuple[list[tuple[int, int, float]], list[float]]:
     """Return (line number, index of its first point, abscissa) of each line, and all ordinates."""
     rows = _rows(table)
     packed = any(_PSEUDO_DIGITS.search(line) for _, line in rows)

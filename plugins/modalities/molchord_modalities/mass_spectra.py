@@ -66,7 +66,7 @@ def read(path: Path) -> Iterator[Reading | SampleError]:
     except SampleError as error:
         if count == 0:
             raise
-        yield error  # what stands before the damage is good
+        yield error  # what precedes the damage is good
     if count == 0:
         raise SampleError(path.name, "holds no spectrum")
 
@@ -74,7 +74,7 @@ def read(path: Path) -> Iterator[Reading | SampleError]:
 def collision_energy(text: str | None, instrument_type: str | None = None) -> tuple[float, float]:
     """Read a free-text collision energy as (eV, % of normalised energy); NaN where it is not given so.
 
-    The two are not converted: that takes the precursor m/z, which would then be told to the encoder. Several energies
+    The two are not converted: that takes the precursor m/z, which the encoder would then know. Several energies
     or a ramp become their mean. A number without unit is in eV, on Fourier-transform instruments (type ending in
     ``FT``) and where the text says nominal in %. What depends on the mass, leaves a choice ("or") or is in kV (which is
     how ions are accelerated) is unknown.
@@ -104,7 +104,7 @@ def collision_energy(text: str | None, instrument_type: str | None = None) -> tu
 
 
 def canonical_adduct(text: str | None, ion_mode: str | None = None) -> str | None:
-    """Write an adduct as ``[M+H]+``, one spelling a species; None where nothing is said.
+    """Write an adduct as ``[M+H]+``, one spelling per species; None where nothing is said.
 
     Example:
         >>> canonical_adduct("M+H", "positive"), canonical_adduct("[M+HCOOH-H]-"), canonical_adduct("[M]+.")

@@ -77,12 +77,12 @@ class MsmsConfig(Config):
 def spec(config: MsmsConfig, kind: str) -> PeaksSpec | SpectrumSpec:
     """Say what an encoder gets: peaks, or a spectrum of bins."""
     whole = WHOLE_COLUMNS | (PRECURSOR_COLUMN if config.precursor else {})
-    tells_mass = config.precursor or not config.remove_precursor
+    reveals_mass = config.precursor or not config.remove_precursor
     if kind == "peaks":
-        return PeaksSpec(unit="m/z", peak=PEAK_COLUMNS, whole=whole, tells_mass=tells_mass)
+        return PeaksSpec(unit="m/z", peak=PEAK_COLUMNS, whole=whole, reveals_mass=reveals_mass)
     bins = config.bins
     return SpectrumSpec(
-        unit="m/z", points=bins.points, whole=whole, start=bins.start, stop=bins.stop, tells_mass=tells_mass
+        unit="m/z", points=bins.points, whole=whole, start=bins.start, stop=bins.stop, reveals_mass=reveals_mass
     )
 
 

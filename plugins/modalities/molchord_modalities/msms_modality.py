@@ -60,7 +60,7 @@ class Msms:
         >>> from molchord.api import Category
         >>> peaks = {"mz": np.array([43.02, 61.03, 89.06]), "intensity": np.array([4.0, 1.0, 9.0])}
         >>> measurement = Measurement(arrays=peaks, columns={"precursor_mz": 89.06, "adduct": "[M+H]+"})
-        >>> spec = PeaksSpec(unit="m/z", whole={"adduct": Category(("[M+H]+",))})
+        >>> spec = PeaksSpec(unit="m/z", peak={}, whole={"adduct": Category(("[M+H]+",))})
         >>> sample = Msms(spec).transform(measurement, None)
         >>> sample.peak["intensity"].tolist(), sample.whole["adduct"]
         ([1.0, 0.5], 1)

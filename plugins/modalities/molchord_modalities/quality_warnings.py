@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from molchord.api import Doubt
+from molchord.api import QualityWarning
 from molchord_modalities import curve
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["curve_warnings"]
 
 HIGHEST_WAVENUMBER = 12_500.0
-"""cm^-1; the near infrared ends here, while mid-infrared wavelengths in nm go on to 25,000."""
+"""cm^-1; the near infrared ends here, while mid-infrared wavelengths in nm continue to 25,000."""
 FULL_COVERAGE = 0.92
 LEAST_JUDGED = 0.3
 """A smaller part of the grid may be all band or all baseline, so its shape is not judged."""
@@ -37,7 +37,9 @@ OFFSET = 1.5
 """Absorbance; fractions read as per cent start at 2."""
 
 
-def curve_warnings(x: Numbers, y: Numbers, grid: Numbers, max_gap: float, *, corrected: bool = False) -> list[Doubt]:
+def curve_warnings(
+    x: Numbers, y: Numbers, grid: Numbers, max_gap: float, *, corrected: bool = False
+) -> list[QualityWarning]:
     """Return the warnings that a curve deserves; none for a sound one.
 
     Args:
@@ -57,20 +59,20 @@ def curve_warnings(x: Numbers, y: Numbers, grid: Numbers, max_gap: float, *, cor
     """
     if x[-1] > HIGHEST_WAVENUMBER:
         reach = f"its abscissa reaches {x[-1]:g}, as wavelengths in nm do and wavenumbers in cm^-1 do not"
-        return [Doubt(f"{reach}; state the unit in the file", 0.02)]
+        return [QualityWarning(f"{reach}; state the unit in the file", 0.02)]
     values, observed = curve.resample(x, y, grid, max_gap)
     share = float(observed.mean())
     found = []
     if share < FULL_COVERAGE:
         # Each tenth of the grid that is missing halves what is left.
         trust = 0.5 ** (10 * (1 - share))
-        found.append(Doubt(f"it covers {share:.0%} of the grid of {grid[0]:g}-{grid[-1]:g} cm^-1", trust))
+        found.append(QualityWarning(f"it covers {share:.0%} of the grid of {grid[0]:g}-{grid[-1]:g} cm^-1", trust))
     if share < LEAST_JUDGED:
         return found
     return found + _shape_warnings(y, grid, np.where(observed, values, np.nan), corrected=corrected)
 
 
-def _shape_warnings(y: Numbers, grid: Numbers, values: Numbers, *, corrected: bool) -> list[Doubt]:
+def _shape_warnings(y: Numbers, grid: Numbers, values: Numbers, *, corrected: bool) -> list[QualityWarning]:
     """Judge the shape; a curve that is noise or upside down has no baseline and no bands to judge further.
 
     What is wide on the grid, baseline and flat top, is judged within stretches without a hole (values that are NaN).
@@ -83,24 +85,28 @@ def _shape_warnings(y: Numbers, grid: Numbers, values: Numbers, *, corrected: bo
     noise = _noise(y) / height
     if noise > LOUDEST_NOISE:
         trust = LOUDEST_NOISE / noise
-        return [Doubt(f"its noise has a standard deviation of {noise:.0%} of its height", trust)]
+        return [QualityWarning(f"its noise has a standard deviation of {noise:.0%} of its height", trust)]
     low, high = curve.rubberband(places, seen), -curve.rubberband(places, -seen)
     # Between its lower and its upper hull, a spectrum lies low most of the time, whatever its baseline.
     if np.median((seen - low) / np.maximum(high - low, np.finfo(float).tiny)) > HIGHEST_MEDIAN:
-        return [Doubt("it hangs from its top, as transmittance read as absorbance or a curve upside down does", 0.02)]
+        return [
+            QualityWarning(
+                "it hangs from its top, as transmittance read as absorbance or a curve upside down does", 0.02
+            )
+        ]
     found = []
     if y.min() > OFFSET and y.max() <= -np.log10(curve.LOWEST_TRANSMITTANCE):
         lowest = f"its lowest absorbance is {y.min():.1f}, as where fractions of transmittance are read as per cent"
-        found.append(Doubt(lowest, 0.8))
+        found.append(QualityWarning(lowest, 0.8))
     step = float(grid[1] - grid[0])
     stretch = values[_longest(observed)]
     baseline = float(np.ptp(_lowest(stretch, curve.cells(BASELINE_WINDOW, step)))) / height
     if baseline > HIGHEST_BASELINE and not corrected:
-        found.append(Doubt(f"its baseline rises by {baseline:.0%} of its height; subtract it", 0.2))
+        found.append(QualityWarning(f"its baseline rises by {baseline:.0%} of its height; subtract it", 0.2))
     flat = _longest(values > seen.max() - 0.005 * height)
     top = (flat.stop - flat.start) * step
     if top > WIDEST_TOP:
-        found.append(Doubt(f"its strongest band is cut off flat over {top:.0f} cm^-1, as by saturation", 0.7))
+        found.append(QualityWarning(f"its strongest band is cut off flat over {top:.0f} cm^-1, as by saturation", 0.7))
     return found
 
 

@@ -54,7 +54,7 @@ class Weighted:
 
     Attributes:
         mz: (n,) in Da.
-        intensity: (n,) adding up to 1 a spectrum.
+        intensity: (n,) adding up to 1 per spectrum.
         owner: (n,) which spectrum each peak belongs to.
         spectra: How many spectra there are, those without a peak included.
     """

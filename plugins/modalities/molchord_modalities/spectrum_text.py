@@ -72,7 +72,7 @@ def decode(path: Path, limit: int = -1) -> str:
 
 
 def headings(text: str) -> str:
-    r"""Return what stands above a table of numbers, in lower case; empty if the text is anything but such a table.
+    r"""Return what is above a table of numbers, in lower case; empty if the text is anything but such a table.
 
     A last line without its end may be cut off.
 
@@ -93,7 +93,7 @@ def headings(text: str) -> str:
 def parse(text: str, name: str) -> Columns:
     r"""Read two columns; the separator is a comma, a semicolon, a tab or blanks, the decimal sign a point or a comma.
 
-    Lines that start with ``#``, ``//``, ``%`` or ``!`` are comments; what stands above the first row of numbers is
+    Lines that start with ``#``, ``//``, ``%`` or ``!`` are comments; what is above the first row of numbers is
     the header. Of more than two columns the one that the header names as an ordinate is taken.
 
     Args:

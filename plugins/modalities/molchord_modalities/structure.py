@@ -24,7 +24,7 @@ class StructureConfig(Config):
         "left out: etkdg where the encoder needs positions, else none.",
     )
     conformers: Annotated[int, Field(ge=1, le=100)] = Field(
-        default=1, description="ETKDG conformers a molecule, each from a seed of its own."
+        default=1, description="ETKDG conformers per molecule, each from a seed of its own."
     )
     optimise: bool = Field(default=False, description="Relax every ETKDG conformer with MMFF94.")
     hydrogens: Literal["explicit", "implicit"] = Field(

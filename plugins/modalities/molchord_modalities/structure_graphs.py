@@ -17,9 +17,9 @@ _COINCIDENT = 1e-3  # angstrom; far below any distance of two nuclei
 
 
 def elements_only(mol: Mol, id: str) -> Mol:
-    """Refuse a molecule with an atom that is no element, such as ``*``."""
+    """Refuse a molecule with an atom that is not an element, such as ``*``."""
     if any(atom.GetAtomicNum() == 0 for atom in mol.GetAtoms()):
-        raise SampleError(id, "the SMILES has an atom that is no element")
+        raise SampleError(id, "the SMILES has an atom that is not an element")
     return mol
 
 

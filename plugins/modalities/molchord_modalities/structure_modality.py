@@ -80,7 +80,7 @@ class Structure:
         """Make one sample; nothing is drawn at random.
 
         Raises:
-            SampleError: The measurement is no graph, or lacks the positions that the configuration asks for, or two
+            SampleError: The measurement is not a graph, or lacks the positions that the configuration asks for, or two
                 of them coincide or are not finite.
         """
         arrays = measurement.arrays

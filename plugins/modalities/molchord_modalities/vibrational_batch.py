@@ -249,7 +249,7 @@ def _mean(values: Float[Tensor, "b p"], counted: Bool[Tensor, "b p"]) -> Float[T
 
 @dataclass(frozen=True, kw_only=True)
 class _Draws:
-    """One number a spectrum, each (b,): what `Jitter` says."""
+    """One number per spectrum, each (b,): what `Jitter` says."""
 
     scale: Tensor
     shift: Tensor

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from molchord.api import Doubt, SpectrumBatch
+    from molchord.api import QualityWarning, SpectrumBatch
     from molchord_modalities.vibrational_batch import VibrationalBatch
 
 __all__ = ["Vibrational"]
@@ -140,7 +140,7 @@ class Vibrational:
 
     # --- quality warnings, comparing and examples ---
 
-    def inspect(self, measurement: Measurement) -> list[Doubt]:
+    def inspect(self, measurement: Measurement) -> list[QualityWarning]:
         """Warn of what is wrong with a measured curve; sticks are computed, and nothing is wrong with them."""
         grid, arrays = self.config.grid, measurement.arrays
         x, y = (np.asarray(arrays.get(key, ())) for key in ("wavenumber", self.technique.curve))

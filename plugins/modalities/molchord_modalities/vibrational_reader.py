@@ -181,6 +181,6 @@ def _fields(line: str) -> list[str]:
 
 
 def _hangs(y: NDArray[np.float64]) -> bool:
-    """Say whether a curve hangs from its top, as transmittance does, and does not stand on its bottom."""
+    """Say whether most of a curve is near its top, as transmittance is, and not near its bottom."""
     finite = y[np.isfinite(y)]
     return len(finite) > 0 and bool(np.median(finite) > (finite.min() + finite.max()) / 2)

@@ -15,10 +15,9 @@ from molchord.api import SampleError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["names", "read"]
+__all__ = ["DAMAGED", "names", "read"]
 
-# What numpy and zipfile raise on files that are damaged, encrypted by a flipped bit, or no archive at all.
-_DAMAGED = (
+DAMAGED = (
     OSError,
     ValueError,
     TypeError,
@@ -30,6 +29,7 @@ _DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
 )
+"""What numpy and zipfile raise on files that are damaged, encrypted by a flipped bit, or not an archive at all."""
 
 
 def names(path: Path) -> frozenset[str]:
@@ -37,7 +37,7 @@ def names(path: Path) -> frozenset[str]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return frozenset(archive.files)
-    except _DAMAGED:
+    except DAMAGED:
         return frozenset()
 
 
@@ -47,8 +47,8 @@ Entry: TypeAlias = "tuple[str, str, NDArray[np.float32], NDArray[np.float32], st
 def read(path: Path, intensity: str) -> Iterator[Entry]:
     """Yield (location, SMILES, wavenumbers in cm^-1, intensities, what computed them) of every molecule.
 
-    The file holds ``smiles`` (n), offsets ``modes`` (n + 1), ``freq`` and an intensity array, both (modes[-1]), and maybe
-    ``simulator`` (n).
+    The file holds ``smiles`` (n), offsets ``modes`` (n + 1), ``freq`` and an intensity array, both (modes[-1]), and
+    maybe ``simulator`` (n).
 
     Args:
         path: The file.
@@ -66,11 +66,11 @@ def read(path: Path, intensity: str) -> Iterator[Entry]:
                 raise SampleError(str(path), f"the archive lacks the array {missing[0]!r}; it has {got or 'none'}")
             smiles, modes, freq, strength = (archive[name] for name in wanted)
             simulator = archive["simulator"] if "simulator" in archive.files else None
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise SampleError(str(path), f"the archive cannot be read ({error}); fetch or write it again") from None
     _check(path, smiles, modes, freq, strength)
     if simulator is not None and (simulator.shape != smiles.shape or simulator.dtype.kind != "U"):
-        raise SampleError(str(path), f"`simulator` of shape {simulator.shape} must be one text a molecule")
+        raise SampleError(str(path), f"`simulator` of shape {simulator.shape} must be one text per molecule")
     for i, text in enumerate(smiles.tolist()):
         part = slice(int(modes[i]), int(modes[i + 1]))
         source = None if simulator is None else str(simulator[i]) or None

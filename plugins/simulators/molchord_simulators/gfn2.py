@@ -393,7 +393,7 @@ def normal_modes(
     rigid = basis[:, size > _LINEAR * size.max()]
     rest = np.eye(len(weight)) - rigid @ rigid.T
     values, vectors = np.linalg.eigh(rest @ (hessian * np.outer(weight, weight)) @ rest)
-    # The rigid motions have eigenvalue 0, as other soft modes nearly have; they are told by their direction.
+    # The rigid motions have eigenvalue 0, as other soft modes nearly have; their direction tells them apart.
     order = np.argsort(-((rigid.T @ vectors) ** 2).sum(axis=0))
     kept = np.sort(order[rigid.shape[1] :])
     wavenumber = np.sign(values[kept]) * np.sqrt(np.abs(values[kept])) * _WAVENUMBER
@@ -443,7 +443,7 @@ def main(arguments: Sequence[str]) -> int:
     for id, smiles, job in _each(jobs):
         try:
             done.append((id, smiles, compute(job)))
-        except Exception as error:  # whatever befalls one molecule, the others go on
+        except Exception as error:  # whatever befalls one molecule, the others are computed
             known = isinstance(error, Failed)
             reason = str(error) if known else f"the simulator failed: {type(error).__name__}: {error}"
             failed.append((id, smiles, reason))

@@ -164,7 +164,7 @@ def test_plugins_import_the_public_names_only(path, in_package):
 def test_new_plugins_import_the_public_names_only(tmp_path):
     for type in ("modality", "encoder", "loss"):
         files = [path for path in new_plugin(type, "mine", folder=tmp_path / type, host=Host()) if path.suffix == ".py"]
-        assert len(files) == 3
+        assert len(files) == 4
         assert [found for path in files for found in forbidden(path, path.parent.name != "tests")] == []
 
 
@@ -225,12 +225,11 @@ def test_a_deprecated_field_of_a_record_is_named(monkeypatch):
 def test_a_plugin_for_another_version_is_named_and_the_rest_works(tmp_path, monkeypatch, capsys):
     new_plugin("loss", "ours", folder=tmp_path / "ours")
     package = tmp_path / "ours" / "molchord_ours"
-    text = (package / "__init__.py").read_text()
-    second = text.replace("RECORD = ", "NEWER = ").replace('"ours"', '"newer"').replace("api=1", "api=2")
-    second = second[second.index("NEWER = ") : second.index("@hookimpl")]
-    (package / "__init__.py").write_text(
-        text.replace("@hookimpl", second + "@hookimpl").replace("[RECORD]", "[RECORD, NEWER]")
-    )
+    plugin, hook = package / "ours.py", package / "__init__.py"
+    record = plugin.read_text()[plugin.read_text().index("OURS = ") :]
+    newer = record.replace("OURS = ", "NEWER = ").replace('"ours"', '"newer"').replace("api=1", "api=2")
+    plugin.write_text(f"{plugin.read_text()}\n{newer}")
+    hook.write_text(hook.read_text().replace("import OURS", "import NEWER, OURS").replace("[OURS]", "[OURS, NEWER]"))
     info = tmp_path / "ours" / "molchord_ours-0.1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: molchord-ours\nVersion: 0.1.0\n")

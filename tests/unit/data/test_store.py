@@ -125,8 +125,8 @@ def test_molecules_rows_and_numbers(made):
 
 
 def test_rows_across_row_groups_and_record_batches(monkeypatch, tmp_path):
-    monkeypatch.setattr("molchord.data.writer.GROUP", 4)
-    monkeypatch.setattr("molchord.data.store.GROUP", 4)
+    monkeypatch.setattr("molchord.data.writer.ROW_GROUP", 4)
+    monkeypatch.setattr("molchord.data.store.ROW_GROUP", 4)
     monkeypatch.setattr("molchord.data.writer.BATCH", 3)
     monkeypatch.setattr("molchord.data.table.BATCH", 3)
     monkeypatch.setattr("molchord.data.writer.SHARD_BYTES", 64)

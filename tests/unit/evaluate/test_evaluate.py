@@ -23,7 +23,7 @@ from molchord.evaluate.pools import make_pool, measured_masses
 from molchord.evaluate.repeats import out_of_fold
 from molchord.retrieval.metrics import METRICS, paired_tanimoto
 from molchord.testing import examples_of, molecules
-from molchord.vocabulary import MAPS
+from molchord.vocabulary import FUSIONS
 
 N, DIM = 48, 5
 TAU = {"ir": 0.2, "raman": 0.5}
@@ -97,13 +97,13 @@ def plain_cosines(embedded, query, g, mode, arrays):
     return cosines, taus
 
 
-def plain_value(cosines, taus, map):
+def plain_value(cosines, taus, fusion):
     """(geometric mean, arithmetic mean where it breaks ties) of one candidate."""
-    if map == "gm-exp":
+    if fusion == "gm-exp":
         logs = [(c - 1) / t for c, t in zip(cosines, taus, strict=True)]
         return math.exp(sum(logs) / len(logs)), 0.0
-    factors = [(1 + c) / 2 if map == "gm-half" else max(0.0, c) for c in cosines]
-    tie = sum(cosines) / len(cosines) if map == "gm-clamp" else 0.0
+    factors = [(1 + c) / 2 if fusion == "gm-half" else max(0.0, c) for c in cosines]
+    tie = sum(cosines) / len(cosines) if fusion == "gm-clamp" else 0.0
     return math.prod(factors) ** (1 / len(factors)), tie
 
 
@@ -118,7 +118,7 @@ def plain_pool(embedded, pool, molecule, measured):
     return there
 
 
-def plain_figures(embedded, prints, subset, mode, map, pool, measured):
+def plain_figures(embedded, prints, subset, mode, fusion, pool, measured):
     arrays = {m: part.vectors.numpy() for m, part in embedded.spectra.items()}
     arrays["candidates"] = embedded.candidates.numpy()
     by_molecule, left_out, sizes = {}, 0, []
@@ -128,7 +128,7 @@ def plain_figures(embedded, prints, subset, mode, map, pool, measured):
             left_out += 1
             continue
         sizes.append(len(members))
-        values = {g: plain_value(*plain_cosines(embedded, query, g, mode, arrays), map) for g in members}
+        values = {g: plain_value(*plain_cosines(embedded, query, g, mode, arrays), fusion) for g in members}
         rank = math.inf
         if molecule in values:
             rank = sum(value >= values[molecule] for value in values.values())
@@ -150,23 +150,23 @@ def evaluated():
 
 
 @pytest.mark.parametrize("mode", ["blind", "library"])
-@pytest.mark.parametrize("map", MAPS)
+@pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("pool", ["test", "all", "isomers", "mass:8ppm"])
-def test_every_row_agrees_with_plain_loops(evaluated, mode, map, pool):
+def test_every_row_agrees_with_plain_loops(evaluated, mode, fusion, pool):
     embedded, prints, found = evaluated
     measured = measured_masses(embedded.exact_mass, 4)
     for subset in [("ir",), ("raman",), ("ir", "raman")]:
-        row = found.find(*subset, system="model", mode=mode, map=map, pool=pool)
-        expected, molecules, left_out, size = plain_figures(embedded, prints, subset, mode, map, pool, measured)
-        assert [row.figures[name].value for name in METRICS] == pytest.approx(expected.tolist())
+        row = found.find(*subset, system="model", mode=mode, fusion=fusion, pool=pool)
+        expected, molecules, left_out, size = plain_figures(embedded, prints, subset, mode, fusion, pool, measured)
+        assert [row.metrics[name].value for name in METRICS] == pytest.approx(expected.tolist())
         assert (row.molecules, row.left_out, row.pool_size) == (molecules, left_out, size)
         assert row.with_mass == pool.startswith("mass")
-        assert all(i.low <= i.value <= i.high for i in row.figures.values())
+        assert all(i.low <= i.value <= i.high for i in row.metrics.values())
 
 
 def test_a_molecule_without_a_candidate_vector_is_counted_as_a_miss(evaluated):
     embedded, _, found = evaluated
-    row = found.find("ir", system="model", mode="blind", map="gm-exp", pool="all")
+    row = found.find("ir", system="model", mode="blind", fusion="gm-exp", pool="all")
     gone = [m for m, _ in plain_queries(embedded, ("ir",)) if not embedded.present[m]]
     assert gone
     assert row.unreachable == len(gone)
@@ -177,15 +177,15 @@ def test_the_random_baseline_is_analytic_and_mass_alone_prints_both_ways_to_brea
     chance = found.find("ir", system="random (expected)", pool="all")
     reachable = np.mean([embedded.present[m] for m in {m for m, _ in plain_queries(embedded, ("ir",))}])
     size = int(embedded.present.sum())
-    assert chance.figures["top5"].value == pytest.approx(reachable * 5 / size)
-    assert chance.figures["mrr"].value == pytest.approx(reachable * np.mean(1 / np.arange(1, size + 1)))
-    assert math.isnan(chance.figures["tanimoto"].value)
+    assert chance.metrics["top5"].value == pytest.approx(reachable * 5 / size)
+    assert chance.metrics["mrr"].value == pytest.approx(reachable * np.mean(1 / np.arange(1, size + 1)))
+    assert math.isnan(chance.metrics["tanimoto"].value)
     worst, expected = (found.find("ir", system=f"mass alone{s}", pool="isomers") for s in ("", " (expected)"))
     assert worst.with_mass
-    assert worst.figures["top1"].value == 0.0
+    assert worst.metrics["top1"].value == 0.0
     random = found.find("ir", system="random (expected)", pool="isomers")
-    assert expected.figures["mrr"].value == pytest.approx(random.figures["mrr"].value)
-    assert expected.figures["mrr"].value > worst.figures["mrr"].value
+    assert expected.metrics["mrr"].value == pytest.approx(random.metrics["mrr"].value)
+    assert expected.metrics["mrr"].value > worst.metrics["mrr"].value
 
 
 def test_unseen_holds_the_test_structures_and_so_many_never_trained_on():
@@ -241,7 +241,7 @@ def test_candidates_only_ranks_alike_for_every_query():
         embedded,
         pools=["all"],
         modes=["blind"],
-        maps=["gm-exp"],
+        fusions=["gm-exp"],
         fingerprints=fingerprints_of(),
         baselines=Baselines(candidates_only=ranking),
         resamples=50,
@@ -250,7 +250,7 @@ def test_candidates_only_ranks_alike_for_every_query():
     row = found.find("raman", system="candidates only")
     molecules = {m for m, _ in plain_queries(embedded, ("raman",))}
     ranks = [1 + sum(embedded.present[:m]) if embedded.present[m] else math.inf for m in molecules]
-    assert row.figures["mrr"].value == pytest.approx(np.mean([1 / r for r in ranks]))
+    assert row.metrics["mrr"].value == pytest.approx(np.mean([1 / r for r in ranks]))
 
 
 def test_nearest_training_spectrum_ranks_by_tanimoto_to_its_molecule():
@@ -262,7 +262,7 @@ def test_nearest_training_spectrum_ranks_by_tanimoto_to_its_molecule():
         embedded,
         pools=["all"],
         modes=["blind"],
-        maps=["gm-exp"],
+        fusions=["gm-exp"],
         fingerprints=prints,
         baselines=Baselines(neighbours=neighbours),
         resamples=50,
@@ -282,7 +282,7 @@ def test_nearest_training_spectrum_ranks_by_tanimoto_to_its_molecule():
             by_molecule.setdefault(molecule, []).append(1 / rank)
         expected = np.mean([np.mean(v) for v in by_molecule.values()])
         row = found.find(*subset, system="nearest training spectrum")
-        assert row.figures["mrr"].value == pytest.approx(expected)
+        assert row.metrics["mrr"].value == pytest.approx(expected)
 
 
 class Overlap:
@@ -306,7 +306,7 @@ def test_own_similarity_never_compares_a_spectrum_with_itself():
     found = evaluate(
         embedded,
         pools=["all"],
-        maps=["gm-exp"],
+        fusions=["gm-exp"],
         fingerprints=fingerprints_of(),
         baselines=Baselines(own={"ir": own}),
         resamples=50,
@@ -326,7 +326,7 @@ def test_own_similarity_never_compares_a_spectrum_with_itself():
         by_molecule.setdefault(m, []).append(1 / rank)
     row = found.find("ir", system="own similarity", mode="library")
     assert row.left_out == left_out > 0
-    assert row.figures["mrr"].value == pytest.approx(np.mean([np.mean(v) for v in by_molecule.values()]))
+    assert row.metrics["mrr"].value == pytest.approx(np.mean([np.mean(v) for v in by_molecule.values()]))
 
 
 def plain_coincidence(mine, other, width):
@@ -363,10 +363,10 @@ def test_figures_with_mass_leave_out_queries_whose_mass_cannot_be_known():
     embedded = made_up()
     ir = embedded.spectra["ir"]
     tells = np.random.default_rng(4).random(len(ir.molecule)) < 0.5
-    spectra = {"ir": dataclasses.replace(ir, tells_mass=tells), "raman": embedded.spectra["raman"]}
+    spectra = {"ir": dataclasses.replace(ir, reveals_mass=tells), "raman": embedded.spectra["raman"]}
     some, every = (
         evaluate(
-            made_up(spectra=parts), pools=["all", "mass:50000ppm"], modes=["blind"], maps=["gm-exp"], audit=False,
+            made_up(spectra=parts), pools=["all", "mass:50000ppm"], modes=["blind"], fusions=["gm-exp"], audit=False,
             fingerprints=fingerprints_of(), resamples=50,
         )
         for parts in (spectra, embedded.spectra)
@@ -408,14 +408,14 @@ def test_what_a_modality_needs_for_the_mass_reaches_the_evaluation():
     part = found.embedded.spectra["msms"]
     table = data.table("msms")
     adducts = [table.read(int(i)).columns["adduct"] for i in found.indices["msms"]]
-    assert part.tells_mass.tolist() == [adduct is not None for adduct in adducts]
-    assert 0 < part.tells_mass.sum() < len(adducts)
-    assert found.combined().embedded.spectra["msms"].tells_mass.tolist() == part.tells_mass.tolist()
+    assert part.reveals_mass.tolist() == [adduct is not None for adduct in adducts]
+    assert 0 < part.reveals_mass.sum() < len(adducts)
+    assert found.combined().embedded.spectra["msms"].reveals_mass.tolist() == part.reveals_mass.tolist()
 
 
 def peak_rows(embedded, **peaks):
     found = evaluate(
-        embedded, pools=["all"], maps=["gm-exp"], fingerprints=fingerprints_of(), resamples=50, audit=False,
+        embedded, pools=["all"], fusions=["gm-exp"], fingerprints=fingerprints_of(), resamples=50, audit=False,
         baselines=Baselines(peaks=peaks),
     )  # fmt: skip
     return [row for row in found.rows if row.system == "peak coincidence"]
@@ -434,11 +434,11 @@ def test_peaks_shared_by_two_modalities_find_the_molecule_and_those_of_one_do_no
     has = {name: np.isin(np.arange(N), molecule) for name, molecule in owner.items()}
     for row in rows:
         found = [m for m in row.by_molecule[0] if embedded.present[m] and has["ir"][m] and has["raman"][m]]
-        assert row.figures["top1"].value == pytest.approx(len(found) / row.molecules)
+        assert row.metrics["top1"].value == pytest.approx(len(found) / row.molecules)
     # Unlike lines of the other modality: the query's own spectrum, alike as it is, must not be the reference.
     unlike = np.random.default_rng(6).uniform(0, 1000, (N, 12))
     rows = peak_rows(embedded, ir=positions("ir", lines), raman=positions("raman", unlike))
-    assert all(row.figures["top1"].value < 0.3 for row in rows)
+    assert all(row.metrics["top1"].value < 0.3 for row in rows)
 
 
 def test_peaks_of_modalities_without_a_common_unit_make_no_rows():
@@ -506,7 +506,7 @@ def test_the_confidence_of_a_calibrated_model_has_a_small_error():
     common = {
         "pools": ["all"],
         "modes": ["blind"],
-        "maps": ["gm-exp"],
+        "fusions": ["gm-exp"],
         "fingerprints": fingerprints_of(),
         "audit": False,
     }
@@ -526,7 +526,13 @@ def test_what_is_missing_is_noted_and_nothing_at_all_is_an_error():
     embedded = made_up()
     none = Spectra(molecule=np.zeros(0, np.int64), vectors=torch.zeros(0, DIM, dtype=torch.float64))
     partly = made_up(spectra={"ir": embedded.spectra["ir"], "raman": none})
-    common = {"pools": ["all"], "maps": ["gm-exp"], "fingerprints": fingerprints_of(), "audit": False, "resamples": 20}
+    common = {
+        "pools": ["all"],
+        "fusions": ["gm-exp"],
+        "fingerprints": fingerprints_of(),
+        "audit": False,
+        "resamples": 20,
+    }
     found = evaluate(partly, **common)
     assert {r.subset for r in found.rows} == {("ir",)}
     assert [note.split(":")[0] for note in found.notes] == ["raman", "ir + raman"]
@@ -537,8 +543,8 @@ def test_what_is_missing_is_noted_and_nothing_at_all_is_an_error():
         evaluate(made_up(spectra={"ir": none}), **common)
     with pytest.raises(DataError, match="there are no spectra"):
         evaluate(made_up(spectra={}), **common)
-    with pytest.raises(DataError, match="unknown map 'gm'"):
-        evaluate(embedded, **(common | {"maps": ["gm"]}))
+    with pytest.raises(DataError, match="unknown fusion 'gm'"):
+        evaluate(embedded, **(common | {"fusions": ["gm"]}))
     with pytest.raises(DataError, match="unknown mode 'blnd'; did you mean 'blind'"):
         evaluate(embedded, modes=["blnd"], **common)
     with pytest.raises(DataError, match="no mode was given"):
@@ -549,12 +555,14 @@ def test_a_single_test_molecule_and_a_pool_of_one_work():
     split = np.full(N, 0, np.uint8)
     split[0] = 2
     embedded = made_up(split=split, trained=split == 0, formula=[f"C{i}" for i in range(N)])
-    found = evaluate(embedded, pools=["test", "isomers"], maps=["gm-exp"], fingerprints=fingerprints_of(), resamples=20)
+    found = evaluate(
+        embedded, pools=["test", "isomers"], fusions=["gm-exp"], fingerprints=fingerprints_of(), resamples=20
+    )
     row = found.find("ir", system="model", mode="blind", pool="test")
-    assert (row.molecules, row.pool_size, row.figures["top1"].value) == (1, 1.0, 1.0)
+    assert (row.molecules, row.pool_size, row.metrics["top1"].value) == (1, 1.0, 1.0)
     alone = found.find("ir", system="model", mode="blind", pool="isomers")
     assert (alone.queries, alone.left_out) == (0, row.queries)
-    assert math.isnan(alone.figures["top1"].value)
+    assert math.isnan(alone.metrics["top1"].value)
     assert "-" in found.table()
 
 
@@ -562,7 +570,7 @@ def test_mass_aware_modalities_are_flagged():
     found = evaluate(
         made_up(with_mass=frozenset(["raman"])),
         pools=["all"],
-        maps=["gm-exp"],
+        fusions=["gm-exp"],
         fingerprints=fingerprints_of(),
         resamples=20,
         audit=False,
@@ -575,13 +583,13 @@ def test_mass_aware_modalities_are_flagged():
 
 def test_rows_of_the_same_molecules_are_compared_in_pairs(evaluated):
     _, _, found = evaluated
-    one = found.find("ir", system="model", mode="blind", map="gm-exp", pool="all")
+    one = found.find("ir", system="model", mode="blind", fusion="gm-exp", pool="all")
     chance = found.find("ir", system="random (expected)", pool="all")
     difference = one.minus(chance, resamples=200)["mrr"]
-    assert difference.value == pytest.approx(one.figures["mrr"].value - chance.figures["mrr"].value)
+    assert difference.value == pytest.approx(one.metrics["mrr"].value - chance.metrics["mrr"].value)
     assert difference.low > 0
     with pytest.raises(DataError, match="not the same"):
-        one.minus(found.find("raman", system="model", mode="blind", map="gm-exp", pool="all"))
+        one.minus(found.find("raman", system="model", mode="blind", fusion="gm-exp", pool="all"))
     with pytest.raises(DataError, match="holds 0 rows"):
         found.find("nmr")
 
@@ -594,7 +602,7 @@ def test_saved_files_hold_what_the_table_says(evaluated, tmp_path):
         lines = list(csv.DictReader(file))
     assert len(lines) == len(content["rows"]) == len(found.rows)
     assert (
-        float(lines[0]["top5"]) == content["rows"][0]["figures"]["top5"]["value"] == found.rows[0].figures["top5"].value
+        float(lines[0]["top5"]) == content["rows"][0]["metrics"]["top5"]["value"] == found.rows[0].metrics["top5"].value
     )
     assert content["settings"]["seed"] == 4
     assert set(content["settings"]) >= {"seed", "split", "version", "commit"}
@@ -678,7 +686,7 @@ def test_the_audit_looks_at_molecules_trained_on_in_other_data_sets():
         split=np.array([2, 2, 0]), trained=np.array([False, False, True]), candidates=torch.eye(3),
         present=np.ones(3, bool), spectra={"ir": Spectra(molecule=np.arange(3), vectors=torch.eye(3))},
     )  # fmt: skip
-    options = {"pools": ["all"], "modes": ["blind"], "maps": ["gm-exp"]}
+    options = {"pools": ["all"], "modes": ["blind"], "fusions": ["gm-exp"]}
     alone = evaluate(embedded, **options).audit
     assert (alone.tautomers, alone.unknown) == (0, 0)
     assert alone.histogram[9] == 0

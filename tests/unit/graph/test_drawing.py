@@ -75,10 +75,10 @@ def graph(**changes):
         "embedding_dim": 8,
         "modalities": {
             "structure": Use("structure", encoder=Use("gine")),
-            "a": Use("ir", encoder=Use("mlp"), anchors=["exact_mass"]),
-            "b": Use("raman", encoder=Use("mlp"), anchors=[]),
+            "a": Use("ir", encoder=Use("mlp"), scalar_features=["exact_mass"]),
+            "b": Use("raman", encoder=Use("mlp"), scalar_features=[]),
         },
-        "anchors": ["exact_mass"],
+        "scalar_features": ["exact_mass"],
         "loss": Use("all_pairs"),
         **changes,
     })  # fmt: skip

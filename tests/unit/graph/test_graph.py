@@ -103,7 +103,7 @@ HOST = Host(plugins=tuple(Plugin(t, r, "lab", "1.5") for t, records in RECORDS.i
 GOOD = {
     "schema": 1,
     "embedding_dim": 16,
-    "anchors": ["exact_mass"],
+    "scalar_features": ["exact_mass"],
     "modalities": {
         "mol": {"use": "mol", "encoder": {"use": "gnn"}},
         "h_nmr": {
@@ -112,7 +112,7 @@ GOOD = {
             "encoder": {"use": "net", "width": 4},
             "data": "nmr",
             "where": {"nucleus": "1H", "field": [400, 500.0]},
-            "anchors": [],
+            "scalar_features": [],
             "head": {"layers": 1},
         },
         "c_nmr": {"use": "lab:nmr", "encoder": {"use": "lab:net", "kind": "lab:rare"}, "where": {"nucleus": ["13C"]}},
@@ -120,7 +120,7 @@ GOOD = {
     "loss": {"use": "pairs", "centre": "mol"},
     "train": {
         "optimizer": {"lr": {"default": 1e-3, "modalities.mol.encoder": 1e-4}},
-        "freeze": ["modalities.c_nmr.head.projection"],
+        "trainable": {"modalities.c_nmr.head.projection": False},
         "init": {"modalities.mol": "runs/a#modalities.structure"},
         "sampling": {"h_nmr": {"origin": {"measured": 3}, "solvent": {"water": 0.5}}},
     },
@@ -136,10 +136,10 @@ def complaints(data, host=HOST, **options):
 
 def test_a_good_graph_is_resolved():
     graph = ModelGraph.from_dict(GOOD, HOST)
-    assert (graph.embedding_dim, graph.seed, graph.anchors, graph.candidate) == (16, 0, ("exact_mass",), "mol")
+    assert (graph.embedding_dim, graph.seed, graph.scalar_features, graph.candidate) == (16, 0, ("exact_mass",), "mol")
     assert list(graph.modalities) == ["mol", "h_nmr", "c_nmr"]
     proton, carbon, mol = (graph.modalities[name] for name in ("h_nmr", "c_nmr", "mol"))
-    assert (proton.use, proton.kind, proton.data, proton.anchors) == ("lab:nmr", "vector", "nmr", ())
+    assert (proton.use, proton.kind, proton.data, proton.scalar_features) == ("lab:nmr", "vector", "nmr", ())
     assert proton.spec == VectorSpec(size=5, unit="ppm")
     assert proton.where == {"nucleus": "1H", "field": (400, 500.0)}
     assert proton.head == HeadConfig(layers=1)
@@ -150,7 +150,7 @@ def test_a_good_graph_is_resolved():
         NetConfig(width=4),
         "net",
     )
-    assert (carbon.kind, carbon.data, carbon.anchors) == ("lab:rare", "nmr", ("exact_mass",))
+    assert (carbon.kind, carbon.data, carbon.scalar_features) == ("lab:rare", "nmr", ("exact_mass",))
     assert mol.config == MolConfig(geometry="none"), "adapted to an encoder without needs"
     assert (graph.loss.use, graph.loss.config.centre, graph.loss.record.name) == ("lab:pairs", "mol", "pairs")
     assert graph.train.epochs == TrainConfig().epochs
@@ -202,12 +202,12 @@ def test_numbers_survive_exactly():
 def test_python_objects_give_the_same_graph_as_mappings():
     built = ModelGraph.of(
         embedding_dim=16,
-        anchors=("exact_mass",),
+        scalar_features=("exact_mass",),
         modalities={
             "mol": Use("mol", encoder=Use("gnn")),
             "h_nmr": Use(
                 "nmr", grid=Grid(points=5), encoder=Use("net", width=4), data="nmr", head=HeadConfig(layers=1),
-                where={"nucleus": "1H", "field": (400, 500.0)}, anchors=(),
+                where={"nucleus": "1H", "field": (400, 500.0)}, scalar_features=(),
             ),
             "c_nmr": Use("lab:nmr", encoder=Use("lab:net", kind="lab:rare"), where={"nucleus": ["13C"]}),
         },
@@ -474,14 +474,14 @@ def data_of_another_declaration(g):
 
 
 def anchor_not_declared(g):
-    """modalities.h_nmr.anchors.0: unknown anchor 'exact_mas'; did you mean 'exact_mass'?"""
-    g["modalities"]["h_nmr"]["anchors"] = ["exact_mas"]
+    """modalities.h_nmr.scalar_features.0: unknown anchor 'exact_mas'; did you mean 'exact_mass'?"""
+    g["modalities"]["h_nmr"]["scalar_features"] = ["exact_mas"]
 
 
-def anchor_without_graph_anchors(g):
-    """modalities.h_nmr.anchors.0: unknown anchor 'exact_mass'; declare it in the graph's `anchors`"""
-    g["anchors"] = []
-    g["modalities"]["h_nmr"]["anchors"] = ["exact_mass"]
+def anchor_without_graph_scalar_features(g):
+    """modalities.h_nmr.scalar_features.0: unknown anchor 'exact_mass'; declare it in the graph's `scalar_features`"""
+    g["scalar_features"] = []
+    g["modalities"]["h_nmr"]["scalar_features"] = ["exact_mass"]
 
 
 def unknown_candidate(g):
@@ -537,13 +537,13 @@ def unknown_part_of_rates(g):
 
 
 def unknown_part_frozen(g):
-    """train.freeze.0: unknown part 'modalities.h_nmr.head.projection'; did you mean 'modalities.c_nmr.head.projection'?"""
-    g["train"]["freeze"] = ["modalities.h_nmr.head.projection"]
+    """train.trainable.modalities.h_nmr.head.projection: unknown part 'modalities.h_nmr.head.projection'; did you mean 'modalities.c_nmr.head.projection'?"""
+    g["train"]["trainable"] = {"modalities.h_nmr.head.projection": False}
 
 
 def unknown_part_freed(g):
-    """train.free.0: unknown part 'los'; did you mean 'loss'?"""
-    g["train"]["free"] = ["los"]
+    """train.trainable.los: unknown part 'los'; did you mean 'loss'?"""
+    g["train"]["trainable"] = {"default": False, "los": True}
 
 
 def unknown_part_initialised(g):
@@ -621,7 +621,7 @@ def test_every_error_of_a_file_is_shown_at_once_with_its_line(tmp_path):
         "loss: {centre: moll}\n"
         "train:\n"
         "  epochs: 2.5\n"
-        "  freeze: [lost]\n"
+        "  trainable: {lost: false}\n"
     )
     with pytest.raises(GraphError) as caught:
         ModelGraph.load(path, HOST)
@@ -635,7 +635,7 @@ def test_every_error_of_a_file_is_shown_at_once_with_its_line(tmp_path):
         ":11: modalities.h_nmr.encoder.use: encoder 'gnn' accepts kind 'graph', but modality 'h_nmr' offers 'vector' or 'lab:rare'",
         ":12: loss.use: required key of loss is missing; add it",
         ":14: train.epochs: got 2.5; expected a whole number",
-        ":15: train.freeze.0: unknown part 'lost'; did you mean 'loss'?",
+        ":15: train.trainable.lost: unknown part 'lost'; did you mean 'loss'?",
     ]
 
 

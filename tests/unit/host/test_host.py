@@ -292,7 +292,7 @@ def test_the_policy_of_the_registry_files_applies_when_none_is_given(site, tmp_p
 def test_unknown_names(site, tmp_path):
     user = tmp_path / "config" / "molchord" / "registry.toml"
     user.parent.mkdir(parents=True)
-    user.write_text('[[known]]\ntype = "modality"\nname = "nmr"\ndistribution = "molchord-nmr"\n')
+    user.write_text('[[known]]\ntype = "modality"\nname = "ems"\ndistribution = "molchord-ems"\n')
     host = site.add("foo", OK.replace("'nmr'", "'neutron'")).discover()
 
     def message(type, name):
@@ -302,8 +302,8 @@ def test_unknown_names(site, tmp_path):
 
     assert message("modality", "neutrn") == "unknown modality 'neutrn'; did you mean 'neutron'?"
     assert message("modality", "xyz") == "unknown modality 'xyz'; allowed: 'neutron'"
-    assert message("modality", "nmr") == (
-        "unknown modality 'nmr': provided by molchord-nmr, run 'pip install molchord-nmr'"
+    assert message("modality", "ems") == (
+        "unknown modality 'ems': provided by molchord-ems, run 'pip install molchord-ems'"
     )
     assert message("encoder", "neutron") == "unknown encoder 'neutron'; there are none"
     assert message("modality", "bar:neutron") == (

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tests.unit.library.same import assert_same_library
 
 from molchord.api import SampleError
 from molchord.chem import molecule
@@ -20,7 +21,7 @@ from molchord.errors import DataError, MolchordError, OutputExistsError, RunErro
 from molchord.library import build as engines
 from molchord.library import work_folder as folder
 from molchord.library.build import embed_items
-from molchord.library.files import Manifest, read_manifest
+from molchord.library.files import LibraryManifest, read_library_manifest
 from molchord.library.library import Entry, Library
 from molchord.library.stages import Prepare, blocks_of, chunks
 from molchord.library.work_folder import WorkFolder
@@ -40,16 +41,12 @@ def run():
 
 
 def manifest_of(run, **more):
-    return Manifest(run=run.id, candidate=run.candidate, embedding_dim=run.graph.embedding_dim, **more)
+    return LibraryManifest(run=run.id, candidate=run.candidate, embedding_dim=run.graph.embedding_dim, **more)
 
 
 def embed(run, items, target, block=8, manifest=None, **more):
     embed_items(run.embedder, items, target, manifest or manifest_of(run), block=block, **({"workers": 1} | more))
     return Library(target)
-
-
-def content(folder):
-    return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
@@ -134,9 +131,10 @@ def test_all_files_of_one_list_make_one_library(run, tmp_path):
     pq.write_table(pa.table({"n": range(6), "SMILES": lines}), tmp_path / "a.parquet", row_group_size=4)
     made = []
     for name in ("a.smi", "a.smi.gz", "a.csv", "a.parquet"):
-        made.append(content(run.library(tmp_path / name, tmp_path / "out", force=True, workers=1).path))
-    assert made[0] == made[1] == made[2] == made[3]
-    assert not (tmp_path / "out.parts").exists()
+        made.append(run.library(tmp_path / name, tmp_path / f"of {name}", workers=1).path)
+    for other in made[1:]:
+        assert_same_library(other, made[0])
+    assert not list(tmp_path.glob("*.parts"))
 
 
 def test_a_parquet_table_without_its_column_or_with_empty_cells(run, tmp_path):
@@ -175,7 +173,7 @@ def test_a_killed_process_loses_one_shard_at_most(run, whole, tmp_path):
         "from pathlib import Path\n"
         "from molchord.library import work_folder\n"
         "from molchord.library.build import embed_items\n"
-        "from molchord.library.files import Manifest\n"
+        "from molchord.library.files import LibraryManifest\n"
         "from molchord.run import Run\n"
         "def killed(path, text, old=work_folder.replace_file):\n"
         "    if path.name == 'shard-00002.json':\n"
@@ -183,7 +181,7 @@ def test_a_killed_process_loses_one_shard_at_most(run, whole, tmp_path):
         "    old(path, text)\n"
         "work_folder.replace_file = killed\n"
         "run = Run.load(sys.argv[1], device='cpu')\n"
-        "manifest = Manifest(run=run.id, candidate=run.candidate, embedding_dim=run.graph.embedding_dim)\n"
+        "manifest = LibraryManifest(run=run.id, candidate=run.candidate, embedding_dim=run.graph.embedding_dim)\n"
         f"embed_items(run.embedder, {GIVEN!r}, Path(sys.argv[2]), manifest, block=8, workers=1)\n"
     )
     done = subprocess.run([sys.executable, script, run.path, tmp_path / "library"], check=False)
@@ -194,7 +192,7 @@ def test_a_killed_process_loses_one_shard_at_most(run, whole, tmp_path):
     kept = {file: file.stat().st_mtime_ns for file in (parts / "shards").glob("shard-0000[01].*")}
     assert len(kept) == 4
     library = embed(run, GIVEN, tmp_path / "library")
-    assert content(library.path) == content(whole.path)
+    assert_same_library(library.path, whole.path)
     # The first shard has no duplicate to lose, so it is the file that was there.
     first = library.path / "shard-00000.safetensors"
     assert first.stat().st_mtime_ns == kept[parts / "shards" / first.name]
@@ -218,7 +216,7 @@ def test_finished_shards_are_not_made_again(run, whole, tmp_path, monkeypatch, s
     asked, stop = [], None
     library = embed(run, GIVEN, tmp_path / "library")
     assert asked == list(range(kept, 5))
-    assert content(library.path) == content(whole.path)
+    assert_same_library(library.path, whole.path)
 
 
 def test_a_stop_while_duplicates_are_dropped(run, whole, tmp_path, monkeypatch):
@@ -229,7 +227,7 @@ def test_a_stop_while_duplicates_are_dropped(run, whole, tmp_path, monkeypatch):
         patch.setattr(folder, "thin_shard", killed)
         with pytest.raises(KeyboardInterrupt):
             embed(run, GIVEN, tmp_path / "library")
-    assert content(embed(run, GIVEN, tmp_path / "library").path) == content(whole.path)
+    assert_same_library(embed(run, GIVEN, tmp_path / "library").path, whole.path)
 
 
 def stopped(run, items, target, monkeypatch, **more):
@@ -267,7 +265,7 @@ def test_shards_of_another_library_are_refused_with_both_named(run, tmp_path, mo
     with pytest.raises(DataError, match="of block 8, but this is block 4"):
         embed(run, GIVEN, tmp_path / "a", block=4)
     assert len(embed(run, GIVEN, tmp_path / "a", manifest=other, force=True)) == 28
-    assert read_manifest(tmp_path / "a").run == "another"
+    assert read_library_manifest(tmp_path / "a").run == "another"
     with pytest.raises(OutputExistsError):
         embed(run, GIVEN, tmp_path / "a")
     (tmp_path / "b.parts").mkdir()
@@ -302,11 +300,11 @@ def test_a_model_that_fails_on_a_molecule_is_a_row(run, tmp_path, monkeypatch, k
     largest = 25  # atoms of heptylamine, with its hydrogens
     original = type(run.embedder).embed_samples
 
-    def failing(self, modality, samples, anchors):
+    def failing(self, modality, samples, scalar_features):
         large = torch.tensor([len(sample.elements) == largest for sample in samples])
         if kind == "raises" and large.any():
             raise ValueError("too  large")
-        return original(self, modality, samples, anchors).masked_fill(large[:, None], torch.nan)
+        return original(self, modality, samples, scalar_features).masked_fill(large[:, None], torch.nan)
 
     monkeypatch.setattr(type(run.embedder), "embed_samples", failing)
     library = embed(run, SMILES, tmp_path / "a")
@@ -336,11 +334,11 @@ def test_a_block_that_memory_is_too_small_for_is_halved(run, monkeypatch):
     whole = run.embed("structure", SMILES)
     original, sizes = run.model.embed, []
 
-    def small(modality, batch, anchors):
+    def small(modality, batch, scalar_features):
         sizes.append(batch.size)
         if batch.size > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return original(modality, batch, anchors)
+        return original(modality, batch, scalar_features)
 
     monkeypatch.setattr(run.model, "embed", small)
     np.testing.assert_allclose(run.embed("structure", SMILES), whole, atol=1e-6)

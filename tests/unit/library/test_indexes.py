@@ -18,7 +18,7 @@ from molchord.host import discovery as host
 from molchord.library import library as library_module
 from molchord.library.library import Entry, Library
 from molchord.testing import check_index, tiny_run
-from molchord.vocabulary import MAPS
+from molchord.vocabulary import FUSIONS
 
 TAU = {"ir": 0.1, "raman": 0.3}
 LIMITS = ({}, {"mass": 103.0, "da": 1.0}, {"formula": "C3H8"}, {"mass": 103.0, "ppm": 9000.0, "formula": "CH4O"})
@@ -58,14 +58,14 @@ def plain(tmp_path_factory):
 
 
 @pytest.mark.parametrize("storage", ["bf16", "int8"])
-@pytest.mark.parametrize("map", MAPS)
-def test_short_rows_give_the_hits_of_fp32(plain, tmp_path, storage, map):
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_short_rows_give_the_hits_of_fp32(plain, tmp_path, storage, fusion):
     short = make(tmp_path / "lib", storage=storage)
     assert short.manifest.storage == storage
     assert all(block.short is not None for block in short.blocks(short.filter()))
     for names in (("ir",), ("raman",), ("ir", "raman")):
         for limits in LIMITS:
-            assert hits(short, names, map=map, **limits) == hits(plain, names, map=map, **limits)
+            assert hits(short, names, fusion=fusion, **limits) == hits(plain, names, fusion=fusion, **limits)
 
 
 @pytest.mark.parametrize("storage", ["fp32", "int8"])
@@ -126,19 +126,19 @@ def test_compaction_merges_what_is_left(plain, tmp_path):
 # --- many queries
 
 
-@pytest.mark.parametrize("map", MAPS)
-def test_many_queries_find_what_each_finds(plain, map, monkeypatch):
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_many_queries_find_what_each_finds(plain, fusion, monkeypatch):
     monkeypatch.setattr(library_module, "_QUERIES_AT_ONCE", (7, 7))
     monkeypatch.setattr(library_module, "_VALUES_AT_ONCE", (7 * 250, 7 * 250))
     queries = {name: torch.from_numpy(np.stack([unit(s + i) for s in range(16)])) for i, name in enumerate(TAU)}
     present = {"raman": torch.arange(16) % 3 > 0}
     queries["raman"][::3] = torch.nan
     for limits in LIMITS:
-        found = plain.find(queries, k=5, map=map, tau=TAU, present=present, **limits)
+        found = plain.find(queries, k=5, fusion=fusion, tau=TAU, present=present, **limits)
         assert found.proven.all()
         for row in range(16):
             query = {name: q[row] for name, q in queries.items() if name == "ir" or row % 3}
-            alone = [hit.key14 for hit in plain.search(query, k=5, map=map, tau=TAU, **limits)]
+            alone = [hit.key14 for hit in plain.search(query, k=5, fusion=fusion, tau=TAU, **limits)]
             assert [molecule.key14 for molecule in plain.molecules(found.rows[row].tolist())] == alone
 
 
@@ -231,19 +231,19 @@ def test_what_is_proposed_is_scored_exactly_and_not_proven(tmp_path, every_other
             assert {h.key14: h.cosines for h in found}.items() <= {h.key14: h.cosines for h in exact}.items()
 
 
-@pytest.mark.parametrize("map", MAPS)
-def test_a_bound_proves_hits_that_lie_above_it(tmp_path, every_other, map):
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_bound_proves_hits_that_lie_above_it(tmp_path, every_other, fusion):
     library = make(tmp_path / "lib")
     library.write_index("other")
-    last = library.search(query_of("ir", "raman"), k=5, map=map, tau=TAU, index="other")[-1]
-    if map == "gm-exp":
+    last = library.search(query_of("ir", "raman"), k=5, fusion=fusion, tau=TAU, index="other")[-1]
+    if fusion == "gm-exp":
         reached = sum(c / TAU[n] for n, c in last.cosines.items()) / sum(1 / t for t in TAU.values())
     else:
         # An inner product with the mean of the query's vectors, halved: the value is at most it plus 1 / 2, or it.
-        reached = last.score - 0.5 if map == "gm-half" else last.score
+        reached = last.score - 0.5 if fusion == "gm-half" else last.score
     for bound, proven in ((reached - 1e-4, True), (reached + 1e-4, False), (-np.inf, True), (np.nan, False)):
         every_other.bound = bound
-        found = library.search(query_of("ir", "raman"), k=5, map=map, tau=TAU, index="other")
+        found = library.search(query_of("ir", "raman"), k=5, fusion=fusion, tau=TAU, index="other")
         assert [hit.proven for hit in found] == [proven] * 5
 
 
@@ -339,15 +339,15 @@ def test_without_faiss_one_sentence_says_what_to_install(tmp_path, monkeypatch):
     assert library.indexes == []
 
 
-@pytest.mark.parametrize("map", MAPS)
-def test_faiss_flat_proves_its_hits(tmp_path, map):
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_faiss_flat_proves_its_hits(tmp_path, fusion):
     pytest.importorskip("faiss")
     library = make(tmp_path / "lib")
     library.write_index("faiss")
     for names in (("ir",), ("ir", "raman")):
         for limits in LIMITS:
-            found = library.search(query_of(*names), k=5, map=map, tau=TAU, index="faiss", **limits)
-            exact = library.search(query_of(*names), k=5, map=map, tau=TAU, **limits)
+            found = library.search(query_of(*names), k=5, fusion=fusion, tau=TAU, index="faiss", **limits)
+            exact = library.search(query_of(*names), k=5, fusion=fusion, tau=TAU, **limits)
             assert [hit.key14 for hit in found] == [hit.key14 for hit in exact]
             assert found[0].proven
 

@@ -15,7 +15,7 @@ from molchord.errors import OutputExistsError, QueryError
 from molchord.library.filters import hill, mass_window
 from molchord.library.library import Entry, Library
 from molchord.retrieval.scores import geometric_mean, library_scores, pair_temperatures, scores
-from molchord.vocabulary import MAPS
+from molchord.vocabulary import FUSIONS
 
 FORMULAS = ("C2H6O", "C3H8", "CH4O", "C2H4O2")
 TAU = {"ir": 0.1, "raman": 0.3}
@@ -51,32 +51,32 @@ def query_of(*names, seed=500):
     return {name: torch.from_numpy(unit(seed + i)) for i, name in enumerate(names)}
 
 
-def brute(query, numbers, map, mode="blind", k=10):
+def brute(query, numbers, fusion, mode="blind", k=10):
     """Hits by one dense score matrix in fp64, ties by key14."""
     entries = [entry_of(i) for i in numbers]
     queries = {n: v[None].double() for n, v in query.items()}
     candidates = torch.from_numpy(np.stack([e.vector for e in entries])).double()
     if mode == "blind":
-        values = scores(queries, candidates, map=map, tau=TAU)[0]
+        values = scores(queries, candidates, fusion=fusion, tau=TAU)[0]
         pairs = pair_temperatures(query, TAU)
     else:
         spectra = {
             m: torch.from_numpy(np.stack([e.spectra.get(m, np.zeros(DIM)) for e in entries])).double() for m in TAU
         }
         has = {m: torch.tensor([m in e.spectra for e in entries]) for m in TAU}
-        values = library_scores(queries, candidates, spectra, map=map, tau=TAU, spectra_present=has)[0]
+        values = library_scores(queries, candidates, spectra, fusion=fusion, tau=TAU, spectra_present=has)[0]
         pairs = pair_temperatures(query, TAU, spectra=TAU)
     order = sorted(range(len(entries)), key=lambda i: (-float(values[i]), entries[i].molecule.key14))[:k]
-    shown = [geometric_mean(float(values[i]), map=map, tau=list(pairs.values())) for i in order]
+    shown = [geometric_mean(float(values[i]), fusion=fusion, tau=list(pairs.values())) for i in order]
     return [entries[i].molecule.key14 for i in order], shown
 
 
-@pytest.mark.parametrize("map", MAPS)
+@pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("mode", ["blind", "library"])
 @pytest.mark.parametrize("names", [("ir",), ("raman", "ir")])
-def test_search_over_shards_equals_a_dense_search(library, map, mode, names):
-    hits = library.search(query_of(*names), k=10, map=map, mode=mode, tau=TAU)
-    keys, shown = brute(query_of(*names), range(60), map, mode)
+def test_search_over_shards_equals_a_dense_search(library, fusion, mode, names):
+    hits = library.search(query_of(*names), k=10, fusion=fusion, mode=mode, tau=TAU)
+    keys, shown = brute(query_of(*names), range(60), fusion, mode)
     assert [hit.key14 for hit in hits] == keys
     assert [hit.score for hit in hits] == pytest.approx(shown, rel=1e-4)
     assert [hit.rank for hit in hits] == list(range(1, 11))
@@ -281,7 +281,7 @@ def test_an_entry_that_does_not_fit_is_refused(tmp_path, entry, message):
         ({"mass": 0.0, "da": 1.0}, "`mass` is 0.0"),
         ({"formula": "water"}, "formula 'water' cannot be read"),
         ({"mode": "libary"}, "did you mean 'library'"),
-        ({"map": "exp"}, "unknown map 'exp'"),
+        ({"fusion": "exp"}, "unknown fusion 'exp'"),
         ({"k": 0}, "`k` is 0"),
         ({"tau": {"raman": 1.0}}, "no temperature for 'ir'"),
     ],

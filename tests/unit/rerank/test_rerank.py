@@ -22,11 +22,11 @@ from molchord.host import Host, Plugin, installed
 from molchord.rerank import rerank as module
 from molchord.rerank.computed import Computed
 from molchord.rerank.rerank import Rerank, Reranking
-from molchord.rerank.weights import Weights, WeightsFile, centred, combine, fit_weights
+from molchord.rerank.weights import Weights, WeightsFile, centred, combined_scores, fit_weights
 from molchord.retrieval.metrics import tally
 from molchord.testing import MOLECULES, check_reranker, examples_of, tiny_run
-from molchord_rerankers import SIMULATE_AND_MATCH, SimulateAndMatchConfig
-from molchord_rerankers.simulate_and_match import SimulateAndMatch, broadened, correlation
+from molchord_rerankers.simulate_and_match import SIMULATE_AND_MATCH, SimulateAndMatchConfig
+from molchord_rerankers.simulate_and_match_reranker import broadened, correlation
 
 STICKS = examples_of("ir", len(MOLECULES))
 SPLITS = ["train"] * 8 + ["val"] * 4 + ["test"] * 4
@@ -62,7 +62,13 @@ def run(tmp_path):
 
 
 def evaluated(run, data, rerank, **options):
-    options = {"pools": ["all"], "modes": ["blind"], "maps": ["gm-exp"], "baselines": False, "audit": False} | options
+    options = {
+        "pools": ["all"],
+        "modes": ["blind"],
+        "fusions": ["gm-exp"],
+        "baselines": False,
+        "audit": False,
+    } | options
     return run.evaluate(data, rerank=rerank, **options)
 
 
@@ -88,13 +94,13 @@ def test_score_agrees_with_the_formula_written_out():
     features[:, 2] = np.nan
     weights = Weights(first=0.7, features={"a": 1.5, "b": -2.0, "c": 9.0}, queries=1)
     expected = by_hand(logits, features, 0.7, [1.5, -2.0, 9.0])
-    np.testing.assert_allclose(combine(logits, features, weights), expected, rtol=1e-12)
+    np.testing.assert_allclose(combined_scores(logits, features, weights), expected, rtol=1e-12)
 
 
 def test_missing_feature_counts_as_the_mean():
     weights = Weights(first=1.0, features={"a": 3.0}, queries=1)
-    lacking = combine(np.zeros(3), np.array([[1.0], [np.nan], [3.0]]), weights)
-    average = combine(np.zeros(3), np.array([[1.0], [2.0], [3.0]]), weights)
+    lacking = combined_scores(np.zeros(3), np.array([[1.0], [np.nan], [3.0]]), weights)
+    average = combined_scores(np.zeros(3), np.array([[1.0], [2.0], [3.0]]), weights)
     np.testing.assert_array_equal(lacking, average)
 
 
@@ -322,7 +328,7 @@ def test_baselines_of_an_evaluation_simulate_nothing(run, measured, cache, monke
     found = evaluated(run, measured, Rerank(AS_IS, k=2, computed=cache), baselines=True)
     for system in ("simulate_and_match alone", "simulate_and_match, first feature"):
         row = found.find("ir", system=system)
-        assert (row.mode, row.map, row.pool_size, row.with_mass) == ("blind", "", 16, False)
+        assert (row.mode, row.fusion, row.pool_size, row.with_mass) == ("blind", "", 16, False)
         assert row.figures["top1"].value == 1.0
         assert system in found.summary()
 
@@ -428,7 +434,7 @@ def test_a_query_of_several_measurements_is_compared_with_all_of_them(run, cache
     twice = [[curve(s, 0.05, seed), curve(s, 0.05, 50 + seed)] for seed, s in enumerate(STICKS)]
     data = mc.from_measurements(MOLECULES, {"ir": twice}, splits=SPLITS)
     asked = Rerank(AS_IS, k=16, computed=cache)
-    found = evaluated(run, data, asked, combine=True, out=run.path)
+    found = evaluated(run, data, asked, combined_scores=True, out=run.path)
     assert found.find("ir", system="model + simulate_and_match, k 16").queries == 4
     # What an evaluation ranks by is what a search ranks by.
     embedded = embed_dataset(run.embedder, data)
@@ -439,7 +445,7 @@ def test_a_query_of_several_measurements_is_compared_with_all_of_them(run, cache
     mixed = [[curve(s), s] for s in STICKS]  # the second of each is computed
     data = mc.from_measurements(MOLECULES, {"ir": mixed}, splits=SPLITS)
     with pytest.raises(DataError, match="a query of 'ir' is computed itself"):
-        evaluated(run, data, asked, combine=True)
+        evaluated(run, data, asked, combined_scores=True)
 
 
 def test_hits_beyond_k_keep_their_order(run, measured, cache):
@@ -484,8 +490,8 @@ def test_refusals_of_a_search(run, measured, cache):
     refused("there are no weights for re-ranking in")
     evaluated(run, measured, asked, out=run.path)
     refused(
-        "re-ranking adds to the logit of mode 'blind' and map 'gm-exp', got mode 'blind' and map 'gm-half'",
-        map="gm-half",
+        "re-ranking adds to the logit of mode 'blind' and fusion 'gm-exp', got mode 'blind' and fusion 'gm-half'",
+        fusion="gm-half",
     )
     refused("unknown reranker 'simulate_and_mach'; did you mean", Rerank("simulate_and_mach"))
     refused(r"name a data set that holds some \(`computed`\) or a simulator", "simulate_and_match")
@@ -513,8 +519,8 @@ def test_refusals_of_a_search(run, measured, cache):
 def test_refusals_of_an_evaluation(run, measured, cache):
     with pytest.raises(QueryError, match="`k` is 0, but must be at least 1"):
         evaluated(run, measured, Rerank("simulate_and_match", k=0, computed=cache))
-    with pytest.raises(DataError, match="`rerank` needs mode 'blind' and map 'gm-exp'"):
-        evaluated(run, measured, Rerank("simulate_and_match", computed=cache), maps=["gm-half"])
+    with pytest.raises(DataError, match="`rerank` needs mode 'blind' and fusion 'gm-exp'"):
+        evaluated(run, measured, Rerank("simulate_and_match", computed=cache), fusions=["gm-half"])
     with pytest.raises(
         PluginError, match="`widht`: unknown key for reranker 'simulate_and_match'; did you mean 'width'"
     ):
@@ -530,7 +536,18 @@ def test_command_line_reranks(run, measured, cache, tmp_path, capsys):
     from molchord.cli.main import main
 
     again = ["--rerank", "simulate_and_match", "--computed", str(cache.path)]
-    options = ["--data", str(measured.path), "--pool", "all", "--mode", "blind", "--map", "gm-exp", "--rerank-k", "16"]
+    options = [
+        "--data",
+        str(measured.path),
+        "--pool",
+        "all",
+        "--mode",
+        "blind",
+        "--fusion",
+        "gm-exp",
+        "--rerank-k",
+        "16",
+    ]
     assert main(["evaluate", str(run.path), *options, *again, "--full"]) == 0
     assert "model + simulate_and_match, k 16" in capsys.readouterr().out
     library = run.library(MOLECULES, tmp_path / "library")
@@ -671,7 +688,7 @@ def candidates(count=16):
 
 
 def matcher(**config):
-    return SimulateAndMatch(SimulateAndMatchConfig(**config))
+    return SIMULATE_AND_MATCH.build(SimulateAndMatchConfig(**config))
 
 
 def test_the_right_candidate_matches_best():

@@ -13,7 +13,7 @@ from molchord.library.writer import shortened
 from molchord.retrieval import exact
 from molchord.retrieval.exact import Exact, feed, scan
 from molchord.retrieval.scores import Block, pair_temperatures, scores
-from molchord.vocabulary import MAPS
+from molchord.vocabulary import FUSIONS
 
 NAMES = ("a", "b", "c")
 SUBSETS = [names for size in (1, 2, 3) for names in itertools.combinations(NAMES, size)]
@@ -65,7 +65,7 @@ def blocks_of(vectors, order, size, storage="fp32"):
         )
 
 
-def brute(queries, vectors, order, k, map, present=None):
+def brute(queries, vectors, order, k, fusion, present=None):
     """Every candidate scored in fp64 and sorted by plain Python; equal vectors get equal values."""
     wide, found = vectors.double(), []
     for row in range(len(next(iter(queries.values())))):
@@ -73,69 +73,69 @@ def brute(queries, vectors, order, k, map, present=None):
         taus = list(pair_temperatures(mine, TAU).values())
         cosines = zip(*[(wide * q).sum(dim=1).tolist() for q in mine.values()], strict=True)
         values = [
-            plain(several, taus, map) if all(math.isfinite(c) for c in several) else -math.inf for several in cosines
+            plain(several, taus, fusion) if all(math.isfinite(c) for c in several) else -math.inf for several in cosines
         ]
         found.append(sorted(range(len(values)), key=lambda i: (-round(values[i], 12), int(order[i]), i))[:k])
     return found
 
 
-def plain(cosines, taus, map):
-    if map == "gm-exp":
+def plain(cosines, taus, fusion):
+    if fusion == "gm-exp":
         return sum(c / t for c, t in zip(cosines, taus, strict=True)) / sum(1 / t for t in taus)
-    factors = [max(0.0, c) if map == "gm-clamp" else (1 + c) / 2 for c in cosines]
+    factors = [max(0.0, c) if fusion == "gm-clamp" else (1 + c) / 2 for c in cosines]
     mean = math.prod(factors) ** (1 / len(factors))
-    return mean if mean > 0 or map == "gm-half" else sum(cosines) / len(cosines) - 1
+    return mean if mean > 0 or fusion == "gm-half" else sum(cosines) / len(cosines) - 1
 
 
 @pytest.mark.usefixtures("_both_ways")
 @pytest.mark.parametrize("storage", STORAGES)
-@pytest.mark.parametrize("map", MAPS)
+@pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("names", SUBSETS)
-def test_hits_are_those_of_brute_force(names, map, storage):
+def test_hits_are_those_of_brute_force(names, fusion, storage):
     vectors = candidates()
     order = torch.randint(0, 50, (len(vectors),), generator=torch.Generator().manual_seed(1))
     towards = vectors[[100, 0, 300]]
     queries = {name: unit(3, 24, seed, towards) for seed, name in enumerate(names)}
-    expected = brute(queries, vectors, order, 12, map)
+    expected = brute(queries, vectors, order, 12, fusion)
     for size in (1000, 170):
-        search = Exact(queries, 12, map=map, tau=TAU)
+        search = Exact(queries, 12, fusion=fusion, tau=TAU)
         feed(search, blocks_of(vectors, order, size, storage), "cpu")
         assert search.found().rows.tolist() == expected
         assert search.found().proven.all()
 
 
 @pytest.mark.usefixtures("_both_ways")
-@pytest.mark.parametrize("map", MAPS)
+@pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize(("count", "k"), [(1, 5), (40, 40), (40, 60), (41, 40)])
-def test_as_many_hits_as_candidates_and_values_of_scores(map, count, k):
+def test_as_many_hits_as_candidates_and_values_of_scores(fusion, count, k):
     vectors, order = unit(count, 8, 3), torch.arange(count)
     queries = {name: unit(4, 8, seed) for seed, name in enumerate(NAMES)}
-    search = Exact(queries, k, map=map, tau=TAU)
+    search = Exact(queries, k, fusion=fusion, tau=TAU)
     feed(search, blocks_of(vectors, order, 16), "cpu")
     found = search.found()
-    assert found.rows.tolist() == brute(queries, vectors, order, k, map)
-    wide = scores({n: q.double() for n, q in queries.items()}, vectors.double(), map=map, tau=TAU)
+    assert found.rows.tolist() == brute(queries, vectors, order, k, fusion)
+    wide = scores({n: q.double() for n, q in queries.items()}, vectors.double(), fusion=fusion, tau=TAU)
     assert torch.allclose(found.values, wide.gather(1, found.rows), atol=1e-12)
 
 
 @pytest.mark.usefixtures("_both_ways")
-@pytest.mark.parametrize("map", MAPS)
-def test_queries_may_lack_modalities(map):
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_queries_may_lack_modalities(fusion):
     vectors, order = unit(300, 16, 9), torch.arange(300)
     queries = {name: unit(8, 16, seed) for seed, name in enumerate(NAMES)}
     masks = [[bool(row & bit) for row in (1, 2, 3, 4, 5, 6, 7, 7)] for bit in (1, 2, 4)]
     present = {name: torch.tensor(mask) for name, mask in zip(NAMES, masks, strict=True)}
     queries = {name: q.where(present[name][:, None], torch.nan) for name, q in queries.items()}  # never read
-    search = Exact(queries, 9, map=map, tau=TAU, present=present)
+    search = Exact(queries, 9, fusion=fusion, tau=TAU, present=present)
     feed(search, blocks_of(vectors, order, 64), "cpu")
-    assert search.found().rows.tolist() == brute(queries, vectors, order, 9, map, present)
+    assert search.found().rows.tolist() == brute(queries, vectors, order, 9, fusion, present)
 
 
 def test_candidates_that_are_all_equal_come_in_tie_order():
     vectors = unit(1, 8, 0).expand(20000, 8).contiguous()
     order = torch.randperm(20000, generator=torch.Generator().manual_seed(0))
-    for map in MAPS:
-        search = Exact({"a": unit(2, 8, 5, vectors), "b": unit(2, 8, 6, vectors)}, 3, map=map)
+    for fusion in FUSIONS:
+        search = Exact({"a": unit(2, 8, 5, vectors), "b": unit(2, 8, 6, vectors)}, 3, fusion=fusion)
         with pytest.raises(MemoryError):  # too many to score at once ...
             search.update(next(blocks_of(vectors, order, 20000))[:16000])
         feed(search, blocks_of(vectors, order, 20000), "cpu")  # ... so blocks are halved
@@ -163,16 +163,16 @@ def test_an_error_that_is_not_told_is_seen_in_the_hits():
     told = float((vectors - crude.short * 0.5).norm(dim=1).max())
     honest = Block(index=crude.index, vectors=vectors, short=crude.short, scale=scaled.scale, error=told)
     queries = {name: unit(60, 24, seed, vectors) for seed, name in enumerate(NAMES)}
-    for map in MAPS:
-        expected = brute(queries, vectors, torch.arange(900), 30, map)
+    for fusion in FUSIONS:
+        expected = brute(queries, vectors, torch.arange(900), 30, fusion)
         for block, good in ((scaled, False), (honest, True)):
-            search = Exact(queries, 30, map=map, tau=TAU)
+            search = Exact(queries, 30, fusion=fusion, tau=TAU)
             search.update(block)
             assert (search.found().rows.tolist() == expected) == good
 
 
-@pytest.mark.parametrize("map", ["gm-half", "gm-clamp"])
-def test_a_modality_that_says_nothing_hardly_loosens_the_bound(map, monkeypatch):
+@pytest.mark.parametrize("fusion", ["gm-half", "gm-clamp"])
+def test_a_modality_that_says_nothing_hardly_loosens_the_bound(fusion, monkeypatch):
     """One modality finds every candidate about as similar: the plane at the k-th hit weighs it down."""
     common = unit(1, 64, 77)
     vectors = torch.nn.functional.normalize(unit(5000, 64, 0) + common, dim=1)
@@ -186,11 +186,11 @@ def test_a_modality_that_says_nothing_hardly_loosens_the_bound(map, monkeypatch)
 
     monkeypatch.setattr(Exact, "_cosines", counted)
     monkeypatch.setattr(exact, "_SAMPLE", 1000)
-    expected = brute(queries, vectors, torch.arange(5000), 10, map)
+    expected = brute(queries, vectors, torch.arange(5000), 10, fusion)
     totals = []
     for tilts in (exact._TILTS, 1):  # one alone is the plain mean
         monkeypatch.setattr(exact, "_TILTS", tilts)
-        search = Exact(queries, 10, map=map)
+        search = Exact(queries, 10, fusion=fusion)
         feed(search, blocks_of(vectors, torch.arange(5000), 5000), "cpu")
         totals.append(scored[-1] / 20)
         assert search.found().rows.tolist() == expected
@@ -199,13 +199,13 @@ def test_a_modality_that_says_nothing_hardly_loosens_the_bound(map, monkeypatch)
 
 
 @pytest.mark.usefixtures("_both_ways")
-@pytest.mark.parametrize("map", MAPS)
+@pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("storage", STORAGES)
-def test_totals_are_those_of_the_whole_pool(map, storage):
+def test_totals_are_those_of_the_whole_pool(fusion, storage):
     vectors = unit(700, 32, 4)
     queries = {name: unit(6, 32, seed, vectors) for seed, name in enumerate(NAMES)}
     beta = torch.tensor([0.3, 0.5, 1.0, 0.7, 0.2, torch.nan])
-    search = Exact(queries, 5, map=map, tau=TAU, beta=beta)
+    search = Exact(queries, 5, fusion=fusion, tau=TAU, beta=beta)
     feed(search, blocks_of(vectors, torch.arange(700), 256, storage), "cpu")
     logits = beta[:, None].double() * sum(q.double() @ vectors.double().T / TAU[n] for n, q in queries.items())
     expected = logits.logsumexp(dim=1)
@@ -243,7 +243,7 @@ def test_too_little_memory_makes_blocks_smaller(error, monkeypatch):
     queries = {"a": unit(4, 8, 0), "b": unit(4, 8, 1)}
     expected = brute(queries, vectors, order, 7, "gm-half")
     sizes = scarce(monkeypatch, 100, error)
-    search = Exact(queries, 7, map="gm-half", tau=TAU)
+    search = Exact(queries, 7, fusion="gm-half", tau=TAU)
     feed(search, blocks_of(vectors, order, 600), "cpu")
     assert search.found().rows.tolist() == expected
     assert sum(sizes) == 1000
@@ -281,8 +281,8 @@ def test_short_rows_alone_are_scanned(storage):
 def test_what_is_wrong_with_a_query_is_one_sentence():
     with pytest.raises(QueryError, match="query 1 has no modality"):
         Exact({"a": unit(2, 4, 0)}, 3, present={"a": torch.tensor([True, False])})
-    with pytest.raises(QueryError, match="unknown map 'gm'"):
-        Exact({"a": unit(2, 4, 0)}, 3, map="gm")
+    with pytest.raises(QueryError, match="unknown fusion 'gm'"):
+        Exact({"a": unit(2, 4, 0)}, 3, fusion="gm")
     with pytest.raises(QueryError, match="no temperature for 'b'"):
         Exact({"b": unit(2, 4, 0)}, 3, tau={"a": 1.0})
     with pytest.raises(QueryError, match="no candidate is left"):
@@ -303,13 +303,13 @@ def test_runs_cover_the_rows_and_are_joined():
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("storage", STORAGES)
-@pytest.mark.parametrize("map", MAPS)
-def test_cuda_finds_the_same(map, storage):
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_cuda_finds_the_same(fusion, storage):
     vectors, order = candidates(5000, 64), torch.arange(5000)
     queries = {name: unit(40, 64, seed, vectors) for seed, name in enumerate(NAMES)}
-    cpu = Exact(queries, 25, map=map, tau=TAU)
+    cpu = Exact(queries, 25, fusion=fusion, tau=TAU)
     feed(cpu, blocks_of(vectors, order, 5000), "cpu")
-    cuda = Exact({n: q.cuda() for n, q in queries.items()}, 25, map=map, tau=TAU)
+    cuda = Exact({n: q.cuda() for n, q in queries.items()}, 25, fusion=fusion, tau=TAU)
     feed(cuda, blocks_of(vectors, order, 1700, storage), "cuda")
     assert cuda.found().rows.tolist() == cpu.found().rows.tolist()
     direction = unit(50, 64, 1).double().cuda()

@@ -8,7 +8,7 @@ import torch
 
 from molchord.errors import QueryError
 from molchord.retrieval.scores import (
-    MAPS,
+    FUSIONS,
     Block,
     TopK,
     combine,
@@ -31,33 +31,33 @@ def unit(rows, size, seed, dtype=torch.float64):
     return torch.nn.functional.normalize(values, dim=1)
 
 
-def reference_mean(cosines, taus, map):
+def reference_mean(cosines, taus, fusion):
     """The geometric mean of one list of pairs, in plain fp64, and the arithmetic mean that breaks its ties."""
-    if map == "gm-exp":
+    if fusion == "gm-exp":
         factors = [math.exp((c - 1) / t) for c, t in zip(cosines, taus, strict=True)]
-    elif map == "gm-half":
+    elif fusion == "gm-half":
         factors = [(1 + c) / 2 for c in cosines]
     else:
         factors = [max(0.0, c) for c in cosines]
     return math.prod(factors) ** (1 / len(factors)), sum(cosines) / len(cosines)
 
 
-def reference_order(pairs_of, count, map):
+def reference_order(pairs_of, count, fusion):
     """Candidates in the order of (geometric mean, arithmetic mean for gm-clamp), best first."""
     keys = []
     for g in range(count):
         cosines, taus = pairs_of(g)
-        mean, tie = reference_mean(cosines, taus, map)
-        keys.append((mean, tie if map == "gm-clamp" else 0.0))
+        mean, tie = reference_mean(cosines, taus, fusion)
+        keys.append((mean, tie if fusion == "gm-clamp" else 0.0))
     return sorted(range(count), key=lambda g: keys[g], reverse=True)
 
 
-@pytest.mark.parametrize("map", MAPS)
+@pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("subset", [("a",), ("b",), ("a", "b"), ("b", "c"), NAMES])
-def test_blind_ranks_as_plain_loops(map, subset):
+def test_blind_ranks_as_plain_loops(fusion, subset):
     queries = {name: unit(6, 4, seed) for seed, name in enumerate(subset)}
     candidates = unit(40, 4, 99)
-    values = scores(queries, candidates, map=map, tau=TAU)
+    values = scores(queries, candidates, fusion=fusion, tau=TAU)
     for row in range(6):
 
         def pairs_of(g, row=row):
@@ -66,66 +66,66 @@ def test_blind_ranks_as_plain_loops(map, subset):
             ]
             return cosines, [TAU[n] for n in subset]
 
-        assert values[row].argsort(descending=True).tolist() == reference_order(pairs_of, 40, map)
+        assert values[row].argsort(descending=True).tolist() == reference_order(pairs_of, 40, fusion)
         for g in range(40):
-            expected = reference_mean(*pairs_of(g), map)[0]
+            expected = reference_mean(*pairs_of(g), fusion)[0]
             taus = [TAU[n] for n in subset]
-            assert geometric_mean(float(values[row, g]), map=map, tau=taus) == pytest.approx(
+            assert geometric_mean(float(values[row, g]), fusion=fusion, tau=taus) == pytest.approx(
                 expected, rel=1e-9, abs=1e-15
             )
 
 
-@pytest.mark.parametrize("map", MAPS)
-def test_a_query_without_a_modality_has_fewer_factors(map):
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_query_without_a_modality_has_fewer_factors(fusion):
     queries = {name: unit(3, 5, seed) for seed, name in enumerate(NAMES)}
     queries["b"][1] = torch.nan  # never read where it is absent
     queries["a"][2] = queries["b"][2] = torch.nan
     present = {"a": torch.tensor([True, True, False]), "b": torch.tensor([True, False, False])}
     candidates = unit(20, 5, 9)
-    values = scores(queries, candidates, map=map, tau=TAU, present=present)
+    values = scores(queries, candidates, fusion=fusion, tau=TAU, present=present)
     for row, subset in enumerate([NAMES, ("a", "c"), ("c",)]):
 
         def pairs_of(g, row=row, subset=subset):
             return [float(queries[n][row] @ candidates[g]) for n in subset], [TAU[n] for n in subset]
 
-        assert values[row].argsort(descending=True).tolist() == reference_order(pairs_of, 20, map)
+        assert values[row].argsort(descending=True).tolist() == reference_order(pairs_of, 20, fusion)
     alone = {"a": torch.tensor([True, False, True])} | {n: torch.zeros(3, dtype=torch.bool) for n in ("b", "c")}
     queries["a"][2] = queries["a"][0]
-    values = scores(queries, candidates, map=map, tau=TAU, present=alone)
+    values = scores(queries, candidates, fusion=fusion, tau=TAU, present=alone)
     assert values[1].isnan().all()
     assert values[[0, 2]].isfinite().all()
 
 
-@pytest.mark.parametrize("map", MAPS)
-def test_two_negative_cosines_never_score_above_a_weakly_positive_candidate(map):
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_two_negative_cosines_never_score_above_a_weakly_positive_candidate(fusion):
     """The cube-root bug: the product of two negative cosines is positive."""
     query = {name: torch.tensor([[1.0, 0.0]]) for name in NAMES}
     opposite = torch.tensor([-0.9, math.sqrt(1 - 0.81)])
     queries = {"a": query["a"], "b": query["b"], "c": opposite[None]}
     bad, good = opposite, torch.tensor([0.1, math.sqrt(0.99)])
-    values = scores(queries, torch.stack([bad, good]), map=map)[0]
+    values = scores(queries, torch.stack([bad, good]), fusion=fusion)[0]
     assert [round(float(query["a"][0] @ bad), 2), round(float(opposite @ bad), 2)] == [-0.9, 1.0]
-    shown = [geometric_mean(float(v), map=map, tau=[1.0] * 3) for v in values]
+    shown = [geometric_mean(float(v), fusion=fusion, tau=[1.0] * 3) for v in values]
     assert values[0] < values[1]
-    if map == "gm-clamp":
+    if fusion == "gm-clamp":
         assert shown[0] == 0.0
 
 
 def test_clamp_orders_zero_products_by_the_arithmetic_mean_below_every_positive_one():
     cosines = [torch.tensor([[-0.1, -0.9, 1e-4, 0.9]]), torch.tensor([[0.9, 0.9, 1e-4, 0.0]])]
-    values = combine(cosines, [1.0, 1.0], map="gm-clamp")[0]
+    values = combine(cosines, [1.0, 1.0], fusion="gm-clamp")[0]
     assert values.argsort(descending=True).tolist() == [2, 3, 0, 1]
     assert values[2] > 0 > values[3]
 
 
-@pytest.mark.parametrize("map", MAPS)
-def test_combine_agrees_with_the_single_product_and_nan_stays_nan(map):
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_combine_agrees_with_the_single_product_and_nan_stays_nan(fusion):
     queries = {name: unit(4, 6, seed) for seed, name in enumerate(NAMES)}
     candidates = unit(9, 6, 5)
     candidates[3] = torch.nan
     cosines = [q @ candidates.T for q in queries.values()]
-    fused = scores(queries, candidates, map=map, tau=TAU)
-    assert torch.allclose(fused, combine(cosines, list(TAU.values()), map=map), atol=1e-12, equal_nan=True)
+    fused = scores(queries, candidates, fusion=fusion, tau=TAU)
+    assert torch.allclose(fused, combine(cosines, list(TAU.values()), fusion=fusion), atol=1e-12, equal_nan=True)
     assert fused[:, 3].isnan().all()
     assert fused[:, :3].isfinite().all()
 
@@ -137,16 +137,16 @@ def test_equal_temperatures_rank_as_the_mean_cosine():
     assert torch.allclose(scores(queries, candidates, tau=dict.fromkeys(NAMES, 0.03)), mean, atol=1e-12)
 
 
-@pytest.mark.parametrize("map", MAPS)
+@pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("same", [False, True])
-def test_library_mode_takes_ordered_pairs_of_what_both_sides_have(map, same):
+def test_library_mode_takes_ordered_pairs_of_what_both_sides_have(fusion, same):
     queries = {"a": unit(3, 4, 0), "b": unit(3, 4, 1)}
     candidates, spectra = unit(15, 4, 2), {"a": unit(15, 4, 3), "b": unit(15, 4, 4)}
     has = {"a": torch.arange(15) % 3 > 0, "b": torch.arange(15) % 4 > 0}
     spectra["a"][~has["a"]] = torch.nan  # never enters
     pair_tau = {("b", "a"): 0.3}
     values = library_scores(
-        queries, candidates, spectra, map=map, tau=TAU, pair_tau=pair_tau, spectra_present=has, same_modality=same
+        queries, candidates, spectra, fusion=fusion, tau=TAU, pair_tau=pair_tau, spectra_present=has, same_modality=same
     )
 
     def pairs_of(row, g):
@@ -161,7 +161,7 @@ def test_library_mode_takes_ordered_pairs_of_what_both_sides_have(map, same):
         return cosines, taus
 
     for row in range(3):
-        expected = reference_order(lambda g, row=row: pairs_of(row, g), 15, map)
+        expected = reference_order(lambda g, row=row: pairs_of(row, g), 15, fusion)
         assert values[row].argsort(descending=True).tolist() == expected
 
 
@@ -174,7 +174,7 @@ def test_a_pair_without_a_temperature_takes_the_geometric_mean_of_both():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda q, g: scores(q, g, map="gm-exq"), "unknown map 'gm-exq'; did you mean 'gm-exp'"),
+        (lambda q, g: scores(q, g, fusion="gm-exq"), "unknown fusion 'gm-exq'; did you mean 'gm-exp'"),
         (lambda q, g: scores({}, g), "no modality"),
         (lambda q, g: scores(q, g, tau={"b": 1.0}), "no temperature for 'a'"),
         (lambda q, g: scores(q, g, tau={"a": 0.0}), "is 0.0, but must be a positive"),
@@ -289,12 +289,14 @@ def test_cuda_gives_the_same_hits():
         unit(500, 32, 7, torch.float32),
     )
     index = torch.arange(500)
-    for map in MAPS:
+    for fusion in FUSIONS:
         cpu = top_k(
-            lambda b, m=map: scores(queries, b.vectors, map=m, tau=TAU), [Block(index=index, vectors=candidates)], 9
+            lambda b, m=fusion: scores(queries, b.vectors, fusion=m, tau=TAU),
+            [Block(index=index, vectors=candidates)],
+            9,
         )
         moved = {n: q.cuda() for n, q in queries.items()}
         block = Block(index=index, vectors=candidates).to("cuda")
-        gpu = top_k(lambda b, m=map, q=moved: scores(q, b.vectors, map=m, tau=TAU), [block], 9)
+        gpu = top_k(lambda b, m=fusion, q=moved: scores(q, b.vectors, fusion=m, tau=TAU), [block], 9)
         assert torch.equal(cpu[1], gpu[1].cpu())
         assert torch.allclose(cpu[0], gpu[0].cpu(), atol=1e-6)

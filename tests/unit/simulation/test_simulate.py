@@ -24,11 +24,12 @@ from molchord.chem import molecule
 from molchord.cli.main import main
 from molchord.errors import DataError, OutputExistsError, PluginError
 from molchord.host import Host, Plugin, discovery, installed
-from molchord.simulation.files import Entry, read_contents, read_entries, write_entries
+from molchord.simulation.files import Outcome, read_contents, read_entries, write_entries
 from molchord.simulation.folder import SimulationFolder
 from molchord.simulation.simulate import _entries, _Job, build_simulator, simulate, simulate_molecules, write_jobs
 from molchord.testing import check_simulator
-from molchord_simulators import GFN2, gfn2
+from molchord_simulators import gfn2
+from molchord_simulators.gfn2_record import GFN2
 
 SIMULATOR = GFN2.build(GFN2.config())
 
@@ -379,7 +380,7 @@ def test_a_molecule_counts_once(tmp_path):
     host = counting(tmp_path)
     simulate(CHAINS[2:4], tmp_path / "data", host=host, workers=1)
     late = [
-        Entry(id=molecule("CCCC").key14, smiles="CCCC", reason="late"),
+        Outcome(id=molecule("CCCC").key14, smiles="CCCC", reason="late"),
         *(filled(chain, value=9) for chain in CHAINS[2:3] + CHAINS[4:5]),
     ]
     declared = host.find("simulator", "counting").record.results
@@ -392,7 +393,7 @@ def test_a_molecule_counts_once(tmp_path):
 
 def filled(chain, value):
     arrays = {name: np.full(3, value, dtype=np.float32) for name in ("freq", "ir", "raman")}
-    return Entry(id=molecule(chain).key14, smiles=chain, arrays=arrays)
+    return Outcome(id=molecule(chain).key14, smiles=chain, arrays=arrays)
 
 
 def test_two_simulations_share_a_folder(tmp_path):
@@ -461,7 +462,7 @@ def test_what_is_under_way_elsewhere_is_left_out(tmp_path, capsys):
     plugin, record = host.find("simulator", "counting"), host.find("simulator", "counting").record
     folder = SimulationFolder(tmp_path / "jobs", plugin, plugin.record.config())
     for chains in (CHAINS[2:4], CHAINS[4:7]):
-        jobs = [Entry(id=molecule(c).key14, smiles=c, arrays={"n": np.array(len(c))}) for c in chains]
+        jobs = [Outcome(id=molecule(c).key14, smiles=c, arrays={"n": np.array(len(c))}) for c in chains]
         folder.fill("jobs", jobs, len(jobs), {"prepared_by": "counting"}, False)
     options = {"jobs": tmp_path / "jobs", "host": host, "workers": 1, "force": True}
     with pytest.raises(DataError, match=r"none of 5 molecules could be simulated \(5 whose job has no result yet"):
@@ -551,7 +552,7 @@ def test_a_molecule_whose_process_died_is_tried_again(tmp_path):
     plugin = host.find("simulator", "counting")
     folder = SimulationFolder(tmp_path / "data.jobs", plugin, plugin.record.config())
     reasons = ["its process died", "no conformer"]
-    failed = [Entry(id=molecule(c).key14, smiles=c, reason=r) for c, r in zip(CHAINS[2:4], reasons, strict=True)]
+    failed = [Outcome(id=molecule(c).key14, smiles=c, reason=r) for c, r in zip(CHAINS[2:4], reasons, strict=True)]
     folder.fill("results", failed, 2, {"prepared_by": "p", "computed_by": "c"}, False)
     report = simulate(CHAINS[2:4], tmp_path / "data", host=host, workers=1)
     assert (report.molecules, report.failed) == (1, 1)
@@ -730,7 +731,7 @@ def test_usage_of_the_program(capsys):
 
 def test_one_error_does_not_end_the_program(tmp_path, monkeypatch, capsys):
     """The reason reads as where molchord itself computes."""
-    entries = [Entry(id=molecule(s).key14, smiles=s, arrays=job(s)) for s in ("O", "N")]
+    entries = [Outcome(id=molecule(s).key14, smiles=s, arrays=job(s)) for s in ("O", "N")]
     write_entries(tmp_path / "jobs.npz", GFN2.jobs, entries, prepared_by="p")
 
     def compute(given):
@@ -763,13 +764,13 @@ def test_one_error_does_not_end_the_program(tmp_path, monkeypatch, capsys):
 def test_arrays_that_are_not_as_declared(arrays, message, tmp_path):
     declared = {name: Array(unit="1", axis="modes") for name in ("freq", "ir")}
     with pytest.raises(PluginError, match=message):
-        write_entries(tmp_path / "a.npz", declared, [Entry(id="K", smiles="C", arrays=arrays)], prepared_by="")
+        write_entries(tmp_path / "a.npz", declared, [Outcome(id="K", smiles="C", arrays=arrays)], prepared_by="")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_entries_are_read_as_they_were_written(tmp_path):
-    entries = [Entry(id=s, smiles=s, arrays=job(s)) for s in ("O", "CO")]
-    failed = Entry(id="X", smiles="X", reason="why")
+    entries = [Outcome(id=s, smiles=s, arrays=job(s)) for s in ("O", "CO")]
+    failed = Outcome(id="X", smiles="X", reason="why")
     write_entries(tmp_path / "a.npz", GFN2.jobs, [entries[0], failed, entries[1]], prepared_by="p")
     for found, given in zip(read_entries(tmp_path / "a.npz", GFN2.jobs), entries, strict=True):
         assert (found.id, found.smiles) == (given.id, given.smiles)

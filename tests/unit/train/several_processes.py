@@ -21,7 +21,7 @@ from molchord.graph.resolve import ModelGraph, Use
 from molchord.run import Run
 from molchord.run_folder import write_weights
 from molchord.train.optimization import training_mode
-from molchord.train.processes import Processes, several
+from molchord.train.processes import Processes, distributed
 from molchord.train.trainer import Trainer
 
 
@@ -47,7 +47,7 @@ def make_graph(loss, *, batch_norm=True, drawn=False, train=None):
         embedding_dim=8,
         seed=3,
         candidate="structure",
-        anchors=["exact_mass"],
+        scalar_features=["exact_mass"],
         modalities=towers,
         loss=Use(loss),
         train={"batch_size": 9, "epochs": 2, "workers": 0, "optimizer": {"lr": 3e-3}, **(train or {})},
@@ -96,13 +96,13 @@ def gradients(trainer):
     return out | {f"buffer.{name}": b.clone() for name, b in trainer.model.named_buffers()}
 
 
-# --- what is done in one process and in several
+# --- what is done in one process and in distributed
 
 
 def same_gradients(processes, dataset, folder):
     """With statistics of whole batches, every loss; and with chunks in each process, without."""
     graphs = {loss: make_graph(loss) for loss in ("all_pairs", "tanimoto_infonce")}
-    train = {"chunk": 1, "hard_negatives": 2, "modality_dropout": 0.3}
+    train = {"mini_batch_size": 1, "hard_negatives": 2, "modality_dropout": 0.3}
     graphs["chunked"] = make_graph("all_pairs", batch_norm=False, train=train)
     for name, graph in graphs.items():
         found = gradients(exact(Trainer(graph, dataset, progress=False, processes=processes)))
@@ -112,7 +112,7 @@ def same_gradients(processes, dataset, folder):
 
 def chunks_and_processes(processes, dataset, folder):
     """With jitter, dropout and hidden modalities: two processes, or one that encodes halves of batches."""
-    train = {"batch_size": 4, "chunk": 2 if processes.size == 1 else None, "modality_dropout": 0.3}
+    train = {"batch_size": 4, "mini_batch_size": 2 if processes.size == 1 else None, "modality_dropout": 0.3}
     graph = make_graph("all_pairs", batch_norm=False, drawn=True, train=train)
     found = gradients(exact(Trainer(graph, dataset, progress=False, processes=processes), drawn=True))
     if processes.rank == 0:
@@ -152,7 +152,7 @@ def interrupted(processes, dataset, folder):
             os.kill(os.getpid(), signal.SIGINT)
         return learn(self, share, number, weight)
 
-    train = {"hard_negatives": 2, "batch_size": 5, "accumulate": 2}
+    train = {"hard_negatives": 2, "batch_size": 5, "accumulate_grad_batches": 2}
     graph = make_graph("all_pairs", drawn=True, train=train)
     Run.train(graph, dataset, folder / "run-through", progress=False)
     Trainer.learn = interrupting
@@ -207,7 +207,7 @@ def _one(work, rank, size, port, dataset, folder, joined):
             os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size), LOCAL_WORLD_SIZE=str(size))
             os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
         if joined and size > 1:
-            with several("cpu") as (processes, _):
+            with distributed("cpu") as (processes, _):
                 work(processes, dataset, folder)
         else:
             work(Processes(), dataset, folder)

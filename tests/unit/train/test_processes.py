@@ -52,7 +52,7 @@ def results(dataset, tmp_path_factory):
     """What `several_processes.py` leaves."""
     folder = tmp_path_factory.mktemp("results")
     command = [sys.executable, str(HERE / "several_processes.py"), str(dataset.path), str(folder)]
-    subprocess.run(command, check=True, timeout=170, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    subprocess.run(command, check=True, timeout=900, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return folder
 
 
@@ -232,7 +232,7 @@ def test_chunks_have_the_gradient_of_the_whole(loss, dataset):
     """In chunks of 4 rows of batches of 9 and 3, with missing and hidden measurements."""
     found = {}
     for chunk in (None, 4):
-        graph = make_graph(loss, batch_norm=False, train={"chunk": chunk, "modality_dropout": 0.3})
+        graph = make_graph(loss, batch_norm=False, train={"mini_batch_size": chunk, "modality_dropout": 0.3})
         found[chunk] = gradients(exact(Trainer(graph, dataset, progress=False)))
     assert len(found[None]) > 100
     assert_same(found[4], found[None], 1e-10)
@@ -240,7 +240,7 @@ def test_chunks_have_the_gradient_of_the_whole(loss, dataset):
 
 def test_chunks_draw_the_same_twice(dataset):
     """With dropout and jitter: the reference keeps every chunk's graph, as if memory were no matter."""
-    train = {"chunk": 2, "anchor_dropout": 0.0}
+    train = {"mini_batch_size": 2, "scalar_feature_dropout": 0.0}
     graph = make_graph("all_pairs", batch_norm=False, drawn=True, train=train)
     trainer = exact(Trainer(graph, dataset, progress=False), drawn=True)
     share = next(trainer.batches(trainer.rows["train"], shuffle=True).shares())
@@ -254,7 +254,7 @@ def test_chunks_draw_the_same_twice(dataset):
     raw = {name: torch.cat([part.raw[name] for part in parts]) for name in parts[0].raw}
     embeddings = Embeddings.of(raw, {name: torch.cat([part.present[name] for part in parts]) for name in raw})
     molecule = torch.cat([chunk.molecule for chunk in share.chunks])
-    whole = Batch(molecule=molecule, present=embeddings.present, inputs={}, anchors=torch.zeros(9, 0))
+    whole = Batch(molecule=molecule, present=embeddings.present, inputs={}, scalar_features=torch.zeros(9, 0))
     expected = trainer.model.compute_loss(embeddings, whole).total
     expected.backward()
     torch.testing.assert_close(loss, expected.detach(), rtol=1e-12, atol=0)
@@ -264,7 +264,7 @@ def test_chunks_draw_the_same_twice(dataset):
 
 
 def test_one_chunk_at_a_time_keeps_its_graph(dataset, monkeypatch):
-    graph = make_graph("all_pairs", batch_norm=False, train={"chunk": 4})
+    graph = make_graph("all_pairs", batch_norm=False, train={"mini_batch_size": 4})
     trainer = exact(Trainer(graph, dataset, progress=False))
     alive, encode = weakref.WeakSet(), trainer.step.encode
     most = []
@@ -287,7 +287,7 @@ def test_one_chunk_at_a_time_keeps_its_graph(dataset, monkeypatch):
 def test_chunks_and_accumulated_batches_train_alike(dataset, tmp_path):
     found = []
     for chunk in (None, 2):
-        train = {"chunk": chunk, "accumulate": 2, "batch_size": 5, "epochs": 1}
+        train = {"mini_batch_size": chunk, "accumulate_grad_batches": 2, "batch_size": 5, "epochs": 1}
         graph = make_graph("all_pairs", batch_norm=False, train=train)
         run = Run.train(graph, dataset, tmp_path / f"run-{chunk}", progress=False)
         found.append(steady(run.model.state_dict()))
@@ -295,8 +295,14 @@ def test_chunks_and_accumulated_batches_train_alike(dataset, tmp_path):
 
 
 def test_chunks_of_a_tower_with_batch_statistics_are_refused(dataset):
-    with pytest.raises(RunError, match=r"`train.chunk` 4 divides batches of 9, but 'modalities.ir.encoder.stages.0.1'"):
-        Trainer(make_graph("all_pairs", train={"chunk": 4}), dataset, progress=False)
-    Trainer(make_graph("all_pairs", train={"chunk": 9}), dataset, progress=False)
+    with pytest.raises(
+        RunError, match=r"`train.mini_batch_size` 4 divides batches of 9, but 'modalities.ir.encoder.stages.0.1'"
+    ):
+        Trainer(make_graph("all_pairs", train={"mini_batch_size": 4}), dataset, progress=False)
+    Trainer(make_graph("all_pairs", train={"mini_batch_size": 9}), dataset, progress=False)
     frozen = ["modalities.ir.encoder", "modalities.raman.encoder"]
-    Trainer(make_graph("all_pairs", train={"chunk": 4, "freeze": frozen}), dataset, progress=False)
+    Trainer(
+        make_graph("all_pairs", train={"mini_batch_size": 4, "trainable": dict.fromkeys(frozen, False)}),
+        dataset,
+        progress=False,
+    )

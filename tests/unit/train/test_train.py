@@ -119,19 +119,19 @@ def test_schedule(use, progress, expected):
 
 def test_freeze_and_free():
     model = nn.ModuleDict({"a": nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), "ab": nn.Linear(2, 2)})
-    set_trained(model, TrainConfig(freeze=("a",)))
+    set_trained(model, TrainConfig(trainable={"a": False}))
     assert [n for n, p in model.named_parameters() if p.requires_grad] == ["ab.weight", "ab.bias"]
-    training_mode(model, TrainConfig(freeze=("a",)))
+    training_mode(model, TrainConfig(trainable={"a": False}))
     assert not model["a"][1].training
     assert model["ab"].training
-    set_trained(model, TrainConfig(free=("a.0",)))
+    set_trained(model, TrainConfig(trainable={"default": False, "a.0": True}))
     assert [n for n, p in model.named_parameters() if p.requires_grad] == ["a.0.weight", "a.0.bias"]
-    with pytest.raises(RunError, match=r"`train.free` \[.nothing.\] leaves no parameter to train"):
-        set_trained(model, TrainConfig(free=("nothing",)))
-    with pytest.raises(RunError, match=r"`train.freeze` \['a', 'ab'\] leaves no parameter to train"):
-        set_trained(model, TrainConfig(freeze=("a", "ab")))
-    with pytest.raises(RunError, match=r"`train.freeze` \['a'\] leaves no parameter to train"):
-        set_trained(model, TrainConfig(free=("a.0",), freeze=("a",)))
+    with pytest.raises(RunError, match="`train.trainable` .* leaves no parameter to train"):
+        set_trained(model, TrainConfig(trainable={"default": False, "nothing": True}))
+    with pytest.raises(RunError, match="`train.trainable` .* leaves no parameter to train"):
+        set_trained(model, TrainConfig(trainable={"a": False, "ab": False}))
+    with pytest.raises(RunError, match="`train.trainable` .* leaves no parameter to train"):
+        set_trained(model, TrainConfig(trainable={"default": False, "a": False}))
 
 
 def test_moving_average_follows_the_formula():
@@ -194,7 +194,9 @@ def test_loader_processes_change_nothing(dataset, tmp_path):
     assert same(weights(alone), weights(helped))
 
 
-@pytest.mark.parametrize("extra", [{}, {"ema": 0.9, "accumulate": 2, "modality_dropout": 0.3, "hard_negatives": 2}])
+@pytest.mark.parametrize(
+    "extra", [{}, {"ema": 0.9, "accumulate_grad_batches": 2, "modality_dropout": 0.3, "hard_negatives": 2}]
+)
 def test_resume_is_exact(dataset, tmp_path, monkeypatch, extra):
     """A training stopped in the middle of an epoch ends with the very weights of one that was not."""
     graph = make_graph(train={"epochs": 3, **extra})
@@ -269,7 +271,7 @@ def test_training_works_outside_the_main_thread(dataset, tmp_path):
 
 
 def test_frozen_parts_stay_as_they_were(dataset, tmp_path):
-    graph = make_graph(train={"freeze": ["modalities.ir"]})
+    graph = make_graph(train={"trainable": {"modalities.ir": False}})
     before = Trainer(graph, dataset, progress=False).model.state_dict()
     run = Run.train(graph, dataset, tmp_path / "run", progress=False)
     after = run.model.state_dict()
@@ -282,7 +284,7 @@ def test_frozen_parts_stay_as_they_were(dataset, tmp_path):
 def test_parts_come_from_another_run(dataset, tmp_path):
     first = Run.train(make_graph(), dataset, tmp_path / "first", progress=False)
     source = f"{tmp_path / 'first'}#modalities.ir"
-    graph = make_graph(seed=9, train={"init": {"modalities.ir": source}, "freeze": ["modalities.ir"]})
+    graph = make_graph(seed=9, train={"init": {"modalities.ir": source}, "trainable": {"modalities.ir": False}})
     second = Run.train(graph, dataset, tmp_path / "second", progress=False)
     a, b = weights(first), weights(second)
     assert all(torch.equal(a[k], b[k]) for k in a if k.startswith("modalities.ir."))
@@ -292,21 +294,22 @@ def test_parts_come_from_another_run(dataset, tmp_path):
     assert not (tmp_path / "third").exists()
 
 
-def test_a_head_from_another_run_keeps_that_runs_anchors(dataset, tmp_path):
-    first = Run.train(make_graph(anchors=["exact_mass"]), dataset, tmp_path / "first", progress=False)
+def test_a_head_from_another_run_keeps_that_runs_scalar_features(dataset, tmp_path):
+    first = Run.train(make_graph(scalar_features=["exact_mass"]), dataset, tmp_path / "first", progress=False)
     again = DataSet(dataset.path, split="hash")
     taken = {"modalities.ir": f"{first.path}#modalities.ir"}
     fresh, second = (
-        Trainer(make_graph(anchors=["exact_mass"], train={"init": init}), again, progress=False) for init in ({}, taken)
+        Trainer(make_graph(scalar_features=["exact_mass"], train={"init": init}), again, progress=False)
+        for init in ({}, taken)
     )
     for trainer in (fresh, second):
         trainer.start_from(None)
-    assert float(fresh.model.anchor_mean) != float(first.model.anchor_mean)
-    assert torch.equal(second.model.anchor_mean, first.model.anchor_mean)
-    assert torch.equal(second.model.anchor_std, first.model.anchor_std)
-    Run.train(make_graph(anchors=["exact_mass"]), again, tmp_path / "other", progress=False)
+    assert float(fresh.model.scalar_mean) != float(first.model.scalar_mean)
+    assert torch.equal(second.model.scalar_mean, first.model.scalar_mean)
+    assert torch.equal(second.model.scalar_std, first.model.scalar_std)
+    Run.train(make_graph(scalar_features=["exact_mass"]), again, tmp_path / "other", progress=False)
     both = taken | {"modalities.raman": f"{tmp_path / 'other'}#modalities.raman"}
-    mixed = Trainer(make_graph(anchors=["exact_mass"], train={"init": both}), again, progress=False)
+    mixed = Trainer(make_graph(scalar_features=["exact_mass"], train={"init": both}), again, progress=False)
     with pytest.raises(RunError, match="take parts with this anchor from one run"):
         mixed.start_from(None)
 
@@ -339,13 +342,13 @@ def test_realignment_moves_only_the_last_layers(dataset, tmp_path):
 
 
 def test_anchors_are_standardised_with_the_training_set(dataset, tmp_path):
-    graph = make_graph(anchors=["exact_mass"])
+    graph = make_graph(scalar_features=["exact_mass"])
     run = Run.train(graph, dataset, tmp_path / "run", progress=False)
     masses = dataset.numeric("exact_mass")[dataset.rows("train")]
-    assert float(run.model.anchor_mean) == pytest.approx(masses.mean(), rel=1e-5)
-    assert float(run.model.anchor_std) == pytest.approx(masses.std(), rel=1e-5)
+    assert float(run.model.scalar_mean) == pytest.approx(masses.mean(), rel=1e-5)
+    assert float(run.model.scalar_std) == pytest.approx(masses.std(), rel=1e-5)
     spectrum = dataset.table("ir").read(0)
-    with_mass = run.embed("ir", spectrum, anchors={"exact_mass": 46.04})
+    with_mass = run.embed("ir", spectrum, scalar_features={"exact_mass": 46.04})
     assert not np.allclose(with_mass, run.embed("ir", spectrum))
 
 

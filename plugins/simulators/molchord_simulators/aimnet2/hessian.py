@@ -30,7 +30,15 @@ _CACHED = 100_000  # numbers, of sums over neighbours, likewise
 
 @dataclass(frozen=True)
 class Derivatives:
-    """Energy (b,) in eV, gradient (b, 3n), Hessian (b, k, k) in eV/angstrom^2, charges (b, n), dipole's gradient (b, 3, k) in e."""
+    """What `derivatives` gives.
+
+    Attributes:
+        energy: (b,) in eV, without the atoms' own.
+        gradient: (b, x) in eV/angstrom.
+        hessian: (b, k, k) in eV/angstrom^2.
+        charges: (b, n) in e, the mean of the members.
+        dipole: (b, 3, k), derivatives in e of their dipole moment.
+    """
 
     energy: Tensor
     gradient: Tensor
@@ -117,7 +125,7 @@ class _Pairs:
         return many + self._assembled(blocks + self._directed())
 
     def gradient(self, slopes: Tensor) -> Tensor:
-        """Return the gradient (b, n, x) of sums over m of functions of the distance with these derivatives (b, n, m)."""
+        """Return the gradient (b, n, x) of sums over m of functions of the distance, of these slopes (b, n, m)."""
         arrows = slopes.unsqueeze(-1) * self.unit
         out = -arrows
         out.diagonal(dim1=1, dim2=2).add_(arrows.sum(2).mT)
@@ -131,7 +139,7 @@ class _Pairs:
     def _directed(self) -> Tensor:
         """Return the second derivatives (b, n, m, 3, 3) of B(d) . u, of the functions with directions."""
         values = [(self.adjoint[:, :, 1:] * one.unsqueeze(2)).sum(1).movedim(1, -1) for one in self.radial]
-        b0, b1, b2 = values  # (b, n, m, 3)
+        b0, b1 = values[:2]  # (b, n, m, 3)
         u, d = self.unit, self.distance[..., None, None]
         along = [(value * u).sum(-1)[..., None, None] for value in values]
         outer = u.unsqueeze(-1) * u.unsqueeze(-2)
@@ -225,13 +233,13 @@ class _Forward:
         out = self.by_column.new_empty(b, first + a * (RADIAL + COMBINED), self.n, k)
         if features is not None:
             out[:, :first] = features
-            self._crossed(one, features.unflatten(1, (a, RADIAL)))
-        sums = out[:, first : first + a * RADIAL].unflatten(1, (a, RADIAL))
-        norms = out[:, first + a * RADIAL :].unflatten(1, (a, COMBINED))
+            self._crossed(one, torch.unflatten(features, 1, (a, RADIAL)))
+        sums = torch.unflatten(out[:, first : first + a * RADIAL], 1, (a, RADIAL))
+        norms = torch.unflatten(out[:, first + a * RADIAL :], 1, (a, COMBINED))
         self_moved = self._self_moved(one)
         for start in range(0, a, self.block):
             part = slice(start, start + self.block)
-            own = None if features is None else features.unflatten(1, (a, RADIAL))[:, part]
+            own = None if features is None else torch.unflatten(features, 1, (a, RADIAL))[:, part]
             sums[:, part], norms[:, part] = self._sums(one, i, part, own, self_moved[:, part])
         return out
 
@@ -247,7 +255,7 @@ class _Forward:
     def _sums(
         self, one: Pass, i: int, part: slice, features: Tensor | None, self_moved: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the derivatives of sums over neighbours (b, a, g, n, k) and of norms (b, a, h, n, k), of some channels."""
+        """Return the derivatives of some channels' sums over neighbours (b, a, g, n, k) and norms (b, a, h, n, k)."""
         b, k = self.columns.shape
         n = self.n
         own = one.features[self.member, part].detach().permute(2, 0, 1, 3)  # (b, a, g, n)
@@ -270,8 +278,7 @@ class _Forward:
 
     def _crossed(self, one: Pass, features: Tensor) -> None:
         """Gather what functions of the distance and features of the neighbour, both varying, give together."""
-        b, k = self.columns.shape
-        n, a = self.n, features.shape[1]
+        b, n, a = len(self.columns), self.n, features.shape[1]
         adjoint = self._adjoint(one.sums).permute(2, 1, 0, 3, 4)  # (b, g, a, c, n)
         slopes = self.pairs.slopes
         atom = torch.matmul(adjoint.permute(0, 1, 4, 2, 3), slopes.transpose(2, 3).flatten(-2))  # (b, g, j, a, m 3)
@@ -314,7 +321,9 @@ class _Forward:
         return slope, density * (2 - x * x) * self._adjoint(after).transpose(0, 1).unsqueeze(-1)
 
     def _neutralised(self, one: Pass, charges: Tensor, roots: Tensor) -> Tensor:
-        """Return the derivatives of the charges (b, n, k) once they add up; all of q = raw + f w, w = rest / sum of f."""
+        """Return the derivatives of the charges (b, n, k) once they add up: q = raw + f w, w = rest / sum of f."""
+        assert one.raw is not None
+        assert one.charges is not None
         raw, adjoint = one.raw[self.member].detach(), self._adjoint(one.charges)  # (2, b, n), (b, n)
         root = raw[1]
         weights = root.pow(2)

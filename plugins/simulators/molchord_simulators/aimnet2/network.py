@@ -145,7 +145,7 @@ class Network:
         geometry = self.geometry(z, positions)
         atoms = (z > 0).to(self.dtype)
         own = self.embedding[:, z].permute(0, 3, 1, 2)  # (e, a g, b, n)
-        features = own.unflatten(1, (CHANNELS, RADIAL))
+        features = torch.unflatten(own, 1, (CHANNELS, RADIAL))
         charges = torch.zeros((), dtype=self.dtype, device=self.device)
         passes: list[Pass] = []
         for i, layers in enumerate(self.layers):
@@ -158,7 +158,7 @@ class Network:
             one.charges = charges = _neutralised(one.raw, atoms, charge)
             own = own + out[:, 2:]
             as_channel = charges[:, None, None].expand(-1, 1, RADIAL, -1, -1)
-            features = torch.cat([own.unflatten(1, (CHANNELS, RADIAL)), as_channel], 1)
+            features = torch.cat([torch.unflatten(own, 1, (CHANNELS, RADIAL)), as_channel], 1)
         energies = _mlp(out, self.readout, passes[-1].layers, activated=False)
         energy = (energies.squeeze(1) * atoms).sum(-1).mean(0)
         products = (charges.unsqueeze(-1) * charges.unsqueeze(-2)).mean(0)
@@ -234,7 +234,7 @@ def _mlp(
     shape = inputs.shape[2:]
     values = inputs
     for weight, bias in layers:
-        before = torch.baddbmm(bias.unsqueeze(-1), weight, values.flatten(2)).unflatten(2, shape)
+        before = torch.unflatten(torch.baddbmm(bias.unsqueeze(-1), weight, values.flatten(2)), 2, shape)
         values = gelu(before) if activated or weight is not layers[-1][0] else before
         kept.append((before, values))
     return values
@@ -253,5 +253,5 @@ def _with_charge(weight: Tensor) -> Tensor:
     That channel holds the same charge under each radial function, and counts once.
     """
     sizes = [CHANNELS * RADIAL, CHANNELS * RADIAL, CHANNELS * COMBINED, 1, RADIAL, COMBINED]
-    own, sums, norms, charge, charge_sums, charge_norms = weight.split(sizes, -1)
+    own, sums, norms, charge, charge_sums, charge_norms = torch.split(weight, sizes, -1)
     return torch.cat([own, pad(charge, (0, RADIAL - 1)), sums, charge_sums, norms, charge_norms], -1).contiguous()

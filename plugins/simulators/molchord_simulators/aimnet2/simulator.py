@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +21,6 @@ from molchord_simulators.aimnet2.spectra import Spectrum
 from molchord_simulators.gfn2 import Failed
 from molchord_simulators.harmonic import Harmonic
 from molchord_simulators.rotation import rotational_constants
-
-if TYPE_CHECKING:
-    from molchord_simulators import AIMNet2Config
 
 __all__ = ["AIMNet2", "averaged"]
 
@@ -40,6 +37,11 @@ Arrays = Mapping[str, NDArray[Any]]
 class AIMNet2:
     """Harmonic infrared and Raman spectra by AIMNet2, of many molecules at once; also a `molchord.api.Batched`.
 
+    Args:
+        members: Networks whose mean is taken.
+        conformers: How many to start from.
+        device: Where the networks are computed, or ``auto``.
+
     Example:
         ```python
         record = installed().find("simulator", "aimnet2").record
@@ -50,8 +52,8 @@ class AIMNet2:
 
     batch = BATCH
 
-    def __init__(self, config: AIMNet2Config) -> None:
-        self.config = config
+    def __init__(self, members: int = weights.MEMBERS, conformers: int = 1, device: str = "auto") -> None:
+        self.members, self.conformers, self.device = members, conformers, device
         self._gfn2 = Harmonic()
 
     def prepare(self, molecule: Molecule) -> dict[str, NDArray[Any]]:
@@ -66,7 +68,7 @@ class AIMNet2:
             SampleError: It consists of several fragments, or no conformer is found.
         """
         job = self._gfn2.prepare(molecule)
-        further = [conformer_seed("simulate", molecule.key14, i) for i in range(1, self.config.conformers)]
+        further = [conformer_seed("simulate", molecule.key14, i) for i in range(1, self.conformers)]
         if further:
             full = with_hydrogens(parse(molecule.smiles, molecule.key14))
             more = conformers(full, further, molecule.key14, relax="mmff_or_uff", attempts=0)
@@ -108,9 +110,9 @@ class AIMNet2:
     def prepared_by(self) -> str:
         """Say how conformers are made."""
         one = self._gfn2.prepared_by()
-        if self.config.conformers == 1:
+        if self.conformers == 1:
             return one
-        return one.replace("one conformer", f"{self.config.conformers} conformers")
+        return one.replace("one conformer", f"{self.conformers} conformers")
 
     def computed_by(self) -> str:
         """Say what is computed, by which parameters and programs.
@@ -120,26 +122,26 @@ class AIMNet2:
         """
         weights.verify(weights.find())
         fields = gfn2.description().partition(" (")[0]
-        count = "the mean of four members" if self.config.members == weights.MEMBERS else "the first member"
+        count = "the mean of four members" if self.members == weights.MEMBERS else "the first member"
         average = (
             ""
-            if self.config.conformers == 1
+            if self.conformers == 1
             else f"conformers weighted by their energies at {TEMPERATURE:g} K, those that became alike counted once; "
         )
         return (
             f"AIMNet2 wB97M-D3, {count} (parameters {weights.SHA256[:12]} of Auto3D 2.3.1, torch {version('torch')}); "
             f"relaxed to {surface.CONVERGED:g} Hartree/Bohr; harmonic, unscaled; IR from the charges' dipole moment; "
             f"Raman activities by gradients of {fields} in fields of {gfn2.FIELD} a.u. on the same modes; {average}"
-            f"average atomic masses; pushed off saddle points (a mode below {spectra.SADDLE:g} cm^-1) and left out where "
-            f"one below {spectra.LOWEST:g} cm^-1 remained or bonds changed; elements other than H B C N O F Si P S Cl "
-            "As Se Br I: all by gfn2, as `simulator` says"
+            f"average atomic masses; pushed off saddle points (a mode below {spectra.SADDLE:g} cm^-1) and left out "
+            f"where one below {spectra.LOWEST:g} cm^-1 remained or bonds changed; elements other than H B C N O F Si P "
+            "S Cl As Se Br I: all by gfn2, as `simulator` says"
         )
 
     def _averages(self, jobs: Sequence[Arrays]) -> list[Spectrum | Failed]:
         """Compute all conformers of all molecules together, and average those of each."""
         places = [np.asarray(job["pos"]).reshape(-1, len(job["z"]), 3) for job in jobs]
         each = [{**job, "pos": one} for job, several in zip(jobs, places, strict=True) for one in several]
-        network = _network(self.config.members, self.config.device)
+        network = _network(self.members, self.device)
         found = iter(spectra.compute(network, each))
         return [averaged([next(found) for _ in several]) for several in places]
 
@@ -202,7 +204,7 @@ def _network(members: int, device: str) -> Network:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute on one core: parallel are the molecules, and threads that sum in any order would change the last digits."""
+    """Compute on one core: parallel are the molecules, and threads may sum in any order."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

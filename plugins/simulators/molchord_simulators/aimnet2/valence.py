@@ -59,7 +59,7 @@ def _stretches(arrows: Array, distance: Array, closeness: Array) -> Array:
 def _bends(neighbours: NDArray[np.bool_]) -> Indices:
     """Return atoms (r, 3) in a row of bonds, each once."""
     found = np.argwhere(neighbours[:, :, None] & neighbours[None])
-    return found[found[:, 0] < found[:, 2]]
+    return np.asarray(found[found[:, 0] < found[:, 2]])
 
 
 def _bend_rows(bends: Indices, arrows: Array, distance: Array, closeness: Array) -> Array:
@@ -78,7 +78,8 @@ def _torsions(bends: Indices, neighbours: NDArray[np.bool_]) -> Indices:
     both = np.concatenate([bends, bends[:, ::-1]])
     which, last = np.nonzero(neighbours[both[:, 2]])
     found = np.column_stack([both[which], last])
-    return found[(found[:, 1] < found[:, 2]) & (found[:, 3] != found[:, 1]) & (found[:, 3] != found[:, 0])]
+    once = (found[:, 1] < found[:, 2]) & (found[:, 3] != found[:, 1]) & (found[:, 3] != found[:, 0])
+    return np.asarray(found[once])
 
 
 def _torsion_rows(torsions: Indices, arrows: Array, distance: Array, closeness: Array) -> Array:

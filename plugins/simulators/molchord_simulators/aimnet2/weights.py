@@ -92,8 +92,8 @@ def verify(path: Path) -> bytes:
     digest = hashlib.sha256(content).hexdigest()
     if digest != SHA256:
         raise WeightsError(
-            f"{str(path)!r} has the SHA-256 {digest}, and not {SHA256} as in Auto3D 2.3.1: it is damaged, or of another "
-            f"version: {INSTALL.replace('install', 'install --force-reinstall')}"
+            f"{str(path)!r} has the SHA-256 {digest}, and not {SHA256} as in Auto3D 2.3.1: it is damaged, or of "
+            f"another version: {INSTALL.replace('install', 'install --force-reinstall')}"
         )
     return content
 
@@ -116,7 +116,7 @@ def parse(content: bytes, members: int = MEMBERS) -> tuple[dict[str, NDArray[np.
                 }
                 for first in range(0, members * len(TENSORS), len(TENSORS))
             )
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, OSError) as error:
+    except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, OSError) as error:
         raise WeightsError(f"the archive of parameters is damaged ({error})") from None
 
 
@@ -128,9 +128,10 @@ def _tensor(
         raise WeightsError(f"the archive of parameters lacks the entry {name!r}")
     count = math.prod(shape)
     if entry.compress_type != zipfile.ZIP_STORED or not 4 * count <= entry.file_size <= 4 * (count + _SPARE):
+        packed = "" if entry.compress_type == zipfile.ZIP_STORED else ", compressed"
         raise WeightsError(
-            f"entry {name!r} of the archive of parameters holds {entry.file_size} bytes"
-            f"{'' if entry.compress_type == zipfile.ZIP_STORED else ', compressed'}; {4 * count} are needed, as they are"
+            f"entry {name!r} of the archive of parameters holds {entry.file_size} bytes{packed}; {4 * count} are "
+            "needed, as they are"
         )
     with archive.open(entry) as file:
         content = file.read(4 * count)

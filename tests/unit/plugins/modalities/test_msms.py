@@ -125,7 +125,7 @@ def test_precursor_is_a_column_only_where_asked_for(kind):
 @pytest.mark.parametrize(("precursor", "remove", "tells"), [(0, 1, False), (1, 1, True), (0, 0, True), (1, 0, True)])
 def test_the_precursor_tells_the_mass_as_a_column_or_as_a_peak(kind, precursor, remove, tells):
     config = MsmsConfig(precursor=bool(precursor), remove_precursor=bool(remove))
-    assert MSMS.spec(config, kind).tells_mass is tells
+    assert MSMS.spec(config, kind).reveals_mass is tells
 
 
 @pytest.mark.parametrize(

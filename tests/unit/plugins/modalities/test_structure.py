@@ -200,7 +200,7 @@ def test_implicit_hydrogens_keep_the_heavy_atoms_of_the_same_conformer():
         ("C(", "RDKit cannot parse the SMILES 'C\\('"),
         ("", "holds no atom"),
         ("C(C)(C)(C)(C)C", "RDKit refuses"),
-        ("*CC", "no element"),
+        ("*CC", "not an element"),
         ("C1=CC2=CC=C1C=C2", "finds no conformer"),
     ],
 )
