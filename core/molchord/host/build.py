@@ -61,8 +61,8 @@ def build(
             fails.
 
     Example:
-        >>> build("loss", Use("all_pairs"), ("structure", "ir"), "structure").config.temperature
-        'learnable'
+        >>> build("loss", Use("all_pairs"), ("structure", "ir"), "structure").plugin.qualified
+        'molchord:all_pairs'
     """
     given: dict[str, Any] = {"use": use} if isinstance(use, str) else {**use}
     name = given.pop("use", None)
