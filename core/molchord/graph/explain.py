@@ -68,7 +68,7 @@ def _meanings(graph: ModelGraph, host: Host | None) -> Iterator[tuple[tuple[str,
     tower = frame["modalities"]["additionalProperties"]["allOf"][0]["then"]["properties"]
     for name, node in graph.modalities.items():
         at = ("modalities", name)
-        yield from (((*at, key), tower[key]["description"]) for key in ("data", "where", "anchors"))
+        yield from (((*at, key), tower[key]["description"]) for key in ("data", "where", "scalar_features"))
         yield from _fields(node.config, at)
         yield from _fields(node.encoder.config, (*at, "encoder"))
         yield from _fields(node.head, (*at, "head"))
