@@ -61,8 +61,8 @@ def build(
             fails.
 
     Example:
-        >>> build("loss", Use("all_pairs"), ("structure", "ir"), "structure").config.temperature
-        'learnable'
+        >>> build("loss", Use("all_pairs"), ("structure", "ir"), "structure").config.form
+        'infonce'
     """
     given: dict[str, Any] = {"use": use} if isinstance(use, str) else {**use}
     name = given.pop("use", None)
@@ -116,7 +116,7 @@ def guarded(plugin: Plugin) -> Iterator[None]:
 
     Example:
         >>> from molchord.host.discovery import installed
-        >>> with guarded(installed().find("encoder", "mlp")):
+        >>> with guarded(installed().find("encoder", "mlp")):  # doctest: +ELLIPSIS
         ...     1 / 0
         Traceback (most recent call last):
         ...

@@ -40,7 +40,10 @@ RESERVED_KEYS = frozenset({"use", "encoder", "head", "scalar_features", "data", 
 """Keys of a modality in a model graph that are the engine's; all others are its plugin's configuration."""
 
 RESERVED_NAMES = frozenset(
-    "k mass ppm da formula library run fusion map mode rerank computed simulator index seed device out json force help".split()  # noqa: SIM905
+    (
+        "k mass ppm da formula library run fusion map mode rerank computed simulator index seed device out json force "
+        "help"
+    ).split()
 )
 """Names that a modality cannot have, since the command line uses them for other things."""
 
@@ -52,7 +55,7 @@ class PluginType:
     Attributes:
         plural: The type's name for several; the hook that returns its records is ``molchord_`` and this.
         record: The class of its records.
-        keys: Keys beside a plugin's configuration that are the engine's, so that no configuration can have them.
+        keys: Keys next to a plugin's configuration that are the engine's, so that no configuration can have them.
         names: Names that such a plugin cannot have.
         kinds: Field of the record that lists kinds; empty: such a plugin has none.
         fault: Finds what is wrong with a record beyond what is checked of every record.
@@ -117,7 +120,7 @@ def type_of(record: Record) -> PluginType:
     """Return the row of a record.
 
     Raises:
-        TypeError: It is no record of a plugin type.
+        TypeError: It is not a record of a plugin type.
 
     Example:
         >>> from molchord.host import installed
