@@ -101,7 +101,7 @@ def renamed(owner: str, **names: str) -> Callable[[Callable[P, R]], Callable[P, 
     Example:
         >>> @renamed("Run.search", map="fusion")
         ... def search(fusion): return fusion
-        >>> with warnings.catch_warnings(record=True):
+        >>> with warnings.catch_warnings(action="ignore"):
         ...     search(map="gm-half")
         'gm-half'
     """
@@ -127,7 +127,7 @@ def renamed_attribute(owner: str, old: str, new: str) -> property:
         >>> class Hit:
         ...     quality_warnings = ("short",)
         ...     doubts = renamed_attribute("Hit", "doubts", "quality_warnings")
-        >>> with warnings.catch_warnings(record=True):
+        >>> with warnings.catch_warnings(action="ignore"):
         ...     Hit().doubts
         ('short',)
     """

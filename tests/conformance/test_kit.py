@@ -208,7 +208,7 @@ def test_wrong_doubts_peaks_and_mass_columns_are_caught():
         return modality
 
     odd = dataclasses.replace(with_build("modality", "ir", change), mass_needs="adduct")
-    assert {"doubts_and_peaks_fit", "measurements_fit_declaration"} <= failures(check_modality(odd))
+    assert {"quality_warnings_and_peaks_fit", "measurements_fit_declaration"} <= failures(check_modality(odd))
 
     def odd_curve(modality):
         inspect = modality.inspect
@@ -218,13 +218,13 @@ def test_wrong_doubts_peaks_and_mass_columns_are_caught():
         return modality
 
     # The examples are computed, so that they leave no doubt; their curves upside down do.
-    assert "doubts_and_peaks_fit" in failures(check_modality(with_build("modality", "ir", odd_curve)))
+    assert "quality_warnings_and_peaks_fit" in failures(check_modality(with_build("modality", "ir", odd_curve)))
 
     def unsure(modality):
         modality.peaks = lambda measurement: [[1.0]]
         return modality
 
-    assert "doubts_and_peaks_fit" in failures(check_modality(with_build("modality", "ir", unsure)))
+    assert "quality_warnings_and_peaks_fit" in failures(check_modality(with_build("modality", "ir", unsure)))
 
 
 def test_a_missing_number_is_equal_to_a_missing_number_and_to_nothing_else():

@@ -339,7 +339,7 @@ class MistakesADistance(Modality):
         return -super().similarity(query, references)
 
 
-@mutant("modality", "doubts_and_peaks_fit")
+@mutant("modality", "quality_warnings_and_peaks_fit")
 class DoublesTheTrust(Modality):
     def inspect(self, measurement):
         return [QualityWarning("it is a toy", 2.0)]

@@ -76,28 +76,28 @@ def test_lines_of_files_and_functions(tree, monkeypatch):
     monkeypatch.setattr(house, "LONG_FUNCTION", 2)
     found = house.measured(tree)
     code = sum(len(path.read_text().splitlines()) for top in ("core", "plugins") for path in (tree / top).rglob("*.py"))
-    assert found.figures["lines of a file: median / p95 / max"] == "2 / 18 / 18"
-    assert found.figures["lines of a function: median / p95 / longest"] == "2 / 4 / 4"
-    assert found.figures["tests / code, lines"] == f"{10 / code:.2f} (10 / {code})"
+    assert found.metrics["lines of a file: median / p95 / max"] == "2 / 18 / 18"
+    assert found.metrics["lines of a function: median / p95 / longest"] == "2 / 4 / 4"
+    assert found.metrics["tests / code, lines"] == f"{10 / code:.2f} (10 / {code})"
     assert found.lists["Files over 10 lines"] == [
         "18 plugins/losses/molchord_losses/__init__.py",
         "11 core/molchord/run.py",
     ]
     assert found.lists["Functions over 2 lines"] == ["4 core/molchord/run.py:8 fit"]
-    assert found.figures["functions over 2 lines"] == "1"
+    assert found.metrics["functions over 2 lines"] == "1"
 
 
 def test_circles_go_through_type_hints_and_late_imports(tree):
     found = house.measured(tree)
     assert found.lists["Circles of modules"] == ["molchord.run, molchord.train.loop"]
-    assert found.figures["circles of modules (sizes)"] == "1 (2)"
+    assert found.metrics["circles of modules (sizes)"] == "1 (2)"
 
 
 def test_circles_through_the_init_of_a_package_are_told_apart(tree):
     (tree / "plugins/losses/molchord_losses/__init__.py").write_text("def build():\n    from .clip import Clip\n")
     found = house.measured(tree)
-    assert found.figures["circles of modules (sizes)"] == "2 (2, 2)"
-    assert found.figures["the same without the `__init__.py` of packages"] == "1 (2)"
+    assert found.metrics["circles of modules (sizes)"] == "2 (2, 2)"
+    assert found.metrics["the same without the `__init__.py` of packages"] == "1 (2)"
 
 
 def test_imports_are_those_of_the_project(tree):
@@ -128,7 +128,7 @@ def test_fields_of_configurations_without_a_description(tree):
         name.removeprefix("molchord_losses.") for name in found.lists["Configuration fields without a description"]
     ]
     assert silent == ["Base.plain", "Base.bounded", "Derived.silent"]
-    assert found.figures["configuration fields without a description"] == "3 of 7"
+    assert found.metrics["configuration fields without a description"] == "3 of 7"
 
 
 @pytest.fixture

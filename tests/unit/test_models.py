@@ -53,7 +53,7 @@ def test_the_card_holds_the_figures(shipped):
     data = tiny_data()
     found = {"clean": shipped.evaluate(data, pools=["test", "all"], modes=["blind"], fusions=["gm-exp"])}
     text = make_pretrained.card(shipped, tiny_run(), data, found)
-    top1 = found["clean"].find("ir", system="model", pool="all").figures["top1"].value
+    top1 = found["clean"].find("ir", system="model", pool="all").metrics["top1"].value
     assert f"| clean | `all` | {len(data)} | ir | {100 * top1:.1f} [" in text
     assert f"{len(data.rows('train'))} molecules with computed spectra" in text
 

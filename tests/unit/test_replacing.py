@@ -23,7 +23,7 @@ from molchord.host import Plugin, installed
 from molchord.host import discovery as host
 from molchord.host.scaffold import new_plugin
 from molchord.library.build import embed_items
-from molchord.library.files import Manifest
+from molchord.library.files import LibraryManifest
 from molchord.library.library import Entry, Library
 from molchord.rerank.weights import Weights, WeightsFile
 from molchord.run import Run
@@ -181,7 +181,7 @@ def test_a_library_that_is_changed(act, index, fault, tmp_path):
 
 def test_a_library_that_is_embedded_again(fault, tmp_path):
     run = tiny_run()
-    manifest = Manifest(run=run.id, candidate=run.candidate, embedding_dim=run.graph.embedding_dim)
+    manifest = LibraryManifest(run=run.id, candidate=run.candidate, embedding_dim=run.graph.embedding_dim)
 
     def embed(*smiles):
         def act(home):

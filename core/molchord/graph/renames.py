@@ -36,7 +36,7 @@ def renewed(document: Document) -> Document:
 
     Example:
         >>> from molchord.graph.strict_yaml import parse
-        >>> with warnings.catch_warnings(record=True):
+        >>> with warnings.catch_warnings(action="ignore"):
         ...     renewed(parse("train: {chunk: 64, free: [loss]}")).data
         {'train': {'mini_batch_size': 64, 'trainable': {'default': False, 'loss': True}}}
     """

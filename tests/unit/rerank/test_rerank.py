@@ -329,7 +329,7 @@ def test_baselines_of_an_evaluation_simulate_nothing(run, measured, cache, monke
     for system in ("simulate_and_match alone", "simulate_and_match, first feature"):
         row = found.find("ir", system=system)
         assert (row.mode, row.fusion, row.pool_size, row.with_mass) == ("blind", "", 16, False)
-        assert row.figures["top1"].value == 1.0
+        assert row.metrics["top1"].value == 1.0
         assert system in found.summary()
 
 
@@ -398,7 +398,7 @@ def test_evaluation_leaves_the_weights_that_a_search_takes(run, measured, cache,
     again = found.find("ir", system="model + simulate_and_match, k 16")
     assert again.mode == "blind"
     assert not any("flatter" in note for note in found.notes)
-    assert again.figures["top1"].value == 1.0 > plain.figures["top1"].value
+    assert again.metrics["top1"].value == 1.0 > plain.metrics["top1"].value
     saved = WeightsFile.read(run.path / "rerank.json")
     assert saved.reranker == "molchord:simulate_and_match"
     assert saved.weights["all"]["ir"].features["ir whole"] > 0
@@ -434,7 +434,7 @@ def test_a_query_of_several_measurements_is_compared_with_all_of_them(run, cache
     twice = [[curve(s, 0.05, seed), curve(s, 0.05, 50 + seed)] for seed, s in enumerate(STICKS)]
     data = mc.from_measurements(MOLECULES, {"ir": twice}, splits=SPLITS)
     asked = Rerank(AS_IS, k=16, computed=cache)
-    found = evaluated(run, data, asked, combined_scores=True, out=run.path)
+    found = evaluated(run, data, asked, combine=True, out=run.path)
     assert found.find("ir", system="model + simulate_and_match, k 16").queries == 4
     # What an evaluation ranks by is what a search ranks by.
     embedded = embed_dataset(run.embedder, data)
@@ -445,7 +445,7 @@ def test_a_query_of_several_measurements_is_compared_with_all_of_them(run, cache
     mixed = [[curve(s), s] for s in STICKS]  # the second of each is computed
     data = mc.from_measurements(MOLECULES, {"ir": mixed}, splits=SPLITS)
     with pytest.raises(DataError, match="a query of 'ir' is computed itself"):
-        evaluated(run, data, asked, combined_scores=True)
+        evaluated(run, data, asked, combine=True)
 
 
 def test_hits_beyond_k_keep_their_order(run, measured, cache):
