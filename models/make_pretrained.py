@@ -105,7 +105,7 @@ def card(shipped: mc.Run, run: mc.Run, dataset: mc.DataSet, found: Mapping[str, 
         train=len(dataset.rows("train")), val=len(dataset.rows("val")), test=len(dataset.rows("test")),
         parameters=sum(parameter.numel() for parameter in shipped.model.parameters()), megabytes=size / 1e6,
         epochs=len(seconds), hours=sum(seconds) / 3600, best=int(shipped.manifest.best["epoch"]),
-        metrics=_figures(found), random=100 / len(dataset), pool=len(dataset),
+        figures=_figures(found), random=100 / len(dataset), pool=len(dataset),
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from molchord.api import Array, Config, Measurement, SampleError, SimulatorRecord
-from molchord.simulation.files import Entry, read_contents, read_entries, write_entries
+from molchord.simulation.files import Outcome, read_contents, read_entries, write_entries
 
 JOBS = {"z": Array(unit="1", axis="atoms", dtype="uint8")}
 RESULTS = {"freq": Array(unit="cm^-1", axis="modes"), "ir": Array(unit="km/mol", axis="modes")}
@@ -56,7 +56,7 @@ TOY = SimulatorRecord(
 def main(jobs, results):
     contents = read_contents(Path(jobs))
     entries = [
-        Entry(id=entry.id, smiles=entry.smiles, arrays=compute(entry.arrays))
+        Outcome(id=entry.id, smiles=entry.smiles, arrays=compute(entry.arrays))
         for entry in read_entries(Path(jobs), JOBS)
     ]
     made_by = {"prepared_by": contents.prepared_by, "computed_by": COMPUTED_BY}

@@ -110,7 +110,7 @@ def test_imports_are_those_of_the_project(tree):
 
 
 def test_plugin_loading_is_read_in_whichever_files_there_are(tree):
-    assert house.measured(tree).figures["lines to read to understand plugin loading"] == "4 in 2 files"
+    assert house.measured(tree).metrics["lines to read to understand plugin loading"] == "4 in 2 files"
 
 
 def test_public_names_of_several_modules(tree):

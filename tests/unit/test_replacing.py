@@ -28,7 +28,7 @@ from molchord.library.library import Entry, Library
 from molchord.rerank.weights import Weights, WeightsFile
 from molchord.run import Run
 from molchord.run_folder import read_run_manifest, read_trained_on, read_weights, write_weights
-from molchord.simulation.files import Entry as Result
+from molchord.simulation.files import Outcome as Result
 from molchord.simulation.files import read_contents, read_entries, write_entries
 from molchord.simulation.folder import SimulationFolder
 from molchord.study import tune

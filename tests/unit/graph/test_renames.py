@@ -103,7 +103,9 @@ def test_options_of_the_command_line(tmp_path, capsys):
         assert capsys.readouterr().out == new
         data, out = str(tiny_data().path), str(tmp_path / "moved")
         with pytest.warns(DeprecationWarning, match="write `--trainable`"):
-            assert main(["realign", str(run.path), "--data", data, "--out", out, "--epochs", "1", "--free", "loss"]) == 0
+            assert (
+                main(["realign", str(run.path), "--data", data, "--out", out, "--epochs", "1", "--free", "loss"]) == 0
+            )
     assert mc.load(out).graph.train.trainable == {"default": False, "loss": True}
 
 

@@ -45,7 +45,10 @@ def test_a_user_file_and_further_files_may_name_known_plugins(files):
     files("user", known("users-uvvis"))
     assert read_registry().distribution_of("modality", "uvvis") == "users-uvvis"
     assert read_registry().distribution_of("encoder", "uvvis") is None
-    assert read_registry(extra=[files("extra", known("other-uvvis"))]).distribution_of("modality", "uvvis") == "other-uvvis"
+    assert (
+        read_registry(extra=[files("extra", known("other-uvvis"))]).distribution_of("modality", "uvvis")
+        == "other-uvvis"
+    )
 
 
 def test_a_file_in_the_working_directory_cannot_name_what_to_install(files):
