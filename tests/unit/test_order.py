@@ -97,7 +97,10 @@ def graph_of(root):
     return {name: sorted(set(arrows(name, path, known)) - {name}) for name, path in known.items()}
 
 
-@pytest.mark.parametrize("root", ["core", *(f"plugins/{path.name}" for path in sorted((ROOT / "plugins").iterdir()))])
+PACKAGES = [f"{part}/{path.name}" for part in ("plugins", "examples") for path in sorted((ROOT / part).iterdir())]
+
+
+@pytest.mark.parametrize("root", ["core", *(package for package in PACKAGES if (ROOT / package).is_dir())])
 def test_no_module_imports_itself_by_a_detour(root):
     assert circles(graph_of(ROOT / root)) == []
 
