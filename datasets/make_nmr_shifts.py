@@ -1,16 +1,18 @@
 """Predict 13C, 1H and 19F shifts of molecules with csp5, and write them as the compact files that the repository holds.
 
 Usage:
-    python datasets/make_nmr_shifts.py predict SMILES.csv.gz --work FOLDER [--limit N]
+    python datasets/make_nmr_shifts.py predict SMILES.csv.gz --work FOLDER [--out datasets/NAME] [--limit N]
     python datasets/make_nmr_shifts.py pack --work FOLDER --out datasets/NAME [--measured LISTS.jsonl.gz]
 
 csp5 (https://pypi.org/project/csp5, MIT) unpickles a file of its own and brings scikit-learn and pandas along, so it is
 no dependency of molchord: install it beside molchord in an environment of its own (``pip install csp5 molchord``).
 
-`predict` works through the molecules in the order given and writes one block of results after the other into the work
-folder; stopped and started again, it continues with the first block that is missing. `pack` puts all blocks into one
-file, ``part-00.npz``, in an order that follows from the InChIKeys alone and thus is random, and writes the data card
-beside the folder. With ``--measured``, measured lists in JSON lines, the card says how far predictions are off.
+`predict` works through the molecules in the order given, leaves out those that the set of ``--out`` holds, and writes
+one block of results after the other into the work folder; stopped and started again, it continues with the first block
+that is missing. `pack` puts what is new in the blocks into one more file, ``part-00.npz`` and so on, so that large
+files are committed once, in an order that follows from the InChIKeys alone and thus is random, and writes the data card
+beside the folder from what all parts hold. With ``--measured``, measured lists in JSON lines, the card says how far
+predictions are off.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ import gzip
 import hashlib
 import json
 import re
+import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -56,8 +59,9 @@ Predict = Callable[[Chem.Mol, str], Mapping[int, float]]
 
 CARD = """# {name}
 
-**Predicted** NMR shifts of {molecules:,} molecules that chemists meet, one entry a molecule (InChIKey block), in random
-order within one file; {megabytes:.1f} MB, {bytes:.0f} bytes a molecule. Nothing here is measured.
+**Predicted** NMR shifts of {molecules:,} molecules that chemists meet, one entry per molecule (InChIKey block), in
+random order within each file; files: {files}; {megabytes:.2f} MB, {bytes:.0f} bytes per molecule. Nothing here is
+measured.
 
     molchord data import {folder} --out data/nmr
 
@@ -69,7 +73,9 @@ makes the data set that `molchord train --data` takes: one list of the modality 
 {counts}
 
 ## How they were made
-{made}. Atoms that are equivalent in the molecular graph without stereo (hydrogens of one CH2 too) are one peak at the
+{made}.
+
+Atoms that are equivalent in the molecular graph without stereo (hydrogens of one CH2 too) are one peak at the
 mean of their predictions, as they are in most measured lists. Further peaks that coincide by accident are not merged.
 
 | array | unit | kept to |
@@ -94,39 +100,53 @@ SMILES are facts from MassBank, nmrshiftdb2 and C3SDB.
 
 ## How to make more
     pip install csp5 molchord
-    python datasets/make_nmr_shifts.py predict SMILES.csv --work data/shifts
-    python datasets/make_nmr_shifts.py pack --work data/shifts --out datasets/more-shifts
+    python datasets/make_nmr_shifts.py predict SMILES.csv --work data/shifts --out {folder}
+    python datasets/make_nmr_shifts.py pack --work data/shifts --out {folder}
+
+The first line takes a fifth of a second of one core per molecule, leaves out what this set holds, and may be stopped at
+any time. The second adds a file and writes this card anew.
 """
 
 ACCURACY = """
 ## How far off
-Against measured lists of nmrshiftdb2 (not distributed here) of molecules in this set, one list a molecule and nucleus,
-lists with a shift for each atom of the nucleus only; both lists in ascending order and compared shift by shift, which
-flatters the predictor a little.
+Against measured lists of nmrshiftdb2 (not distributed here) of molecules in this set, one list per molecule and
+nucleus, lists with a shift for each atom of the nucleus only; both lists in ascending order and compared shift by
+shift, which flatters the predictor a little.
 
 | nucleus | molecules | shifts | median error, ppm | mean error | 90 % within | median of the molecules' own offsets |
 |---|---|---|---|---|---|---|
 {rows}
 
 csp5 does not say which molecules it was trained on. Errors this small say that many of these were among them, so they
-are no test of molecules that it has never seen. A model trained on this set has seen no measured list itself, but where
-the set holds a molecule of the test, it learns from predictions that may be as good as that molecule's measured shifts:
-leave the molecules of a test out of training.
+are no test of molecules that it has never seen. A model trained on this set has seen no measured list, but its
+predictions may be as good as measured shifts: leave the molecules of a test out of training, as the split by hash does,
+which is the same in every set.
 """
 
 
 # --- predicting ------------------------------------------------------------------------------------------------------
 
 
-def predict(source: Path, work: Path, shifts: Predict, limit: int | None = None) -> None:
-    """Predict the molecules of a file, block by block; blocks that are there stay."""
+def predict(source: Path, work: Path, shifts: Predict, out: Path | None = None, limit: int | None = None) -> None:
+    """Predict the molecules of a file that a set lacks, block by block; blocks that are there stay."""
     work.mkdir(parents=True, exist_ok=True)
-    items = iter(tqdm(islice(items_of(source), limit), unit=" molecules", disable=None))
+    known = set() if out is None else _ids(read_contents(part) for part in _parts(out))
+    new = (one for one in parsed(items_of(source)) if isinstance(one, SampleError) or one.key14 not in known)
+    items = iter(tqdm(islice(new, limit), unit=" molecules", disable=None))
     for number, block in enumerate(iter(lambda: list(islice(items, BLOCK)), [])):
         path = work / f"block-{number:05d}.npz"
         if not path.exists():
-            entries = [_entry(one, shifts) for one in parsed(block)]
+            entries = [_entry(one, shifts) for one in block]
             write_entries(path, ARRAYS, entries, prepared_by=prepared_by(), computed_by=computed_by())
+
+
+def _parts(out: Path) -> list[Path]:
+    return sorted(out.glob("part-*.npz"))
+
+
+def _ids(contents: Iterable[Contents]) -> set[str]:
+    """Return the key14 of molecules that were predicted or failed."""
+    return {id for one in contents for id in (*one.ids, *(failed.id for failed in one.failed))}
 
 
 def _entry(one: Molecule | SampleError, shifts: Predict) -> Outcome:
@@ -210,37 +230,47 @@ def computed_by() -> str:
 
 
 def pack(work: Path, out: Path, measured: Path | None = None) -> None:
-    """Put the blocks of a work folder into one file, each molecule once, and write the card."""
+    """Put what is new in the blocks of a work folder into one more file of a set, and write the card."""
     blocks = sorted(work.glob("block-*.npz"))
     contents = [read_contents(path) for path in blocks]
     entries = {entry.id: entry for one in contents for entry in one.failed}
     for path in blocks:
         entries |= {entry.id: entry for entry in read_entries(path, ARRAYS)}
-    texts = {name: sorted({getattr(one, name) for one in contents}) for name in ("prepared_by", "computed_by")}
-    out.mkdir(parents=True, exist_ok=True)
-    ordered = [entries[id] for id in sorted(entries, key=lambda id: hashlib.sha256(f"order:{id}".encode()).digest())]
-    write_entries(out / "part-00.npz", ARRAYS, ordered, **{name: " | ".join(said) for name, said in texts.items()})
-    text = card(out, [] if measured is None else list(errors(ordered, measured)))
-    out.with_suffix(".md").write_text(text, encoding="utf-8")
-    print(f"{out}: {sum(entry.arrays is not None for entry in ordered)} of {len(ordered)} molecules")
+    parts = _parts(out)
+    known = _ids(read_contents(part) for part in parts)
+    order = sorted(entries.keys() - known, key=lambda id: hashlib.sha256(f"order:{id}".encode()).digest())
+    if order:
+        texts = {name: sorted({getattr(one, name) for one in contents}) for name in ("prepared_by", "computed_by")}
+        out.mkdir(parents=True, exist_ok=True)
+        parts.append(out / f"part-{len(parts):02d}.npz")
+        made = {name: " | ".join(said) for name, said in texts.items()}
+        write_entries(parts[-1], ARRAYS, [entries[id] for id in order], **made)
+    found = [] if measured is None else list(errors(parts, measured))
+    out.with_suffix(".md").write_text(card(out.name, parts, found), encoding="utf-8")
+    print(f"{out}: {len(order)} molecules added to {len(known)} that were there, failures counted")
 
 
-def card(out: Path, found: Sequence[tuple[str, NDArray[np.float64]]]) -> str:
-    """Return the data card of a folder."""
-    path = out / "part-00.npz"
-    contents: Contents = read_contents(path)
-    with np.load(path, allow_pickle=False) as data:
-        offsets = {nucleus: data[f"peaks_{nucleus}"] for nucleus in NUCLEI}
-    counts = [f"| {n} | {int((np.diff(ends) > 0).sum()):,} | {int(ends[-1]):,} |" for n, ends in offsets.items()]
-    reasons = Counter(re.sub(r"_\d+\.\d+A_lt_\d+\.\d+A", "", entry.reason) for entry in contents.failed)
-    rows = [f"| {reason} | {count:,} |" for reason, count in reasons.most_common()]
-    size, molecules = path.stat().st_size, len(contents.ids)
-    made = f"{contents.prepared_by[0].upper()}{contents.prepared_by[1:]}; then {contents.computed_by}"
+def card(name: str, parts: Sequence[Path], found: Sequence[tuple[str, NDArray[np.float64]]]) -> str:
+    """Return the data card of a set."""
+    contents = [read_contents(part) for part in parts]
+    molecules, peaks_of = Counter[str](), Counter[str]()
+    for part in parts:
+        with np.load(part, allow_pickle=False) as data:
+            for nucleus in NUCLEI:
+                ends = data[f"peaks_{nucleus}"]
+                molecules[nucleus] += int((np.diff(ends) > 0).sum())
+                peaks_of[nucleus] += int(ends[-1])
+    failed = [entry.reason for one in contents for entry in one.failed]
+    reasons = Counter(re.sub(r"_\d+\.\d+A_lt_\d+\.\d+A", "", reason) for reason in failed)
+    size, count = sum(part.stat().st_size for part in parts), sum(len(one.ids) for one in contents)
+    made = " | ".join(sorted({f"{one.prepared_by}; then {one.computed_by}" for one in contents}))
+    made = textwrap.fill(made[0].upper() + made[1:], 120, break_on_hyphens=False)
     return CARD.format(
-        name=out.name, folder=f"datasets/{out.name}", molecules=molecules, megabytes=size / 1e6,
-        bytes=size / max(molecules, 1), counts="\n".join(counts), made=made,
-        accuracy=ACCURACY.format(rows="\n".join(_accuracy(found))) if found else "", failed=len(contents.failed),
-        reasons="\n".join(rows) or "| none | 0 |",
+        name=name, folder=f"datasets/{name}", molecules=count, files=len(parts), megabytes=size / 1e6,
+        bytes=size / max(count, 1), made=made, failed=len(failed),
+        counts="\n".join(f"| {nucleus} | {molecules[nucleus]:,} | {peaks_of[nucleus]:,} |" for nucleus in NUCLEI),
+        accuracy=ACCURACY.format(rows="\n".join(_accuracy(found))) if found else "",
+        reasons="\n".join(f"| {reason} | {n:,} |" for reason, n in reasons.most_common()) or "| none | 0 |",
     )  # fmt: skip
 
 
@@ -255,14 +285,14 @@ def _accuracy(found: Sequence[tuple[str, NDArray[np.float64]]]) -> Iterator[str]
             yield f"| {nucleus} | {len(lists):,} | {len(error):,} | {figures} |"
 
 
-def errors(entries: Sequence[Outcome], measured: Path) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Yield nucleus and error of each shift (predicted - measured, ppm) of one measured list a molecule and nucleus.
+def errors(parts: Sequence[Path], measured: Path) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Yield nucleus and error of each shift (predicted - measured, ppm) of one measured list per molecule and nucleus.
 
     Args:
-        entries: Predictions.
+        parts: Files of predictions.
         measured: JSON lines with ``smiles``, ``nucleus`` and ``shifts``, each atom's.
     """
-    predicted = {entry.id: entry.arrays for entry in entries if entry.arrays is not None}
+    predicted = {entry.id: entry.arrays or {} for part in parts for entry in read_entries(part, ARRAYS)}
     seen = set()
     with gzip.open(measured, "rt", encoding="utf-8") if measured.suffix == ".gz" else measured.open() as lines:
         for line in lines:
@@ -291,11 +321,12 @@ def main() -> None:
     two = verbs.add_parser("pack", help="put the blocks into one file, and write the card")
     two.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     two.add_argument("--measured", type=Path, metavar="LISTS.jsonl", help="measured lists that the card compares with")
+    one.add_argument("--out", type=Path, metavar="FOLDER", help="a set whose molecules are left out")
     for verb in (one, two):
         verb.add_argument("--work", type=Path, required=True, metavar="FOLDER")
     arguments = parser.parse_args()
     if arguments.verb == "predict":
-        predict(arguments.source, arguments.work, csp5_shifts, arguments.limit)
+        predict(arguments.source, arguments.work, csp5_shifts, arguments.out, arguments.limit)
     else:
         pack(arguments.work, arguments.out, arguments.measured)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from molchord.api import Measurement, Modality, SampleError
-from molchord.data.reading import Given, measurements_of
+from molchord.data.reading import Given, measurements_of, ruled_out
 from molchord.device import choose_device, out_of_memory, to_device
 from molchord.errors import QueryError, RunError, did_you_mean
 from molchord.graph.resolve import ModelGraph
@@ -87,6 +87,9 @@ class Embedder:
     def measurements(self, modality: str, given: Given, *, of_one: bool = False) -> list[Measurement]:
         """Read what a user gives as measurements of one modality.
 
+        With `of_one`, where some are such as the graph's ``where`` chooses, the others are left out: a file may hold
+        lists of 13C and of 1H.
+
         Raises:
             QueryError: The graph lacks the modality, a file cannot be read, or with `of_one` it is of several
                 molecules.
@@ -95,8 +98,10 @@ class Embedder:
             raise QueryError(
                 f"run {str(self.path)!r} has no modality {modality!r}; {did_you_mean(modality, self.graph.modalities)}"
             )
-        stores = self.graph.modalities[modality].record.stores
-        return measurements_of(self.modalities[modality], given, modality, stores, of_one=of_one)
+        node = self.graph.modalities[modality]
+        found = measurements_of(self.modalities[modality], given, modality, node.record.stores, of_one=of_one)
+        chosen = [one for one in found if ruled_out(one, node.where) is None] if of_one else found
+        return chosen or found
 
     def embed(
         self, modality: str, measurements: Sequence[Measurement], scalar_features: Mapping[str, float] | None = None

@@ -14,7 +14,7 @@ from molchord.data.reading import Given
 from molchord.embedder import Embedder
 from molchord.errors import QueryError
 from molchord.library.library import Hit, Library
-from molchord.library.quality import inspected, out_of_distribution, warned
+from molchord.library.quality import inspected, out_of_distribution, unlike_training, warned
 from molchord.rerank.rerank import Reranking, reranked
 from molchord.retrieval.scores import pooled
 from molchord.run_folder import RunManifest
@@ -125,7 +125,10 @@ def search(
     found = [
         warning
         for name, measurements in query.measurements.items()
-        for warning in inspected(embedder.modalities[name], name, measurements)
+        for warning in (
+            *inspected(embedder.modalities[name], name, measurements),
+            *unlike_training(embedder.graph.modalities[name].where, name, measurements),
+        )
     ]
     if mode == "blind" and hits:
         found += out_of_distribution(hits[0], manifest.tau, manifest.likeness)

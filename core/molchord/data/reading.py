@@ -8,7 +8,7 @@ import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -54,6 +54,26 @@ def measurements_of(
     if not out:
         raise QueryError(f"no measurement of {modality!r} was given; give a file, a `Measurement` or a list of them")
     return out
+
+
+def ruled_out(measurement: Measurement, where: Mapping[str, Any]) -> str | None:
+    """Return the column by which a graph's `where` rules a measurement out; None where it does not.
+
+    What a measurement does not state rules nothing out, and its origin never does: models of computed spectra are
+    searched with measured ones.
+
+    Example:
+        >>> proton = Measurement(arrays={}, columns={"nucleus": "1H", "origin": "measured"})
+        >>> ruled_out(proton, {"nucleus": "13C"}), ruled_out(proton, {"nucleus": ["1H", "19F"], "origin": "computed"})
+        ('nucleus', None)
+    """
+    for column, wanted in where.items():
+        value = measurement.columns.get(column)
+        if column != "origin" and value is not None:
+            admitted = wanted if isinstance(wanted, (list, tuple)) else [wanted]
+            if value not in admitted:
+                return column
+    return None
 
 
 def items_of(source: str | Path | DataSet | Iterable[str]) -> Iterator[Item]:

@@ -9,11 +9,16 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from molchord.api import Inspects, Measurement, Modality, QualityWarning
+from molchord.data.reading import ruled_out
 from molchord.library.library import Hit
 
-__all__ = ["inspected", "out_of_distribution", "warned"]
+__all__ = ["inspected", "out_of_distribution", "unlike_training", "warned"]
+
+UNLIKE_TRAINING = 0.1
+"""What is left of the probability where a measurement is of another sort than those that the run was trained on."""
 
 
 def inspected(modality: Modality, name: str, measurements: Sequence[Measurement]) -> list[QualityWarning]:
@@ -27,6 +32,26 @@ def inspected(modality: Modality, name: str, measurements: Sequence[Measurement]
             QualityWarning(f"the measurement of {which} is doubtful: {warning.message}", warning.confidence_factor)
             for warning in modality.inspect(measurement)
         ]
+    return found
+
+
+def unlike_training(where: Mapping[str, Any], name: str, measurements: Sequence[Measurement]) -> list[QualityWarning]:
+    """Return a warning for each measurement that states what the graph's `where` rules out, such as another nucleus.
+
+    Example:
+        >>> proton = Measurement(arrays={}, columns={"nucleus": "1H"})
+        >>> [warning] = unlike_training({"nucleus": "13C"}, "carbon", [proton])
+        >>> warning.message
+        "the measurement of 'carbon' is doubtful: its nucleus is '1H', and the run was trained on '13C'"
+    """
+    found = []
+    for measurement in measurements:
+        column = ruled_out(measurement, where)
+        if column is not None:
+            wanted = where[column]
+            allowed = " or ".join(map(repr, wanted if isinstance(wanted, (list, tuple)) else [wanted]))
+            got = f"its {column} is {measurement.columns[column]!r}, and the run was trained on {allowed}"
+            found.append(QualityWarning(f"the measurement of {name!r} is doubtful: {got}", UNLIKE_TRAINING))
     return found
 
 

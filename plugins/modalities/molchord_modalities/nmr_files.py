@@ -16,7 +16,7 @@ from molchord_modalities.nmr_lists import PeakList, frequency_of, nucleus_of, wi
 
 __all__ = ["names_itself", "read"]
 
-_HEAD = 8192  # bytes that show what a file is
+_HEAD = 1 << 16  # bytes that show what a file is; the tags of an SD file come behind a molecule
 
 
 def names_itself(path: Path) -> bool:

@@ -35,7 +35,7 @@ def numbers(mol, nucleus):
 
 def made(script, folder, *smiles, measured=None, limit=None):
     (folder / "list.csv").write_text("\n".join(["smiles", *smiles]) + "\n")
-    script["predict"](folder / "list.csv", folder / "work", numbers, limit)
+    script["predict"](folder / "list.csv", folder / "work", numbers, None, limit)
     script["pack"](folder / "work", folder / "shifts", measured)
     return folder / "shifts" / "part-00.npz"
 
@@ -98,9 +98,29 @@ def test_a_stopped_prediction_continues_with_the_first_block_that_is_missing(scr
     made(script, tmp_path, "C", "CC", "CCC", "CCCC", limit=2)
     [first] = (tmp_path / "work").iterdir()
     before = first.stat().st_mtime_ns, first.read_bytes()
-    part = made(script, tmp_path, "C", "CC", "CCC", "CCCC")
+    made(script, tmp_path, "C", "CC", "CCC", "CCCC")
     assert (first.stat().st_mtime_ns, first.read_bytes()) == before
-    assert len(read_contents(part).ids) == 4
+    assert len(list((tmp_path / "work").iterdir())) == 2
+    parts = sorted((tmp_path / "shifts").iterdir())
+    assert [len(read_contents(part).ids) for part in parts] == [2, 2]
+
+
+def test_a_set_grows_by_one_file_of_what_it_lacks(script, tmp_path):
+    made(script, tmp_path, "C", "CC", "CF")
+    first = (tmp_path / "shifts" / "part-00.npz").read_bytes()
+    (tmp_path / "list.csv").write_text("smiles\nCC\nFC\nCCC\n")
+    script["predict"](tmp_path / "list.csv", tmp_path / "more", numbers, tmp_path / "shifts")
+    [block] = (tmp_path / "more").iterdir()
+    assert read_contents(block).ids == (molecule("CCC").key14,)
+    for _ in range(2):  # the second time nothing is new
+        script["pack"](tmp_path / "more", tmp_path / "shifts")
+    parts = sorted((tmp_path / "shifts").iterdir())
+    assert [part.name for part in parts] == ["part-00.npz", "part-01.npz"]
+    assert parts[0].read_bytes() == first
+    card = (tmp_path / "shifts.md").read_text()
+    assert "of 3 molecules" in card
+    assert "files: 2;" in card
+    assert "| 13C | 3 | 4 |" in card
 
 
 def test_the_card_says_how_far_predictions_are_off(script, tmp_path):

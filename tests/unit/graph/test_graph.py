@@ -474,12 +474,12 @@ def data_of_another_declaration(g):
 
 
 def anchor_not_declared(g):
-    """modalities.h_nmr.scalar_features.0: unknown anchor 'exact_mas'; did you mean 'exact_mass'?"""
+    """modalities.h_nmr.scalar_features.0: unknown scalar feature 'exact_mas'; did you mean 'exact_mass'?"""
     g["modalities"]["h_nmr"]["scalar_features"] = ["exact_mas"]
 
 
 def anchor_without_graph_scalar_features(g):
-    """modalities.h_nmr.scalar_features.0: unknown anchor 'exact_mass'; declare it in the graph's `scalar_features`"""
+    """modalities.h_nmr.scalar_features.0: unknown scalar feature 'exact_mass'; declare it in the graph's `scalar_features`"""
     g["scalar_features"] = []
     g["modalities"]["h_nmr"]["scalar_features"] = ["exact_mass"]
 

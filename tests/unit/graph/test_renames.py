@@ -91,8 +91,7 @@ def test_arguments_and_attributes_of_the_python_api(tmp_path):
 def test_options_of_the_command_line(tmp_path, capsys):
     run = tiny_run()
     library = run.library(["CCO", "CC#N", "CSC"], tmp_path / "library")
-    curve = examples_of("ir", 1)[0]
-    table = "\n".join(f"{x},{y}" for x, y in zip(*(curve.arrays[name] for name in curve.arrays), strict=True))
+    table = "\n".join(f"{x},{1 / (1 + (x - 1700) ** 2 / 900)}" for x in range(500, 4001, 50))
     (tmp_path / "ir.csv").write_text(f"wavenumber,absorbance\n{table}\n")
     words = ["search", str(run.path), str(library.path), "--ir", str(tmp_path / "ir.csv"), "--json", "--k", "1"]
     with warnings.catch_warnings():
@@ -101,7 +100,13 @@ def test_options_of_the_command_line(tmp_path, capsys):
         new = capsys.readouterr().out
         with pytest.warns(DeprecationWarning, match="write `--fusion`"):
             assert main([*words, "--map", "gm-half"]) == 0
-    assert capsys.readouterr().out == new
+        assert capsys.readouterr().out == new
+        data, out = str(tiny_data().path), str(tmp_path / "moved")
+        with pytest.warns(DeprecationWarning, match="write `--trainable`"):
+            assert (
+                main(["realign", str(run.path), "--data", data, "--out", out, "--epochs", "1", "--free", "loss"]) == 0
+            )
+    assert mc.load(out).graph.train.trainable == {"default": False, "loss": True}
 
 
 def test_a_plugin_may_use_the_old_names():

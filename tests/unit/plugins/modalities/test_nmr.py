@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
+import molchord as mc
 from molchord.api import Measurement, Reading, SampleError
-from molchord.testing import checks, molecules
+from molchord.testing import MOLECULES, checks, examples_of, molecules
 from molchord_modalities.nmr import NMR, NmrConfig
 from molchord_modalities.nmr_matching import matched, padded
 from molchord_modalities.nmr_settings import MULTIPLICITIES, NUCLEI
@@ -553,3 +554,46 @@ def test_examples_are_alike_for_like_molecules():
 def _alcohols():
     first = molecules(1)[0]
     return [dataclasses.replace(first, smiles=smiles, key14=smiles) for smiles in ("CCCO", "CCCCO", "c1ccccc1")]
+
+
+# --- in a run --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A run of one 13C tower, and a library of what it was trained on."""
+    graph = mc.ModelGraph.of(
+        embedding_dim=16,
+        candidate="structure",
+        modalities={
+            "structure": mc.Use("structure", encoder=mc.Use("gine", width=16, hidden=16, layers=1)),
+            "carbon": mc.Use(
+                "nmr",
+                where={"nucleus": "13C"},
+                encoder=mc.Use("peak_transformer", width=16, hidden=16, layers=1),
+            ),
+        },
+        loss=mc.Use("all_pairs"),
+        train={"epochs": 1, "batch_size": 8},
+    )
+    data = mc.from_measurements(
+        MOLECULES, {"nmr": examples_of("nmr", len(MOLECULES))}, splits=["train"] * len(MOLECULES)
+    )
+    run = mc.Run.train(graph, data, device="cpu", progress=False)
+    return run, run.library(MOLECULES, tmp_path_factory.mktemp("library") / "library")
+
+
+def test_a_query_file_of_two_nuclei_gives_the_tower_its_own(searched, tmp_path):
+    run, library = searched
+    (tmp_path / "both.csv").write_text("nucleus,shift\n13C,18.1\n13C,57.8\n1H,1.2\n1H,3.7\n")
+    (tmp_path / "carbon.csv").write_text("nucleus,shift\n13C,18.1\n13C,57.8\n")
+    both, alone = (run.search(library, carbon=tmp_path / name) for name in ("both.csv", "carbon.csv"))
+    assert [hit.score for hit in both] == [hit.score for hit in alone]
+
+
+def test_a_list_of_another_nucleus_gets_a_quality_warning(searched, tmp_path):
+    run, library = searched
+    (tmp_path / "proton.csv").write_text("nucleus,shift\n1H,1.2\n1H,3.7\n")
+    with pytest.warns(UserWarning, match="its nucleus is '1H', and the run was trained on '13C'"):
+        hits = run.search(library, carbon=tmp_path / "proton.csv")
+    assert any("nucleus" in message for message in hits[0].quality_warnings)
