@@ -8,9 +8,8 @@ from textwrap import wrap
 
 from pydantic import BaseModel
 
+from molchord.graph.nodes import GraphKeys, ModalityKeys
 from molchord.graph.resolve import ModelGraph
-from molchord.graph.schema import graph_schema
-from molchord.host import Host
 
 __all__ = ["explained"]
 
@@ -20,12 +19,8 @@ _KEY = re.compile(r"^( *)([^\s:#'\"-][^:]*): ?(.*)$")
 Meanings = dict[tuple[str, ...], str]
 
 
-def explained(graph: ModelGraph, host: Host | None = None) -> str:
+def explained(graph: ModelGraph) -> str:
     """Return the text of `ModelGraph.to_yaml` with comments, so that it still reads back as the same graph.
-
-    Args:
-        graph: The graph.
-        host: Plugins to describe; None: those installed.
 
     Example:
         >>> from molchord import ModelGraph, Use
@@ -34,7 +29,7 @@ def explained(graph: ModelGraph, host: Host | None = None) -> str:
         >>> explained(graph).splitlines()[:2]
         ['# version of the language', 'schema: 1']
     """
-    meanings = dict(_meanings(graph, host))
+    meanings = dict(_meanings(graph))
     lines: list[str] = []
     path: list[tuple[int, str]] = []
     for line in graph.to_yaml().splitlines():
@@ -62,18 +57,25 @@ def _wrapped(text: str, start: str, further: str) -> list[str]:
     return wrap(text, _WIDTH, initial_indent=start, subsequent_indent=start + further)
 
 
-def _meanings(graph: ModelGraph, host: Host | None) -> Iterator[tuple[tuple[str, ...], str]]:
-    frame = graph_schema(host)["properties"]
-    yield from (((key,), part["description"]) for key, part in frame.items() if "description" in part)
-    tower = frame["modalities"]["additionalProperties"]["allOf"][0]["then"]["properties"]
+def _meanings(graph: ModelGraph) -> Iterator[tuple[tuple[str, ...], str]]:
+    yield from _described(GraphKeys, ())
     for name, node in graph.modalities.items():
         at = ("modalities", name)
-        yield from (((*at, key), tower[key]["description"]) for key in ("data", "where", "scalar_features"))
+        yield from _described(ModalityKeys, at, but=("use", "encoder", "head"))
         yield from _fields(node.config, at)
         yield from _fields(node.encoder.config, (*at, "encoder"))
         yield from _fields(node.head, (*at, "head"))
     yield from _fields(graph.loss.config, ("loss",))
     yield from _fields(graph.train, ("train",))
+
+
+def _described(
+    model: type[BaseModel], at: tuple[str, ...], but: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the keys of a model, each with its description."""
+    for name, field in model.model_fields.items():
+        if field.description and name not in but:
+            yield (*at, field.alias or name), field.description
 
 
 def _fields(model: BaseModel, at: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:

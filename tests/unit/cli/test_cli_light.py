@@ -9,6 +9,8 @@ import warnings
 import pytest
 
 from molchord.cli.main import main
+from molchord.cli.search import search_parser
+from molchord.host.types import RESERVED_NAMES
 
 GRAPH = """
 schema: 1
@@ -258,3 +260,10 @@ def test_warnings_are_short_and_only_within_a_command(monkeypatch, capsys):
 
 def plain(message, category, filename, lineno, file=None, line=None):
     sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+
+
+def test_no_modality_can_have_the_name_of_an_option_of_search():
+    """A run's spectra become options of `search`, beside its own."""
+    taken = {option.lstrip("-") for action in search_parser()._actions for option in action.option_strings}
+    assert "fusion" in taken
+    assert taken - RESERVED_NAMES - {"h"} == set()

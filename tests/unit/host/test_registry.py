@@ -38,22 +38,19 @@ def test_the_shipped_file_speaks_this_plugin_api_and_allows_third_parties(files)
 
 
 def known(distribution):
-    return f'[[known]]\ntype = "modality"\nname = "uvvis"\ndistribution = "{distribution}"\n'
+    return f'[[known]]\ntype = "modality"\nname = "afm"\ndistribution = "{distribution}"\n'
 
 
 def test_a_user_file_and_further_files_may_name_known_plugins(files):
-    files("user", known("users-uvvis"))
-    assert read_registry().distribution_of("modality", "uvvis") == "users-uvvis"
-    assert read_registry().distribution_of("encoder", "uvvis") is None
-    assert (
-        read_registry(extra=[files("extra", known("other-uvvis"))]).distribution_of("modality", "uvvis")
-        == "other-uvvis"
-    )
+    files("user", known("users-nmr"))
+    assert read_registry().distribution_of("modality", "afm") == "users-nmr"
+    assert read_registry().distribution_of("encoder", "afm") is None
+    assert read_registry(extra=[files("extra", known("other-nmr"))]).distribution_of("modality", "afm") == "other-nmr"
 
 
 def test_a_file_in_the_working_directory_cannot_name_what_to_install(files):
-    files("cwd", known("forged-uvvis"))
-    assert read_registry().distribution_of("modality", "uvvis") is None
+    files("cwd", known("forged-nmr"))
+    assert read_registry().distribution_of("modality", "afm") is None
 
 
 def test_the_shipped_file_lists_the_builtins_that_are_found_and_no_others():
