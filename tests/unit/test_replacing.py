@@ -28,8 +28,7 @@ from molchord.library.library import Entry, Library
 from molchord.rerank.weights import Weights, WeightsFile
 from molchord.run import Run
 from molchord.run_folder import read_run_manifest, read_trained_on, read_weights, write_weights
-from molchord.simulation.files import Outcome as Result
-from molchord.simulation.files import read_contents, read_entries, write_entries
+from molchord.simulation.files import Outcome, read_contents, read_entries, write_entries
 from molchord.simulation.folder import SimulationFolder
 from molchord.study import tune
 from molchord.testing import tiny_data, tiny_run
@@ -360,7 +359,7 @@ DECLARED = {"x": Array(unit="1", axis="n")}
 
 
 def results(*smiles):
-    return [Result(id=text, smiles=text, arrays={"x": np.arange(len(text))}) for text in smiles]
+    return [Outcome(id=text, smiles=text, arrays={"x": np.arange(len(text))}) for text in smiles]
 
 
 def test_files_of_a_simulation(fault, tmp_path):
@@ -378,11 +377,13 @@ def test_files_of_a_simulation(fault, tmp_path):
 
 
 def test_a_folder_of_results_that_is_added_to(fault, tmp_path):
-    record = dataclasses.replace(installed().find("simulator", "gfn2").record, name="mine", results=DECLARED)
+    record = dataclasses.replace(
+        installed().find("simulator", "gfn2").record, name="mine", config=Settings, results=DECLARED
+    )
 
     def add(*smiles):
         def act(home):
-            folder = SimulationFolder(home / "jobs", Plugin("simulator", record, "own", "1"))
+            folder = SimulationFolder(home / "jobs", Plugin("simulator", record, "own", "1"), Settings())
             known = {id for contents in folder.contents("results").values() for id in contents.ids}
             new = [result for result in results(*smiles) if result.id not in known]
             folder.fill("results", new, len(new), {"prepared_by": "a"}, progress=False)
@@ -390,7 +391,7 @@ def test_a_folder_of_results_that_is_added_to(fault, tmp_path):
         return act
 
     def read(home):
-        folder = SimulationFolder(home / "jobs", Plugin("simulator", record, "own", "1"))
+        folder = SimulationFolder(home / "jobs", Plugin("simulator", record, "own", "1"), Settings())
         return {id for contents in folder.contents("results").values() for id in contents.ids}
 
     check(add("CO", "CN"), read, add("C", "CC"), tmp_path, fault)
