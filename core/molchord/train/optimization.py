@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -24,8 +24,7 @@ def rate_of(rates: Rates, name: str) -> float:
     """
     if not isinstance(rates, Mapping):
         return rates
-    matching = [path for path in rates if under(name, path)]
-    return rates[max(matching, key=len, default="default")]
+    return rates[_longest(rates, name)]
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
@@ -86,13 +85,17 @@ def is_trained(name: str, config: TrainConfig) -> bool:
         >>> is_trained("modalities.ir.encoder", config), is_trained("modalities.ir.head.out", config)
         (True, False)
     """
-    matching = [path for path in config.trainable if under(name, path)]
-    return config.trainable.get(max(matching, key=len, default="default"), True)
+    return config.trainable.get(_longest(config.trainable, name), True)
 
 
 def under(name: str, path: str) -> bool:
     """Return whether a dotted path names a part, or one of its parts."""
     return name == path or name.startswith(path + ".")
+
+
+def _longest(paths: Iterable[str], name: str) -> str:
+    """Return the longest dotted path that a part is under, or ``default``."""
+    return max((path for path in paths if under(name, path)), key=len, default="default")
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:
