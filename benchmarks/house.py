@@ -29,6 +29,8 @@ PLUGIN_LOADING = (
     "host/discovery.py",
     "host/hookspecs.py",
     "host/registry.py",
+    "host/types.py",
+    "host/collector.py",
     "host/record_check.py",
     "host/build.py",
 )

@@ -28,25 +28,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rdkit
 from numpy.typing import NDArray
 from rdkit import Chem
-from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
-from rdkit.rdBase import BlockLogs
 from tqdm import tqdm
 
 from molchord.api import Array, Molecule, SampleError
-from molchord.chem import molecule
+from molchord.chem import FORCE_FIELD_STEPS, RDKIT_VERSION, conformer_seed, conformers, molecule, parse, with_hydrogens
 from molchord.data.reading import items_of, parsed
-from molchord.simulation.files import Contents, Entry, read_contents, read_entries, write_entries
+from molchord.simulation.files import Contents, Outcome, read_contents, read_entries, write_entries
 
 NUCLEI = {"13C": 6, "1H": 1, "19F": 9}
 """Nuclei that are predicted, with the atomic number."""
 
 SOLVENT = "cdcl3"  # most measured lists are taken in it
 BLOCK = 200  # molecules in a file of the work folder: half a minute or so
-ATTEMPTS = 100  # of ETKDG to find a conformer; a bound in attempts gives slow machines the same conformers
-FORCE_FIELD_STEPS = 500
 DECIMALS = 2  # of a shift in ppm
 
 ARRAYS = {
@@ -134,13 +129,13 @@ def predict(source: Path, work: Path, shifts: Predict, limit: int | None = None)
             write_entries(path, ARRAYS, entries, prepared_by=prepared_by(), computed_by=computed_by())
 
 
-def _entry(one: Molecule | SampleError, shifts: Predict) -> Entry:
+def _entry(one: Molecule | SampleError, shifts: Predict) -> Outcome:
     if isinstance(one, SampleError):
-        return Entry(id=one.id, smiles=one.id, reason=one.reason)
+        return Outcome(id=one.id, smiles=one.id, reason=one.reason)
     try:
-        return Entry(id=one.key14, smiles=one.smiles, arrays=peaks(conformer(one), shifts))
+        return Outcome(id=one.key14, smiles=one.smiles, arrays=peaks(conformer(one), shifts))
     except SampleError as error:
-        return Entry(id=one.key14, smiles=one.smiles, reason=error.reason)
+        return Outcome(id=one.key14, smiles=one.smiles, reason=error.reason)
 
 
 def conformer(one: Molecule) -> Chem.Mol:
@@ -149,21 +144,12 @@ def conformer(one: Molecule) -> Chem.Mol:
     Raises:
         SampleError: There is none.
     """
-    with BlockLogs():
-        mol = Chem.AddHs(Chem.MolFromSmiles(one.smiles))
-        parameters: Any = rdDistGeom.ETKDGv3()
-        parameters.randomSeed = int(hashlib.sha256(f"nmr:{one.key14}".encode()).hexdigest()[:8], 16) >> 1
-        parameters.maxIterations = ATTEMPTS
-        for random in (False, True):
-            parameters.useRandomCoords = random
-            if rdDistGeom.EmbedMolecule(mol, parameters) == 0:
-                break
-        else:
-            raise SampleError(one.key14, "ETKDGv3 finds no conformer")
-        if rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol):
-            rdForceFieldHelpers.MMFFOptimizeMolecule(mol, maxIters=FORCE_FIELD_STEPS)
-        elif rdForceFieldHelpers.UFFHasAllMoleculeParams(mol):
-            rdForceFieldHelpers.UFFOptimizeMolecule(mol, maxIters=FORCE_FIELD_STEPS)
+    mol = with_hydrogens(parse(one.smiles, one.key14))
+    seed = conformer_seed("nmr", one.key14)
+    [positions] = conformers(mol, [seed], one.key14, relax="mmff_or_uff")
+    placed = Chem.Conformer(len(positions))
+    placed.SetPositions(positions)
+    mol.AddConformer(placed)
     return mol
 
 
@@ -210,7 +196,7 @@ def csp5_shifts(mol: Chem.Mol, nucleus: str) -> Mapping[int, float]:
 def prepared_by() -> str:
     """Say how conformers are made."""
     return (
-        f"one conformer by ETKDGv3 of RDKit {rdkit.__version__}, seed from sha256('nmr:' + key14), relaxed by MMFF94 "
+        f"one conformer by ETKDGv3 of RDKit {RDKIT_VERSION}, seed from sha256('nmr:' + key14), relaxed by MMFF94 "
         f"(UFF where that lacks parameters) in at most {FORCE_FIELD_STEPS} steps"
     )
 
@@ -269,7 +255,7 @@ def _accuracy(found: Sequence[tuple[str, NDArray[np.float64]]]) -> Iterator[str]
             yield f"| {nucleus} | {len(lists):,} | {len(error):,} | {figures} |"
 
 
-def errors(entries: Sequence[Entry], measured: Path) -> Iterator[tuple[str, NDArray[np.float64]]]:
+def errors(entries: Sequence[Outcome], measured: Path) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """Yield nucleus and error of each shift (predicted - measured, ppm) of one measured list a molecule and nucleus.
 
     Args:

@@ -98,7 +98,9 @@ def _settings(schema: dict[str, Any]) -> Iterator[str]:
     parts = schema["properties"]
     whole = {key: value for key, value in parts.items() if key not in ("modalities", "loss", "train", "tune")}
     modality = parts["modalities"]["additionalProperties"]
-    frame = {key: modality["allOf"][0]["then"]["properties"][key] for key in ("scalar_features", "data", "where", "head")}
+    frame = {
+        key: modality["allOf"][0]["then"]["properties"][key] for key in ("scalar_features", "data", "where", "head")
+    }
     shared = schema["$defs"]
     yield _table("The whole", whole, shared)
     named = "`use` names the modality and `encoder.use` its encoder; the settings of both stand beside these.\n\n"

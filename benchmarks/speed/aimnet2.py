@@ -28,7 +28,7 @@ TEXT = (
     "there; Raman activities from GFN2-xTB in fields are the same work on both sides. `molecules/s`: of one core."
 )
 PROTOTYPES = ROOT.parent / "shared" / "prototypes"
-SETS = {9: ("qm9-xtb-grown", 8), 20: ("ordinary-aimnet2", 3)}
+SETS = {9: ("qm9-xtb-grown", 4), 20: ("ordinary-aimnet2", 2)}
 
 Job = Mapping[str, NDArray[Any]]
 

@@ -123,11 +123,12 @@ def simulate(smiles: str | Path | Sequence[str], out: str | Path, **options: Any
     Args:
         smiles: SMILES, or a file of them.
         out: Folder to make.
-        options: Such as ``workers`` and ``limit``.
+        options: Such as ``workers``, ``limit``, and ``use``: a simulator's name, or a `Use` with its configuration.
 
     Example:
         ```python
         data = mc.simulate(["CCO", "c1ccccc1"], "data/computed")
+        fine = mc.simulate(["CCO", "c1ccccc1"], "data/fine", use=mc.Use("aimnet2", members=4))
         ```
     """
     from molchord.data.store import DataSet

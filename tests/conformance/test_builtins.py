@@ -8,6 +8,7 @@ from molchord.host import installed
 from molchord.testing import checks
 
 EXTRAS = {"faiss": ("faiss",), "milvus": ("milvus_lite", "pymilvus"), "mlflow": ("mlflow", "sqlalchemy")}
+EXTRAS |= {"aimnet2": ("Auto3D",)}
 EXTRAS |= {name: (name,) for name in ("tensorboard", "wandb")}
 """Libraries that some need and the tests do without."""
 

@@ -25,7 +25,7 @@ from molchord.chem.fingerprints import (
 from molchord.chem.formulas import element_counts, hill
 from molchord.chem.graphs import bare_match, covalent_radius, isotope_mass, pieces, with_hydrogens
 from molchord.chem.identity import drawing, molecule, scaffold, skeleton, tautomer_key
-from molchord.chem.parsing import MOST_ATOMS, Mol, canonical, from_inchi, parse
+from molchord.chem.parsing import MOST_ATOMS, Mol, canonical, from_inchi, from_molblock, parse
 from molchord.deprecation import old_names
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours
@@ -47,6 +47,7 @@ __all__ = [
     "element_counts",
     "fingerprint_bits",
     "from_inchi",
+    "from_molblock",
     "hill",
     "isotope_mass",
     "maccs_keys",

@@ -10,7 +10,7 @@ from rdkit import Chem, rdBase
 
 from molchord.api import SampleError
 
-__all__ = ["MOST_ATOMS", "Mol", "canonical", "from_inchi", "one_error", "parse"]
+__all__ = ["MOST_ATOMS", "Mol", "canonical", "from_inchi", "from_molblock", "one_error", "parse"]
 
 Mol: TypeAlias = Chem.Mol
 """RDKit's molecule."""
@@ -95,4 +95,26 @@ def from_inchi(inchi: str) -> str:
         parsed = Chem.MolFromInchi(inchi)  # type: ignore[no-untyped-call]
         if parsed is None:
             raise SampleError(inchi, f"RDKit cannot parse the InChI {inchi!r}")
+        return str(Chem.MolToSmiles(parsed))
+
+
+def from_molblock(block: str, id: str) -> str:
+    r"""Return a SMILES of a block of atoms and bonds, as MOL and SD files have.
+
+    Args:
+        block: From the title line to ``M  END``.
+        id: What an error names.
+
+    Raises:
+        SampleError: RDKit refuses the block, or it has no atom.
+
+    Example:
+        >>> atoms = "    0.0000    0.0000    0.0000 C   0  0\n    1.5000    0.0000    0.0000 O   0  0\n"
+        >>> from_molblock(f"\n\n\n  2  1  0  0  0  0  0  0  0  0999 V2000\n{atoms}  1  2  1  0\nM  END\n", "methanol")
+        'CO'
+    """
+    with one_error(id, "RDKit refuses the block of atoms and bonds"):
+        parsed = Chem.MolFromMolBlock(block)
+        if parsed is None or parsed.GetNumAtoms() == 0:
+            raise SampleError(id, "RDKit cannot read the block of atoms and bonds, or it has no atom")
         return str(Chem.MolToSmiles(parsed))

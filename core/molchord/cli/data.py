@@ -10,12 +10,12 @@ from molchord.cli.options import WHERE, Group, add_command, add_force, add_setti
 from molchord.cli.output import say
 from molchord.errors import DataError
 
-__all__ = ["add"]
+__all__ = ["add_data"]
 
 
-def add(group: Group) -> None:
+def add_data(group: Group) -> None:
     """Declare the commands."""
-    command = add_command(group, "import", import_, "make a data set of files, merged by molecule")
+    command = add_command(group, "import", _import, "make a data set of files, merged by molecule")
     command.add_argument("files", nargs="*", metavar="FILE", help="files and folders, each offered to every modality")
     command.add_argument("--out", required=True, metavar="DATASET", help="folder to write")
     command.add_argument(
@@ -33,7 +33,7 @@ def add(group: Group) -> None:
     )
     command.add_argument("--where", action="append", default=[], metavar=WHERE, help="keep these only")
     add_force(command)
-    command = add_command(group, "simulate", simulate, "make a data set of spectra computed from SMILES")
+    command = add_command(group, "simulate", _simulate, "make a data set of spectra computed from SMILES")
     command.add_argument("source", metavar="SMILES", help="file of SMILES, or table with a column `smiles`")
     command.add_argument("--out", metavar="DATASET", help="folder to write; without it, only jobs are written")
     command.add_argument("--use", metavar="SIMULATOR", help="default: gfn2, or the only one that is installed")
@@ -45,16 +45,16 @@ def add(group: Group) -> None:
     command.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
     command.add_argument("--limit", type=int, metavar="N", help="take the first N molecules only")
     add_force(command)
-    command = add_command(group, "info", info, "count what a data set holds")
+    command = add_command(group, "info", _info, "count what a data set holds")
     command.add_argument("data", metavar="DATASET")
     command.add_argument("--verify", action="store_true", help="compare every file with its checksum")
-    command = add_command(group, "split", split, "give the molecules new splits")
+    command = add_command(group, "split", _split, "give the molecules new splits")
     command.add_argument("data", metavar="DATASET")
     command.add_argument("--by", required=True, metavar="RULE", help="hash, scaffold, fold:I or column:NAME")
     command.add_argument("--table", metavar="CSV", help="for a column: the table with columns `smiles` and NAME")
 
 
-def import_(arguments: argparse.Namespace) -> int:
+def _import(arguments: argparse.Namespace) -> int:
     """Make a data set of files, merged by molecule."""
     from molchord.data.importer import import_files
     from molchord.host import installed
@@ -72,7 +72,7 @@ def import_(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def simulate(arguments: argparse.Namespace) -> int:
+def _simulate(arguments: argparse.Namespace) -> int:
     """Simulate the spectra of molecules, here or, as files of jobs, on other machines."""
     from molchord.host import installed
     from molchord.simulation.simulate import simulate, write_jobs
@@ -92,7 +92,7 @@ def simulate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def info(arguments: argparse.Namespace) -> int:
+def _info(arguments: argparse.Namespace) -> int:
     """Count what a data set holds."""
     from molchord.data.info import data_info
     from molchord.data.store import DataSet
@@ -106,7 +106,7 @@ def info(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def split(arguments: argparse.Namespace) -> int:
+def _split(arguments: argparse.Namespace) -> int:
     """Give the molecules of a data set new splits."""
     from molchord.data.info import data_info, resplit
 

@@ -8,23 +8,23 @@ import json
 from molchord.cli.options import Group, add_command, add_graph, graph_of
 from molchord.cli.output import say
 
-__all__ = ["add"]
+__all__ = ["add_graph_commands"]
 
 
-def add(group: Group) -> None:
+def add_graph_commands(group: Group) -> None:
     """Declare the commands."""
-    command = add_command(group, "check", check, "show every error of a model graph; exit 2 if there is one")
+    command = add_command(group, "check", _check, "show every error of a model graph; exit 2 if there is one")
     add_graph(command)
     command.add_argument(
         "--explain", action="store_true", help="print the graph with every default filled in, and what it means"
     )
-    command = add_command(group, "show", show, "draw the towers, and the pairs that the loss aligns")
+    command = add_command(group, "show", _show, "draw the towers, and the pairs that the loss aligns")
     add_graph(command)
     command.add_argument("--svg", action="store_true", help="print the drawing as SVG")
-    add_command(group, "schema", schema, "print a JSON Schema of all installed plugins, for editors")
+    add_command(group, "schema", _schema, "print a JSON Schema of all installed plugins, for editors")
 
 
-def check(arguments: argparse.Namespace) -> int:
+def _check(arguments: argparse.Namespace) -> int:
     """Show every error of a model graph; exit 2 if there is one."""
     from molchord.graph.explain import explained
 
@@ -35,7 +35,7 @@ def check(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def show(arguments: argparse.Namespace) -> int:
+def _show(arguments: argparse.Namespace) -> int:
     """Draw a model graph as text, or as SVG."""
     from molchord.graph.drawing import as_svg, as_text
     from molchord.model import pairs_of
@@ -47,7 +47,7 @@ def show(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def schema(arguments: argparse.Namespace) -> int:
+def _schema(arguments: argparse.Namespace) -> int:
     """Print the JSON Schema of model graphs, which is JSON anyway."""
     from molchord.graph.schema import graph_schema
 

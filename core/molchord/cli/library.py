@@ -8,12 +8,12 @@ from molchord.cli.options import Group, add_command, add_force, add_run, add_set
 from molchord.cli.output import say
 from molchord.vocabulary import ENGINES, FAILURES, STORAGES
 
-__all__ = ["add", "add_embed"]
+__all__ = ["add_embed", "add_library"]
 
 
 def add_embed(group: Group) -> None:
     """Declare `embed`."""
-    command = add_command(group, "embed", embed, "embed candidate structures as a library")
+    command = add_command(group, "embed", _embed, "embed candidate structures as a library")
     add_run(command)
     tables = "file of SMILES, table (CSV, Parquet) with a column `smiles`, or a data set"
     command.add_argument("source", metavar="SMILES", help=tables)
@@ -32,21 +32,21 @@ def add_embed(group: Group) -> None:
     add_force(command)
 
 
-def add(group: Group) -> None:
+def add_library(group: Group) -> None:
     """Declare the commands of `library`."""
-    command = add_command(group, "info", info, "say what a library holds")
+    command = add_command(group, "info", _info, "say what a library holds")
     command.add_argument("library", metavar="LIBRARY")
-    command = add_command(group, "compact", compact, "merge its shards, without what was removed")
+    command = add_command(group, "compact", _compact, "merge its shards, without what was removed")
     command.add_argument("library", metavar="LIBRARY")
     command.add_argument("--storage", choices=STORAGES, help="what a search shall scan (default: as it is)")
-    command = add_command(group, "index", index, "make an index for `molchord search --index NAME`")
+    command = add_command(group, "index", _index, "make an index for `molchord search --index NAME`")
     command.add_argument("library", metavar="LIBRARY")
     command.add_argument("index", metavar="NAME", help="an index plugin, such as faiss or milvus")
     add_settings(command)
     add_force(command)
 
 
-def embed(arguments: argparse.Namespace) -> int:
+def _embed(arguments: argparse.Namespace) -> int:
     """Embed candidate structures as a library."""
     from molchord.run import Run
 
@@ -63,7 +63,7 @@ def embed(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def info(arguments: argparse.Namespace) -> int:
+def _info(arguments: argparse.Namespace) -> int:
     """Say what a library holds."""
     from molchord.library.library import Library
 
@@ -74,7 +74,7 @@ def info(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def compact(arguments: argparse.Namespace) -> int:
+def _compact(arguments: argparse.Namespace) -> int:
     """Merge the shards of a library, without what was removed."""
     from molchord.library.library import Library
 
@@ -89,7 +89,7 @@ def compact(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def index(arguments: argparse.Namespace) -> int:
+def _index(arguments: argparse.Namespace) -> int:
     """Make an index of a library."""
     from molchord.library.library import Library
 

@@ -14,8 +14,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from molchord.cli import data, graph, library, plugins, runs, search
+from molchord.cli.data import add_data
+from molchord.cli.graph import add_graph_commands
+from molchord.cli.library import add_embed, add_library
 from molchord.cli.options import add_group
+from molchord.cli.plugins import add_plugins
+from molchord.cli.runs import add_runs
+from molchord.cli.search import add_search
 from molchord.errors import GraphError, MolchordError
 
 __all__ = ["main", "main_parser"]
@@ -88,13 +93,13 @@ def main_parser() -> argparse.ArgumentParser:
         "--registry", action="append", default=[], metavar="FILE", help="registry.toml whose policy has the last word"
     )
     group = add_group(parser)
-    plugins.add(add_group(group.add_parser("plugins", help="what is installed")))
-    graph.add(add_group(group.add_parser("graph", help="model graphs")))
-    data.add(add_group(group.add_parser("data", help="data sets")))
-    runs.add(group)
-    library.add_embed(group)
-    search.add(group)
-    library.add(add_group(group.add_parser("library", help="libraries of candidates")))
+    add_plugins(add_group(group.add_parser("plugins", help="what is installed")))
+    add_graph_commands(add_group(group.add_parser("graph", help="model graphs")))
+    add_data(add_group(group.add_parser("data", help="data sets")))
+    add_runs(group)
+    add_embed(group)
+    add_search(group)
+    add_library(add_group(group.add_parser("library", help="libraries of candidates")))
     return parser
 
 

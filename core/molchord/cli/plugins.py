@@ -8,14 +8,14 @@ from molchord.cli.options import Group, add_command
 from molchord.cli.output import say, warn
 from molchord.vocabulary import KINDS
 
-__all__ = ["add"]
+__all__ = ["add_plugins"]
 
 
-def add(group: Group) -> None:
+def add_plugins(group: Group) -> None:
     """Declare the commands."""
-    add_command(group, "list", list_plugins, "list the usable plugins")
-    add_command(group, "check", check, "name every plugin that cannot be used; exit 1 if there is one")
-    command = add_command(group, "new", new, "write the package of a plugin of your own")
+    add_command(group, "list", _list, "list the usable plugins")
+    add_command(group, "check", _check, "name every plugin that cannot be used; exit 1 if there is one")
+    command = add_command(group, "new", _new, "write the package of a plugin of your own")
     command.add_argument("type", metavar="TYPE", help="type of plugin with a template: modality, encoder, loss")
     command.add_argument("name", metavar="NAME", help="lower-case letters, digits and '_'")
     command.add_argument(
@@ -25,7 +25,7 @@ def add(group: Group) -> None:
     command.add_argument("--out", metavar="FOLDER", help="default: molchord-NAME here; nothing is ever replaced")
 
 
-def list_plugins(arguments: argparse.Namespace) -> int:
+def _list(arguments: argparse.Namespace) -> int:
     """List the usable plugins."""
     from molchord.host import installed
     from molchord.host.report import plugin_row, plugin_table
@@ -38,7 +38,7 @@ def list_plugins(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def check(arguments: argparse.Namespace) -> int:
+def _check(arguments: argparse.Namespace) -> int:
     """Name every plugin that cannot be used; exit 1 if there is one."""
     from molchord.host import installed
     from molchord.host.report import heavy_imports
@@ -51,7 +51,7 @@ def check(arguments: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def new(arguments: argparse.Namespace) -> int:
+def _new(arguments: argparse.Namespace) -> int:
     """Write the package of a new plugin."""
     from molchord.host.scaffold import new_plugin
 

@@ -29,12 +29,12 @@ from molchord.vocabulary import DEFAULT_POOLS, FUSIONS, MODES, POOLS
 if TYPE_CHECKING:
     from molchord.run import Run
 
-__all__ = ["add"]
+__all__ = ["add_runs"]
 
 
-def add(group: Group) -> None:
+def add_runs(group: Group) -> None:
     """Declare the commands."""
-    command = add_command(group, "train", train, "train a model graph on a data set")
+    command = add_command(group, "train", _train, "train a model graph on a data set")
     add_graph(command, nargs="?")
     command.add_argument("--data", metavar="DATASET")
     command.add_argument("--out", metavar="RUN", help="folder to write")
@@ -46,7 +46,7 @@ def add(group: Group) -> None:
     add_log(command)
     add_device(command)
     add_force(command)
-    command = add_command(group, "tune", tune, "try settings of a model graph, as its section `tune` says")
+    command = add_command(group, "tune", _tune, "try settings of a model graph, as its section `tune` says")
     add_graph(command)
     command.add_argument("--data", required=True, metavar="DATASET")
     command.add_argument("--out", required=True, metavar="STUDY", help="folder to write; a study there is continued")
@@ -55,7 +55,7 @@ def add(group: Group) -> None:
     )
     add_device(command)
     _add_evaluate(group)
-    command = add_command(group, "realign", realign, "adapt a run to other data by its last layers")
+    command = add_command(group, "realign", _realign, "adapt a run to other data by its last layers")
     add_run(command)
     command.add_argument("--data", required=True, metavar="DATASET")
     command.add_argument("--out", required=True, metavar="RUN2", help="folder to write")
@@ -69,7 +69,7 @@ def add(group: Group) -> None:
 
 
 def _add_evaluate(group: Group) -> None:
-    command = add_command(group, "evaluate", evaluate, "measure a run on held-out molecules, and report")
+    command = add_command(group, "evaluate", _evaluate, "measure a run on held-out molecules, and report")
     add_run(command)
     command.add_argument("--data", metavar="DATASET", help="default: what the run was trained on")
     pools = f"{', '.join(POOLS)}; repeatable (default: {' and '.join(DEFAULT_POOLS)})"
@@ -90,7 +90,7 @@ def _add_evaluate(group: Group) -> None:
     add_force(command)
 
 
-def train(arguments: argparse.Namespace) -> int:
+def _train(arguments: argparse.Namespace) -> int:
     """Train a model graph on a data set, or continue a training."""
     from molchord.run import Run
     from molchord.train.processes import launched
@@ -152,7 +152,7 @@ def _dry_run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def tune(arguments: argparse.Namespace) -> int:
+def _tune(arguments: argparse.Namespace) -> int:
     """Try settings of a model graph; exit 1 if every trial failed."""
     from molchord.graph.layers import settings
     from molchord.study import tune
@@ -167,7 +167,7 @@ def tune(arguments: argparse.Namespace) -> int:
     return 0 if study.best else 1
 
 
-def evaluate(arguments: argparse.Namespace) -> int:
+def _evaluate(arguments: argparse.Namespace) -> int:
     """Measure a run on held-out molecules, and write the report."""
     from molchord.run import Run
     from molchord.run_folder import SHIPPED
@@ -189,7 +189,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def realign(arguments: argparse.Namespace) -> int:
+def _realign(arguments: argparse.Namespace) -> int:
     """Adapt a run to other data by training the last layers only."""
     from molchord.run import Run
 

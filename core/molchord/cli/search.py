@@ -11,13 +11,13 @@ from molchord.cli.output import hit_row, hit_table, say
 from molchord.errors import QueryError, did_you_mean
 from molchord.vocabulary import FUSIONS, MODES
 
-__all__ = ["add", "search_parser"]
+__all__ = ["add_search", "search_parser"]
 
 SPECTRUM = "spectrum "
 """Start of the place of a spectrum's files among the arguments; no other argument has a blank in it."""
 
 
-def add(group: Group) -> None:
+def add_search(group: Group) -> None:
     """Declare the command.
 
     Which spectra there are depends on the run, so the words are parsed once it is known: none is an option until then.
@@ -25,10 +25,10 @@ def add(group: Group) -> None:
     summary = "rank a library's candidates by spectra"
     command = group.add_parser("search", help=summary, add_help=False, prefix_chars="\0")
     command.add_argument("words", nargs="*")
-    command.set_defaults(run=lambda arguments: search(parse(arguments.words)))
+    command.set_defaults(run=lambda arguments: _search(_parse(arguments.words)))
 
 
-def search(arguments: argparse.Namespace) -> int:
+def _search(arguments: argparse.Namespace) -> int:
     """Rank the candidates of a library by their similarity to spectra."""
     from molchord.library.library import Library
     from molchord.run import Run
@@ -76,7 +76,7 @@ def search_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse(words: Sequence[str]) -> argparse.Namespace:
+def _parse(words: Sequence[str]) -> argparse.Namespace:
     """Parse what follows `search`; the run's own spectra are options.
 
     Raises:

@@ -21,9 +21,8 @@ from typing_extensions import TypeVar
 from molchord.api import API_VERSION
 from molchord.api.record import Record
 from molchord.errors import did_you_mean
-from molchord.host import registry
 from molchord.host.record_check import fault_of
-from molchord.host.registry import Policy
+from molchord.host.registry import Policy, user_file
 from molchord.host.types import PLUGIN_TYPES, hookspecs
 
 __all__ = ["Collector", "Plugin", "Problem"]
@@ -109,7 +108,7 @@ class Collector:
         verdict = self.policy.verdict(dist)
         if verdict == "deny":
             _Failing(self.blocked, entry.name, dist, version)(
-                "policy", "is kept out by the policy", f"add {dist!r} to `allow` in {str(registry.user_file())!r}"
+                "policy", "is kept out by the policy", f"add {dist!r} to `allow` in {str(user_file())!r}"
             )
             return
         if (dist, entry.name) in self._seen:
@@ -126,7 +125,7 @@ class Collector:
             self._warned.add(dist)
             self.warnings.append(
                 f"distribution {dist!r} {version} is third-party code; "
-                f"add it to `allow` in {str(registry.user_file())!r} if you trust it"
+                f"add it to `allow` in {str(user_file())!r} if you trust it"
             )
         self.loaded.append(entry)
         plugin = self._import(entry, fail)

@@ -13,9 +13,8 @@ from packaging.utils import canonicalize_name
 from molchord.api import API_VERSION, ModalityRecord
 from molchord.deprecation import DEPRECATED
 from molchord.errors import PluginError, did_you_mean
-from molchord.host import registry
 from molchord.host.collector import Collector, Plugin, Problem
-from molchord.host.registry import BUILTIN, Policy, Registry
+from molchord.host.registry import BUILTIN, ENVIRONMENT, Policy, Registry, read_registry
 from molchord.host.types import PLUGIN_TYPES
 
 __all__ = ["ENTRY_POINT_GROUP", "Host", "installed"]
@@ -54,7 +53,7 @@ class Host:
             >>> Host.discover(entry_points=[]).plugins
             ()
         """
-        catalogue = registry.load()
+        catalogue = read_registry()
         if entry_points is None:
             entry_points = metadata.entry_points(group=ENTRY_POINT_GROUP)
         collector = Collector(catalogue.policy if policy is None else policy)
@@ -129,7 +128,7 @@ def installed() -> Host:
     Raises:
         PluginError: A registry file is wrong.
     """
-    return _installed(os.getcwd(), os.environ.get(registry.ENVIRONMENT, ""))
+    return _installed(os.getcwd(), os.environ.get(ENVIRONMENT, ""))
 
 
 @functools.lru_cache(maxsize=4)

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, fie
 from molchord.errors import PluginError, did_you_mean
 from molchord.host.types import PLUGIN_TYPES
 
-__all__ = ["BUILTIN", "Builtin", "Known", "Policy", "Registry", "load", "user_file"]
+__all__ = ["BUILTIN", "Builtin", "Known", "Policy", "Registry", "read_registry", "user_file"]
 
 BUILTIN = "molchord"
 """The distribution whose plugins are the built-in ones; no policy keeps it out."""
@@ -137,7 +137,7 @@ def user_file() -> Path:
     return (Path(folder) if folder else Path.home() / ".config") / "molchord" / "registry.toml"
 
 
-def load(extra: Sequence[str | Path] | None = None, cwd: str | Path | None = None) -> Registry:
+def read_registry(extra: Sequence[str | Path] | None = None, cwd: str | Path | None = None) -> Registry:
     """Read the shipped registry and apply, in this order, the user's file, the working directory's and further ones.
 
     A later file's word on a distribution or on `third_party` replaces an earlier one's, except that the file in the
@@ -151,7 +151,7 @@ def load(extra: Sequence[str | Path] | None = None, cwd: str | Path | None = Non
         PluginError: A file is missing, not TOML, or holds unknown keys or values.
 
     Example:
-        >>> load(extra=[]).api
+        >>> read_registry(extra=[]).api
         1
     """
     shipped = resources.files("molchord") / "registry.toml"

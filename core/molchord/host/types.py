@@ -40,7 +40,7 @@ RESERVED_KEYS = frozenset({"use", "encoder", "head", "scalar_features", "data", 
 """Keys of a modality in a model graph that are the engine's; all others are its plugin's configuration."""
 
 RESERVED_NAMES = frozenset(
-    "k mass ppm da formula library run map mode rerank computed simulator index seed device out json force help".split()  # noqa: SIM905
+    "k mass ppm da formula library run fusion map mode rerank computed simulator index seed device out json force help".split()  # noqa: SIM905
 )
 """Names that a modality cannot have, since the command line uses them for other things."""
 

@@ -42,7 +42,7 @@ class Rerank:
         use: Name of a re-ranker, or a `Use` with its configuration.
         k: How many of the first candidates; None: 25, and in a search what its weights were fitted for.
         computed: Data set, or several, whose computed measurements serve for candidates.
-        simulator: Simulator that computes on the spot what they lack.
+        simulator: Simulator that computes on the spot what they lack, or a `Use` with its configuration.
 
     Example:
         >>> Rerank("simulate_and_match", computed="datasets/nist-xtb").k is None
@@ -53,7 +53,7 @@ class Rerank:
     _: dataclasses.KW_ONLY
     k: int | None = None
     computed: str | Path | DataSet | Sequence[str | Path | DataSet] = ()
-    simulator: str | None = None
+    simulator: str | Use | None = None
 
 
 # --- the plugin at work ----------------------------------------------------------------------------------------------

@@ -25,8 +25,8 @@ __all__ = ["LibraryMode"]
 _SLACK = 1e-9
 """More than fp64 rounding can change a value or a bound."""
 
-_AT_ONCE = 256
-"""Candidates that are scored in fp64 at once, which a core's cache holds."""
+_AT_ONCE = {False: 256, True: 32768}
+"""Candidates that are scored in fp64 at once, on a CPU (its cache) and on a GPU."""
 
 
 @final
@@ -130,8 +130,8 @@ class LibraryMode:
 
     def _cosines(self, block: Block, name: str, other: str | None, columns: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
         rows = block.vectors if other is None else block.spectra[other]
-        parts = [(rows[some].double() * self._query[name]).sum(dim=1) for some in torch.split(columns, _AT_ONCE)]
-        return torch.cat(parts)
+        parts = torch.split(columns, _AT_ONCE[columns.is_cuda])
+        return torch.cat([(rows[part].double() * self._query[name]).sum(dim=1) for part in parts])
 
     def _present(self, block: Block) -> list[Tensor | None]:
         """Return which candidates have each pair; None: all."""

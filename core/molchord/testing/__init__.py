@@ -11,7 +11,7 @@ Example:
     ```python
     # tests/test_contract.py of an outside package
     from molchord.testing import checks
-    from molchord_ccs import CCS
+    from molchord_ccs.ccs import CCS
 
     @checks(CCS)
     def test_contract(check):

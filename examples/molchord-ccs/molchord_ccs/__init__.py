@@ -1,4 +1,4 @@
-"""Collision cross sections as a molchord modality: the record is in `ccs`, readers and samples beside it."""
+"""Collision cross sections as a molchord modality; every molchord command imports this file, so it is light."""
 
 from __future__ import annotations
 

@@ -7,9 +7,11 @@ from typing import Annotated
 from pydantic import Field
 
 from molchord.api import Array, Category, Column, Config, Modality, ModalityRecord, PeaksSpec, Real, Stores
-from molchord_ccs.ions import INSTRUMENTS, IONS, UNIT
+from molchord_ccs.ions import INSTRUMENTS, IONS
 
-__all__ = ["CCS", "CcsConfig"]
+__all__ = ["CCS", "UNIT", "CcsConfig"]
+
+UNIT = "angstrom^2"
 
 
 class CcsConfig(Config):
@@ -29,13 +31,13 @@ class CcsConfig(Config):
 
 
 def spec(config: CcsConfig, kind: str) -> PeaksSpec:
-    """Say what an encoder gets: values with their ion and instrument."""
+    """Say what an encoder gets: values, each with ion and instrument, and no m/z."""
     peak: dict[str, Column] = {"ccs": Real(UNIT), "ion": Category(IONS), "instrument": Category(INSTRUMENTS)}
     return PeaksSpec(unit=UNIT, peak=peak)
 
 
 def build(config: CcsConfig, kind: str) -> Modality:
-    """Return the modality; numpy and torch are imported here, not before."""
+    """Return the modality; numpy is imported here, not before."""
     from molchord_ccs.ccs_modality import Ccs
 
     return Ccs(spec(config, kind), **dict(config))

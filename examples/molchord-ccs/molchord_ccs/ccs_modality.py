@@ -21,7 +21,7 @@ from molchord.api import (
     SampleError,
     collate_peaks,
 )
-from molchord_ccs import files
+from molchord_ccs import ccs_files
 from molchord_ccs.ions import INSTRUMENTS, IONS
 
 if TYPE_CHECKING:
@@ -39,24 +39,25 @@ class Ccs:
     """Reads, checks and compares cross sections.
 
     Args:
-        spec: What an encoder gets.
+        spec: What samples hold.
         jitter: Standard deviation of each cross section in training, as a part of it.
         drop: Probability that an ion is left out in training.
-        tolerance: Difference, as a part of the cross section, that counts as one in `similarity`.
+        tolerance: Difference, as a part of the cross section, that counts as one in the similarity.
 
     Example:
-        >>> caffeine = files.measurement([(138.2, "[M+H]+", "DT"), (146.0, "[M+Na]+", "DT")])
-        >>> Ccs(PeaksSpec(unit="angstrom^2", peak={})).transform(caffeine, None).peak["ccs"]
+        >>> from molchord_ccs.ccs import CCS, CcsConfig
+        >>> caffeine = ccs_files.measurement([(138.2, "[M+H]+", "DT"), (146.0, "[M+Na]+", "DT")])
+        >>> CCS.build(CcsConfig(), "peaks").transform(caffeine, None).peak["ccs"]
         array([138.2, 146. ], dtype=float32)
     """
 
-    def __init__(self, spec: PeaksSpec, jitter: float = 0.01, drop: float = 0.2, tolerance: float = 0.02) -> None:
+    def __init__(self, spec: PeaksSpec, *, jitter: float, drop: float, tolerance: float) -> None:
         self._spec = spec
         self._jitter, self._drop, self._tolerance = jitter, drop, tolerance
 
     def can_read(self, path: Path) -> bool:
         """Say whether the file is a table with the columns `adduct` and `ccs`."""
-        return files.is_table(path)
+        return ccs_files.is_table(path)
 
     def read(self, path: Path) -> Iterator[Reading | SampleError]:
         """Yield the cross sections of each molecule of a table.
@@ -64,7 +65,7 @@ class Ccs:
         Raises:
             SampleError: The file as a whole cannot be read.
         """
-        return files.read(path)
+        return ccs_files.read(path)
 
     def transform(self, measurement: Measurement, rng: np.random.Generator | None) -> PeaksSample:
         """Make one sample; where `rng` is given, values vary as between laboratories and ions are missing.
@@ -148,5 +149,5 @@ def _example(molecule: Molecule, seed: int) -> Measurement:
         (area * factor * (1 + 0.003 * noise.normal()), ion, "DT")
         for factor, ion in ((1.0, "[M+H]+"), (1.05, "[M+Na]+"), (0.98, "[M-H]-"))
     ]
-    example = files.measurement(values)
+    example = ccs_files.measurement(values)
     return Measurement(arrays=example.arrays, columns={"origin": "computed"})

@@ -1,8 +1,8 @@
-"""Which ions and instruments are told apart. Nothing heavy."""
+"""Ions and instruments that are told apart; what is stored of each is its code."""
 
 from __future__ import annotations
 
-__all__ = ["INSTRUMENTS", "IONS", "UNIT"]
+__all__ = ["INSTRUMENTS", "IONS"]
 
 IONS = (
     "[M+H]+",
@@ -24,5 +24,3 @@ IONS = (
 
 INSTRUMENTS = ("DT", "TW", "TIMS")
 """Drift tube, travelling wave, trapped ion mobility; code i + 1 is stored, 0 where the instrument is not known."""
-
-UNIT = "angstrom^2"

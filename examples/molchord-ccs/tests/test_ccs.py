@@ -10,7 +10,7 @@ import pytest
 
 from molchord.api import Measurement, Reading, SampleError
 from molchord.testing import checks
-from molchord_ccs import ccs_modality, files
+from molchord_ccs import ccs_files, ccs_modality
 from molchord_ccs.ccs import CCS, CcsConfig
 from molchord_ccs.ions import INSTRUMENTS, IONS
 
@@ -29,7 +29,7 @@ def test_contract(check):
     check()
 
 
-@pytest.mark.parametrize("module", [files, ccs_modality])
+@pytest.mark.parametrize("module", [ccs_files, ccs_modality])
 def test_examples_in_docstrings_run(module):
     failed, tried = doctest.testmod(module)
     assert tried > 0
@@ -137,11 +137,11 @@ def test_c3sdb_is_read():
     assert sum(bool(modality().inspect(entry.measurement)) for entry in sets) < len(sets) / 50
 
 
-# --- samples, similarity, doubts -------------------------------------------------------------------------------------
+# --- samples, similarity, quality warnings -------------------------------------------------------------------------
 
 
 def made(*rows):
-    return files.measurement(rows)
+    return ccs_files.measurement(rows)
 
 
 def test_training_varies_values_and_leaves_ions_out_but_never_all():
@@ -180,7 +180,7 @@ def test_similarity_compares_ions_of_one_kind():
     assert found.tolist() == pytest.approx([1.0, 1.0, 0.5, np.exp(-0.5), 0.0], abs=0.01)
 
 
-def test_nanometres_are_doubted():
+def test_nanometres_get_a_quality_warning():
     assert not modality().inspect(made((138.2, "[M+H]+", "DT")))
-    [doubt] = modality().inspect(made((1.382, "[M+H]+", "DT")))
-    assert "nm^2" in doubt.message
+    [warning] = modality().inspect(made((1.382, "[M+H]+", "DT")))
+    assert "nm^2" in warning.message

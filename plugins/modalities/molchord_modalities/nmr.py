@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from molchord.api import Array, Category, Column, Config, ModalityRecord, PeaksSpec, Real, SpectrumSpec, Stores
+from molchord.api import (
+    Array,
+    Category,
+    Column,
+    Config,
+    Modality,
+    ModalityRecord,
+    PeaksSpec,
+    Real,
+    SpectrumSpec,
+    Stores,
+)
 from molchord_modalities.nmr_settings import MULTIPLICITIES, NUCLEI, Jitter, PpmGrid
 
 __all__ = ["NMR", "NmrConfig"]
@@ -43,7 +54,8 @@ class NmrConfig(Config):
     )
 
 
-def _spec(config: NmrConfig, kind: str) -> PeaksSpec | SpectrumSpec:
+def spec(config: NmrConfig, kind: str) -> PeaksSpec | SpectrumSpec:
+    """Say what an encoder gets."""
     whole: dict[str, Column] = {"nucleus": Category(tuple(NUCLEI))}
     if kind == "peaks":
         peak: dict[str, Column] = {"shift": Real("ppm")}
@@ -59,10 +71,11 @@ def _spec(config: NmrConfig, kind: str) -> PeaksSpec | SpectrumSpec:
     )
 
 
-def _build(config: NmrConfig, kind: str) -> Any:
+def build(config: NmrConfig, kind: str) -> Modality:
+    """Return the modality; numpy and torch are imported here, not before."""
     from molchord_modalities.nmr_modality import Nmr
 
-    return Nmr(_spec(config, kind), **dict(config))
+    return Nmr(spec(config, kind), **dict(config))
 
 
 NMR = ModalityRecord(
@@ -84,6 +97,6 @@ NMR = ModalityRecord(
         },
     ),
     config=NmrConfig,
-    spec=_spec,
-    build=_build,
+    spec=spec,
+    build=build,
 )

@@ -26,6 +26,7 @@ from molchord.api import (
     collate_peaks,
     collate_spectra,
 )
+from molchord.chem import parse
 from molchord_modalities import nmr_files
 from molchord_modalities.nmr_matching import matched, padded
 from molchord_modalities.nmr_settings import MULTIPLICITIES, NUCLEI, Jitter, PpmGrid
@@ -265,18 +266,11 @@ _BOUND_TO = {"O": 42.0, "N": 28.0, "F": 60.0, "Cl": 25.0, "S": 12.0, "Br": 15.0}
 
 
 def _example(molecule: Molecule, seed: int) -> Measurement:
-    from rdkit import Chem
-    from rdkit.rdBase import BlockLogs
-
-    with BlockLogs():
-        parsed = Chem.MolFromSmiles(molecule.smiles)
-    if parsed is None:
-        raise SampleError(molecule.key14, f"RDKit refuses the SMILES {molecule.smiles!r}")
     noise = np.random.default_rng([seed, zlib.crc32(molecule.key14.encode())])
     shifts, codes = [], []
-    for atom in parsed.GetAtoms():
+    for atom in parse(molecule.smiles, molecule.key14).GetAtoms():
         if atom.GetSymbol() == "C":
-            sp2 = atom.GetHybridization() == Chem.HybridizationType.SP2
+            sp2 = atom.GetHybridization().name == "SP2"
             near = [other.GetSymbol() for other in atom.GetNeighbors()]
             shift = (115.0 if sp2 else 8.0) + 9.0 * near.count("C") + sum(_BOUND_TO.get(one, 0.0) for one in near)
             # What lies further off moves a shift a little too; like surroundings alike.

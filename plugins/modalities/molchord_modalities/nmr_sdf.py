@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from molchord.api import SampleError
+from molchord.chem import from_molblock
 from molchord_modalities.nmr_lists import PeakList, frequency_of
 
 __all__ = ["is_sdf", "names_itself", "parse"]
@@ -68,14 +69,10 @@ def _smiles(entry: str, tags: Mapping[str, str], where: str) -> str:
     stated = re.split(r"[\\\s]", tags.get("NMREDATA_SMILES", ""))[0]
     if stated:
         return stated
-    from rdkit import Chem
-    from rdkit.rdBase import BlockLogs
-
-    with BlockLogs():
-        parsed = Chem.MolFromMolBlock(entry.partition(_END)[0] + _END + "\n")
-        if parsed is None or parsed.GetNumAtoms() == 0:
-            raise SampleError(where, "RDKit cannot read the atoms and bonds; state the tag `NMREDATA_SMILES`")
-        return str(Chem.MolToSmiles(parsed))
+    try:
+        return from_molblock(entry.partition(_END)[0] + _END + "\n", where)
+    except SampleError as error:
+        raise SampleError(where, f"{error.reason}; state the tag `NMREDATA_SMILES`") from None
 
 
 def _nmredata(tag: str, tags: Mapping[str, str], smiles: str, where: str) -> PeakList:

@@ -20,7 +20,7 @@ class Nucleus:
     """What is known of a nucleus.
 
     Attributes:
-        low: Lowest shift that is not doubtful, ppm.
+        low: Lowest shift that raises no quality warning, ppm.
         high: Highest one.
         scale: Ratio of its shifts' spread and errors to those of 13C, by which settings in ppm of 13C are scaled.
     """

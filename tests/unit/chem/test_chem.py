@@ -23,6 +23,7 @@ from molchord.chem import (
     element_counts,
     fingerprint_bits,
     from_inchi,
+    from_molblock,
     hill,
     isotope_mass,
     maccs_keys,
@@ -206,6 +207,18 @@ def test_an_inchi_gives_the_molecule_it_was_made_of():
         assert molecule(from_inchi(inchi)) == molecule(smiles)
     with pytest.raises(SampleError, match="cannot parse the InChI 'InChI=1S/nonsense'"):
         from_inchi("InChI=1S/nonsense")
+
+
+@pytest.mark.parametrize("smiles", ["CCO", "C[C@H](N)C(=O)O", "c1ccncc1"])
+def test_a_block_of_atoms_and_bonds_gives_the_molecule_that_it_was_written_from(smiles):
+    assert molecule(from_molblock(Chem.MolToMolBlock(Chem.MolFromSmiles(smiles)), "a.sdf")) == molecule(smiles)
+
+
+@pytest.mark.parametrize("block", ["", "no block", Chem.MolToMolBlock(Chem.Mol())])
+def test_a_block_that_rdkit_refuses_is_one_error(block):
+    with pytest.raises(SampleError, match="block of atoms and bonds") as caught:
+        from_molblock(block, "a.sdf")
+    assert caught.value.id == "a.sdf"
 
 
 # --- formulas and graphs ---------------------------------------------------------------------------------------------

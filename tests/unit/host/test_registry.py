@@ -7,7 +7,7 @@ import pytest
 from molchord.api import API_VERSION
 from molchord.errors import PluginError
 from molchord.host import installed, registry
-from molchord.host.registry import Policy, load
+from molchord.host.registry import Policy, read_registry
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def files(tmp_path, monkeypatch):
 
 
 def test_the_shipped_file_speaks_this_plugin_api_and_allows_third_parties(files):
-    shipped = load()
+    shipped = read_registry()
     assert shipped.api == API_VERSION
     assert shipped.policy == Policy()
     assert shipped.known == ()  # no package of this project is published beside it
@@ -43,34 +43,34 @@ def known(distribution):
 
 def test_a_user_file_and_further_files_may_name_known_plugins(files):
     files("user", known("users-nmr"))
-    assert load().distribution_of("modality", "nmr") == "users-nmr"
-    assert load().distribution_of("encoder", "nmr") is None
-    assert load(extra=[files("extra", known("other-nmr"))]).distribution_of("modality", "nmr") == "other-nmr"
+    assert read_registry().distribution_of("modality", "nmr") == "users-nmr"
+    assert read_registry().distribution_of("encoder", "nmr") is None
+    assert read_registry(extra=[files("extra", known("other-nmr"))]).distribution_of("modality", "nmr") == "other-nmr"
 
 
 def test_a_file_in_the_working_directory_cannot_name_what_to_install(files):
     files("cwd", known("forged-nmr"))
-    assert load().distribution_of("modality", "nmr") is None
+    assert read_registry().distribution_of("modality", "nmr") is None
 
 
 def test_the_shipped_file_lists_the_builtins_that_are_found_and_no_others():
     found = {(p.type, p.name) for p in installed().plugins if p.dist == registry.BUILTIN}
-    assert found == {(entry.type, entry.name) for entry in load().builtin}
+    assert found == {(entry.type, entry.name) for entry in read_registry().builtin}
 
 
 def test_a_user_file_then_further_files_replace_what_was_said(files, monkeypatch):
     files("user", '[policy]\nthird_party = "deny"\nallow = ["Foo_Nets"]\nblock = ["bad"]\n')
-    assert load().policy == Policy(third_party="deny", allow={"foo-nets"}, block={"bad"})
+    assert read_registry().policy == Policy(third_party="deny", allow={"foo-nets"}, block={"bad"})
     extra = files("extra", '[policy]\nallow = ["BAD"]\nblock = ["foo.nets"]\n')
-    assert load(extra=[extra]).policy == Policy(third_party="deny", allow={"bad"}, block={"foo-nets"})
+    assert read_registry(extra=[extra]).policy == Policy(third_party="deny", allow={"bad"}, block={"foo-nets"})
     monkeypatch.setenv(registry.ENVIRONMENT, str(extra))
-    assert load().policy.block == {"foo-nets"}
-    assert load(extra=[]).policy.block == {"bad"}
+    assert read_registry().policy.block == {"foo-nets"}
+    assert read_registry(extra=[]).policy.block == {"bad"}
 
 
 def test_a_file_in_the_working_directory_may_tighten(files):
     files("cwd", '[policy]\nthird_party = "warn"\nblock = ["foo"]\n')
-    here = load()
+    here = read_registry()
     assert here.policy == Policy(third_party="warn", block={"foo"})
     assert here.warnings == ()
 
@@ -78,7 +78,7 @@ def test_a_file_in_the_working_directory_may_tighten(files):
 def test_a_file_in_the_working_directory_cannot_loosen(files):
     files("user", '[policy]\nthird_party = "deny"\nallow = ["good"]\nblock = ["bad"]\n')
     path = files("cwd", '[policy]\nthird_party = "allow"\nallow = ["bad", "good", "new"]\n')
-    here = load()
+    here = read_registry()
     assert here.policy == Policy(third_party="deny", allow={"good"}, block={"bad"})
     assert [w.split(" and is ignored")[0] for w in here.warnings] == [
         f"{path}: policy.third_party: 'allow' would loosen 'deny'",
@@ -90,14 +90,14 @@ def test_a_file_in_the_working_directory_cannot_loosen(files):
 def test_a_working_directory_may_take_back_what_the_user_allowed(files):
     files("user", '[policy]\nallow = ["good"]\n')
     files("cwd", '[policy]\nblock = ["good"]\n')
-    assert load().policy == Policy(block={"good"})
+    assert read_registry().policy == Policy(block={"good"})
 
 
 def test_a_copy_of_the_whole_catalogue_in_the_working_directory_only_brings_its_policy(files):
     shipped = (Path(registry.__file__).parents[1] / "registry.toml").read_text()
     files("cwd", shipped.replace('name = "structure"', 'name = "forged"'))
-    assert "forged" not in {entry.name for entry in load().builtin}
-    assert load().warnings == ()
+    assert "forged" not in {entry.name for entry in read_registry().builtin}
+    assert read_registry().warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_verdicts(policy, name, verdict):
 def test_a_wrong_file_is_refused_in_one_sentence(files, text, message):
     path = files("user", text)
     with pytest.raises(PluginError) as caught:
-        load()
+        read_registry()
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -144,4 +144,4 @@ def test_a_wrong_file_is_refused_in_one_sentence(files, text, message):
 
 def test_a_missing_file_that_was_asked_for_is_an_error(files, tmp_path):
     with pytest.raises(PluginError, match="cannot be read"):
-        load(extra=[tmp_path / "none.toml"])
+        read_registry(extra=[tmp_path / "none.toml"])

@@ -13,7 +13,7 @@ from molchord.api.record import ConfigT, Record
 from molchord.cli.main import main
 from molchord.errors import PluginError
 from molchord.host import PLUGIN_TYPES, PluginType, build, discovery
-from molchord.host.registry import load
+from molchord.host.registry import read_registry
 from molchord.host.report import plugin_row
 from molchord.host.types import hookspecs, type_of
 from molchord.testing import check_record
@@ -144,10 +144,10 @@ def test_a_missing_library_is_the_pip_sentence(host):
 def test_registry_files_may_name_it(tmp_path, row):
     entry = '[[known]]\ntype = "{}"\nname = "logp"\ndistribution = "lab"\n'
     (tmp_path / "r.toml").write_text(entry.format("property"))
-    assert load([tmp_path / "r.toml"]).distribution_of("property", "logp") == "lab"
+    assert read_registry([tmp_path / "r.toml"]).distribution_of("property", "logp") == "lab"
     (tmp_path / "r.toml").write_text(entry.format("proprty"))
     with pytest.raises(PluginError, match="unknown plugin type 'proprty'; did you mean 'property'"):
-        load([tmp_path / "r.toml"])
+        read_registry([tmp_path / "r.toml"])
 
 
 def test_the_kit_checks_it(host):

@@ -52,7 +52,7 @@ def results(dataset, tmp_path_factory):
     """What `several_processes.py` leaves."""
     folder = tmp_path_factory.mktemp("results")
     command = [sys.executable, str(HERE / "several_processes.py"), str(dataset.path), str(folder)]
-    subprocess.run(command, check=True, timeout=170, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    subprocess.run(command, check=True, timeout=900, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return folder
 
 

@@ -23,6 +23,7 @@ CONVERGED = 6e-5  # Hartree/Bohr; at 1.5e-4 every fifth wavenumber is off by mor
 ROUGH = 4e-4  # Hartree/Bohr, to where one member leads
 SOFTEST = 0.005  # Hartree/Bohr^2
 ROWS = 320  # atoms in a batch of a relaxation on a processor
+_NUMBERS = 400_000  # derivatives of atoms by coordinates in a batch on a GPU, which fill some gigabytes
 _LEVER = 0.8  # Bohr; what a coordinate must tell of a rigid motion so that its derivatives follow from the others
 
 Array = NDArray[np.float64]
@@ -55,7 +56,6 @@ def relax(network: Network, starts: Sequence[Start]) -> list[Array | Failed]:
     The first member leads to near it, all of them to it.
     """
     out: list[Array | Failed] = [Failed("not relaxed")] * len(starts)
-    rough = network.only(0) if network.members > 1 else network
     order = sorted(range(len(starts)), key=lambda i: len(starts[i].z))
     for batch in _batches(order, starts, network):
         descents = {
@@ -67,7 +67,9 @@ def relax(network: Network, starts: Sequence[Start]) -> list[Array | Failed]:
             )
             for i in batch
         }
-        stages = [(rough, ROUGH)] * (network.members > 1) + [(network, CONVERGED)]
+        stages = [(network, CONVERGED)]
+        if network.members > 1:
+            stages.insert(0, (network.only(0), ROUGH))
         for surface, converged in stages:
             for descent in descents.values():
                 descent.go_on(converged)
@@ -128,7 +130,8 @@ def curvatures(network: Network, starts: Sequence[Start]) -> list[Curvature]:
         groups.setdefault((len(start.z), len(followed[i])), []).append(i)
     found: dict[int, Curvature] = {}
     for members in groups.values():
-        size = len(members) if network.device.type != "cpu" else 1
+        atoms, followed_each = len(starts[members[0]].z), len(followed[members[0]])
+        size = 1 if network.device.type == "cpu" else max(1, _NUMBERS // (atoms * followed_each))
         for first in range(0, len(members), size):
             part = members[first : first + size]
             for i, one in zip(

@@ -116,7 +116,7 @@ def parse(content: bytes, members: int = MEMBERS) -> tuple[dict[str, NDArray[np.
                 }
                 for first in range(0, members * len(TENSORS), len(TENSORS))
             )
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, OSError) as error:
+    except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, OSError) as error:
         raise WeightsError(f"the archive of parameters is damaged ({error})") from None
 
 

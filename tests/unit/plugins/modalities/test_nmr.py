@@ -1,4 +1,4 @@
-"""The modality `nmr`: what its readers take and refuse, samples of both kinds, augmentation, similarity, doubts."""
+"""The modality `nmr`: what its readers take and refuse, samples of both kinds, augmentation, similarity, quality warnings."""
 
 import dataclasses
 import gzip
@@ -357,8 +357,8 @@ def test_the_measured_lists_of_nmrshiftdb_are_read(shared_data):
     with gzip.open(path, "rt") as lines:
         atoms = sum(len(json.loads(line)["shifts"]) for line in lines)
     assert sum(entry.measurement.arrays["nuclei"].sum() for entry in entries) == atoms
-    doubted = sum(bool(modality().inspect(entry.measurement)) for entry in entries)
-    assert doubted < len(entries) / 100
+    warned = sum(bool(modality().inspect(entry.measurement)) for entry in entries)
+    assert warned < len(entries) / 100
 
 
 # --- samples ---------------------------------------------------------------------------------------------------------
@@ -479,7 +479,7 @@ def test_a_multiplicity_code_of_another_version_is_refused():
         modality().transform(broken, None)
 
 
-# --- similarity and doubts -------------------------------------------------------------------------------------------
+# --- similarity and quality warnings -------------------------------------------------------------------------------
 
 
 def test_matching_in_order_is_the_best_of_all_matchings():
@@ -518,23 +518,23 @@ def test_the_tolerance_is_in_ppm_of_carbon():
     assert modality(tolerance=5.0).similarity(protons[0], protons).tolist() == pytest.approx([1.0, 0.5])
 
 
-def test_shifts_in_hertz_are_doubted():
+def test_shifts_in_hertz_get_a_quality_warning():
     assert not modality().inspect(peaks([18.1, 57.8]))
     assert not modality().inspect(peaks([18.1], nucleus=None))
-    [doubt] = modality().inspect(peaks([1810.0, 57.8]))
-    assert "1810" in doubt.message
-    assert doubt.trust < 1
+    [warning] = modality().inspect(peaks([1810.0, 57.8]))
+    assert "1810" in warning.message
+    assert warning.confidence_factor < 1
 
 
-def test_too_many_peaks_are_doubted():
-    [doubt] = modality().inspect(peaks(np.linspace(0, 200, 101)))
-    assert "101 peaks" in doubt.message
+def test_too_many_peaks_get_a_quality_warning():
+    [warning] = modality().inspect(peaks(np.linspace(0, 200, 101)))
+    assert "101 peaks" in warning.message
 
 
-def test_a_proton_list_named_carbon_is_doubted():
+def test_a_proton_list_named_carbon_gets_a_quality_warning():
     protons = [0.9, 1.2, 1.5, 2.1, 3.7, 7.2]
-    [doubt] = modality().inspect(peaks(protons))
-    assert "1H list" in doubt.message
+    [warning] = modality().inspect(peaks(protons))
+    assert "1H list" in warning.message
     assert not modality().inspect(peaks(protons, nucleus="1H"))
 
 
