@@ -80,10 +80,10 @@ def from_measurements(
     """Make a data set of measurements in memory; in a temporary folder, unless a path is given.
 
     Args:
-        smiles: One SMILES a molecule.
+        smiles: One SMILES per molecule.
         measurements: By modality, for each molecule a `Measurement`, several of them, or None.
         path: Folder to make.
-        splits: "train", "val" or "test" a molecule; None: the hash rule.
+        splits: "train", "val" or "test" per molecule; None: the hash rule.
 
     Example:
         >>> import numpy as np

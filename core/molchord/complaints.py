@@ -54,14 +54,14 @@ def validate(
     context: Mapping[str, Any] | None = None,
     siblings: Iterable[str] = (),
 ) -> tuple[_Model | None, list[Complaint]]:
-    """Make a model of plain data, without converting types silently ("5" is no number, 1 is no truth value).
+    """Make a model of plain data, without converting types silently ("5" is not a number, 1 is not a truth value).
 
     Args:
         model: Class to make.
         data: Mappings, lists and scalars.
         owner: Whose keys these are, for messages.
         context: Handed to the model's validators.
-        siblings: Names that could have been meant beside the model's own fields.
+        siblings: Names that could have been meant in addition to the model's own fields.
 
     Example:
         >>> from molchord.graph.settings import HeadConfig
@@ -135,7 +135,7 @@ def _joined(messages: list[str]) -> str:
 
 
 def _place(item: ErrorDetails, data: Any) -> tuple[DocumentPath, DocumentPath | None]:
-    """Return the path in the data, and where a union stands on it; pydantic names the union's branches in between."""
+    """Return the path in the data, and where a union is on it; pydantic names the union's branches in between."""
     path: DocumentPath = ()
     union = None
     for position, step in enumerate(item["loc"]):

@@ -27,7 +27,7 @@ class Deprecation:
     Attributes:
         name: What is deprecated, such as ``molchord.api.Old`` or ``molchord.api.ModalityRecord.old``.
         since: Release that deprecated it.
-        remove_in: Release that no longer has it; one minor release lies between at least.
+        remove_in: Release that no longer has it, with at least one minor release in between.
         instead: What to do, as the rest of a sentence: ``"use molchord.api.New"``.
         at: Where a name is to be found until then, ``module:name``; empty for the field of a record.
 
@@ -87,7 +87,7 @@ DEPRECATED: dict[str, Deprecation] = _entries(
 
 
 def warn(name: str, *, stacklevel: int = 2) -> None:
-    """Warn that a name in `DEPRECATED` is used; `stacklevel` as of `warnings.warn`, counted from the caller."""
+    """Warn that a name in `DEPRECATED` is used; `stacklevel` as in `warnings.warn`, counted from the caller."""
     warnings.warn(str(DEPRECATED[name]), DeprecationWarning, stacklevel=stacklevel + 1)
 
 

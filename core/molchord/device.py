@@ -1,4 +1,4 @@
-"""Where tensors lie: choosing a device, moving to it, and telling when its memory ran out."""
+"""Where tensors are: choosing a device, moving to it, and detecting when its memory ran out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["choose_device", "out_of_memory", "to_device"]
 
 
 def choose_device(device: str | None = None) -> torch.device:
-    """Return the asked device, or a GPU where there is one.
+    """Return the requested device, or a GPU where there is one.
 
     Raises:
         RunError: The device is not there.
@@ -48,5 +48,5 @@ def to_device(value: Any, device: torch.device) -> Any:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Tell whether memory ran out; torch says so on a CPU in words only."""
+    """Return whether memory ran out; on a CPU, torch reports it in words only."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

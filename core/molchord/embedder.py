@@ -1,4 +1,4 @@
-"""A trained model at work: measurements become unit vectors."""
+"""A trained model in use: measurements become unit vectors."""
 
 from __future__ import annotations
 
@@ -101,12 +101,12 @@ class Embedder:
     def embed(
         self, modality: str, measurements: Sequence[Measurement], scalar_features: Mapping[str, float] | None = None
     ) -> Float[Tensor, "n d"]:
-        """Embed measurements of one modality, a chunk at a time.
+        """Embed measurements of one modality, `CHUNK` at a time.
 
         Args:
             modality: Name in the graph.
             measurements: Any number of them.
-            scalar_features: Known numbers by name; those of a measurement's own metadata serve where one is not given.
+            scalar_features: Known numbers by name; a measurement's own metadata are used where one is not given.
 
         Raises:
             QueryError: A measurement cannot be used.
@@ -137,7 +137,7 @@ class Embedder:
         Args:
             modality: Name in the graph.
             samples: What its `transform` made, at least one.
-            scalar_features: Known numbers (n, a) in the order of the graph's scalar_features, NaN where unknown.
+            scalar_features: Known numbers (n, a) in the order of the graph's scalar features, NaN where unknown.
 
         Raises:
             RunError: Memory is too small for one.
@@ -154,6 +154,6 @@ class Embedder:
                     f"there is no memory on {str(self.device)!r} to embed one measurement of {modality!r}; close other "
                     "programs, or embed on another device"
                 ) from error
-        middle = len(samples) // 2  # after the failed attempt has let its memory go
+        middle = len(samples) // 2  # after the failed attempt has released its memory
         halves = (slice(middle), slice(middle, None))
         return torch.cat([self.embed_samples(modality, samples[half], scalar_features[half]) for half in halves])

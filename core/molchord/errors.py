@@ -16,7 +16,7 @@ class MolchordError(Exception):
 
 
 class GraphError(MolchordError):
-    """A model graph is wrong; holds every complaint found, one a line.
+    """A model graph is wrong; holds every complaint found, one per line.
 
     Args:
         complaints: Sentences such as ``ir.yaml:14: modalities.ir.use: unknown modality 'iir'``.
@@ -63,7 +63,7 @@ class OutputExistsError(MolchordError):
 
 
 class OutputError(MolchordError):
-    """A file or folder cannot be written; what was there is as it was."""
+    """A file or folder cannot be written; what existed is unchanged."""
 
 
 class SampleError(MolchordError):

@@ -1,8 +1,8 @@
 """Writes files and folders so that nothing is lost: what is new is whole before what is old goes.
 
-New content is written beside its place under a hidden name, flushed to the disk and then put in place. On any failure,
+New content is written next to its place under a hidden name, flushed to the disk and then put in place. On any failure,
 Ctrl-C included, the old content stays and the unfinished one is removed. A killed process or a power failure leaves the
-old or the new content in place and at worst a hidden ``.NAME.*.partial`` beside it; only a file system that cannot
+old or the new content in place and at worst a hidden ``.NAME.*.partial`` next to it; only a file system that cannot
 exchange two names leaves, between two renames of a folder, the old one under such a name. A symbolic link stays where
 it is: what it points to is replaced.
 """
@@ -47,7 +47,7 @@ def replace_file(path: Path, content: str | bytes) -> None:
     """Write a file whole: a reader sees the old content or the new one, never a part.
 
     Args:
-        path: The file; its folder is there.
+        path: The file; its folder exists.
         content: Text is written as UTF-8.
 
     Raises:
@@ -112,7 +112,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str,
     with new_file(path) as partial:
         try:
             library.save_file(dict(tensors), partial, dict(metadata) if metadata is not None else None)
-        except SafetensorError as error:  # what the operating system refuses is told in words only
+        except SafetensorError as error:  # what the operating system refuses is reported in words only
             raise OSError(one_line(error)) from error
 
 
@@ -255,7 +255,7 @@ def _beside(path: Path) -> Path:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file or folder from all others, under whatever name; None where there is none."""
+    """Return what identifies a file or folder under whatever name; None where it does not exist."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -285,7 +285,7 @@ def _swap(one: Path, other: Path) -> None:
 
 
 def _exchanged(one: Path, other: Path) -> bool:
-    """Exchange two names in one step, and say whether the system can do that; Linux can on most file systems."""
+    """Exchange two names in one step, and return whether the system can do that; Linux can on most file systems."""
     exchange = getattr(ctypes.CDLL(None), "renameat2", None)
     here, both = -100, 2  # AT_FDCWD: paths are as for `open`; RENAME_EXCHANGE
     return exchange is not None and exchange(here, os.fsencode(one), here, os.fsencode(other), both) == 0
@@ -313,7 +313,7 @@ def _flush_below(folder: Path) -> None:
 
 @contextmanager
 def _sentence(path: Path, done: str = "written") -> Iterator[None]:
-    """Say in one sentence what the operating system refused."""
+    """Describe in one sentence what the operating system refused."""
     try:
         yield
     except OSError as error:

@@ -54,7 +54,7 @@ class Tower(nn.Module):
 
     Args:
         encoder: Module from the kind's batch to (b, width).
-        head: Head from width + 2 numbers an anchor to the embedding.
+        head: Head from width + 2 numbers per scalar feature to the embedding.
         scalar_features: Columns of the batch's scalar features that join this tower.
         sees: Whether the head gets what the encoder made; without, every input gives the same embedding.
     """

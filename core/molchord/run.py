@@ -47,8 +47,8 @@ class Run:
 
     Attributes:
         path: The run folder.
-        manifest: What the folder says of itself.
-        embedder: The model at work.
+        manifest: What the folder states about the run.
+        embedder: The model, ready to embed.
     """
 
     def __init__(self, embedder: Embedder, manifest: RunManifest) -> None:
@@ -65,7 +65,7 @@ class Run:
         Plugins are found by name through the registry; no code comes from the folder.
 
         Raises:
-            RunError: The folder is no run, damaged, or of another format.
+            RunError: The folder is not a run, is damaged, or is of another format.
             GraphError: A configuration no longer validates.
 
         Warns:
@@ -106,17 +106,17 @@ class Run:
             data: A data set, or its folder.
             out: The run folder to make; None: a temporary one that lives as long as the run.
             device: "cpu", "cuda", ...; None: a GPU where there is one.
-            force: Replace a run that is there; a folder that is no run is never replaced.
+            force: Replace an existing run; a folder that is not a run is never replaced.
             progress: Show progress bars.
             start: A run whose weights and fitted states to start from; towers whose modality the data set lacks stay
                 as they are, with a warning.
-            loggers: Where to show the figures of each epoch beside ``metrics.jsonl``: "tensorboard", or
-                ``Use("wandb", project="mine")``. One that fails is named in a warning, and the training goes on.
+            loggers: Where to show each epoch's metrics in addition to ``metrics.jsonl``: "tensorboard", or
+                ``Use("wandb", project="mine")``. One that fails is named in a warning, and the training continues.
 
         Raises:
             OutputExistsError: `out` exists and `force` is not set.
-            RunError: `out` is no run, or overlaps the data set or a run that weights come from.
-            TrainingStopped: Ctrl-C; the state is saved, `resume` goes on.
+            RunError: `out` is not a run, or overlaps the data set or a run that weights come from.
+            TrainingStopped: Ctrl-C; the state is saved, `resume` continues it.
             MolchordError: Whatever is wrong with graph or data, in one sentence.
 
         Example:
@@ -163,13 +163,13 @@ class Run:
         progress: bool = True,
         loggers: Sequence[str | Use] = (),
     ) -> Run:
-        """Go on with a training exactly where it stopped; a finished one is loaded.
+        """Continue a training exactly where it stopped; a finished one is loaded.
 
         Args:
             path: The run folder.
             device: "cpu", "cuda", ...; None: a GPU where there is one.
             progress: Show progress bars.
-            loggers: As `train` takes them; those of before are not remembered, and go on where they stopped.
+            loggers: As `train` takes them; earlier ones are not remembered, and continue where they stopped.
 
         Raises:
             RunError: There is no checkpoint, or the data set has changed since.
@@ -241,7 +241,7 @@ class Run:
             epochs: Passes over the data.
             where: Which measurements to use, by modality, in place of the graph's ``where``: ``{"ir": {}}`` takes all
                 IR spectra.
-            force: Replace a run that is there.
+            force: Replace an existing run.
             progress: Show progress bars.
             loggers: As `train` takes them.
 
@@ -365,14 +365,14 @@ class Run:
     ) -> Library:
         """Embed candidate structures as a library.
 
-        Stopped, it goes on where it was when it is called again: finished shards lie in ``<out>.parts``.
+        If interrupted, a second call continues where it stopped: finished shards are in ``<out>.parts``.
 
         Args:
             source: SMILES, a text, CSV or Parquet file of them (column ``smiles``), read as it is needed, or a data set
                 whose molecules to take.
             out: Folder to make; None: a temporary one.
             spectra: Embed the data set's own spectra too, which permits library mode.
-            storage: What a search scans: "fp32", or "bf16" or "int8" beside it, as `Library.create` has it.
+            storage: What a search scans: "fp32", or "bf16" or "int8" in addition to it, as `Library.create` has it.
             engine: "local", or "ray" for Ray Data (extra ``ray``); the library is the same up to rounding (1e-5).
             address: Of a Ray cluster whose machines see the same folders; None: Ray runs on this machine alone.
             workers: Processes that make conformers and graphs; Ray's cores, where it runs on this machine alone.
@@ -435,21 +435,21 @@ class Run:
             k: How many hits.
             fusion: ``gm-exp``, ``gm-half`` or ``gm-clamp``.
             mode: ``blind``, or ``library`` where the library holds spectra.
-            mass: Exact mass in Da; a filter with `ppm` or `da`, and what towers with a mass anchor take.
+            mass: Exact mass in Da; a filter with `ppm` or `da`, and what towers with mass as a scalar feature take.
             ppm: Half width of the mass window in ppm.
             da: Half width of the mass window in Da.
             formula: Sum formula that candidates must have.
             rerank: Re-ranker for the first hits, with the weights that `evaluate` left in the run's folder.
             index: Name of an index of the library that proposes the candidates to score; None: all are searched. Its
-                hits carry no probability, and say whether a better candidate may be missing.
+                hits carry no probability, and state whether a better candidate may be missing.
             spectra: Files or measurements by modality; several of one modality count as one factor.
 
         Raises:
             QueryError: No spectrum was given, one cannot be used, or no candidate passes the filters.
 
         Warns:
-            UserWarning: A measurement is doubtful, such as one in the wrong unit, upside down or of a part of the range
-                only; the hits carry the sentence and a lower probability.
+            UserWarning: A measurement has quality warnings, such as one in the wrong unit, upside down or of
+                only a part of the range; the hits carry the sentence and a lower probability.
 
         Example:
             >>> from molchord.testing import examples_of, tiny_run
@@ -498,13 +498,13 @@ class Run:
         force: bool = False,
         progress: bool = False,
     ) -> Evaluation:
-        """Measure the run on held-out molecules, beside the baselines that need no further training.
+        """Measure the run on held-out molecules, next to the baselines that need no further training.
 
         Args:
             data: A data set; None: the one it was trained on.
             pools: ``test``, ``all``, ``all:N``, ``isomers``, ``unseen:N``, ``mass:Xppm``.
             modes: ``blind`` and ``library``, never mixed.
-            fusions: Maps of the geometric mean.
+            fusions: Forms of the geometric mean.
             split: The split whose molecules are queries.
             candidates_only: A run of the same graph trained with ``train.candidates_only``.
             where: Which measurements to use, by modality, in place of the graph's ``where``.
@@ -524,7 +524,7 @@ class Run:
             progress: Show progress bars.
 
         Raises:
-            OutputExistsError: One of the files is there and `force` is not set.
+            OutputExistsError: One of the files exists and `force` is not set.
             DataError: The data set has a measurement of none of the run's modalities, or no query.
             RunError: A re-ranker's weights would go into the run that is shipped.
 

@@ -44,7 +44,7 @@ class PluginStamp(BaseModel):
 
 
 class RunManifest(BaseModel):
-    """What a run folder says of itself.
+    """What a run folder states about itself.
 
     Attributes:
         format: Version of the folder's format.
@@ -56,7 +56,7 @@ class RunManifest(BaseModel):
         data: Folder of the training data, the sha256 of its manifest, and the split rule it was opened with, if any.
         fitted: State of the modalities that were fitted on the training set.
         molecules: Training molecules, and how many have each modality and pair.
-        best: Epoch and figure of the saved weights.
+        best: Epoch and metric of the saved weights.
         tau: Temperature of each spectrum against the candidate, for the geometric mean: fitted on validation queries,
             from the loss's own, which it is where there are none.
         beta: Confidence factor for each number of spectra, fitted on validation queries.
@@ -90,7 +90,7 @@ class RunManifest(BaseModel):
 
 
 def check_output(path: Path, *, force: bool) -> None:
-    """Refuse an output folder that is there already, unless `force`.
+    """Refuse an output folder that already exists, unless `force`.
 
     Raises:
         OutputExistsError: `path` exists and `force` is not set.
@@ -100,12 +100,12 @@ def check_output(path: Path, *, force: bool) -> None:
 
 
 def check_run_output(path: Path, inputs: Iterable[tuple[str, Path]], *, force: bool) -> None:
-    """Refuse an output folder for a run that would replace, hold or lie in what the run is made of.
+    """Refuse an output folder for a run that would replace, hold or be inside what the run is made of.
 
     Args:
         path: Where the run is to be.
         inputs: What must stay, each with what it is, such as ``("data set", folder)``.
-        force: Replace a run that is there; nothing else is ever replaced.
+        force: Replace an existing run; nothing else is ever replaced.
 
     Raises:
         OutputExistsError: `path` exists and `force` is not set.
@@ -149,7 +149,7 @@ def read_run_manifest(run: Path) -> RunManifest:
     """Read a run's manifest.
 
     Raises:
-        RunError: There is none, it is damaged, or of another format version.
+        RunError: It does not exist, is damaged, or of another format version.
     """
     path = run / "manifest.json"
     if not path.is_file():
@@ -187,7 +187,7 @@ def trained_smiles(run: Path) -> dict[str, str]:
     """Read the molecules that a run has been trained on: SMILES by key14, empty where the list has the key alone.
 
     Raises:
-        RunError: The list is missing, so no figure of the run could be trusted.
+        RunError: The list is missing, so no metric of the run would be reliable.
     """
     try:
         lines = (run / "trained_on.txt").read_text().splitlines()
@@ -268,7 +268,7 @@ def taken_states(sources: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Return, by modality, the fitted state of the run that its encoder is taken from, where that has one.
 
     Args:
-        sources: As of `initialise`.
+        sources: As in `initialise`.
     """
     out = {}
     for part, source in sources.items():
@@ -285,7 +285,7 @@ def taken_scalar_features(graph: ModelGraph, sources: Mapping[str, str]) -> dict
     """Return mean and standard deviation of the scalar features of heads that are taken from other runs.
 
     Raises:
-        RunError: Two heads were trained with one anchor scaled unlike, so that one of them would misread it.
+        RunError: Two heads were trained with one scalar feature scaled differently, so that one would misread it.
     """
     out: dict[str, tuple[float, float]] = {}
     for part, source in sources.items():

@@ -89,7 +89,7 @@ def search(
         library: The candidates.
         query: What to search with.
         k: How many hits.
-        fusion: Of the geometric mean.
+        fusion: One of ``gm-exp``, ``gm-half`` and ``gm-clamp``.
         mode: ``blind`` or ``library``.
         mass: Exact mass in Da.
         ppm: Half width of the mass window in ppm.
@@ -102,7 +102,7 @@ def search(
         QueryError: No candidate passes the filters, or what was asked for does not fit the library.
 
     Warns:
-        UserWarning: The query is doubtful.
+        UserWarning: The query has quality warnings.
     """
     # A mass that a tower takes in need not be a filter; else it is one, and needs its window.
     taken = any("exact_mass" in embedder.graph.modalities[name].scalar_features for name in query.vectors)

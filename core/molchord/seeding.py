@@ -1,4 +1,4 @@
-"""All randomness follows from names: seeds and draws that any process makes alike, and no global state."""
+"""All randomness follows from names: seeds and draws that are the same in any process, and no global state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tries settings of a model graph with optuna: one training a trial, several objectives, and a study that can go on."""
+"""Tries settings of a model graph with optuna: one training per trial, several objectives, resumable studies."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Trial:
     Attributes:
         number: Its number, from 0.
         settings: What it tried, by dotted path.
-        figures: Its objectives; empty where it failed.
+        figures: Its objectives by name; empty where it failed.
         best: No other trial is as good in every objective and better in one.
         failure: Why it failed; empty where it did not.
         run: Its run folder.
@@ -86,17 +86,17 @@ def tune(
     device: str | None = None,
     progress: bool = True,
 ) -> Study:
-    """Train a model graph again and again with other settings, as its section ``tune`` says.
+    """Train a model graph again and again with other settings, as its section ``tune`` specifies.
 
     Settings are proposed by the tree-structured Parzen estimator (Bergstra et al. 2011), in its form for several
-    objectives (Ozaki et al. 2022) where there are several. A study that was interrupted goes on where it stopped, in
+    objectives (Ozaki et al. 2022) where there are several. A study that was interrupted continues where it stopped, in
     the middle of a training too. One process at a time works on a study.
 
     Args:
         graph: YAML file, name of a built-in recipe, or a mapping, with a section ``tune``.
         data: A data set with validation molecules, or its folder.
-        out: Folder of the study: its journal, a table, and one run folder a trial.
-        trials: Trials in all; those that are there already count.
+        out: Folder of the study: its journal, a table, and one run folder per trial.
+        trials: Trials in all; those that exist already count.
         overrides: Values to set in the graph, by dotted path.
         device: "cpu", "cuda", ...; None: a GPU where there is one.
         progress: Show progress bars.
@@ -105,7 +105,7 @@ def tune(
         MolchordError: optuna is not installed, or the study is stopped by Ctrl-C.
         GraphError: The graph is wrong, or has no section ``tune``.
         DataError: An objective needs validation molecules, which the data set lacks.
-        RunError: The folder is no study, a damaged one, or one of another graph or data set.
+        RunError: The folder is not a study, is damaged, or is of another graph or data set.
     """
     layers = _layers(graph, overrides)
     sweep = TuneConfig.model_validate_json(json.dumps(layers.data["tune"]))
@@ -130,7 +130,7 @@ def tune(
             raise stopped from None
         except MolchordError as error:
             study.fail(number, str(error))
-        except Exception as error:  # plugins and devices raise anything, such as too little memory; the others go on
+        except Exception as error:  # plugins and devices raise anything, such as too little memory; the others continue
             study.fail(number, f"{type(error).__name__}: {error}")
     return study.result()
 
@@ -152,7 +152,7 @@ def _layers(graph: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] 
 def _trained(
     base: Layers, chosen: Mapping[str, Any], dataset: DataSet, folder: Path, device: str | None, progress: bool
 ) -> Run:
-    """Train with the chosen settings, or go on where that was interrupted."""
+    """Train with the chosen settings, or continue where that was interrupted."""
     from molchord.run import Run
 
     if (folder / "checkpoints" / "last.safetensors").is_file():
@@ -161,7 +161,7 @@ def _trained(
 
 
 def _figures(run: Run) -> dict[str, float]:
-    """Return every figure that can be an objective; those of validation are of the best epoch."""
+    """Return every metric that can be an objective; those of validation are of the best epoch."""
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     best: dict[str, float] = next((t["val"] for t in lines if t["epoch"] == run.manifest.best.get("epoch")), {})
     return {
@@ -184,7 +184,7 @@ class _Study:
     Args:
         path: The folder.
         sweep: What is tried, and what for.
-        made_of: Texts by name that must be the same whenever the study goes on.
+        made_of: Texts by name that must be the same whenever the study continues.
     """
 
     def __init__(self, path: Path, sweep: TuneConfig, made_of: Mapping[str, str]) -> None:
@@ -227,7 +227,7 @@ class _Study:
                 self.fail(trial.number, "interrupted before it began")
         if len(known) >= count:
             return None
-        # A sampler's own state is not saved: with a seed a trial, a study that goes on proposes what it would have.
+        # A sampler's own state is not saved: with a seed per trial, a continued study proposes what it would have.
         self._study.sampler = optuna.samplers.TPESampler(seed=seed + len(known))
         trial = self._study.ask({path: _distribution(values) for path, values in self.sweep.space.items()})
         return trial.number, self._settings(trial)
@@ -242,7 +242,7 @@ class _Study:
         self._write()
 
     def fail(self, number: int, reason: str) -> None:
-        """Keep why a trial failed; the others go on."""
+        """Keep why a trial failed; the others continue."""
         self._study.set_user_attr(f"failure {number}", reason)
         self._study.tell(number, state=_optuna().trial.TrialState.FAIL)
         self._write()

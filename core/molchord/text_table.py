@@ -17,7 +17,7 @@ def padded(rows: Sequence[Sequence[str]]) -> list[list[str]]:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return one line a row, columns two blanks apart.
+    """Return one line per row, columns two blanks apart.
 
     Example:
         >>> aligned([["a", "b"], ["long", "c"]])

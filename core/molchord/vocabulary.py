@@ -32,20 +32,20 @@ ORIGINS = ("measured", "computed")
 """Where a measurement comes from: the column ``origin`` that every modality stores."""
 
 FUSIONS = ("gm-exp", "gm-half", "gm-clamp")
-"""Maps of the geometric mean, the default first."""
+"""Forms of the geometric mean, the default first."""
 
 MODES = ("blind", "library")
 """What candidates carry: a structure only, or reference spectra too; the default first."""
 
 POOLS = ("test", "all", "all:N", "isomers", "unseen:N", "mass:Xppm")
-"""Forms of the name of a pool, the candidates that a figure is measured against."""
+"""Forms of the name of a pool, the candidates that a metric is measured against."""
 
 DEFAULT_POOLS = ("test", "all")
 """The pools that an evaluation measures where none are named."""
 
 Storage: TypeAlias = Literal["fp32", "bf16", "int8"]
 STORAGES: tuple[Storage, ...] = get_args(Storage)
-"""What a search scans of a library, the default first; beside bf16 and int8 the fp32 rows stay, for scoring."""
+"""What a search scans of a library, the default first; with bf16 and int8 the fp32 rows stay, for scoring."""
 
 ENGINES = ("local", "ray")
 """What runs the stages of embedding a library: this machine, or Ray; the default first."""

@@ -141,7 +141,7 @@ While the number stays, a plugin that works keeps working. Promised is all that 
 - batches and what else the engine hands out only get fields;
 - no protocol gets a method or an argument: a new ability is a protocol of its own, which a plugin need not have.
 
-What is to go is served with a `DeprecationWarning` first, which says since when, until when, and what to use instead.
+What is to be removed first emits a `DeprecationWarning`, which states since when, until when, and what to use instead.
 The conformance kit may become stricter in what it checks, never in what this page promises. A plugin written for
 another number is named by `molchord plugins check` and left out; all others work.
 """

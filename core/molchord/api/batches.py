@@ -34,7 +34,7 @@ class Measurement:
 
     @property
     def origin(self) -> str:
-        """Return "measured" or "computed"; "measured" where nothing is said."""
+        """Return "measured" or "computed"; "measured" where nothing is stated."""
         return str(self.columns.get("origin") or "measured")
 
 
@@ -59,7 +59,7 @@ class Molecule:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """One entry of a file: the measurement, the molecule's SMILES if the file says, and where it stood."""
+    """One entry of a file: the measurement, the molecule's SMILES if the file has it, and where it was."""
 
     measurement: Measurement
     smiles: str | None
@@ -258,7 +258,7 @@ def collate_vectors(samples: Sequence[VectorSample], spec: VectorSpec) -> Vector
     """Stack vectors; works for no samples too.
 
     Raises:
-        ValueError: A sample has another length than the spec says.
+        ValueError: A sample has another length than the spec states.
     """
     import numpy as np
     import torch

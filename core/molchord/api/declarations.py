@@ -1,4 +1,4 @@
-"""What a modality declares, torch-free: columns, what lies on disk, and the specs of the core kinds."""
+"""What a modality declares, torch-free: columns, what is on disk, and the specs of the core kinds."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Array:
         unit: Physical unit, ``"1"`` where there is none.
         axis: Name of the ragged leading axis; arrays of one axis have the same length in one measurement. None: the
             array has exactly `shape` in every measurement.
-        shape: Trailing shape behind the ragged axis.
-        dtype: Type that `transform` is handed (what lies on disk may be narrower and is converted on reading).
+        shape: Trailing shape after the ragged axis.
+        dtype: Type that `transform` is handed (what is on disk may be narrower and is converted on reading).
     """
 
     unit: str
@@ -75,7 +75,7 @@ class Stores:
 class SpectrumSpec:
     """Kind ``spectrum1d``: `channels` curves on one grid of `points` positions from `start` to `stop` in `unit`.
 
-    `whole` are columns of the whole spectrum; `reveals_mass` says that the molecule's mass can be read off the sample,
+    `whole` are columns of the whole spectrum; `reveals_mass` means that the molecule's mass can be read off the sample,
     so that every metric measured with it is one "with mass".
     """
 
@@ -94,7 +94,7 @@ class SpectrumSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PeaksSpec:
-    """Kind ``peaks``: a set of peaks at positions in `unit`, with columns a peak and columns of the whole spectrum.
+    """Kind ``peaks``: a set of peaks at positions in `unit`, with columns per peak and columns of the whole spectrum.
 
     `reveals_mass` as in `SpectrumSpec`.
     """
@@ -111,7 +111,7 @@ class PeaksSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class GraphSpec:
-    """Kind ``graph``: atoms and bonds; `conformers` positions an atom in angstrom where `positions` is true."""
+    """Kind ``graph``: atoms and bonds; `conformers` positions per atom in angstrom where `positions` is true."""
 
     positions: bool = False
     conformers: int = 1

@@ -1,4 +1,4 @@
-"""Names that plugins written for 0.1 use, until they go; `molchord.deprecation` says which and when."""
+"""Names that plugins written for 0.1 use, until they are removed; `molchord.deprecation` has which and when."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class IndexedRows:
 
 
 class IndexedVectors(Protocol):
-    """The candidates of a library, to be gone through block by block, as often as an index likes."""
+    """The candidates of a library, to be read block by block, as often as an index needs."""
 
     @property
     def size(self) -> int:
@@ -52,12 +52,12 @@ class IndexedVectors(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Which candidates may be proposed, said twice: an index uses what suits it.
+    """Which candidates may be proposed, given in two forms: an index uses what suits it.
 
     Attributes:
         window: Ends of the exact mass in Da, both included; None: any mass.
         formula: Hill formula; None: any.
-        removed: (r,) int64, ascending: rows that were taken out of the library since the index was made, maybe.
+        removed: (r,) int64, ascending: rows removed from the library, possibly since the index was made.
         rows: (n,) int64, ascending: the rows that `window`, `formula` and `removed` leave; None: all of the library.
     """
 
@@ -74,7 +74,7 @@ class Proposals:
     Attributes:
         rows: (q, n) int64 in any order, each row of the library once; -1 where there are fewer.
         bound: (q,) an upper bound of the inner product of every candidate within the limits that is not among them,
-            rounding counted, -inf where there is none left; None: the index cannot say, so the hits are not proven.
+            rounding counted, -inf where there is none left; None: the index has no bound, so the hits are not proven.
     """
 
     rows: NDArray[np.int64]
@@ -93,7 +93,7 @@ class Proposer(Protocol):
             limits: What may be proposed.
 
         Raises:
-            ConnectionError: A server does not answer; the message is a sentence that says which, and what to start.
+            ConnectionError: A server does not answer; the message is a sentence that states which, and what to start.
         """
         ...
 

@@ -18,9 +18,9 @@ class Training:
 
     Attributes:
         run: The run folder, whose name the user chose.
-        folder: The logger's own folder in it, which is there; what it keeps there is there when the training goes on.
+        folder: The logger's own folder in it, which exists; what it holds is still there when the training continues.
         settings: The resolved model graph, as JSON values.
-        epochs: How many were trained before: 0, or more where a training that stopped goes on.
+        epochs: How many were trained before: 0, or more where a stopped training continues.
     """
 
     run: Path
@@ -30,22 +30,22 @@ class Training:
 
 
 class Logger(Protocol):
-    """Shows the figures of a training elsewhere; they stand in the run's ``metrics.jsonl`` anyway.
+    """Shows the metrics of a training elsewhere; they are in the run's ``metrics.jsonl`` anyway.
 
-    In several processes there is one, in the first. Whatever a method raises is said once, and the training goes on
+    In several processes only the first has one. Whatever a method raises is reported once, and the training continues
     without the logger.
     """
 
     def open(self, training: Training) -> None:
-        """Begin, or go on where `training` was stopped."""
+        """Begin, or continue where `training` was stopped."""
         ...
 
     def log(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """Take the figures of an epoch, counted from 1.
+        """Take the metrics of an epoch, counted from 1.
 
         Args:
             epoch: The one that has just ended.
-            figures: By name, such as ``loss`` or ``val/blind_mrr``; those of validation are not there in every epoch.
+            figures: The metrics by name, such as ``loss`` or ``val/blind_mrr``; those of validation not in every epoch.
         """
         ...
 
@@ -56,9 +56,9 @@ class Logger(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class LoggerRecord(Record[ConfigT]):
-    """A place where the figures of a training are shown; ``build(config)`` returns a `Logger`.
+    """A place where the metrics of a training are shown; ``build(config)`` returns a `Logger`.
 
-    `build` raises ImportError where a library is missing, which is then said before training begins.
+    `build` raises ImportError where a library is missing, which is then reported before training begins.
     """
 
     build: Callable[[ConfigT], Logger]

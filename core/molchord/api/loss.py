@@ -21,9 +21,9 @@ class LossBatch:
     """What a loss sees; append-only.
 
     Attributes:
-        embeddings: Unit rows a modality, each (b, d); zero rows where absent.
+        embeddings: Unit rows per modality, each (b, d); zero rows where absent.
         raw: The heads' outputs before normalisation, each (b, d); zero rows where absent.
-        present: Presence a modality, each (b,) bool.
+        present: Presence per modality, each (b,) bool.
         molecule: (b,) int64 index of the molecule in the data set; equal numbers are one molecule.
         features: Per-molecule features that the loss asked for, each (b, ...).
         rows: The rows that this process owns; None means all.
@@ -44,7 +44,7 @@ class LossOutput:
     Attributes:
         total: Scalar to minimise: the mean over the pairs that have two distinct molecules or more. With `rows` set
             it is this process's share, and the shares of all processes add up to the single-process value.
-        per_pair: Scalar a pair of modality names.
+        per_pair: Scalar per pair of modality names.
     """
 
     total: Tensor
@@ -70,7 +70,7 @@ class Featurizes(Protocol):
 
 @runtime_checkable
 class Tempered(Protocol):
-    """A loss that has a temperature a pair, used by the geometric mean of retrieval."""
+    """A loss that has a temperature per pair, used by the geometric mean of retrieval."""
 
     def temperatures(self) -> Mapping[tuple[str, str], float]:
         """Return the temperature tau of each pair of modality names that it trains (names in graph order)."""

@@ -1,4 +1,4 @@
-"""Modalities: the record, what `build` returns, and abilities that a modality may have besides."""
+"""Modalities: the record, what `build` returns, and abilities that a modality may have in addition."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Modality(Protocol):
     """Reads measurements and turns them into batches of one kind."""
 
     def can_read(self, path: Path) -> bool:
-        """Say whether this file names itself as one of this modality (array names, data type, header)."""
+        """Return whether this file names itself as one of this modality (array names, data type, header)."""
         ...
 
     def read(self, path: Path) -> Iterator[Reading | SampleError]:
-        """Yield every entry of a file; one bad entry is yielded as a `SampleError`, and the next ones go on.
+        """Yield every entry of a file; one bad entry is yielded as a `SampleError`, and the next ones follow.
 
         Raises:
             SampleError: The file as a whole cannot be read.
@@ -62,7 +62,7 @@ class Modality(Protocol):
         ...
 
     def example(self, molecules: Sequence[Molecule], seed: int) -> list[Measurement]:
-        """Make one synthetic measurement a molecule, alike for like molecules."""
+        """Make one synthetic measurement per molecule, similar for similar molecules."""
         ...
 
 
@@ -80,7 +80,7 @@ class Compares(Protocol):
     """A modality with a similarity of its own, printed as its baseline."""
 
     def similarity(self, query: Measurement, references: Sequence[Measurement]) -> NDArray[np.floating[Any]]:
-        """Return one similarity a reference, higher is more alike, shape (references,)."""
+        """Return one similarity per reference, higher is more alike, shape (references,)."""
         ...
 
 
@@ -152,7 +152,7 @@ class ModalityRecord(Record[ConfigT], Generic[ConfigT, SpecT]):
         derives: What `build` returns is a `Derives` too, so that this modality can be the candidate.
         adapt: ``adapt(config, needs)`` fills defaults that depend on what the encoder needs; None: nothing to fill.
         mass_needs: The stored column that must be known for the molecule's mass to follow from a measurement, such as
-            the adduct; figures "with mass" leave measurements out where it is missing. None: the mass is not from here.
+            the adduct; metrics "with mass" leave measurements out where it is missing. None: the mass is not from here.
     """
 
     kinds: tuple[str, ...]

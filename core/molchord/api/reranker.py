@@ -39,13 +39,13 @@ class Reranker(Protocol):
     def features(
         self, query: Mapping[str, Sequence[Measurement]], candidates: Sequence[Candidate]
     ) -> NDArray[np.floating[Any]]:
-        """Return (candidates, features), in the order of `names`; higher is more alike, NaN where it cannot say.
+        """Return (candidates, features), in the order of `names`; higher is more alike, NaN where it has no answer.
 
-        A candidate with NaN counts as an average one, so that it is neither lifted nor sunk.
+        A candidate with NaN counts as an average one, so that it neither rises nor falls.
 
         Args:
-            query: One measurement or more a modality, in the order of the model graph.
-            candidates: The first candidates, best first; maybe one only.
+            query: One measurement or more per modality, in the order of the model graph.
+            candidates: The first candidates, best first; possibly one only.
         """
         ...
 

@@ -46,11 +46,11 @@ class Simulator(Protocol):
         ...
 
     def prepared_by(self) -> str:
-        """Return one line that says how `prepare` makes jobs, with the versions of what it uses."""
+        """Return one line that describes how `prepare` makes jobs, with the versions of what it uses."""
         ...
 
     def computed_by(self) -> str:
-        """Return one line that says what `compute` computes, with the versions of what it uses.
+        """Return one line that describes what `compute` computes, with the versions of what it uses.
 
         Raises:
             ImportError: A library that `compute` needs is not installed.

@@ -65,4 +65,4 @@ __all__ = [
 ]
 
 RDKIT_VERSION: str = rdkit.__version__
-"""Which RDKit made what is made here; part of what a simulator says of itself."""
+"""Which RDKit made what is made here; part of a simulator's description."""

@@ -10,7 +10,7 @@ __all__ = ["element_counts", "hill"]
 
 
 def element_counts(formula: str) -> dict[str, int]:
-    """Count the atoms of each element in a sum formula, in the order written; a charge behind it is not counted.
+    """Count the atoms of each element in a sum formula, in the order written; a charge after it is not counted.
 
     Raises:
         SampleError: The formula cannot be read.
@@ -26,7 +26,7 @@ def element_counts(formula: str) -> dict[str, int]:
 
 
 def hill(formula: str) -> str:
-    """Return a sum formula in Hill order, with its charge sign behind it as RDKit writes it.
+    """Return a sum formula in Hill order, with its charge sign after it as RDKit writes it.
 
     Raises:
         SampleError: The formula cannot be read.

@@ -20,7 +20,7 @@ __all__ = ["FORCE_FIELD_STEPS", "conformer_seed", "conformers"]
 FORCE_FIELD_STEPS = 500
 """Most steps that a conformer is relaxed for."""
 
-_FRAGMENT_GAP = 10.0  # angstrom; how the parts of a salt lie is unknown, so they stay out of each other's cutoff
+_FRAGMENT_GAP = 10.0  # angstrom; how the parts of a salt are placed is unknown, so they stay out of each other's cutoff
 
 
 def conformer_seed(purpose: str, key14: str, index: int | None = None) -> int:
@@ -49,7 +49,7 @@ def conformers(
 ) -> NDArray[np.float64]:
     """Make one conformer for each seed by ETKDGv3 (Wang et al., J. Chem. Inf. Model. 60, 2044, 2020).
 
-    One that is not found from distances is tried again from random coordinates. Parts of a salt lie side by side.
+    One that is not found from distances is tried again from random coordinates. Parts of a salt are put side by side.
 
     Args:
         mol: With all hydrogens as atoms.

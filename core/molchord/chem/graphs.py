@@ -14,7 +14,7 @@ __all__ = ["bare_match", "covalent_radius", "isotope_mass", "pieces", "with_hydr
 
 
 def with_hydrogens(mol: Mol) -> Mol:
-    """Return a molecule with its hydrogens as atoms, behind all others.
+    """Return a molecule with its hydrogens as atoms, after all others.
 
     Example:
         >>> from molchord.chem import parse

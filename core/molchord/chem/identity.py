@@ -19,7 +19,7 @@ __all__ = ["drawing", "molecule", "scaffold", "skeleton", "tautomer_key"]
 def molecule(smiles: str) -> Molecule:
     """Make a molecule from a SMILES: canonical without stereo and atom maps, with key14, formula and exact mass.
 
-    An isotope-labelled molecule is refused: the InChIKey block does not tell it from the unlabelled one, whose
+    An isotope-labelled molecule is refused: the InChIKey block does not distinguish it from the unlabelled one, whose
     spectra and mass differ.
 
     Raises:

@@ -16,8 +16,8 @@ Mol: TypeAlias = Chem.Mol
 """RDKit's molecule."""
 
 MOST_ATOMS = 1000
-"""Atoms that a SMILES may have, implicit hydrogens apart: InChI takes 1022, and the time to canonicalise grows with the
-square of the number."""
+"""Atoms that a SMILES may have without implicit hydrogens: InChI takes 1022, and the time to canonicalise grows with
+the square of the number."""
 
 _SHOWN = 80  # characters of a SMILES in a sentence
 
@@ -57,7 +57,7 @@ def parse(smiles: str, id: str | None = None) -> Mol:
                 atoms = f"the SMILES {shown} has {large.GetNumAtoms()} atoms"
                 raise SampleError(name, f"{atoms}, and {MOST_ATOMS} are the most; leave it out")
         parsed = Chem.MolFromSmiles(smiles)
-        if parsed is None:  # the same in two steps, since only the second says why it refuses
+        if parsed is None:  # the same in two steps, since only the second reports why it refuses
             parsed = Chem.MolFromSmiles(smiles, sanitize=False)
             if parsed is None:
                 raise SampleError(name, f"RDKit cannot parse the SMILES {shown}")

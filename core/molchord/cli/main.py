@@ -1,6 +1,6 @@
 """The command line: each command a thin shell over the Python API.
 
-Exit status: 0 done, 1 a check found something, 2 an error of the user's, said in one sentence.
+Exit status: 0 done, 1 a check found something, 2 an error of the user's, reported in one sentence.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _short_warnings() -> Iterator[None]:
 
 
 def _refusal(error: OSError) -> str:
-    """Say what the operating system refused."""
+    """Report what the operating system refused."""
     reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
     about = "a file" if error.filename is None else repr(os.fsdecode(error.filename))
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -118,7 +118,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Read what `--set` says of a plugin; a value is YAML."""
+    """Read what `--set` sets of a plugin; a value is YAML."""
     from molchord.graph.layers import settings
 
     return settings(arguments.set, "KEY=VALUE")
@@ -134,7 +134,7 @@ def add_graph(parser: argparse.ArgumentParser, **options: Any) -> None:
 
 
 def graph_of(arguments: argparse.Namespace) -> ModelGraph:
-    """Read the model graph that the arguments name, with what `--set` says."""
+    """Read the model graph that the arguments name, with what `--set` sets."""
     from molchord.graph.layers import settings
     from molchord.graph.resolve import ModelGraph
 

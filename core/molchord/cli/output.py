@@ -19,7 +19,7 @@ __all__ = ["hit_row", "hit_table", "say", "warn"]
 
 
 def say(arguments: argparse.Namespace, data: Any, text: str) -> None:
-    """Print JSON where it was asked for, else text."""
+    """Print JSON where requested, else text."""
     print(json.dumps(data, indent=2) if arguments.json else text)
 
 

@@ -95,7 +95,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from molchord.run import Run
     from molchord.train.processes import launched
 
-    first = launched()[0] == 0  # of several processes, one says what there is to say
+    first = launched()[0] == 0  # of several processes, only one prints
     _check_train(arguments)
     if arguments.dry_run:
         return _dry_run(arguments) if first else 0
@@ -120,7 +120,7 @@ def _check_train(arguments: argparse.Namespace) -> None:
 
 
 def _graph_of(arguments: argparse.Namespace, first: bool) -> Any:
-    """Read the graph; its complaints are said by the first process only."""
+    """Read the graph; its complaints are printed by the first process only."""
     try:
         return graph_of(arguments)
     except GraphError as error:

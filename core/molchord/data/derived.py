@@ -1,7 +1,7 @@
 """What is computed from the molecules alone: derived measurements and a loss's features, in parallel and cached.
 
-The cache lies in ``<data set>/derived/<plugin>-<hash>/``; the hash covers the plugin, its version, its configuration
-and its declaration. Finished chunks are files of their own, so an interrupted computation goes on where it stopped.
+The cache is in ``<data set>/derived/<plugin>-<hash>/``; the hash covers the plugin, its version, its configuration
+and its declaration. Finished chunks are files of their own, so an interrupted computation continues where it stopped.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def _header(path: Path) -> tuple[list[Any], list[Any]] | None:
 
 
 def _finish(folder: Path, entry: TableEntry, chunks: int, molecules: int, config: BaseModel) -> None:
-    """Gather the chunks into a table; the manifest, which says that it is finished, is written last."""
+    """Gather the chunks into a table; the manifest, which marks it as finished, is written last."""
     from molchord.data.writer import RowWriter
 
     shards: list[int] = []

@@ -30,7 +30,7 @@ SOURCES = "sources.csv"
 
 @dataclass(frozen=True, kw_only=True)
 class ImportReport:
-    """What became of an import.
+    """The outcome of an import.
 
     Attributes:
         path: The data set.
@@ -79,7 +79,7 @@ def import_files(
 ) -> ImportReport:
     """Make a data set of files, which are merged by molecule.
 
-    Files are taken in the order given: `paths`, then `as_`, then the table. A folder stands for all files in it.
+    Files are taken in the order given: `paths`, then `as_`, then the table. A folder means all files in it.
 
     Args:
         paths: Files and folders, each file offered to every modality.
@@ -93,13 +93,13 @@ def import_files(
         split: "hash", "scaffold" or "column:NAME" of the table, whose blank cells mean no split.
         where: Values that measurements must have, by modality and column.
         storage: Narrower types on disk by "modality.array", see `Storage`.
-        note: What else the manifest should say of the sources.
+        note: What else the manifest should record about the sources.
         force: Replace a data set at `out`.
         progress: Show progress bars.
 
     Raises:
         DataError: Nothing was imported, or an argument is wrong.
-        OutputExistsError: There is something at `out` and `force` is not given.
+        OutputExistsError: Something exists at `out` and `force` is not given.
         PluginError: A modality is unknown, or cannot be chosen by its bare name.
     """
     column = check_rule(split)
@@ -140,7 +140,7 @@ class _Reader:
 
 
 def _readers(host: Host, asked: Sequence[str]) -> dict[str, _Reader]:
-    """Build every modality with its default configuration; a "dist:name" asked for stands for its bare name."""
+    """Build every modality with its default configuration; a "dist:name" asked for replaces its bare name."""
     chosen: dict[str, str] = {}
     for name in asked:
         if chosen.setdefault(_bare(name), name) != name:
@@ -160,7 +160,7 @@ def _bare(name: str) -> str:
 
 
 def _files(path: Path) -> Iterator[tuple[Path, str]]:
-    """Yield files with the names under which they are reported, which do not tell where on the machine they lie."""
+    """Yield files with the names under which they are reported, which do not reveal where on the machine they are."""
     if path.is_file():
         yield path, path.name
     elif path.is_dir():
@@ -269,7 +269,7 @@ class _Import:
         return self._writer.finish(split, {**options, "storage": storage}, self._numbers["rejected"])
 
     def report(self, out: Path, manifest: DataManifest) -> ImportReport:
-        """Say what became of it."""
+        """Report the outcome."""
         return ImportReport(
             path=out,
             molecules=manifest.molecules,

@@ -1,4 +1,4 @@
-"""What a data set holds, and new splits for one that is there."""
+"""What a data set holds, and new splits for an existing one."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def data_info(dataset: DataSet) -> dict[str, Any]:
 
 
 def _computed_by(table: MeasurementTable) -> dict[str, int]:
-    """Count the computed measurements by what computed them, as the column `source` says where there is one."""
+    """Count the computed measurements by what computed them, from the column `source` where there is one."""
     if "source" not in table.entry.columns:
         return {}
     both = zip(table.column("origin").tolist(), table.column("source").tolist(), strict=True)

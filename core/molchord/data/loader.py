@@ -1,6 +1,6 @@
 """From stored measurements to batches of all modalities.
 
-A training row is a molecule; each epoch draws one measurement a modality. Every random choice derives from
+A training row is a molecule; each epoch draws one measurement per modality. Every random choice derives from
 (seed, epoch, row, modality), so a batch is the same whichever worker makes it and whenever it is made.
 """
 
@@ -26,7 +26,7 @@ from molchord.graph.resolve import ModelGraph
 from molchord.seeding import random_state
 
 Missing: TypeAlias = Literal["refuse", "empty"]
-"""What becomes of a modality that a data set has no measurement for: an error, or a source without any."""
+"""What happens to a modality that a data set has no measurement for: an error, or a source without any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class BatchShard:
     """What one process has of a batch.
 
     Attributes:
-        chunks: Its molecules, as many at a time as go through the encoders together; one chunk at least.
+        chunks: Its molecules in mini-batches, as many as go through the encoders together; at least one.
         rank: Which of the processes it is.
         sizes: How many molecules of the batch each process has, in order of rank.
     """
@@ -83,7 +83,7 @@ def divided(count: int, parts: int) -> tuple[int, ...]:
 
 @final
 class NoMeasurements:
-    """Stands for the table of a modality that a data set has no measurement for."""
+    """Replaces the table of a modality that a data set has no measurement for."""
 
     def __init__(self) -> None:
         self.molecule: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
@@ -112,7 +112,7 @@ class Source:
         missing: Why there is no measurement, in a sentence; None: there are some.
 
     Attributes:
-        change: What becomes of the measurement of an index once it is read; None: nothing.
+        change: What is made of the measurement of an index once it is read; None: nothing.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Source:
         return indices if self._selected is None else indices[self._selected]
 
     def present(self, molecules: int) -> NDArray[np.bool_]:
-        """Say which of the data set's molecules have an admitted measurement, (molecules,)."""
+        """Return which of the data set's molecules have an admitted measurement, (molecules,)."""
         out = np.zeros(molecules, dtype=bool)
         out[self.table.molecule[self.measurements()]] = True
         return out
@@ -192,7 +192,7 @@ def sources(
         graph: Resolved model graph.
         modalities: What each modality plugin built.
         dataset: Data set.
-        missing: Refuse a modality without a measurement, or give it an empty source that says why in `Source.missing`.
+        missing: Refuse a modality without a measurement, or give it an empty source that has why in `Source.missing`.
         workers: Processes that derive.
         progress: Show progress bars.
 
@@ -263,7 +263,7 @@ def _weights(table: MeasurementTable, sampling: Mapping[str, Mapping[str, float]
 
 
 class Rows(Dataset[dict[str, Any]]):
-    """Molecules as a torch data set; an item is asked for by (epoch, row), epoch -1 meaning deterministic."""
+    """Molecules as a torch data set; an item is requested by (epoch, row), epoch -1 meaning deterministic."""
 
     def __init__(self, sources: Mapping[str, Source], seed: int) -> None:
         self._feeds = dict(sources)
@@ -322,11 +322,11 @@ class Batches:
         sources: Feeds by modality name.
         collate: Makes a batch of items.
         rows: Molecules to go through.
-        batch_size: Molecules a batch.
+        batch_size: Molecules per batch.
         seed: Seed of the order and of every draw.
         workers: Loader processes.
         shuffle: Draw a new order and new measurements each epoch; False: rows in order, first measurements.
-        chunk: Molecules a `Batch`; None: all that this process has of a batch.
+        chunk: Molecules per `Batch`; None: all that this process has of a batch.
         rank: Which of the processes this is that share each batch.
         processes: How many they are.
     """
@@ -369,7 +369,7 @@ class Batches:
         return -(-len(self._rows) // self._size)
 
     def epoch(self, epoch: int = 0, start: int = 0, order: NDArray[np.int64] | None = None) -> Iterator[Batch]:
-        """Yield what `shares` does, one chunk after another: whole batches, where nothing divides them."""
+        """Yield what `shares` does, one mini-batch after another: whole batches, where nothing divides them."""
         for share in self.shares(epoch, start, order):
             yield from share.chunks
 
@@ -408,12 +408,12 @@ class Batches:
 
 
 def _ignore_interrupts(worker: int) -> None:
-    """Leave Ctrl-C to the training process, which ends the step in hand and saves."""
+    """Leave Ctrl-C to the training process, which ends the current step and saves."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Order:
-    """The batches of the current epoch; the loader asks anew at each epoch."""
+    """The batches of the current epoch; the loader asks again at each epoch."""
 
     def __init__(self) -> None:
         self.batches: list[list[tuple[int, int]]] = []

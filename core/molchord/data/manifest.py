@@ -1,4 +1,4 @@
-"""What `manifest.json` says of a data set, and the declarations of its measurement tables."""
+"""What `manifest.json` records about a data set, and the declarations of its measurement tables."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Entry(BaseModel):
 
 
 class Storage(_Entry):
-    """How an array lies on disk: ``value = stored * scale + offset``.
+    """How an array is stored on disk: ``value = stored * scale + offset``.
 
     A narrower type loses precision: an integer type rounds to the nearest `scale`, ``float16`` keeps 11 significant
     bits (a relative error of at most 4.9e-4) and turns magnitudes under 6e-8 into 0. A value that does not fit is an
@@ -164,7 +164,7 @@ def declare(
 
 
 def differences(stored: Stores, wanted: Stores) -> list[str]:
-    """Say in what two declarations differ, one phrase a difference.
+    """Describe in what two declarations differ, one phrase per difference.
 
     Example:
         >>> differences(Stores(arrays={"x": Array(unit="m")}), Stores(arrays={"x": Array(unit="nm")}))
@@ -185,7 +185,7 @@ def _said(verb: str, declaration: object) -> str:
 
 
 def read_data_manifest(folder: Path) -> DataManifest:
-    """Read a data set's manifest and check that every file is there in its full size.
+    """Read a data set's manifest and check that every file exists in its full size.
 
     Raises:
         DataError: No data set, another version, or a damaged one.

@@ -26,7 +26,7 @@ def write_measurements(
 
     Raises:
         DataError: An entry cannot be used, or lengths differ.
-        OutputExistsError: There is something at `path` already.
+        OutputExistsError: Something exists at `path` already.
     """
     for name, entries in measurements.items():
         if name not in stores:

@@ -32,8 +32,8 @@ def measurements_of(
     """Read what a user gives as measurements of one modality, whose declaration is `stores`.
 
     Raises:
-        QueryError: A file cannot be read, a SMILES is refused, an object is no measurement, or nothing was given; with
-            `of_one`, a file says that its measurements are of several molecules.
+        QueryError: A file cannot be read, a SMILES is refused, an object is not a measurement, or nothing was given;
+            with `of_one`, a file states that its measurements are of several molecules.
 
     Warns:
         UserWarning: Some entries of a file cannot be read.

@@ -157,7 +157,7 @@ class Shard:
             self._file = safe_open(self._path, framework="np")
             self._values = {name: self._slice(f"array.{name}") for name in arrays}
             axes = sorted({a.axis for a in arrays.values() if a.axis is not None})
-            # Whole, eight bytes a measurement: a read of two numbers takes as long as one of an array.
+            # Whole, eight bytes per measurement: a read of two numbers takes as long as one of an array.
             self._offsets = {axis: self._slice(f"offsets.{axis}")[:] for axis in axes}
         except (OSError, SafetensorError) as error:
             raise DataError(

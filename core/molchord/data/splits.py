@@ -104,7 +104,7 @@ def assign(rule: str, key14: str, smiles: str, named: str | None = None) -> Spli
     """Return a molecule's split by a rule: "hash", "scaffold", "fold:I", or "column:NAME" whose cell is `named`.
 
     Raises:
-        DataError: Unknown rule, or `named` is no split.
+        DataError: Unknown rule, or `named` is not a split.
 
     Example:
         >>> assign("hash", "QNAYBMKLOCPYGJ", "CC(N)C(=O)O"), assign("column:s", "K", "C", "test")

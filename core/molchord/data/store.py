@@ -30,7 +30,7 @@ __all__ = ["DataSet", "MeasurementTable"]
 
 @final
 class DataSet:
-    """Molecules, their splits and their measurements; read from disk as they are asked for, pickled as its path.
+    """Molecules, their splits and their measurements; read from disk on demand, pickled as its path.
 
     Args:
         path: Folder of the data set.
@@ -197,16 +197,16 @@ class DataSet:
         Molecules are merged by key14, so the rows are the distinct molecules in their order.
 
         Args:
-            smiles: One SMILES an entry.
-            measurements: For each plugin, one measurement, several or None an entry.
+            smiles: One SMILES per entry.
+            measurements: For each plugin, one measurement, several or None per entry.
             path: Folder to be written; None: a temporary one that lives as long as this object.
             stores: The plugins' declarations.
-            splits: "train", "val" or "test" an entry; None: the hash rule.
+            splits: "train", "val" or "test" per entry; None: the hash rule.
             force: Replace a data set at `path`.
 
         Raises:
             DataError: An entry cannot be used, or lengths differ.
-            OutputExistsError: There is something at `path` already.
+            OutputExistsError: Something exists at `path` already.
         """
         from molchord.data.memory import write_measurements  # the writer needs RDKit, reading does not
 

@@ -77,11 +77,11 @@ class MeasurementTable:
         return f"MeasurementTable({self.name!r}, {len(self)} measurements of {self.entry.molecules} molecules)"
 
     def of(self, row: int) -> NDArray[np.int64]:
-        """Return the indices of a molecule's measurements, maybe none."""
+        """Return the indices of a molecule's measurements, possibly none."""
         return np.asarray(self._order[self._start[row] : self._start[row + 1]])
 
     def present(self) -> NDArray[np.bool_]:
-        """Say for each molecule whether it has a measurement, shape (molecules of the data set,)."""
+        """Return for each molecule whether it has a measurement, shape (molecules of the data set,)."""
         return np.diff(self._start) > 0
 
     def column(self, name: str) -> NDArray[Any]:
@@ -99,7 +99,7 @@ class MeasurementTable:
         return np.concatenate([np.zeros(0, dtype=object), *texts])
 
     def select(self, where: Mapping[str, Any]) -> NDArray[np.bool_]:
-        """Say which measurements have the given values; a value or a list of values a column, None is missing.
+        """Return which measurements have the given values; a value or a list of values per column, None is missing.
 
         Raises:
             DataError: Unknown column, or a text compared with a number.
@@ -135,7 +135,7 @@ class MeasurementTable:
         return measurement
 
     def location(self, index: int) -> str:
-        """Return where in its source file a measurement stood."""
+        """Return where in its source file a measurement was."""
         return str(self._column(index // BATCH, "_location")[index % BATCH].as_py())
 
     def check(self, stores: Stores, modality: object = None) -> MeasurementTable:

@@ -98,7 +98,7 @@ class TableWriter:
         )
 
     def close(self) -> None:
-        """Let go of the files of a table that is not finished."""
+        """Close the files of a table that is not finished."""
         self._rows.close()
 
     def _flush(self) -> None:
@@ -187,7 +187,7 @@ class DataSetWriter:
         return self._tables[name]
 
     def row(self, smiles: str, limit: int | None = None) -> int | None:
-        """Return the row of a SMILES' molecule, a new one if need be; None where `limit` molecules are there already.
+        """Return the row of a SMILES' molecule, a new one if need be; None where it already holds `limit` molecules.
 
         Raises:
             SampleError: The SMILES cannot be used.
@@ -265,7 +265,7 @@ class DataSetWriter:
         return manifest
 
     def close(self) -> None:
-        """Let go of all files; the folder is then complete, or to be deleted."""
+        """Close all files; the folder is then complete, or to be deleted."""
         self._sql.close()
         for table in self._tables.values():
             table.close()
@@ -300,11 +300,11 @@ def new_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
 
     Args:
         path: Where the data set is to be.
-        force: Replace a data set that is there.
+        force: Replace an existing data set.
 
     Raises:
-        OutputExistsError: There is something and `force` is not given.
-        DataError: There is something else than a data set.
+        OutputExistsError: Something exists and `force` is not given.
+        DataError: Something other than a data set exists.
     """
     if path.exists():
         if not force:

@@ -26,7 +26,7 @@ def audit_split(
     tautomers: int | None,
     unknown: int = 0,
 ) -> SplitAudit:
-    """Audit a split; one molecule a row, so that a molecule on both sides is a row that is tested and trained.
+    """Audit a split; one molecule per row, so that a molecule on both sides is a row that is tested and trained.
 
     Args:
         smiles: n SMILES.
@@ -81,7 +81,7 @@ def top1_by_nearest(
     """Return, for every bin of nearest training Tanimoto, its number of molecules and their mean Top-1.
 
     Args:
-        molecule: Molecules of a row of figures.
+        molecule: Molecules of a row of metrics.
         top1: Their mean Top-1.
         tested: (n,) bool.
         nearest: (tested,) from `nearest_training`.

@@ -53,7 +53,7 @@ def mass_alone(mass: NDArray[np.float64], measured: NDArray[np.float64]) -> Scor
 
 
 def fixed_ranking(values: NDArray[np.float64], queries: int) -> Scorer:
-    """Rank every query's candidates alike, such as by a model that sees no spectrum.
+    """Rank every query's candidates identically, such as by a model that sees no spectrum.
 
     Args:
         values: (n,) score of each candidate; NaN where it has none.
@@ -112,7 +112,7 @@ def nearest_by_similarity(
     Args:
         modality: Offers `similarity`.
         queries: The query measurements.
-        read: Reads a measurement by its index; references are read in chunks, never all at once.
+        read: Reads a measurement by its index; references are read in blocks, never all at once.
         training: Indices of the training measurements.
 
     Shape:
@@ -140,7 +140,7 @@ def own_similarity(
     molecule: NDArray[np.int64],
     candidates: int,
 ) -> Scorer:
-    """Rank candidates by the best similarity of their own spectra to the query; the query itself never is a reference.
+    """Rank candidates by the best similarity of their own spectra to the query; the query itself is never a reference.
 
     Args:
         modality: Offers `similarity`.

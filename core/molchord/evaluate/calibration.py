@@ -30,11 +30,11 @@ _BETA_RANGE = (1e-3, 1e3)
 def calibrate(
     embedded: Embedded, *, split: str = "val", pool: str = "all", refit_tau: bool = False, seed: int = 0
 ) -> tuple[dict[str, float], dict[int, float]]:
-    """Fit temperatures and confidence scales on validation queries; returns tau a modality, beta a number of spectra.
+    """Fit temperatures and confidence scales on validation queries: tau per modality, beta per number of spectra.
 
     Args:
         embedded: The embedded data set; its `tau` is kept unless `refit_tau` is true or it has none. Where it is fitted
-            anew, all queries of every subset of spectra count alike, and its `tau` is a weak prior.
+            anew, all queries of every subset of spectra count equally, and its `tau` is a weak prior.
         split: The split whose queries are fitted on.
         pool: The pool they are ranked in; ``test`` means the structures of `split`.
         refit_tau: Whether to fit the temperatures anew.
@@ -76,11 +76,11 @@ def calibrate(
 def likeness(
     embedded: Embedded, *, split: str = "val", most: float = 0.05, points: int = 20
 ) -> dict[str, list[tuple[float, float]]]:
-    """Return how unlike its own molecule a query can be: the lower end of a distribution, whatever the pool.
+    """Return how dissimilar a query can be to its own molecule: the lower end of a distribution, whatever the pool.
 
-    Similar is by the mean cosine of the query's spectra, each counting 1 / tau: by what blind ``gm-exp`` ranks by. A
-    query whose best candidate is less alike than nearly all queries are to their own molecule is probably of a molecule
-    that is not there, or unlike what the model was trained on.
+    Similarity is the mean cosine of the query's spectra, weighted by 1 / tau, which is what blind ``gm-exp`` ranks by.
+    A query whose best candidate is less similar than nearly all queries are to their own molecule is probably of a
+    molecule that is not in the pool, or dissimilar to what the model was trained on.
 
     Args:
         embedded: The embedded data set.
@@ -152,11 +152,11 @@ def fit_tau(
     prior: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Fit one temperature a modality by the log-likelihood of the true candidates (convex in 1 / tau).
+    """Fit one temperature per modality by the log-likelihood of the true candidates (convex in 1 / tau).
 
     Args:
-        queries: Unit rows a modality, of validation molecules; zero rows where a query lacks the modality.
-        candidates: Unit rows of a pool of the kind that figures are reported on.
+        queries: Unit rows per modality, of validation molecules; zero rows where a query lacks the modality.
+        candidates: Unit rows of a pool of the kind that metrics are reported on.
         truth: Index of each query's true candidate.
         prior: Temperatures to start from; that log tau is normal around them with variance 1 keeps a handful of queries
             from moving them far. None: no prior.
@@ -309,7 +309,7 @@ def _fixed_members(embedded: Embedded, pool: str, split: str, seed: int) -> NDAr
 def _reachable(
     embedded: Embedded, queries: Queries, place: NDArray[np.int64], most: int, seed: int
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Return the vectors of at most so many queries whose molecule is in the pool, and where it stands there."""
+    """Return the vectors of at most so many queries whose molecule is in the pool, and where it is there."""
     inside = np.flatnonzero(place[queries.molecule] >= 0)
     chosen = np.sort(np.random.default_rng(seed).permutation(inside)[: max(1, most)])
     rows = torch.from_numpy(chosen)

@@ -51,11 +51,11 @@ class Embedded:
         trained: (n,) bool, whether the molecule's structure was trained on.
         candidates: (n, d) unit rows, anything where `present` is false.
         present: (n,) bool, whether the molecule could be embedded as a candidate.
-        spectra: Measurements a modality, in the order in which subsets are named.
+        spectra: Measurements per modality, in the order in which subsets are named.
         tau: Temperature of each modality with the candidate; None means 1.
         pair_tau: Temperatures of pairs of spectra, for library mode.
-        with_mass: Modalities whose embedding knows the molecule's mass (an anchor, the precursor m/z).
-        trained_elsewhere: SMILES, by key14, of the molecules that were trained on and are none of these, empty where
+        with_mass: Modalities whose embedding knows the molecule's mass (a scalar feature, the precursor m/z).
+        trained_elsewhere: SMILES, by key14, of the molecules that were trained on and are not among these, empty where
             it is not known; for the split audit.
     """
 
@@ -107,7 +107,7 @@ class Queries:
     Attributes:
         subset: Names of the modalities.
         molecule: (q,) each query's molecule.
-        measurement: The measurement that each query takes, a modality, each (q,).
+        measurement: The measurement that each query takes, per modality, each (q,).
     """
 
     subset: tuple[str, ...]
@@ -122,7 +122,7 @@ class Queries:
         return torch.from_numpy(np.where(embedded.present[self.molecule], self.molecule, -1))
 
     def mass_known(self, embedded: Embedded) -> NDArray[np.bool_]:
-        """Return the queries whose mass can be known, so that figures "with mass" can be of them, (q,)."""
+        """Return the queries whose mass can be known, so that metrics "with mass" can include them, (q,)."""
         known = np.ones(len(self), dtype=np.bool_)
         for name, rows in self.measurement.items():
             tells = embedded.spectra[name].reveals_mass
@@ -130,7 +130,7 @@ class Queries:
         return known
 
     def vectors(self, embedded: Embedded) -> dict[str, Tensor]:
-        """Return the unit rows of the queries, a modality."""
+        """Return the unit rows of the queries, per modality."""
         return {name: embedded.spectra[name].vectors[torch.from_numpy(self.measurement[name])] for name in self.subset}
 
 
@@ -148,13 +148,13 @@ def queries_of(embedded: Embedded, subset: tuple[str, ...], split: str, *, most:
     """Make the queries of a subset: the molecules of the split that have every modality of it.
 
     Every spectrum is in a query of its own: the r-th query of a molecule takes measurement r modulo their number of
-    each modality, with r up to the largest number of measurements. Figures average them by molecule first.
+    each modality, with r up to the largest number of measurements. Metrics average them by molecule first.
 
     Args:
         embedded: The embedded data set.
         subset: Names of modalities.
         split: Name of the split.
-        most: Largest number of queries a molecule.
+        most: Largest number of queries per molecule.
     """
     kept, counts, orders, starts = embedded.in_split(split), {}, {}, {}
     for name in subset:

@@ -76,7 +76,7 @@ class EmbeddedData:
         return dataclasses.replace(self, embedded=embedded, indices=indices, parts=parts)
 
     def notes(self) -> tuple[str, ...]:
-        """Return what was left out, a sentence a modality."""
+        """Return what was left out, one sentence per modality."""
         by_modality: dict[str, list[Unusable]] = {}
         for entry in self.unusable:
             by_modality.setdefault(entry[0], []).append(entry)
@@ -160,7 +160,7 @@ def check_pools(embedder: Embedder, dataset: DataSet, pools: Sequence[str], *, s
         DataError: Unknown pool, or one with too few structures.
     """
     if len(dataset.rows(split)) == 0:
-        return  # which the evaluation says better
+        return  # which the evaluation reports better
     numbers, keys, seen = np.arange(len(dataset)), dataset.keys(), trained_smiles(embedder.path)
     queried = np.isin(numbers, dataset.rows(split))
     held_out = np.isin(numbers, np.concatenate([dataset.rows("test"), dataset.rows("val")]))
@@ -182,7 +182,7 @@ def check_pools(embedder: Embedder, dataset: DataSet, pools: Sequence[str], *, s
 
 
 def with_mass(embedder: Embedder) -> frozenset[str]:
-    """Name the spectra whose embedding knows the mass: by an anchor, or by a column of the whole measurement."""
+    """Name the spectra whose embedding knows the mass: by a scalar feature, or by a column of the whole measurement."""
     return frozenset(
         name
         for name in embedder.spectra
@@ -232,7 +232,7 @@ def readers(
     split: str = "test",
     perturb: Perturb | None = None,
 ) -> dict[str, Callable[[int], list[Measurement]]]:
-    """Return, a modality, what reads the measurements of a row of `Spectra.vectors`; options as of `embed_dataset`."""
+    """Return, per modality, what reads measurements for a row of `Spectra.vectors`; options as in `embed_dataset`."""
     opened = _opened(embedder, dataset, split, perturb)
     return {name: _reader_of_all(opened[name], parts) for name, parts in found.parts.items()}
 

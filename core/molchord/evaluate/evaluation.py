@@ -1,4 +1,4 @@
-"""Measure a model: every subset of its spectra against every pool, beside the baselines that need no training."""
+"""Measure a model: every subset of its spectra against every pool, next to the baselines that need no training."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class PeakPositions:
     Attributes:
         read: Gives the positions, in `unit`, of a measurement by its index in `Embedded.spectra`.
         unit: Modalities of one unit can be matched with each other.
-        width: How far apart two positions are still alike.
+        width: How far apart two positions still count as equal.
     """
 
     read: Callable[[int], NDArray[np.floating]]
@@ -92,8 +92,8 @@ class Baselines:
         neighbours: Per modality, the molecule of the training spectrum nearest to each measurement (-1: none).
         own: Per modality, its own similarity, printed in library mode.
         peaks: Per modality, the positions of its peaks, matched between modalities in library mode.
-        candidates_only: (n,) score of each candidate by a model trained alike that sees no spectrum; NaN where it has
-            none.
+        candidates_only: (n,) score of each candidate by a model trained the same way that sees no spectrum; NaN where
+            it has none.
         most_queries: Most queries that a modality's own similarity is measured on, since it may be slow.
     """
 
@@ -126,24 +126,24 @@ def evaluate(
     """Measure every non-empty subset of the spectra, each over the molecules of a split that have all of the subset.
 
     A molecule with several spectra of a modality has several queries: the r-th takes measurement r modulo their number
-    of each modality; figures average by molecule first. A query whose true molecule is not in the pool is a miss.
+    of each modality; metrics average by molecule first. A query whose true molecule is not in the pool is a miss.
 
     Args:
         embedded: The embedded data set.
         pools: ``test``, ``all``, ``all:N``, ``isomers``, ``unseen:N``, ``mass:Xppm``.
         modes: ``blind`` and ``library``, kept apart.
-        fusions: Maps of the geometric mean.
+        fusions: Forms of the geometric mean.
         split: The split whose molecules are the queries (and the pool ``test``); ``val`` for choosing anything.
         seed: Of the bootstrap, the mass errors and the draw of unseen structures.
         resamples: Bootstrap resamples over molecules.
-        most_spectra: Most queries a molecule.
+        most_spectra: Most queries per molecule.
         baselines: What further baselines need; None prints the random and the mass baseline only.
         calibration: Number of spectra to beta, for the expected calibration error of blind ``gm-exp`` rows.
-        reranked: A fitted re-ranker, for rows of its own beside those of blind ``gm-exp``.
+        reranked: A fitted re-ranker, for rows of its own next to those of blind ``gm-exp``.
         fingerprints: (n, bytes) packed Morgan fingerprints; None computes them.
         audit: Whether to audit the split.
         tautomers: Most canonical tautomers to compute for the audit; None skips them.
-        settings: What else belongs beside the figures, such as the graph's hash and the candidates' geometry.
+        settings: What else belongs with the metrics, such as the graph's hash and the candidates' geometry.
         device: Where scores are computed.
 
     Raises:
@@ -246,7 +246,7 @@ class _Run:
     ) -> Row:
         """Make a row of per-query metrics.
 
-        Queries leave where an isomer pool has one member, which is no test, or a row with mass has none to go by.
+        Queries leave where an isomer pool has one member, which is not a test, or a row with mass has none to go by.
         """
         with_mass = with_mass or pool.with_mass
         kept = counts.size > 1 if pool.isomers else np.ones(len(queries), dtype=np.bool_)
@@ -393,7 +393,7 @@ def _own_rows(run: _Run, queries: Queries, baselines: Baselines) -> Iterator[Row
 
 
 def _error(run: _Run, queries: Queries, pool: CandidatePool, beta: float) -> float:
-    """Return the expected calibration error of the first hit's probability in a pool, before any doubt lowers it."""
+    """Return the expected calibration error of the first hit's probability, before any quality warning lowers it."""
     scorer = logit_scorer(run.embedded, queries, beta, device=run.device)
     return calibration_error(*confidences(scorer, queries.truth(run.embedded), pool, len(run.embedded)))
 

@@ -1,4 +1,4 @@
-"""Measure a trained model on a data set: embed it, measure every table, write figures and report."""
+"""Measure a trained model on a data set: embed it, measure every table, write metrics and report."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def measure(
     """Measure a model on held-out molecules; `run` is its identity, the other arguments are those of `Run.evaluate`.
 
     Raises:
-        OutputExistsError: One of the files is there and `force` is not set.
+        OutputExistsError: One of the files exists and `force` is not set.
         DataError: The data set has a measurement of none of the modalities, or no query.
         RunError: A re-ranker's weights would go into the run that is shipped.
     """
@@ -101,7 +101,7 @@ def measure(
 
 
 def _check_output(embedder: Embedder, out: Path | None, rerank: Rerank | str | None, *, force: bool) -> None:
-    """Refuse what is there already before anything is measured."""
+    """Refuse what already exists before anything is measured."""
     if out is None:
         return
     written = [out / name for name in ("evaluation.json", "evaluation.csv", "report.html", UNUSABLE)]
@@ -114,7 +114,7 @@ def _check_output(embedder: Embedder, out: Path | None, rerank: Rerank | str | N
 def _settings(
     embedder: Embedder, dataset: DataSet, run: str, perturb: Perturb | None, *, combine: bool
 ) -> Mapping[str, Any]:
-    """Return what a figure depends on, beside its pool."""
+    """Return what a metric depends on besides its pool."""
     config = embedder.graph.modalities[embedder.candidate].config.model_dump()
     return {
         "run": run[:12],

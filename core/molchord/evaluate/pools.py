@@ -1,4 +1,4 @@
-"""The pools that figures are measured against: test, all, unseen, isomers, mass."""
+"""The pools that metrics are measured against: test, all, unseen, isomers, mass."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class CandidatePool:
     """A pool: fixed members, narrowed for each query where it is one of isomers or of a mass window.
 
     Attributes:
-        name: As in figures, such as ``unseen:20000``.
+        name: As in the metrics, such as ``unseen:20000``.
         members: (n,) bool.
         molecule: (q,) int64 the query's molecule, whose formula or measured mass narrows the members.
         formula: (n,) int64 code of each molecule's formula; None: not narrowed by it.
@@ -45,12 +45,12 @@ class CandidatePool:
 
     @property
     def with_mass(self) -> bool:
-        """Say whether this pool uses the query's mass."""
+        """Return whether this pool uses the query's mass."""
         return self.mass is not None
 
     @property
     def isomers(self) -> bool:
-        """Say whether this pool holds the query's isomers only."""
+        """Return whether this pool holds the query's isomers only."""
         return self.formula is not None
 
     def mask(self, queries: slice, candidates: slice | Tensor) -> Tensor:

@@ -36,9 +36,9 @@ def out_of_fold(folds: Sequence[Evaluation]) -> Evaluation:
 
 
 def over_seeds(seeds: Sequence[Evaluation]) -> Evaluation:
-    """Return the rows whose figures are each molecule's mean over runs that differ by their seed alone.
+    """Return the rows whose metrics are each molecule's mean over runs that differ by their seed alone.
 
-    Intervals are over molecules: the spread between seeds is to be told beside them.
+    Intervals are over molecules: report the spread between seeds alongside them.
 
     Raises:
         DataError: No evaluation, a row that one of them lacks, or rows of different molecules.
@@ -76,7 +76,7 @@ def _joined(parts: Sequence[Evaluation], join: Callable[[Sequence[Row]], Row]) -
 
 
 def _groups(parts: Sequence[Evaluation]) -> list[list[Row]]:
-    """Return the rows that say the same of different runs, in the order of the first evaluation that has them."""
+    """Return the rows that report the same for different runs, in the order of the first evaluation that has them."""
     found: dict[tuple[object, ...], list[Row]] = {}
     for part in parts:
         for row in part.rows:

@@ -35,9 +35,9 @@ BASELINES = {
     "nearest training spectrum": "nearest training spectrum",
     "candidates only": "candidates only",
 }
-"""Baselines shown beside the model, and what the page calls them."""
+"""Baselines shown next to the model, and what the page calls them."""
 BESIDE_LIBRARY = {"own": "own similarity", "peaks": "peak coincidence"}
-"""Baselines shown beside library queries, by the name of their column."""
+"""Baselines shown next to library queries, by the name of their column."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +201,7 @@ def _pool(evaluation: Evaluation, blind: Sequence[Row], pool: str) -> dict[str, 
 
 
 def _beside(evaluation: Evaluation, row: Row, system: str) -> str:
-    """Return the Top-1 of a baseline of library mode beside a row of library queries."""
+    """Return the Top-1 of a baseline of library mode next to a row of library queries."""
     for other in evaluation.rows:
         if (other.system, other.subset, other.pool) == (system, row.subset, row.pool):
             return f"{100 * other.metrics['top1'].value:.1f}"
@@ -309,7 +309,7 @@ def _spectrum(embedder: Embedder, name: str, measurement: Measurement) -> str:
     figure = Figure(figsize=(3.6, 1.7))
     unit = spec.unit.replace("^-1", "⁻¹") if isinstance(spec, (SpectrumSpec, PeaksSpec)) else ""
     axes = _axes(figure, 1, 1, 1, title=name, label=unit)
-    figure.subplots_adjust(left=0.02, right=0.96, bottom=0.28, top=0.86)  # alike, so that they stand in line
+    figure.subplots_adjust(left=0.02, right=0.96, bottom=0.28, top=0.86)  # alike, so that they line up
     axes.set_yticks([])
     axes.locator_params(axis="x", nbins=5, steps=[1, 2, 5, 10])
     if isinstance(batch, SpectrumBatch) and isinstance(spec, SpectrumSpec):

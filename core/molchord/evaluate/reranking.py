@@ -1,6 +1,6 @@
 """Re-ranking measured: weights fitted on validation queries, then the first k candidates of other queries re-ranked.
 
-Beside it stand the features alone, without the model's score, over all candidates of the pool.
+Next to it are the features alone, without the model's score, over all candidates of the pool.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from molchord.retrieval.scores import TopK
 __all__ = ["FirstCandidates", "Reads", "Reranked", "features_scorer", "fit_reranking", "reranked_scorer"]
 
 Reads: TypeAlias = Mapping[str, Callable[[int], Sequence[Measurement]]]
-"""What reads the measurements of a row of `Embedded.spectra`, a modality."""
+"""What reads the measurements of a row of `Embedded.spectra`, per modality."""
 
 _MOST_ENTRIES = 2**22
 """Queries times candidates that the weights of the features alone are fitted on at most."""
@@ -81,7 +81,7 @@ class FirstCandidates:
         index: Their molecules; -1 where there is none.
         features: As the re-ranker gives them; NaN where there is no candidate.
         truth: Whether a candidate is the query's own molecule. As ties count against the model, a molecule that ties
-            with one beyond the first k is beyond them too, so that it is none of these.
+            with one beyond the first k is beyond them too, so it is not among these.
         slope: What turns a ranking value into a logit.
     """
 
@@ -114,7 +114,7 @@ def fit_reranking(
         calibration: Number of spectra to beta; None: 1.
         split: Whose queries are fitted on.
         seed: Of the draws that make pools.
-        most_spectra: Most queries a molecule.
+        most_spectra: Most queries per molecule.
         alone: Fit weights of the features alone too.
 
     Raises:
@@ -160,7 +160,7 @@ def reranked_scorer(
     weights: Weights,
     calibration: Mapping[int, float] | None = None,
 ) -> Scorer:
-    """Score candidates so that the first k of each query stand in their new order, above all others.
+    """Score candidates so that the first k of each query are in their new order, above all others.
 
     Values stay on the scale of the first stage's, so that the tolerance of ties means the same.
 
@@ -203,7 +203,7 @@ def reranked_scorer(
 def features_scorer(
     embedded: Embedded, queries: Queries, pool: CandidatePool, by: Reranked, weights: Weights | None
 ) -> Scorer:
-    """Score candidates by the features alone; those that nothing is computed for stand below all others.
+    """Score candidates by the features alone; those that nothing is computed for rank below all others.
 
     Args:
         embedded: The embedded data set.
@@ -308,7 +308,7 @@ def _fit_alone(
         return None
     names = reranking.names(queries.subset)
     width = max(len(own) for own, _ in usable)
-    # Equal logits leave the features alone to tell candidates apart; -inf fills up smaller pools.
+    # Equal logits leave the features alone to distinguish candidates; -inf fills up smaller pools.
     logits = np.stack([np.pad(np.zeros(len(own)), (0, width - len(own)), constant_values=-np.inf) for own, _ in usable])
     features = np.stack([np.pad(found, ((0, width - len(found)), (0, 0))) for _, found in usable])
     return fit_weights(logits, features, np.array([own.argmax() for own, _ in usable]), names)

@@ -1,4 +1,4 @@
-"""What an evaluation found: rows of figures, printed as a table and saved as JSON and CSV."""
+"""What an evaluation found: rows of metrics, printed as a table and saved as JSON and CSV."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class Row:
         mode: ``blind`` or ``library``; empty for a baseline that is neither.
         fusion: The geometric mean's fusion; empty for baselines.
         pool: Name of the pool.
-        pool_size: Median number of candidates a query.
+        pool_size: Median number of candidates per query.
         queries: Number of queries.
         molecules: Number of molecules they are of.
         left_out: Queries left out: a pool of isomers with one member, or no reference for a similarity.
         unreachable: Queries counted as misses because the true molecule is not in the pool.
         with_mass: Whether anything of the row used the query's mass.
         metrics: Every metric of `METRICS` with its interval, as fractions.
-        calibration_error: Expected calibration error of the first hit's probability, before any doubt lowers it, where
-            a calibration was given.
+        calibration_error: Expected calibration error of the first hit's probability, before any quality warning
+            lowers it, where a calibration was given.
         by_molecule: Molecules and their mean metrics, for paired comparisons; not saved.
     """
 
@@ -81,7 +81,7 @@ class SplitAudit:
 
     Attributes:
         overlap: Molecules of the tested split that were trained on; must be 0.
-        tautomers: Tested molecules whose canonical tautomer was trained on under another key; None if not looked for.
+        tautomers: Tested molecules whose canonical tautomer was trained on under another key; None if not searched for.
         tautomers_unchecked: Tested molecules left unchecked by the limit on the search.
         histogram: Tested molecules by nearest training Tanimoto, in bins of 0.1 from 0 to 1.
         top1_by_nearest: Per subset (names joined by " + "): nearest Tanimoto bin to (molecules, Top-1).
@@ -126,7 +126,7 @@ class Evaluation:
         self_consistency: Per subset of two or more spectra, mean cosine between the spectra of one query; reported and
             never multiplied into a score.
         notes: What was left out, and why.
-        audit: The split audit, if it was asked for.
+        audit: The split audit, if it was requested.
     """
 
     rows: tuple[Row, ...]
@@ -168,7 +168,7 @@ class Evaluation:
         return "\n".join(aligned(lines))
 
     def summary(self) -> str:
-        """Return one short table a mode and pool: the first fusion, with the baselines' Top-1 beside it."""
+        """Return one short table per mode and pool: the first fusion, with the baselines' Top-1 next to it."""
         lines: list[str] = []
         modelled = [row for row in self.rows if row.system == "model"]
         for mode, pool in dict.fromkeys((row.mode, row.pool) for row in modelled):
@@ -206,7 +206,7 @@ class Evaluation:
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything as JSON values; a figure that is not defined is None."""
+        """Return everything as JSON values; a metric that is not defined is None."""
         audit = None
         if self.audit is not None:
             audit = {f.name: getattr(self.audit, f.name) for f in fields(self.audit)}
@@ -226,7 +226,7 @@ class Evaluation:
         """Write ``evaluation.json`` and ``evaluation.csv`` into a folder.
 
         Raises:
-            OutputExistsError: One of them is there and `force` is false.
+            OutputExistsError: One of them exists and `force` is false.
         """
         folder = Path(folder)
         for name in ("evaluation.json", "evaluation.csv"):

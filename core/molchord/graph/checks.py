@@ -28,7 +28,7 @@ ORIGIN = Category(ORIGINS)
 
 
 def mapping_at(data: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
-    """Return the mapping below some keys; an empty one where there is none (which is complained of elsewhere)."""
+    """Return the mapping below some keys; an empty one where it is missing (which is reported elsewhere)."""
     value: Any = data
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
@@ -36,7 +36,7 @@ def mapping_at(data: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
 
 
 def parts_of(heads: Mapping[str, HeadConfig | None]) -> tuple[str, ...]:
-    """Return the dotted paths of a graph's parts; None stands for a head that could be any.
+    """Return the dotted paths of a graph's parts; None means a head that could be any.
 
     Example:
         >>> parts_of({"ir": HeadConfig(layers=1, layer_norm=False)})
@@ -54,7 +54,7 @@ def parts_of(heads: Mapping[str, HeadConfig | None]) -> tuple[str, ...]:
 
 
 def check_train(train: Mapping[str, Any], parts: Sequence[str]) -> Iterator[Complaint]:
-    """Find names in `train` that are no parts of the graph, and sources of weights that are not written RUN#PART."""
+    """Find names in `train` that are not parts of the graph, and sources of weights that are not written RUN#PART."""
     named: list[tuple[DocumentPath, object]] = []
     for rates in ("lr", "weight_decay"):
         groups = mapping_at(train, "optimizer", rates)
@@ -71,7 +71,7 @@ def check_train(train: Mapping[str, Any], parts: Sequence[str]) -> Iterator[Comp
 
 
 def check_sampling(sampling: Mapping[str, Any], stores: Mapping[str, Stores | None]) -> Iterator[Complaint]:
-    """Find modalities, columns and values in `train.sampling` that there are not.
+    """Find modalities, columns and values in `train.sampling` that do not exist.
 
     Args:
         sampling: What the user wrote.
@@ -88,7 +88,7 @@ def check_sampling(sampling: Mapping[str, Any], stores: Mapping[str, Stores | No
 
 
 def check_missing(missing: Mapping[str, Any], names: Sequence[str], candidate: str | None) -> Iterator[Complaint]:
-    """Find modalities in `train.missing` that there are not, and the one that is retrieved, which never is missing."""
+    """Find modalities in `train.missing` that do not exist, and the one that is retrieved, which is never missing."""
     allowed = [name for name in names if name != candidate]
     for name in missing:
         if name not in allowed:
@@ -114,7 +114,7 @@ def _fault(column: str, value: object, stores: Stores, owner: str) -> str | None
     if declared is None:
         return f"unknown column {column!r} of {owner}; {did_you_mean(column, columns)}"
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        return None  # no value of any column, which validation has said already
+        return None  # no value of any column, which validation has reported already
     if isinstance(declared, Real):
         return (
             None

@@ -86,7 +86,7 @@ def as_svg(graph: ModelGraph, pairs: Sequence[Pair]) -> str:
 
 
 def loss_line(graph: ModelGraph, pairs: Sequence[Pair]) -> str:
-    """Say in one line what the loss aligns."""
+    """Describe in one line what the loss aligns."""
     listed = ", ".join("-".join(pair) for pair in pairs)
     count = f"{len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'}"
     return f"loss {graph.loss.record.name} aligns {count}" + (f": {listed}" if pairs else "")
@@ -104,7 +104,7 @@ def _tower(graph: ModelGraph, name: str) -> _Tower:
 
 
 def _sample(node: ModalityNode, spec: Spec) -> str:
-    """Say what reaches the encoder."""
+    """Describe what reaches the encoder."""
     if isinstance(spec, SpectrumSpec):
         channels = f"{spec.channels} x " if spec.channels > 1 else ""
         return f"{channels}{spec.points} points, {spec.start:g}-{spec.stop:g} {spec.unit}"
@@ -118,7 +118,7 @@ def _sample(node: ModalityNode, spec: Spec) -> str:
 
 
 def _wires(names: Sequence[str], pairs: Iterable[Pair]) -> list[str]:
-    r"""Return, for each name, the wires behind it: one column a pair, from the one name down to the other.
+    r"""Return, for each name, the wires behind it: one column per pair, from the one name down to the other.
 
     Example:
         >>> print("\n".join(_wires("abc", [("a", "b"), ("a", "c")])))

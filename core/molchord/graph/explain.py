@@ -1,4 +1,4 @@
-"""A resolved model graph as YAML, each key under a comment that says what it means."""
+"""A resolved model graph as YAML, each key under a comment that explains it."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ EXTENDS = "extends"
 """Key of a model graph that names what it is laid over: the path of a YAML file, or a built-in recipe."""
 
 SET = "--set"
-"""Where complaints about single settings stand."""
+"""Where complaints about single settings are."""
 
 
 class Place(NamedTuple):
@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Layers:
-    """What all layers together say, and where each value comes from.
+    """What all layers together set, and where each value comes from.
 
     Attributes:
         data: Mappings, lists and scalars.
@@ -64,7 +64,7 @@ class Layers:
         """Lay single values over these layers, by dotted path.
 
         Raises:
-            GraphError: A value is no plain one, or belongs to a modality that is not there.
+            GraphError: A value is not plain, or belongs to a modality that is not there.
         """
         layers = self
         for path, value in overrides.items() if isinstance(self.data, dict) else ():
@@ -107,7 +107,7 @@ def settings(texts: Iterable[str], form: str = "PATH=VALUE, such as train.epochs
         form: What to write, for the error.
 
     Raises:
-        GraphError: One has no path, is no YAML, or stands twice; holds all complaints.
+        GraphError: One has no path, is not YAML, or occurs twice; holds all complaints.
 
     Example:
         >>> settings(["modalities.ir.encoder.width=96", "train.optimizer={lr: 1e-3}"])
@@ -139,7 +139,7 @@ def read_layers(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
         overrides: Values laid over it at last, by dotted path.
 
     Raises:
-        GraphError: A file is missing or no YAML, or extends itself; holds all complaints.
+        GraphError: A file is missing or not YAML, or extends itself; holds all complaints.
     """
     known = recipes()
     if str(path) in known:
@@ -157,11 +157,11 @@ def laid_over(document: Document, path: Path | None = None, overrides: Mapping[s
 
     Args:
         document: The document.
-        path: Its file; what it extends is looked for beside it. None: in the working directory.
+        path: Its file; what it extends is looked for next to it. None: in the working directory.
         overrides: Values laid over it, by dotted path.
 
     Raises:
-        GraphError: Something that it extends is missing, no YAML or extends itself, or an override is no plain value.
+        GraphError: Something that it extends is missing, not YAML or extends itself, or an override is not plain.
 
     Example:
         >>> layers = laid_over(parse("extends: demo\nloss: {use: all_pairs}"), overrides={"seed": 8})
@@ -249,7 +249,7 @@ def _merged(under: Any, over: Any, path: DocumentPath, places: dict[DocumentPath
 
 
 def _same_plugin(under: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
-    """Say whether two mappings configure one plugin, named with its distribution or without."""
+    """Return whether two mappings configure one plugin, named with its distribution or without."""
     names = [str(mapping["use"]).split(":") for mapping in (under, over) if "use" in mapping]
     if len(names) < 2 or names[0] == names[1]:
         return True

@@ -146,7 +146,7 @@ class ModalityNode:
         plugin: Where the modality comes from.
         kind: The form in which it reaches its encoder.
         config: The plugin's configuration, adapted to what the encoder needs.
-        spec: What the record's `spec` says of this configuration and kind.
+        spec: What the record's `spec` returns for this configuration and kind.
         data: Plugin name under which the data set stores its measurements.
         where: Which of those are used.
         scalar_features: Known numbers of the molecule that join this tower.

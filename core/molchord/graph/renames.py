@@ -29,7 +29,7 @@ def renewed(document: Document) -> Document:
     """Return a document with today's keys.
 
     Raises:
-        GraphError: An old key is beside the new one that stands for it.
+        GraphError: An old key is present together with the new one.
 
     Warns:
         DeprecationWarning: An old key is used.
@@ -68,7 +68,7 @@ def _renewed(
 
 
 def _trainable(key: str, parts: Any) -> Any:
-    """Return what a list of parts to train alone, or of parts not to train, says about each part."""
+    """Return what a list of parts to train alone, or of parts not to train, means for each part."""
     names = parts if isinstance(parts, (list, tuple)) else []
     only = {"default": False} if key == "free" and names else {}
     return only | {name: key == "free" for name in names if isinstance(name, str)}

@@ -150,7 +150,7 @@ class ModelGraph:
         *,
         versions: Versions | None = None,
     ) -> ModelGraph:
-        """Resolve a graph given as mappings; arguments as of `load`.
+        """Resolve a graph given as mappings; arguments as for `load`.
 
         Raises:
             GraphError: The graph is wrong; holds all complaints as ``path: message``.
@@ -162,7 +162,7 @@ class ModelGraph:
 
     @classmethod
     def of_layers(cls, layers: Layers, host: Host | None = None, versions: Versions | None = None) -> ModelGraph:
-        """Resolve a graph of layers; `host` and `versions` as of `load`.
+        """Resolve a graph of layers; `host` and `versions` as for `load`.
 
         Raises:
             GraphError: The graph is wrong; holds all complaints.
@@ -213,7 +213,7 @@ class ModelGraph:
         return tuple(unique.values())
 
     def config_versions(self) -> dict[str, dict[str, int]]:
-        """Return the configuration version of each plugin by type and ``dist:name``, to be saved beside the graph."""
+        """Return the configuration version of each plugin by type and ``dist:name``, to be saved with the graph."""
         versions: dict[str, dict[str, int]] = {}
         for plugin in self.plugins():
             versions.setdefault(plugin.type, {})[plugin.qualified] = plugin.record.config_version

@@ -1,7 +1,7 @@
 """A JSON Schema of model graphs, with the settings of every installed plugin: completion and errors in an editor.
 
-It says what can be said of one file without resolving it. What hangs on other parts of the graph (names of modalities,
-parts, kinds that fit) is what `molchord graph check` is for; the schema never refuses what that accepts.
+It covers what can be checked in one file without resolving it. What depends on other parts of the graph (names of
+modalities, parts, kinds that fit) is what `molchord graph check` is for; the schema never refuses what that accepts.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class _Writer:
         return {"properties": {"use": {"enum": sorted(fitting)}}}
 
     def _names(self, plugin: Plugin) -> list[str]:
-        """Return what `use` may say for a plugin: its bare name where that finds it, and the full one."""
+        """Return what `use` may name for a plugin: its bare name where that finds it, and the full one."""
         twins = [p for p in self._host.plugins if (p.type, p.name) == (plugin.type, plugin.name)]
         bare = len(twins) == 1 or plugin.dist == "molchord"
         return [*([plugin.name] if bare else []), plugin.qualified]

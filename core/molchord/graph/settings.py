@@ -31,7 +31,7 @@ class HeadConfig(Config):
 
 
 class OptimizerConfig(Config):
-    """AdamW (Loshchilov and Hutter 2019); rates a part by dotted path, the longest matching path wins."""
+    """AdamW (Loshchilov and Hutter 2019); rates per part by dotted path, the longest matching path wins."""
 
     lr: Rates = Field(4e-4, description="learning rate, or {default: ..., PART: ...}")
     weight_decay: Rates = Field(0.01, description="weight decay, or {default: ..., PART: ...}")
@@ -57,7 +57,7 @@ class ScheduleConfig(Config):
 
 
 class StoppingConfig(Config):
-    """Which validation figure chooses the best weights, and when to stop."""
+    """Which validation metric chooses the best weights, and when to stop."""
 
     metric: Literal["blind_mrr", "loss"] = Field("blind_mrr", description="validation figure")
     patience: Annotated[int, Ge(1)] | None = Field(None, description="evaluations without a better figure; none: never")
@@ -141,7 +141,7 @@ class RangeConfig(Config):
 
 
 class TuneConfig(Config):
-    """What `molchord tune` tries, and what it looks for."""
+    """What `molchord tune` tries, and what it optimises."""
 
     space: Mapping[str, RangeConfig | Annotated[tuple[Any, ...], MinLen(2)]] = Field(
         description="what is tried, by dotted path: {low: ..., high: ..., log: true}, or a list of choices"

@@ -42,7 +42,7 @@ MAX_FLOW = 90
 
 @dataclass(frozen=True)
 class Document:
-    """What a file says, and where it says it.
+    """What a file holds, and where.
 
     Attributes:
         data: Mappings, lists and scalars.

@@ -1,7 +1,7 @@
-"""Finds the installed plugins, builds them, and says what became of those that fail.
+"""Finds the installed plugins, builds them, and reports what became of those that fail.
 
 Read `types` (what there can be), `discovery` and `collector` (what is there), `record_check` (whether it can be used),
-`build` (put to work). Beside them `registry` is the catalogue and the policy, `report` what `molchord plugins` prints,
+`build` (used). Next to them `registry` is the catalogue and the policy, `report` what `molchord plugins` prints,
 `scaffold` what `molchord plugins new` writes.
 """
 

@@ -2,7 +2,7 @@
 
 pluggy calls hooks but leaves this to its host: an entry point that does not import, a misspelt hook (never called), a
 hook that is a generator, one raising plugin (aborts the whole call) and duplicate names. Here each failure is a
-`Problem` and the rest go on.
+`Problem` and the rest continue.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Problem:
 
 @final
 class Collector:
-    """Goes through entry points and keeps what became of each.
+    """Processes entry points and keeps what became of each.
 
     Args:
         policy: What may be loaded.
@@ -142,7 +142,7 @@ class Collector:
     def _import(self, entry: metadata.EntryPoint, fail: _Failing) -> Any:
         try:
             return entry.load()
-        except (Exception, SystemExit) as error:  # a plugin may raise anything, and the others go on
+        except (Exception, SystemExit) as error:  # a plugin may raise anything, and the others continue
             missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
             hint = f"repair or uninstall {fail.dist}"
             if missing is not None and missing.split(".")[0] == entry.value.partition(":")[0].split(".")[0]:
@@ -240,7 +240,7 @@ def _text(error: BaseException) -> str:
 
 
 def _hint_of_field(error: BaseException) -> str | None:
-    """Say which record field was meant by an unknown one."""
+    """Return which record field was meant by an unknown one."""
     unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
     if not isinstance(error, TypeError) or unknown is None:
         return None

@@ -46,7 +46,7 @@ class Host:
         """Find plugins, importing only what the policy admits.
 
         Args:
-            policy: What may be loaded; None: what the registry files say.
+            policy: What may be loaded; None: as the registry files specify.
             entry_points: Where to look; None: everything installed.
 
         Example:

@@ -1,6 +1,6 @@
 """The catalogue ``registry.toml``: built-in and known plugins, and which distributions may be loaded.
 
-It guards against accidents and is no sandbox: an installed plugin is code that runs with the user's rights.
+It guards against accidents and is not a sandbox: an installed plugin is code that runs with the user's rights.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Policy(_Table):
 
     Attributes:
         third_party: Whether distributions named in neither list are loaded, loaded with a warning, or not loaded.
-        allow: Distributions loaded without a warning, whatever `third_party` says.
+        allow: Distributions loaded without a warning, whatever `third_party` is.
         block: Distributions never loaded.
     """
 
@@ -65,7 +65,7 @@ class Policy(_Table):
         return self
 
     def verdict(self, distribution: str) -> ThirdParty:
-        """Say whether a distribution is loaded ("allow"), loaded with a warning ("warn") or not loaded ("deny").
+        """Return whether a distribution is loaded ("allow"), loaded with a warning ("warn") or not loaded ("deny").
 
         Example:
             >>> Policy(third_party="warn", block={"foo-nets"}).verdict("Foo_Nets")
@@ -102,7 +102,7 @@ class Known(_Table):
 
 
 class _Knowing(_Table):
-    """The part of a file that says which distributions provide plugins."""
+    """The part of a file that lists which distributions provide plugins."""
 
     known: tuple[Known, ...] = ()
 
@@ -112,7 +112,7 @@ class Registry(_Table):
 
     Attributes:
         api: Plugin API version.
-        policy: The policy after every file has had its say.
+        policy: The policy after every file has been applied.
         builtin: Built-in plugins.
         known: Plugins to name when a graph asks for them and they are not installed.
         warnings: Sentences about attempts of the working directory's file to loosen the policy, which are ignored.
@@ -132,7 +132,7 @@ class Registry(_Table):
 
 
 def user_file() -> Path:
-    """Return where the user's own registry file is looked for."""
+    """Return where the user's own registry file is searched for."""
     folder = os.environ.get("XDG_CONFIG_HOME")
     return (Path(folder) if folder else Path.home() / ".config") / "molchord" / "registry.toml"
 
@@ -160,7 +160,7 @@ def read_registry(extra: Sequence[str | Path] | None = None, cwd: str | Path | N
         here = _extended(base, user_file()) if user_file().is_file() else base
         policy, warnings = here.policy, list[str]()
         local = Path(cwd or Path.cwd()) / "registry.toml"
-        # In a checkout of this project the shipped file itself lies in the working directory.
+        # In a checkout of this project the shipped file itself is in the working directory.
         if local.is_file() and not local.samefile(path):
             policy, warnings = _tightened(policy, _policy(_tables(local), local, tuple(Registry.model_fields)), local)
     here = here.model_copy(update={"policy": policy, "warnings": tuple(warnings)})
@@ -172,7 +172,7 @@ def read_registry(extra: Sequence[str | Path] | None = None, cwd: str | Path | N
 
 
 def _extended(earlier: Registry, path: Path) -> Registry:
-    """Apply what the user's own file or a further one says; its known plugins come before earlier ones."""
+    """Apply what the user's own file or a further one specifies; its known plugins come before earlier ones."""
     tables = _tables(path)
     policy = _merged(earlier.policy, _policy(tables, path, ("policy", "known")))
     known = _validated(_Knowing, {key: value for key, value in tables.items() if key == "known"}, path).known

@@ -1,4 +1,4 @@
-"""What `molchord plugins list` and `molchord plugins check` say."""
+"""What `molchord plugins list` and `molchord plugins check` print."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COLUMNS = ("name", "type", "kinds", "summary", "distribution", "version", "api")
 
 
 def plugin_row(plugin: Plugin) -> dict[str, Any]:
-    """Return what there is to say of a plugin, as JSON values."""
+    """Return what is reported about a plugin, as JSON values."""
     record = plugin.record
     return {
         "name": record.name,
@@ -43,7 +43,7 @@ def plugin_row(plugin: Plugin) -> dict[str, Any]:
 
 
 def plugin_table(host: Host) -> str:
-    """Return a text table of the usable plugins, one a line."""
+    """Return a text table of the usable plugins, one per line."""
     rows = [COLUMNS, *(tuple(_cell(row[column]) for column in COLUMNS) for row in map(plugin_row, host.plugins))]
     return "\n".join(aligned(rows))
 

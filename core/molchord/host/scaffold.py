@@ -24,7 +24,7 @@ DEFAULT_KIND = "spectrum1d"
 
 _SPECS = {"graph": "GraphSpec", "spectrum1d": "SpectrumSpec", "peaks": "PeaksSpec", "vector": "VectorSpec"}
 _ROLES = {"encoder": "network"}
-"""What the module beside a plugin's record holds, where it is not called after the type."""
+"""What the module next to a plugin's record holds, where it is not called after the type."""
 
 _LINES = {
     "graph": '{"smiles": "CO", "element": [6, 8], "charge": [0.2, -0.6], "bond": [[0, 1]]}',
@@ -47,7 +47,7 @@ def new_types() -> list[str]:
 def new_plugin(
     type: str, name: str, kind: str | None = None, folder: str | Path | None = None, host: Host | None = None
 ) -> list[Path]:
-    """Write a package that works as it stands, and return its files.
+    """Write a package that works as written, and return its files.
 
     Args:
         type: One of `new_types`.
@@ -57,7 +57,7 @@ def new_plugin(
         host: Plugins whose names are taken; None: those installed.
 
     Raises:
-        PluginError: Type, name or kind is not possible, or the folder is there already.
+        PluginError: Type, name or kind is not possible, or the folder already exists.
 
     Example:
         >>> [path.name for path in new_plugin("loss", "sigmoid")]

@@ -52,7 +52,7 @@ class PluginType:
     Attributes:
         plural: The type's name for several; the hook that returns its records is ``molchord_`` and this.
         record: The class of its records.
-        keys: Keys beside a plugin's configuration that are the engine's, so that no configuration can have them.
+        keys: Keys next to a plugin's configuration that are the engine's, so that no configuration can have them.
         names: Names that such a plugin cannot have.
         kinds: Field of the record that lists kinds; empty: such a plugin has none.
         fault: Finds what is wrong with a record beyond what is checked of every record.
@@ -117,7 +117,7 @@ def type_of(record: Record) -> PluginType:
     """Return the row of a record.
 
     Raises:
-        TypeError: It is no record of a plugin type.
+        TypeError: It is not a record of a plugin type.
 
     Example:
         >>> from molchord.host import installed

@@ -97,18 +97,18 @@ def embed_items(
     Args:
         embedder: The model that embeds.
         items: Read once, a block at a time; after a stop they must be the same again.
-        target: The library's folder; shards gather beside it, in the same name with ``.parts`` behind it.
+        target: The library's folder; shards are collected next to it, under the same name with ``.parts`` appended.
         manifest: Of the library, without shards.
         engine: "local" or "ray"; the library is the same, its vectors up to rounding (1e-5).
         address: Of a Ray cluster that shares this machine's folders; None: Ray runs on this machine alone.
         workers: Processes that prepare molecules; Ray's cores, where it runs on this machine alone.
         block: Items of a block.
-        force: Replace a library that is there, and drop shards of another one.
+        force: Replace an existing library, and drop shards of another one.
         progress: Show a progress bar.
 
     Raises:
         DataError: No molecule could be embedded, the items have changed, or the shards are of another library.
-        OutputExistsError: The library is there and `force` is not set.
+        OutputExistsError: The library exists and `force` is not set.
         MolchordError: An unknown engine, Ray is not installed, or its cluster does not answer.
     """
     if engine not in ENGINES:
@@ -167,7 +167,7 @@ def _here(embedder: Embedder, blocks: Iterable[ItemBlock], folder: WorkFolder, w
 
 
 def _survivors(job: Prepare, given: Numbered) -> tuple[int, list[Prepared]]:
-    """Prepare a chunk whose process died by halves, down to the molecule that is to blame."""
+    """Prepare a chunk whose process died, in halves, down to the molecule that is to blame."""
     number, items = given
     if len(items) == 1:
         name = items[0] if isinstance(items[0], str) else str(getattr(items[0], "smiles", items[0]))

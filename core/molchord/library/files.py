@@ -44,7 +44,7 @@ _SHORT = ("short", "scale")
 @final
 @dataclass(frozen=True)
 class Entry:
-    """One candidate of a library: the molecule, its unit vector, and unit vectors of its own spectra a modality."""
+    """One candidate of a library: the molecule, its unit vector, and unit vectors of its own spectra per modality."""
 
     molecule: Molecule
     vector: NDArray[np.floating]
@@ -62,16 +62,16 @@ class ShardEntry(BaseModel):
 
 
 class LibraryManifest(BaseModel):
-    """What a library says of itself.
+    """What a library states about itself.
 
     Attributes:
-        kind: Tells a library from other folders.
+        kind: Distinguishes a library from other folders.
         format: Version of the layout.
         run: What names the run that embedded it.
         candidate: The modality that the vectors are of.
         embedding_dim: Size of the vectors.
         spectra: Modalities whose vectors candidates may carry.
-        storage: What a search scans; the fp32 vectors are there in any case.
+        storage: What a search scans; the fp32 vectors are kept in any case.
         shards: In the order they were written.
         duplicates: Entries left out since their key14 was there.
         unusable: Entries left out since a vector was not finite.
@@ -94,7 +94,7 @@ def read_library_manifest(path: Path) -> LibraryManifest:
     """Read a library's manifest.
 
     Raises:
-        QueryError: The folder is no library, damaged, or of another format.
+        QueryError: The folder is not a library, is damaged, or is of another format.
     """
     file = path / MANIFEST
     if not file.is_file():

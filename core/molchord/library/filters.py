@@ -20,7 +20,7 @@ _RUN = 256
 
 
 def mass_window(mass: float | None, ppm: float | None, da: float | None) -> tuple[float, float] | None:
-    """Return the ends of a mass window in Da, both included; None where nothing is asked.
+    """Return the ends of a mass window in Da, both included; None where no window is given.
 
     Args:
         mass: Exact mass in Da.
@@ -50,7 +50,7 @@ def mass_window(mass: float | None, ppm: float | None, da: float | None) -> tupl
 
 
 def hill(formula: str) -> str:
-    """Return a sum formula in Hill order, with its charge sign behind it as RDKit writes it.
+    """Return a sum formula in Hill order, with its charge sign after it as RDKit writes it.
 
     Raises:
         QueryError: The formula cannot be read.
@@ -88,7 +88,7 @@ def runs(rows: Rows) -> list[Rows]:
 
 
 def adjoined(parts: Iterable[Rows]) -> Iterator[Rows]:
-    """Yield the runs of rows, those that lie side by side as one.
+    """Yield the runs of rows, adjacent ones as one.
 
     Example:
         >>> list(adjoined([range(0, 3), range(3, 5), range(7, 9)]))

@@ -34,10 +34,10 @@ class Hit:
         probability: Calibrated probability among the candidates that passed the filters, lowered by the
             quality warnings; None without a calibration for this number of spectra, and in library mode.
         proven: Whether no candidate left out can score higher: true of a search without an index, which leaves none
-            out; with one, where a bound says so; false where the first ones were re-ranked, since the others were not
+            out; with one, where a bound shows it; false where the first ones were re-ranked, since the others were not
             looked at again.
         rerank_score: Score by which a hit was re-ranked; None where it was not.
-        features: What the re-ranker saw, by name; NaN where it cannot say.
+        features: The re-ranker's features, by name; NaN where it has no answer.
         quality_warnings: What makes the answer uncertain, a sentence each, the same for all of its hits.
     """
 
@@ -69,11 +69,11 @@ def hits_of(
     """Return the hits of one query.
 
     Args:
-        query: Its unit vector a modality.
+        query: Its unit vector per modality.
         found: What was found for it.
         molecules: The candidates found, best first.
         vectors: Their vectors, (found, d).
-        fusion: Map of the geometric mean.
+        fusion: Form of the geometric mean.
         pairs: The pairs that entered the ranking value, with their temperatures.
         calibration: Number of spectra to the scale beta of the confidence; None: hits have no probability.
     """

@@ -1,6 +1,6 @@
 """Indexes of a library: plugins propose candidates, exact scores decide.
 
-An index lies in the library's folder under ``indexes/NAME``, what the plugin wrote beside an ``index.json`` that says
+An index is in the library's folder under ``indexes/NAME``: the plugin's files and an ``index.json`` that records
 what it was made of; it is refused for another library, run or version, and where shards were added or merged since.
 """
 
@@ -35,10 +35,10 @@ _PROPOSED = 500
 
 
 class IndexManifest(BaseModel):
-    """What an index says of itself.
+    """What an index states about itself.
 
     Attributes:
-        kind: Tells an index from other folders.
+        kind: Distinguishes an index from other folders.
         use: ``dist:name`` of its plugin.
         version: Version of what the plugin writes.
         config: The plugin's configuration.
@@ -198,7 +198,7 @@ def _told(shards: Mapping[str, int]) -> str:
 
 @contextmanager
 def _reaching(name: str) -> Iterator[None]:
-    """Say which index's server does not answer."""
+    """Report which index's server does not answer."""
     try:
         yield
     except ConnectionError as error:

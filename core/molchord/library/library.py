@@ -80,14 +80,14 @@ class Library:
             candidate: The modality that the vectors are of.
             embedding_dim: Size of the vectors.
             spectra: Modalities whose vectors entries may carry; with any, library mode is possible.
-            storage: What a search scans: "fp32", or "bf16" or "int8", which are written beside the fp32 vectors, half
+            storage: What a search scans: "fp32", or "bf16" or "int8", which are written next to the fp32 vectors, half
                 and a quarter of the size; the hits are the same, their probabilities to about a hundredth of them.
             shard_rows: Rows of a shard.
-            force: Replace a library that is there.
+            force: Replace an existing library.
 
         Raises:
             OutputExistsError: The folder exists and `force` is false.
-            QueryError: `force` would replace a folder that is no library, or no entry could be used.
+            QueryError: `force` would replace a folder that is not a library, or no entry could be used.
 
         Example:
             >>> ethanol = Molecule(key14="LFQSCWFLJHTTHZ", smiles="CCO", formula="C2H6O", exact_mass=46.0419)
@@ -115,7 +115,7 @@ class Library:
 
     @property
     def manifest(self) -> LibraryManifest:
-        """Return what the folder says of itself."""
+        """Return the folder's manifest."""
         return self._rows.manifest
 
     def __len__(self) -> int:
@@ -202,7 +202,7 @@ class Library:
         return self._rows.filter(mass_window(mass, ppm, da), None if formula is None else hill(formula))
 
     def molecules(self, rows: Iterable[int]) -> list[Molecule]:
-        """Return the molecules of rows, reading no more than the row groups they lie in."""
+        """Return the molecules of rows, reading no more than the row groups they are in."""
         return self._rows.molecules(rows)
 
     def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Float[Tensor, "rows d"]:
@@ -213,7 +213,7 @@ class Library:
         """Yield the candidates of filtered rows in blocks of bounded size.
 
         Args:
-            rows: From `filter`, one entry a shard.
+            rows: From `filter`, one entry per shard.
             spectra: Whether to read the candidates' own spectra too.
             at_once: Rows of a block at most.
         """
@@ -251,12 +251,12 @@ class Library:
         """Return the k best candidates for many queries at once, blind, as rows and ranking values (`scores`).
 
         Args:
-            queries: Unit rows a modality.
+            queries: Unit rows per modality.
             k: As for `search`, as are the arguments that are not listed here.
-            fusion: Map of the geometric mean.
+            fusion: Form of the geometric mean.
             tau: Temperature of each modality.
             present: Which queries have each modality, each (q,) bool; None, or a modality left out, means all.
-            mass: Of all queries alike, as are `ppm`, `da` and `formula`.
+            mass: The same for all queries, as are `ppm`, `da` and `formula`.
             ppm: Half width of the mass window in ppm.
             da: Half width of the mass window in Da.
             formula: Sum formula.
@@ -325,9 +325,9 @@ class Library:
         """Return the k best candidates for one query, exactly; equal values are ordered by key14.
 
         Args:
-            query: One unit vector a modality (pool several measurements with `retrieval.pooled`).
+            query: One unit vector per modality (pool several measurements with `retrieval.pooled`).
             k: How many hits; fewer where fewer candidates pass the filters.
-            fusion: Map of the geometric mean.
+            fusion: Form of the geometric mean.
             mode: ``blind`` or ``library``; the latter needs a library with spectra.
             tau: Temperature of each modality with the candidate; None means 1.
             pair_tau: Temperatures of pairs of spectra, for library mode.
@@ -435,7 +435,7 @@ class Library:
         Args:
             name: Name of an index plugin.
             config: Its configuration.
-            force: Replace one that is there.
+            force: Replace an existing one.
 
         Raises:
             OutputExistsError: There is one, and `force` is not set.

@@ -1,6 +1,6 @@
-"""Quality warnings of a query: what its modalities say of its measurements, and queries that are out of distribution.
+"""Quality warnings of a query: those of its modalities about its measurements, and of queries out of distribution.
 
-Such a query is searched with all the same; its hits carry the warnings, and their probability is the calibrated one
+Such a query is searched with anyway; its hits carry the warnings, and their probability is the calibrated one
 times the lowest confidence factor. The rest belongs to "none of these".
 """
 
@@ -36,7 +36,7 @@ def out_of_distribution(
     """Return a warning where the best candidate is less like the query than a query's own molecule hardly ever is.
 
     The confidence factor is the share of validation queries that are no more like their own molecule, over that at
-    which the warning begins: it vanishes where no query was as unlike, however few candidates share the probability.
+    which the warning begins: it is 0 where no query was as dissimilar, however few candidates share the probability.
 
     Args:
         best: The first hit of a blind search.

@@ -28,7 +28,7 @@ from molchord.run_folder import read_run_manifest, saved_graph
 __all__ = ["on_ray"]
 
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_raylet_start_wait_time_s": "120"}
-"""No statistics are sent, what fails is said once (by an exception), and a busy machine has time to start Ray."""
+"""No statistics are sent, what fails is reported once (by an exception), and a busy machine has time to start Ray."""
 
 _Row: TypeAlias = dict[str, Any]
 
@@ -44,7 +44,7 @@ class _Carried:
 def on_ray(
     embedder: Embedder, blocks: Iterable[ItemBlock], folder: WorkFolder, *, address: str | None, cores: int | None
 ) -> Iterator[int]:
-    """Embed blocks with Ray Data and yield how many items each had, in any order; arguments as of `embed_items`.
+    """Embed blocks with Ray Data and yield how many items each had, in any order; arguments as for `embed_items`.
 
     Raises:
         MolchordError: Ray is not installed, its cluster does not answer, or a stage failed for good.
@@ -96,7 +96,7 @@ def _pipeline(ray: Any, numbers: list[int], run: Path, device: str, folder: Work
             compute=ActorPoolStrategy(min_size=1, max_size=actors),
             **encode,
         )
-        # Writing waits for the disk; a core of its own might never be free beside the actors.
+        # Writing waits for the disk; a core of its own might never be free next to the actors.
         .map(partial(_write, folder=folder), num_cpus=0, concurrency=actors)
     )
 

@@ -1,4 +1,4 @@
-"""The rows of a library, read from its shards where they lie."""
+"""The rows of a library, read from its shards in place."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class LibraryRows:
         path: The library's folder.
 
     Attributes:
-        manifest: What the folder says of itself.
+        manifest: The folder's manifest.
         removed: Removed rows, ascending.
         size: Length of a vector.
     """
@@ -80,7 +80,7 @@ class LibraryRows:
         return np.setdiff1d(np.concatenate([np.zeros(0, np.int64), *rows]), self.removed)
 
     def molecules(self, rows: Iterable[int]) -> list[Molecule]:
-        """Return the molecules of rows, reading no more than the row groups they lie in."""
+        """Return the molecules of rows, reading no more than the row groups they are in."""
         wanted = list(rows)
         found: dict[int, Molecule] = {}
         for number, _, local in self._by_shard(wanted):

@@ -37,7 +37,7 @@ class ItemBlock:
 
     Attributes:
         number: Which block it is, from 0.
-        text: The items, a line of JSON each.
+        text: The items, one line of JSON each.
     """
 
     number: int
@@ -77,7 +77,7 @@ def chunks(block: ItemBlock) -> list[list[Item]]:
 
 
 def prepared(modality: Modality, molecules: Iterable[Molecule | SampleError]) -> list[Prepared]:
-    """Make what the candidate tower takes of molecules, such as conformers; whatever befalls one, the others go on."""
+    """Make the candidate tower's samples of molecules, such as conformers; if one fails, the others continue."""
     out: list[Prepared] = []
     for molecule in molecules:
         if isinstance(molecule, SampleError):
@@ -109,7 +109,7 @@ class Prepare:
     modality: Modality
 
     def __call__(self, given: Numbered) -> tuple[int, list[Prepared]]:
-        """Return what becomes of the chunk, with the number of its block."""
+        """Return the results of the chunk, with the number of its block."""
         number, items = given
         return number, prepared(self.modality, parsed(items))
 

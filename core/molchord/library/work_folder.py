@@ -1,7 +1,7 @@
 """The folder of a library under way: finished shards, each with a note of what it was made of.
 
 ``LIBRARY.parts`` holds ``job.json`` (the empty library's manifest and the size of a block), ``shards/`` (what will be
-the library), ``done/`` (a note a shard, written last) and ``input/`` (blocks that other machines are to read).
+the library), ``done/`` (a note per shard, written last) and ``input/`` (blocks that other machines are to read).
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ class WorkFolder:
     block: int
 
     def check(self, *, force: bool) -> None:
-        """Refuse to go on with shards of something else; with `force`, delete them.
+        """Refuse to continue with shards of something else; with `force`, delete them.
 
         Raises:
-            DataError: The folder was left by another run or with other settings, or is no such folder.
+            DataError: The folder was left by another run or with other settings, or is not such a folder.
         """
         if not self.path.exists():
             return
@@ -107,7 +107,7 @@ class WorkFolder:
         remove(self.path)
 
     def finished(self, block: ItemBlock) -> bool:
-        """Say whether a block is done.
+        """Return whether a block is done.
 
         Raises:
             DataError: It is done, but its items were others.
@@ -147,7 +147,7 @@ class WorkFolder:
         return ItemBlock(number, self._input(number).read_text(encoding="utf-8"))
 
     def write(self, block: ItemBlock, entries: Iterable[Entry | SampleError]) -> None:
-        """Write what became of a block, its first entry of each key14; the note comes last."""
+        """Write the results of a block, its first entry of each key14; the note comes last."""
         self._make()
         kept: dict[str, Entry] = {}
         failures: list[tuple[str, str]] = []

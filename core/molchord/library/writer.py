@@ -81,11 +81,11 @@ class Writer:
     @classmethod
     @contextmanager
     def new(cls, target: Path, manifest: LibraryManifest, shard_rows: int, *, force: bool) -> Iterator[Writer]:
-        """Write a new library beside its place, which it takes when the block ends well.
+        """Write a new library next to its place, which it takes when the block ends well.
 
         Raises:
             OutputExistsError: The place is taken and `force` is false.
-            QueryError: `force` would replace something that is no library.
+            QueryError: `force` would replace something that is not a library.
             OutputError: The folder cannot be written.
         """
         check_replaceable(target, force=force)
@@ -188,7 +188,7 @@ class SeenKeys:
             self._sorted.append(np.sort(np.concatenate([self._sorted.pop(), self._sorted.pop()])))
 
     def held(self, keys: NDArray[np.bytes_]) -> NDArray[np.bool_]:
-        """Say which of some keys are remembered."""
+        """Return which of some keys are remembered."""
         out = np.zeros(len(keys), dtype=np.bool_)
         for part in self._sorted:
             if len(part):
@@ -206,7 +206,7 @@ def check_replaceable(target: Path, *, force: bool) -> None:
 
     Raises:
         OutputExistsError: The place is taken and `force` is false.
-        QueryError: `force` would replace something that is no library.
+        QueryError: `force` would replace something that is not a library.
     """
     if not target.exists():
         return

@@ -1,6 +1,6 @@
 """A second look at the first k candidates of a search, by a re-ranker plugin.
 
-They get a new score (`rerank_weights`) and stand in its order; candidates beyond the first k keep theirs, below.
+They get a new score (`rerank_weights`) and are sorted by it; candidates beyond the first k keep theirs, below.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Reranking:
     """A re-ranker ready to use.
 
     Attributes:
-        name: As figures name it.
+        name: As the metrics name it.
         qualified: ``dist:name``.
         config: Its configuration.
         config_version: Version of that.
@@ -111,7 +111,7 @@ class Reranking:
         Args:
             embedder: The model whose hits are re-ranked.
             asked: Which re-ranker, and where computed measurements come from.
-            saved: Fitted weights, which say the configuration and `k`.
+            saved: Fitted weights, which record the configuration and `k`.
 
         Raises:
             PluginError: There is no such re-ranker, or its configuration is wrong.
@@ -144,7 +144,7 @@ class Reranking:
         )
 
     def refusal(self, query: Mapping[str, Sequence[Measurement]]) -> str | None:
-        """Say why a query must not be re-ranked: it is computed, so what is computed for candidates is its answer."""
+        """Return why a query must not be re-ranked: if computed, what is computed for candidates is its answer."""
         wrong = [name for name, several in query.items() if any(m.origin == "computed" for m in several)]
         if self.computed is None or not wrong:
             return None
@@ -179,7 +179,7 @@ class Reranking:
         """Return the features of a query's candidates.
 
         Args:
-            query: The query's measurements a modality.
+            query: The query's measurements per modality.
             molecules: The candidates.
             simulate: Compute on the spot what the data sets of computed measurements lack.
 

@@ -2,7 +2,7 @@
 
 The score of a candidate among the first k is w_0 * l + sum_f w_f * x_f: l is the logit that the confidence is made of
 (beta_M * sum_m cos_m / tau_m, the logarithm of the first stage's score), x_f are the features that the re-ranker gives,
-less their mean over those of the k candidates that it can say something of. A feature that is missing counts as that
+less their mean over those of the k candidates that it is known for. A feature that is missing counts as that
 mean. The weights maximise the likelihood of the true candidate among the k (softmax) on validation queries.
 """
 
@@ -76,7 +76,7 @@ class WeightsFile(BaseModel):
         """Read a file.
 
         Raises:
-            QueryError: There is none, or it is damaged.
+            QueryError: It does not exist, or is damaged.
         """
         again = "fit them with `molchord evaluate RUN --rerank NAME` on a data set of measured spectra"
         if not path.is_file():

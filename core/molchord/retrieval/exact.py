@@ -2,7 +2,7 @@
 
 The bound is one inner product of a candidate with a *direction* made of the query's vectors, whatever the number of
 modalities, taken in fp32 or, where a block has short rows, in their fewer bits. A candidate whose bound, with all
-rounding counted, lies below the k-th best value so far cannot be a hit; the others are scored in fp64 from their fp32
+rounding counted, is below the k-th best value so far cannot be a hit; the others are scored in fp64 from their fp32
 rows. So the hits are those of a search that scores all.
 
 Bounds, for M modalities with cosines c_m, mapped factors f_m and their geometric mean G:
@@ -10,8 +10,8 @@ Bounds, for M modalities with cosines c_m, mapped factors f_m and their geometri
 * ``gm-exp``: the ranking value is itself a constant plus one inner product (`scores`).
 * ``gm-half``, f_m = (1 + c_m) / 2: for any lambda_m > 0 whose product is 1, G <= mean(lambda_m f_m), since a geometric
   mean is at most the arithmetic one. lambda_m = (G / f_m)^t at the current k-th hit, where t = 1 gives the plane that
-  touches G there and t = 0 the plain mean; t is the one that most candidates of a sample lie farthest below, so that a
-  modality that says little about the query loosens the bound little.
+  touches G there and t = 0 the plain mean; t is the one that most candidates of a sample are farthest below, so that a
+  modality that reveals little about the query loosens the bound little.
 * ``gm-clamp``: the same with f_m = c_m, since a candidate with a value above 0 has positive cosines only, and below a
   k-th value above 0 the others need no bound. Until the k-th value is positive lambda_m is 1, which bounds all of them.
 """
@@ -64,7 +64,7 @@ class Found:
         rows: (q, found) the candidates' indices, best first; equal values in tie order.
         values: (q, found) their ranking values; -inf where one is not finite.
         proven: (q,) whether no candidate left out can be better, nor as good and earlier in tie order.
-        totals: (q,) logarithm of the sum of exp(logit) over the pool; None where it was not asked for.
+        totals: (q,) logarithm of the sum of exp(logit) over the pool; None where it was not requested.
     """
 
     rows: Int64[Tensor, "q found"]
@@ -89,9 +89,9 @@ class Exact:
     """The k best candidates of some queries, exactly, block after block.
 
     Args:
-        queries: Unit rows a modality, each (q, d), on the device where blocks will be.
+        queries: Unit rows per modality, each (q, d), on the device where blocks will be.
         k: How many to keep.
-        fusion: Map of the geometric mean.
+        fusion: Form of the geometric mean.
         tau: Temperature of each modality; None means 1.
         present: Which queries have each modality, each (q,) bool; None, or a modality left out, means all.
         beta: (q,) scale of each query's logit, beta * sum_m cos_m / tau_m, whose softmax over the pool is the
@@ -163,7 +163,7 @@ class Exact:
         return len(part)
 
     def score(self, block: Block, columns: Int64[Tensor, "q n"]) -> None:
-        """Score columns of a block for each query, -1 standing for none, in place of searching it."""
+        """Score columns of a block for each query, -1 meaning none, in place of searching it."""
         rows, place = (columns >= 0).nonzero(as_tuple=True)
         self._score(block, rows, columns[rows, place], None)
 
@@ -180,7 +180,7 @@ class Exact:
         offset = torch.zeros_like(slope[:, :, 0])
         if self._fusion == "gm-half":
             slope, offset = slope / 2.0, slope.sum(dim=2) / 2.0
-        # The plane that most of the sample lies farthest below, in its own standard deviations.
+        # The plane that most of the sample is farthest below, in its own standard deviations.
         above = self._roots(self._floor) - offset - (slope * self._mean).sum(dim=2)
         width = torch.einsum("tqm,qmn,tqn->tq", slope, self._spread, slope).clamp(min=1e-12).sqrt()
         best = (above / width).argmax(dim=0)
@@ -188,7 +188,7 @@ class Exact:
         return (slope[:, :, None] * self._axes).sum(dim=1), offset
 
     def excludes(self, bound: Float[Tensor, " q"]) -> Bool[Tensor, " q"]:
-        """Return where candidates whose value is at most `bound` can be no hit."""
+        """Return where candidates whose value is at most `bound` cannot be a hit."""
         return bound + _SLACK < self._roots(self._floor)
 
     def found(self, proven: Bool[Tensor, " q"] | None = None) -> Found:
@@ -208,7 +208,7 @@ class Exact:
     # --- helpers
 
     def _by_plane(self, block: Block) -> None:
-        """Search a block by one inner product a candidate."""
+        """Search a block by one inner product per candidate."""
         direction, offset = self.plane()
         values, error = scan(direction, block)
         near, floor = None, self._roots(self._floor)
@@ -253,7 +253,7 @@ class Exact:
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the pairs of a query and a column whose value is not below `least`, and all of them as a mask.
 
-        Where `near`, the largest values, holds all of them and no mask is needed, there is none.
+        Where `near`, the largest values, holds all of them and no mask is needed, it is None.
         """
         least = least.float()
         least = least.nextafter(torch.full_like(least, -torch.inf))[:, None]
@@ -302,7 +302,7 @@ class Exact:
             self._raise(self._best.values[:, self._k - 1], at)
 
     def _cosines(self, block: Block, rows: Tensor, columns: Tensor) -> Tensor:
-        """Return (pairs, axes) inner products in fp64, the same for equal vectors wherever they stand."""
+        """Return (pairs, axes) inner products in fp64, the same for equal vectors in any position."""
         at_once = 32768 if columns.is_cuda else 256  # a core's cache holds what is read for these
         found = [self._axes.new_zeros((0, self._axes.shape[1]))]
         for start in range(0, len(rows), at_once):
@@ -319,7 +319,7 @@ class Exact:
         """Return what ranks as the values do: products, as a root may round equal numbers to unequal ones.
 
         Args:
-            cosines: (q, n) a modality, or (pairs,).
+            cosines: (q, n) per modality, or (pairs,).
             rows: (pairs,) the queries of pairs.
         """
         here = [self._here[:, m, None] if rows is None else self._here[rows, m] for m in range(len(cosines))]

@@ -1,7 +1,7 @@
 """Exact search in library mode, where candidates carry spectra of their own; like `exact`, it scores few in fp64.
 
 A ranking value never falls when a cosine rises. So fp32 cosines, with a bound of all their rounding added and taken
-away, bound the value from both sides. A candidate whose upper bound lies below the k-th best value so far cannot be a
+away, bound the value from both sides. A candidate whose upper bound is below the k-th best value so far cannot be a
 hit; the others are scored in fp64 from their fp32 rows. So blocks of any size, fewer bits, threads and devices give the
 same hits.
 """
@@ -36,7 +36,7 @@ class LibraryMode:
     Args:
         query: Unit vector of each modality, on the device where blocks will be.
         k: How many to keep.
-        fusion: Map of the geometric mean.
+        fusion: Form of the geometric mean.
         pairs: Temperature of each pair that enters the ranking value, of `pair_temperatures`.
 
     Raises:
@@ -108,7 +108,7 @@ class LibraryMode:
         return low[0], high[0]
 
     def _values(self, block: Block, columns: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """Return ranking values in fp64, equal ones for equal vectors, wherever they stand."""
+        """Return ranking values in fp64, equal ones for equal vectors in any position."""
         cosines = [self._cosines(block, name, other, columns) for name, other in self._pairs]
         masks = [None if mask is None else mask[columns] for mask in self._present(block)]
         if self._fusion == "gm-exp":

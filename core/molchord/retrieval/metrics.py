@@ -1,4 +1,4 @@
-"""Ranks against a pool, the figures made of them, and their intervals over molecules.
+"""Ranks against a pool, the metrics made of them, and their intervals over molecules.
 
 The rank of a query is the number of pool candidates whose score is not strictly below the true one's, itself included:
 scores within 1e-6 of it, and scores that are not a number, count against the model. A true score that is not finite, or
@@ -49,7 +49,7 @@ Scorer: TypeAlias = Callable[[slice, "slice | Tensor"], Tensor]
 
 @runtime_checkable
 class Pool(Protocol):
-    """Which candidates stand against which query."""
+    """Which candidates are ranked for which query."""
 
     def mask(self, queries: slice, candidates: slice | Tensor) -> Tensor:
         """Return membership as bool, (queries or 1, candidates)."""
@@ -69,7 +69,7 @@ class Members:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How each query's true candidate stands in one pool; arrays of length q.
+    """How each query's true candidate ranks in one pool; arrays of length q.
 
     Attributes:
         above: Other candidates that score higher by more than 1e-6.
@@ -100,7 +100,7 @@ def tally(
     queries_at_once: int = 512,
     candidates_at_once: int = 8192,
 ) -> list[Counts]:
-    """Count, for every pool at once, the candidates that stand above or level with each query's true one.
+    """Count, for every pool at once, the candidates that rank above or level with each query's true one.
 
     Args:
         scorer: Called block by block, so that memory does not grow with queries times candidates.
@@ -183,7 +183,7 @@ def _joined(parts: Sequence[tuple[Tensor, ...]]) -> Counts:
     return Counts(above=above, level=level, size=size, found=column(3, torch.bool).astype(np.bool_), rival=rival)
 
 
-# --- metrics a query -------------------------------------------------------------------------------------------------
+# --- metrics per query -----------------------------------------------------------------------------------------------
 
 
 def query_metrics(counts: Counts, tanimoto: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -241,7 +241,7 @@ def paired_tanimoto(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.fl
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its 95 % interval; NaN where it is not defined."""
+    """A metric with its 95 % interval; NaN where it is not defined."""
 
     value: float
     low: float
@@ -336,11 +336,11 @@ def blind_mrr(
     """Return the mean reciprocal rank of blind ``gm-exp`` search, each query with all the modalities it has.
 
     Args:
-        queries: Unit rows a modality.
+        queries: Unit rows per modality.
         present: Which queries have each modality; a query without any is left out.
-        candidates: Unit rows of the pool; a row with a number that is not finite is no member of it.
-        truth: Index of each query's true candidate; -1, or a row that is no member, is a miss.
-        tau: Temperature a modality; None means 1.
+        candidates: Unit rows of the pool; a row with a number that is not finite is not a member of it.
+        truth: Index of each query's true candidate; -1, or a row that is not a member, is a miss.
+        tau: Temperature per modality; None means 1.
 
     Raises:
         DataError: No query has any modality.

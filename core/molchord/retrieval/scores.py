@@ -5,12 +5,12 @@ Ranking values. With cosines cos_p of the pairs p that are present, P of them, a
 * ``gm-exp``: the geometric mean G of exp((cos_p - 1) / tau_p) enters as 1 + log(G) / c, a monotone function of it; with
   every pair present that is the mean cosine weighted by 1 / tau_p, and with equal tau the plain mean cosine.
 * ``gm-half``: the geometric mean of (1 + cos_p) / 2.
-* ``gm-clamp``: the geometric mean G of max(0, cos_p); where G is 0 it is (mean cosine) - 1, which lies below every
+* ``gm-clamp``: the geometric mean G of max(0, cos_p); where G is 0 it is (mean cosine) - 1, which is below every
   positive G, so that the arithmetic mean breaks the tie.
 
-All three lie on the scale of a cosine, so one tie tolerance suits them; `geometric_mean` gives G itself. Modes:
+All three are on the scale of a cosine, so one tie tolerance suits them; `geometric_mean` gives G itself. Modes:
 *blind*, where the pairs are the query's modalities with the candidate; *library*, where candidates carry spectra of
-their own and ordered pairs (query modality i, candidate's spectrum j), i != j, come on top.
+their own and ordered pairs (query modality i, candidate's spectrum j), i != j, are added.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ def scores(
     """Return the blind ranking value of every candidate for every query; higher is better.
 
     Args:
-        queries: Unit rows a modality; rows that `present` marks as missing are never read.
+        queries: Unit rows per modality; rows that `present` marks as missing are never read.
         candidates: Unit rows.
         fusion: One of `FUSIONS`.
-        tau: Temperature a modality; None means 1 for all, hence the plain mean cosine for ``gm-exp``.
+        tau: Temperature per modality; None means 1 for all, hence the plain mean cosine for ``gm-exp``.
         present: Which queries have each modality; None, or a modality left out, means all. A query without any
             modality gets NaN.
 
@@ -119,9 +119,9 @@ def library_scores(
     pair that either side lacks is left out of the mean.
 
     Args:
-        queries: Unit rows a modality.
+        queries: Unit rows per modality.
         candidates: Unit rows.
-        spectra: Unit rows of the candidates' own spectra, a modality.
+        spectra: Unit rows of the candidates' own spectra, per modality.
         fusion: One of `FUSIONS`.
         tau: Temperature of each modality with the candidate; None means 1 for all.
         pair_tau: Temperature of each pair of spectra, in either order; for a pair it lacks, the geometric mean of the
@@ -152,7 +152,7 @@ def pair_temperatures(
     pair_tau: Mapping[tuple[str, str], float] | None = None,
     same_modality: bool = False,
 ) -> dict[tuple[str, str | None], float]:
-    """Return the pairs that enter a ranking value, each with its temperature; None stands for the candidate.
+    """Return the pairs that enter a ranking value, each with its temperature; None means the candidate.
 
     Args:
         query: The query's modalities.
@@ -188,8 +188,8 @@ def combine(
     """Fuse the cosines of several pairs into one ranking value (the module's docstring gives the formulas).
 
     Args:
-        cosines: One matrix a pair.
-        tau: One temperature a pair.
+        cosines: One matrix per pair.
+        tau: One temperature per pair.
         fusion: One of `FUSIONS`.
         present: Where each pair exists; None means everywhere. Where no pair exists the value is NaN.
 
@@ -224,7 +224,7 @@ def mapped(cosines: Float[Tensor, "*n"], fusion: str) -> Float[Tensor, "*n"]:
 
 
 def geometric_mean(value: float, *, fusion: str, tau: Sequence[float]) -> float:
-    """Return the geometric mean of the mapped similarities that a ranking value stands for; NaN if it is not finite.
+    """Return the geometric mean of the mapped similarities that a ranking value represents; NaN if it is not finite.
 
     Args:
         value: A ranking value of `scores`, `library_scores` or `combine`.
@@ -301,7 +301,7 @@ class Block:
             none.
         scale: (n,) what each row of `short` is multiplied by; None: nothing.
         error: Upper bound of the length of what `short`, scaled, misses of a row.
-        spectra: Unit rows of the candidates' own spectra a modality, each (n, d).
+        spectra: Unit rows of the candidates' own spectra per modality, each (n, d).
         spectra_present: Which candidates have each spectrum, each (n,) bool.
     """
 
@@ -397,7 +397,7 @@ class TopK:
     Attributes:
         values: (q, found) ranking values, best first.
         index: (q, found) the candidates' indices.
-        cosines: (q, found, m) what `merge` was given beside them.
+        cosines: (q, found, m) what `merge` was given with them.
     """
 
     values: Tensor
@@ -425,7 +425,7 @@ class TopK:
         self.merge(values[:, first].gather(1, chosen), index[first][chosen], order[first][chosen])
 
     def merge(self, values: Tensor, index: Tensor, order: Tensor, cosines: Tensor | None = None) -> None:
-        """Merge candidates of each query's own, each (q, n), -inf standing for values that are not finite.
+        """Merge candidates of each query's own, each (q, n), -inf for values that are not finite.
 
         Args:
             values: Ranking values.

@@ -22,7 +22,7 @@ _FAILED = ("failed_id", "failed_smiles", "failed_reason")
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one molecule: the arrays of its job or result, or None and the reason."""
+    """The outcome of one molecule: the arrays of its job or result, or None and the reason."""
 
     id: str
     smiles: str
@@ -37,7 +37,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What a file says beside its arrays: key14 of the molecules in it, those that failed, and how it was made."""
+    """What a file holds besides its arrays: key14 of the molecules in it, those that failed, and how it was made."""
 
     ids: tuple[str, ...]
     failed: tuple[Outcome, ...]
@@ -51,7 +51,7 @@ def write_entries(path: Path, declared: Mapping[str, Array], entries: Sequence[O
     Args:
         path: The file.
         declared: Its arrays.
-        entries: One a molecule.
+        entries: One per molecule.
         made_by: ``prepared_by``, and ``computed_by`` for results.
 
     Raises:
@@ -76,7 +76,7 @@ def write_entries(path: Path, declared: Mapping[str, Array], entries: Sequence[O
 
 
 def read_contents(path: Path) -> Contents:
-    """Read what a file of jobs or results says beside its arrays, which are read too, to find damage.
+    """Read what a file of jobs or results holds besides its arrays, which are read too, to find damage.
 
     Raises:
         DataError: It is damaged.

@@ -1,6 +1,6 @@
 """Simulation: molecules become jobs, jobs become results, and files of results are imported as a data set.
 
-Jobs and results lie in a folder as ``jobs-00000.npz`` and ``results-00000.npz``, so a simulation that was stopped goes
+Jobs and results are in a folder as ``jobs-00000.npz`` and ``results-00000.npz``, so a simulation that was stopped goes
 on where it was, one whose list of molecules has grown computes what is new, and other machines can help.
 """
 
@@ -42,7 +42,7 @@ _WAITING = "whose job has no result yet (run its program, or delete the file of 
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationReport:
-    """What became of a simulation.
+    """The outcome of a simulation.
 
     Attributes:
         path: The data set, or the folder of jobs.
@@ -87,7 +87,7 @@ def simulate_molecules(
         workers: Processes; 1: this one; None: as many as there are cores, once it takes longer than a few seconds.
 
     Raises:
-        ImportError: A library that it needs is not installed; `build_simulator` says that in a sentence.
+        ImportError: A library that it needs is not installed; `build_simulator` reports that in a sentence.
     """
     simulator.computed_by()
     for entry in _entries(_Job(simulator, computes=True), molecules, workers):
@@ -130,16 +130,16 @@ def simulate(
     force: bool = False,
     progress: bool = False,
 ) -> SimulationReport:
-    """Make a data set of simulated measurements, one entry a molecule; a molecule that fails is listed.
+    """Make a data set of simulated measurements, one entry per molecule; a molecule that fails is listed.
 
-    Molecules that are in a file of jobs are not computed here: their results are collected once they are there.
+    Molecules that are in a file of jobs are not computed here: their results are collected once they exist.
 
     Args:
         source: The molecules.
         out: Folder of the data set.
         host: Installed plugins.
         use: Name of the simulator, or a `Use` with its configuration; None: `gfn2`, or the only one that is installed.
-        jobs: Folder of results that may be there already, and of new ones; None: `out` with ``.jobs`` behind its name.
+        jobs: Folder of results that may exist already, and of new ones; None: `out` with ``.jobs`` after its name.
         workers: Processes; None: one a core.
         limit: Take the first molecules only.
         force: Replace a data set at `out`.
@@ -148,7 +148,7 @@ def simulate(
     Raises:
         DataError: No molecule could be simulated, the folder holds results of others or of another configuration, or a
             file of results is damaged.
-        OutputExistsError: There is something at `out` and `force` is not given.
+        OutputExistsError: Something exists at `out` and `force` is not given.
         PluginError: There is no such simulator, its configuration is wrong, or a library that it needs is missing.
     """
     if out.exists() and not force:
@@ -214,7 +214,7 @@ def write_jobs(
 ) -> SimulationReport:
     """Write files of jobs for other machines, with the program that computes them; `simulate` collects the results.
 
-    Molecules whose jobs or results are in the folder already are left out. Arguments and errors as of `simulate`.
+    Molecules whose jobs or results are in the folder already are left out. Arguments and errors as for `simulate`.
     """
     built = _built(host, use)
     simulator: Simulator = built.it
@@ -258,7 +258,7 @@ class _Job:
             return entry(arrays=self.simulator.compute(job) if self.computes else job)
         except SampleError as error:
             return entry(reason=error.reason)
-        except Exception as error:  # whatever befalls one molecule, the others go on
+        except Exception as error:  # whatever happens to one molecule, the others continue
             return entry(reason=f"the simulator failed: {type(error).__name__}: {error}")
 
 
@@ -275,7 +275,7 @@ class _Batch:
         try:
             found = iter(cast(Batched, self.simulator).compute_batch(jobs) if jobs else ())
             return [entry if entry.arrays is None else _computed(entry, next(found)) for entry in prepared]
-        except Exception:  # whatever befalls one molecule, the others go on
+        except Exception:  # whatever happens to one molecule, the others continue
             return [*map(_Job(self.simulator, computes=True), molecules)]
 
 
@@ -286,7 +286,7 @@ def _computed(entry: Outcome, found: Mapping[str, NDArray[Any]] | SampleError) -
 
 
 def _entries(job: _Job, molecules: Iterable[Molecule], workers: int | None) -> Iterator[Outcome]:
-    """Yield what becomes of each molecule, in order; one that kills its process is tried again alone, then listed."""
+    """Yield the outcome of each molecule, in order; one that kills its process is tried again alone, then listed."""
     simulator = job.simulator
     if not job.computes or not isinstance(simulator, Batched):
         yield from surviving(job, molecules, workers, _died)
@@ -306,7 +306,7 @@ def _cores(workers: int | None) -> int:
     return len(os.sched_getaffinity(0)) if workers is None else workers
 
 
-# --- lists of molecules, and what became of them ---------------------------------------------------------------------
+# --- lists of molecules, and their outcomes --------------------------------------------------------------------------
 
 
 def _distinct(source: Source, limit: int | None, refused: list[SampleError]) -> dict[str, Molecule]:
@@ -333,7 +333,7 @@ def _failures(refused: Iterable[SampleError], contents: Iterable[Contents]) -> l
 
 
 def _note(built: Built, contents: Iterable[Contents], failed: int, asked: int) -> str:
-    """Say for the manifest how the measurements were made; several ways where a later call continued."""
+    """Describe for the manifest how the measurements were made; several ways where a later call continued."""
     plugin, settings = built.plugin, json.dumps(built.config.model_dump(mode="json"))
     by = f"{plugin.qualified} {plugin.version}" + (f" with {settings}" if settings != "{}" else "")
     ways = {f"Jobs: {one.prepared_by}. Results: {one.computed_by}." for one in contents if one.ids}

@@ -38,9 +38,9 @@ def _opened(record: LoggerRecord, run: Path, epochs: int = 0) -> Logger:
 
 
 def figures_of_every_epoch_are_taken(record: LoggerRecord) -> None:
-    """Validation is not in every epoch, and a figure may be no number, or infinite.
+    """Validation is not in every epoch, and a metric may be not a number, or infinite.
 
-    To mend it: take whichever figures there are, and leave out those the library refuses.
+    To mend it: take whichever metrics there are, and leave out those the library refuses.
     """
     with _run_folder() as run:
         logger = _opened(record, run)
@@ -50,7 +50,7 @@ def figures_of_every_epoch_are_taken(record: LoggerRecord) -> None:
 
 
 def it_goes_on_where_it_stopped(record: LoggerRecord) -> None:
-    """A training that was stopped goes on with a logger built anew, from the same folder.
+    """A training that was stopped continues with a logger built anew, from the same folder.
 
     To mend it: keep the library's own id in the folder, and open it again from there.
     """

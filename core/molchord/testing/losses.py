@@ -179,7 +179,7 @@ def order_of_modalities_is_irrelevant(record: LossRecord) -> None:
 def same_molecule_is_no_negative(record: LossRecord) -> None:
     """Two rows of one molecule must not push each other away: neither is in the other's denominator.
 
-    So one row's share of the loss stays the same wherever the other row lies, in every modality.
+    So one row's share of the loss stays the same wherever the other row is, in every modality.
 
     To mend it: mask entries whose `molecule` is equal, other than the row's own, out of the denominator.
     """

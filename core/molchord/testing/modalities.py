@@ -57,7 +57,7 @@ def _kinds(record: ModalityRecord) -> Iterator[tuple[str, Any]]:
 
 
 def example_is_deterministic(record: ModalityRecord) -> None:
-    """Tests need synthetic data that is the same for the same seed, and one measurement a molecule.
+    """Tests need synthetic data that is the same for the same seed, and one measurement per molecule.
 
     To mend it: draw from a generator made of `seed` and the molecule's key14, and return one measurement a
     molecule.
@@ -156,7 +156,7 @@ def randomness_comes_from_the_generators(record: ModalityRecord) -> None:
 
 
 def batch_matches_spec(record: ModalityRecord) -> None:
-    """An encoder is built from the spec alone, so the batch must have what the spec says.
+    """An encoder is built from the spec alone, so the batch must have what the spec states.
 
     To mend it: compute the sizes in `spec` from the configuration that `build` gets, and let `collate` keep to
     them.
@@ -212,7 +212,7 @@ def axis_is_monotonic(record: ModalityRecord) -> None:
 
 
 def collate_keeps_order(record: ModalityRecord) -> None:
-    """Row i of a batch is sample i, and is what it would be alone: the loader tells molecules by their row.
+    """Row i of a batch is sample i, and is what it would be alone: the loader identifies molecules by their row.
 
     To mend it: stack samples in their order, and compute nothing over the batch as a whole.
     """
@@ -319,7 +319,7 @@ def reading_survives_damage(record: ModalityRecord) -> None:
 
 
 def derives_as_declared(record: ModalityRecord) -> None:
-    """The record says whether the modality is made from the molecule; the built object must agree.
+    """The record states whether the modality is made from the molecule; the built object must agree.
 
     To mend it: set `derives` in the record where there is a method `derive`, and let it depend on the molecule
     alone.
@@ -343,9 +343,9 @@ def derives_as_declared(record: ModalityRecord) -> None:
 
 
 def similarity_prefers_itself(record: ModalityRecord) -> None:
-    """A modality's own `similarity` gives one number a reference, and none above a measurement with itself.
+    """A modality's own `similarity` gives one number per reference, and none above a measurement with itself.
 
-    To mend it: return one number a reference, largest for equal measurements (a cosine, say).
+    To mend it: return one number per reference, largest for equal measurements (a cosine, say).
     """
     for _, modality in _kinds(record):
         measured = examples(modality)
@@ -393,7 +393,7 @@ def _taken(modality: Modality, measurements: Sequence[Measurement]) -> Iterator[
 
 
 def _upside_down(curve: Measurement) -> Measurement:
-    """Return a curve with its heights, the second array, turned over, which is doubtful."""
+    """Return a curve with its heights, the second array, turned over, which warrants a quality warning."""
     places, heights = curve.arrays
     return dataclasses.replace(curve, arrays={places: curve.arrays[places], heights: -curve.arrays[heights]})
 

@@ -25,16 +25,16 @@ def name_is_valid(record: Any) -> None:
 
 
 def summary_is_one_line(record: Any) -> None:
-    """`molchord plugins list` shows one line a plugin.
+    """`molchord plugins list` shows one line per plugin.
 
-    To mend it: say in one line what the plugin is.
+    To mend it: describe in one line what the plugin is.
     """
     require(bool(record.summary.strip()), "summary is empty; say in one line what it is")
     require("\n" not in record.summary, "summary has more than one line")
 
 
 def api_is_current(record: Any) -> None:
-    """A record says which plugin API it was written for; the host skips others.
+    """A record states which plugin API it was written for; the host skips others.
 
     To mend it: write the literal `api=1`, not an imported constant.
     """

@@ -1,4 +1,4 @@
-"""What a check says where a plugin does not behave."""
+"""What a check reports where a plugin does not behave."""
 
 from __future__ import annotations
 

@@ -17,18 +17,18 @@ COUNT = 6
 
 
 def _modalities() -> list[ModalityRecord]:
-    """Return every installed modality that is no candidate's own."""
+    """Return every installed modality that is not a candidate's own."""
     records = (plugin.record for plugin in installed().plugins)
     return [record for record in records if isinstance(record, ModalityRecord) and not record.derives]
 
 
 def _spectra() -> dict[str, list[Measurement]]:
-    """Return examples for the candidates, a modality."""
+    """Return examples for the candidates, per modality."""
     return {record.name: examples(built(record, record.kinds[0]), COUNT) for record in _modalities()}
 
 
 def _query() -> dict[str, list[Measurement]]:
-    """Return the first molecule's example, a modality, and where it is no curve, the curve of it as measured."""
+    """Return the first molecule's example, per modality, and where it is not a curve, the curve of it as measured."""
     query = {}
     for record in _modalities():
         modality = built(record, record.kinds[0])
@@ -47,14 +47,14 @@ def _candidates(spectra: dict[str, list[Measurement]]) -> list[Candidate]:
 def _features(
     record: RerankerRecord, names: Sequence[str], candidates: Sequence[Candidate]
 ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    """Return what a re-ranker says of a query of the first molecule's spectra, and the names."""
+    """Return what a re-ranker returns for a query of the first molecule's spectra, and the names."""
     every, reranker = _query(), record.build(record.config())
     query = {name: every[name] for name in names}
     return tuple(reranker.names(tuple(names))), np.asarray(reranker.features(query, candidates), dtype=np.float64)
 
 
 def features_have_names(record: RerankerRecord) -> None:
-    """One column a name, one row a candidate, for one candidate and for many, for one modality and for several.
+    """One column per name, one row per candidate, for one candidate and for many, for one modality and for several.
 
     To mend it: return (candidates, names) whatever the number of candidates and spectra.
     """
@@ -71,7 +71,7 @@ def features_have_names(record: RerankerRecord) -> None:
 
 
 def features_are_not_all_missing(record: RerankerRecord) -> None:
-    """A re-ranker that says nothing of anything passes every other check, so of some spectrum it must say something.
+    """A re-ranker that returns only NaN passes every other check, so for some spectrum it must return a number.
 
     To mend it: compute at least one feature where both sides have a measurement.
     """
@@ -82,7 +82,7 @@ def features_are_not_all_missing(record: RerankerRecord) -> None:
 
 
 def features_follow_the_candidates(record: RerankerRecord) -> None:
-    """The order of the candidates is what the features decide on, so they must not hang on it.
+    """The order of the candidates is what the features decide on, so they must not depend on it.
 
     To mend it: compute each candidate's features from the query and that candidate alone.
     """
@@ -107,7 +107,7 @@ def features_are_repeatable(record: RerankerRecord) -> None:
 
 
 def nothing_computed_is_no_error(record: RerankerRecord) -> None:
-    """A candidate that nothing could be computed for is met often; where that is what it compares with, it says NaN.
+    """A candidate that nothing could be computed for is met often; where that is what it compares with, it returns NaN.
 
     To mend it: return NaN for that candidate.
     """

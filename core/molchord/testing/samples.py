@@ -154,7 +154,7 @@ def tensors(value: Any, path: str = "") -> dict[str, Tensor]:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Say whether two batches hold equal tensors (NaN equals NaN)."""
+    """Return whether two batches hold equal tensors (NaN equals NaN)."""
     left, right = tensors(a), tensors(b)
     return left.keys() == right.keys() and all(
         left[k].shape == right[k].shape and equal(left[k], right[k]) for k in left
@@ -162,12 +162,12 @@ def same(a: Any, b: Any) -> bool:
 
 
 def equal(a: Tensor, b: Tensor) -> bool:
-    """Say whether two tensors of one shape are equal (NaN equals NaN and nothing else)."""
+    """Return whether two tensors of one shape are equal (NaN equals NaN and nothing else)."""
     return bool(((a == b) | ((a != a) & (b != b))).all())
 
 
 def same_arrays(a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]]) -> bool:
-    """Say whether arrays of the same names are equal, their types included (NaN equals NaN)."""
+    """Return whether arrays of the same names are equal, their types included (NaN equals NaN)."""
     return a.keys() == b.keys() and all(
         a[name].dtype == b[name].dtype and np.array_equal(a[name], b[name], equal_nan=a[name].dtype.kind == "f")
         for name in a
@@ -175,6 +175,6 @@ def same_arrays(a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]]) ->
 
 
 def same_columns(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    """Say whether the columns of two measurements are equal (a missing number is NaN, and NaN equals NaN)."""
+    """Return whether the columns of two measurements are equal (a missing number is NaN, and NaN equals NaN)."""
     missing = {name for name in a if a[name] != a[name]}
     return a.keys() == b.keys() and all(b[name] != b[name] if name in missing else a[name] == b[name] for name in a)

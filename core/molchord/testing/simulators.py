@@ -47,7 +47,7 @@ def _entries(record: SimulatorRecord, *, results: bool) -> list[Outcome]:
 
 
 def arrays_are_as_declared(record: SimulatorRecord) -> None:
-    """Jobs and results lie in files by their declaration alone.
+    """Jobs and results are in files by their declaration alone.
 
     To mend it: return the arrays that `arrays` declares, in those shapes and types.
     """
@@ -60,7 +60,7 @@ def arrays_are_as_declared(record: SimulatorRecord) -> None:
 
 
 def simulation_is_deterministic(record: SimulatorRecord) -> None:
-    """A simulation that was stopped and goes on gives what an unbroken one gives, in this process or in another.
+    """A simulation that was stopped and continued gives what an unbroken one gives, in this process or in another.
 
     To mend it: seed every draw with the molecule, and set the threads of libraries that sum in any order.
     """
@@ -125,7 +125,7 @@ def goes_to_workers(record: SimulatorRecord) -> None:
 
 
 def says_how_it_was_made(record: SimulatorRecord) -> None:
-    """The data set's manifest says how its measurements were made.
+    """The data set's manifest records how its measurements were made.
 
     To mend it: return level of theory, versions and settings as text.
     """

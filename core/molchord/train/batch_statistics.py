@@ -84,9 +84,9 @@ class Synchronised(_BatchNorm):
         return out.transpose(1, -1).to(input.dtype)
 
     def _statistics(self, x: Float[Tensor, "b *p c"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return mean and variance over all processes, and how many numbers a channel and rows they are of.
+        """Return mean and variance over all processes, and how many numbers per channel and rows they are of.
 
-        Each process's own are joined as of Chan et al. 1979, Updating Formulae and a Pairwise Algorithm for Computing
+        Each process's own are joined as in Chan et al. 1979, Updating Formulae and a Pairwise Algorithm for Computing
         Sample Variances, equation 2.1: one exchange, and no digits lost where the mean is large.
         """
         channels = self.num_features

@@ -18,16 +18,16 @@ _PIVOTS = 256  # molecules whose similarities to all others are held at a time
 class HardNegatives:
     """Orders the training molecules so that half of every batch is groups of near neighbours.
 
-    Once random molecules are told apart, a batch of them has nothing left to teach; what a search gets wrong are
-    structures that lie close together. After Sachidananda et al., Global Selection of Contrastive Batches via
+    Once random molecules are distinguished, a batch of them has nothing left to teach; what a search gets wrong are
+    structures that are close together. After Sachidananda et al., Global Selection of Contrastive Batches via
     Optimization on Sample Permutations (ICML 2023), here with greedy groups, and with the candidates' embeddings as
     training saw them last, which cost nothing. The other half stays random, so that what was learned first is kept.
 
     Args:
         rows: Training molecules.
         width: Size of an embedding.
-        group: Molecules a group.
-        batch_size: Molecules a batch.
+        group: Molecules per group.
+        batch_size: Molecules per batch.
         device: Where the embeddings are kept, in half precision.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Loggers show a training's figures elsewhere, too; none of them changes the training, or ends it."""
+"""Loggers show a training's metrics elsewhere, too; none of them changes the training, or ends it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def build_loggers(asked: Sequence[str | Use]) -> dict[str, Logger]:
 
 @final
 class Log:
-    """What the loggers of a training are told; one that fails is named once and told no more.
+    """What the loggers of a training receive; one that fails is named once and receives no more.
 
     Args:
         loggers: As `build_loggers` made them.
@@ -73,7 +73,7 @@ class Log:
     def _tell(self, name: str, method: str, *arguments: Any) -> None:
         try:
             getattr(self._loggers[name], method)(*arguments)
-        except Exception as error:  # whatever a logger raises is no reason to end a training
+        except Exception as error:  # whatever a logger raises is not a reason to end a training
             del self._loggers[name]
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             warnings.warn(

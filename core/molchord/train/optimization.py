@@ -56,7 +56,7 @@ def schedule_factor(config: TrainConfig, progress: float) -> float:
 
 
 def set_trained(model: nn.Module, config: TrainConfig) -> None:
-    """Mark the parameters that `trainable` says to train.
+    """Mark the parameters to train, as `trainable` specifies.
 
     Raises:
         RunError: Nothing is left to train.
@@ -79,7 +79,7 @@ def training_mode(model: nn.Module, config: TrainConfig) -> None:
 
 
 def is_trained(name: str, config: TrainConfig) -> bool:
-    """Say whether a part is trained: as the longest dotted path says that it is under, or the default.
+    """Return whether a part is trained: by the longest dotted path that it is under, or the default.
 
     Example:
         >>> config = TrainConfig(trainable={"default": False, "modalities.ir": True, "modalities.ir.head": False})
@@ -91,7 +91,7 @@ def is_trained(name: str, config: TrainConfig) -> bool:
 
 
 def under(name: str, path: str) -> bool:
-    """Say whether a dotted path names a part, or one of its parts."""
+    """Return whether a dotted path names a part, or one of its parts."""
     return name == path or name.startswith(path + ".")
 
 

@@ -105,7 +105,7 @@ class Processes:
                 p.grad = gradient.view_as(p)
 
     def any(self, own: bool) -> bool:
-        """Say whether one of the processes says so."""
+        """Return whether one of the processes answers yes."""
         return own if self.size == 1 else bool(self.sum(torch.tensor(int(own))))
 
     def all_gather(self, own: Sequence[T]) -> list[T]:
@@ -137,7 +137,7 @@ class Processes:
         """Let process 0 go through the block before the others, which find there what it has written.
 
         Raises:
-            SystemExit: Process 0 failed, and says itself why.
+            SystemExit: Process 0 failed, and reports itself why.
         """
         if self.rank > 0 and not self.broadcast(False):
             raise SystemExit(2)
@@ -180,7 +180,7 @@ def distributed(device: str | None) -> Iterator[tuple[Processes, str | None]]:
     with _lost_is_said():
         _Groups.make("cpu:gloo,cuda:nccl" if gpu else "gloo")
     with warnings.catch_warnings(), _told_to_end():
-        if rank > 0:  # process 0 says the same
+        if rank > 0:  # process 0 reports the same
             warnings.simplefilter("ignore")
         yield Processes(rank, size), device
 
@@ -205,7 +205,7 @@ class _Groups:
 
     @classmethod
     def make(cls, backend: str) -> None:
-        if cls.step is not None:  # made once a process: a second time it would meet what the first one left
+        if cls.step is not None:  # made once per process: a second time it would meet what the first one left
             return
         if not dist.is_initialized():
             dist.init_process_group(backend, timeout=_PATIENT)
@@ -246,7 +246,7 @@ def _own_gpu(device: str | None) -> str | None:
 
 @contextmanager
 def _lost_is_said() -> Iterator[None]:
-    """Say in a sentence that another process has ended."""
+    """Report in a sentence that another process has ended."""
     try:
         yield
     except RuntimeError as error:
@@ -261,7 +261,7 @@ def _lost_is_said() -> Iterator[None]:
 
 @contextmanager
 def _told_to_end() -> Iterator[None]:
-    """Say why, where `torchrun` ends this process because another one has ended."""
+    """Report why, where `torchrun` ends this process because another one has ended."""
 
     def on_end(number: int, frame: FrameType | None) -> None:
         raise RunError(

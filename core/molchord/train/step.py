@@ -1,4 +1,4 @@
-"""What a training batch adds to the gradients, whatever the number of chunks and of processes."""
+"""What a training batch adds to the gradients, whatever the number of mini-batches and of processes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Step:
         graph: Resolved model graph.
         config: Its training, with what was frozen since.
         model: The model.
-        device: Where it lies.
+        device: Where it is.
         processes: Those that train together.
         hard: What keeps the candidates' embeddings, if anything does.
     """
@@ -89,9 +89,9 @@ class Step:
         """Add a training batch's gradients, times `weight`, to those of the parameters, and return its loss.
 
         First come the embeddings, then the gradient of the loss with respect to them, then that of the towers. So the
-        processes exchange embeddings only; and a share of several chunks goes through the towers twice, the first time
-        without keeping anything but the embeddings, the second time with the same random draws (gradient caching, Gao
-        et al. 2021, Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, section 3).
+        processes exchange embeddings only; and a share of several mini-batches goes through the towers twice, the first
+        time without keeping anything but the embeddings, the second time with the same random draws (gradient caching,
+        Gao et al. 2021, Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, section 3).
 
         Args:
             share: What this process has of the batch.
@@ -139,8 +139,8 @@ class Step:
 
         What is drawn depends on the place.
 
-        A chunk draws by its first row, so rows that begin elsewhere (other chunks, another number of processes) see
-        other augmentation on the device and other dropout; measurements and their transforms stay the same.
+        A mini-batch draws by its first row, so rows that begin elsewhere (other mini-batches or number of processes)
+        see other augmentation on the device and other dropout; measurements and their transforms stay the same.
         """
         seed = (*seed, rows.start) if rows.start else seed
         chunk = to_device(chunk, self.device)

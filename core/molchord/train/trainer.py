@@ -1,4 +1,4 @@
-"""The training loop: any subset of modalities a molecule, exact resume, best weights by a validation figure."""
+"""The training loop: any subset of modalities per molecule, exact resume, best weights by a validation metric."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ from molchord.train.step import Step, autocast
 
 @dataclass
 class Progress:
-    """Where a training stands; saved with every checkpoint."""
+    """The state of a training; saved with every checkpoint."""
 
     epoch: int = 0
     batch: int = 0
@@ -81,7 +81,7 @@ class Trainer:
         dataset: Data set.
         device: Where to train; None: a GPU where there is one.
         fitted: Fitted states of modalities to take over instead of fitting anew.
-        missing: What becomes of a modality without measurements: refused, or its tower stays as it is.
+        missing: What happens to a modality without measurements: refused, or its tower stays as it is.
         progress: Show progress bars.
         processes: Those that train together; None: this one alone.
 
@@ -357,10 +357,10 @@ class Trainer:
         }
 
     def _hard_order(self, hard: HardNegatives) -> NDArray[np.int64]:
-        """Return the molecules of the current epoch; one that was interrupted goes on in the order it began."""
+        """Return the molecules of the current epoch; one that was interrupted continues in the order it began."""
         if self.state.batch == 0:
             hard.begin(np.random.default_rng(random_state(self.graph.seed, self.state.epoch, "order")))
-            # unlike devices may round similarities otherwise
+            # different devices may round similarities differently
             hard.order = self.processes.broadcast(hard.order)
         return hard.order
 
@@ -451,7 +451,7 @@ class Trainer:
         )
 
     def embed_candidates(self, model: Model, rows: NDArray[np.int64]) -> Tensor:
-        """Return the unit candidate embeddings of molecules, NaN where there is none, (rows, d)."""
+        """Return the unit candidate embeddings of molecules, NaN where missing, (rows, d)."""
         name = self.graph.candidate
         alone = Batches(
             {name: self.sources[name]},
@@ -536,7 +536,7 @@ class Trainer:
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Let Ctrl-C end the step in hand first; a second Ctrl-C ends at once."""
+        """Let Ctrl-C end the current step first; a second Ctrl-C ends at once."""
 
         def on_interrupt(number: int, frame: FrameType | None) -> None:
             if self._interrupted:

@@ -59,9 +59,9 @@ def train(
         graph: A resolved graph.
         dataset: A data set.
         out: The run folder; None: a temporary one.
-        trained: What follows once the weights are there.
+        trained: What runs once the weights exist.
         device: "cpu", "cuda", ...; None: a GPU where there is one.
-        force: Replace a run that is there.
+        force: Replace an existing run.
         progress: Show progress bars.
         start: A model whose weights to start from.
         fitted: States of modalities that were fitted for it.
@@ -115,7 +115,7 @@ def resume_training(
     progress: bool = True,
     loggers: Sequence[str | Use] = (),
 ) -> str:
-    """Continue a training exactly where it stopped, and return the device; arguments as of `train`.
+    """Continue a training exactly where it stopped, and return the device; arguments as for `train`.
 
     Raises:
         RunError: There is no checkpoint, or the data set has changed since.
@@ -149,7 +149,7 @@ def _run(trainer: Trainer, path: Path, loggers: Mapping[str, Logger], trained: T
     if not finished:
         stopped = TrainingStopped(path, trainer.state.epoch, trainer.state.step)
         if trainer.processes.rank > 0:
-            raise SystemExit(stopped.status)  # process 0 says it
+            raise SystemExit(stopped.status)  # process 0 reports it
         raise stopped
     if trainer.processes.rank == 0:
         _complete(trainer, path)

@@ -13,7 +13,7 @@ __all__ = ["SetAttention"]
 class SetAttention(nn.Module):
     """Transformer layers (normalised first, Xiong et al. 2020) over a set, with a learned readout token put in front.
 
-    The tokens carry no order: what tells them apart is their content. Padding takes no part.
+    The tokens carry no order: they differ by their content only. Padding takes no part.
 
     Args:
         hidden: Size of a token.

@@ -60,7 +60,7 @@ class RealEmbedding(nn.Module):
     def __init__(self, width: int, wavelengths: tuple[float, float], frequencies: int) -> None:
         super().__init__()
         self.register_buffer("angular", angular_frequencies(*wavelengths, frequencies), persistent=False)
-        # the last input says "missing": its weights (with the bias) are the vector of a missing number
+        # the last input marks "missing": its weights (with the bias) are the vector of a missing number
         self.linear = nn.Linear(2 * frequencies + 1, width)
 
     def forward(self, values: Float[Tensor, "*size"]) -> Float[Tensor, "*size d"]:

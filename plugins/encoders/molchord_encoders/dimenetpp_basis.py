@@ -115,7 +115,7 @@ class SphericalBasisLayer(nn.Module):
     def angular(self, cosine: Float[Tensor, "n k i"]) -> Float[Tensor, "n k l i"]:
         """Evaluate Y_l0 = sqrt((2 l + 1) / 4 pi) P_l(cosine), with the orders l on the third axis.
 
-        Polynomials of the cosine have a derivative where three atoms lie on a line; the angle itself has none.
+        Polynomials of the cosine have a derivative where three atoms are on a line; the angle itself has none.
         """
         orders = [torch.ones_like(cosine), cosine]
         for n in range(2, self.num_spherical):
@@ -172,7 +172,7 @@ def radial_series(num_spherical: int, num_radial: int) -> NDArray[np.float64]:
 def bessel_zeros(num_spherical: int, num_radial: int) -> NDArray[np.float64]:
     """Return the first positive zeros z_ln of the spherical Bessel functions j_l, shape (num_spherical, num_radial).
 
-    Those of j_l lie between those of j_(l - 1), which bracket them for a bisection; those of j_0 are n pi.
+    Those of j_l are between those of j_(l - 1), which bracket them for a bisection; those of j_0 are n pi.
 
     Example:
         >>> bessel_zeros(2, 2).round(6).tolist()

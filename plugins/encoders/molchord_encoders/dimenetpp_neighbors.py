@@ -19,7 +19,7 @@ from molchord.api import SampleError
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbors:
-    """All edges j -> i of a batch, and where each stands among those that meet it.
+    """All edges j -> i of a batch, and where each is among those that meet it.
 
     The triplets k -> j -> i of DimeNet are all pairs of an edge that arrives at j and one that leaves j. So instead of
     a list of triplets, every atom has `arriving` slots and `leaving` slots, and sums over k are batched matrix
@@ -29,8 +29,8 @@ class Neighbors:
         atoms: Number of atoms n.
         source: (e,) atom j of each edge.
         target: (e,) atom i of each edge, ascending.
-        arriving: Arriving slots an atom, the largest number of edges that end at one atom.
-        leaving: Leaving slots an atom, the largest number of edges that start at one atom.
+        arriving: Arriving slots per atom, the largest number of edges that end at one atom.
+        leaving: Leaving slots per atom, the largest number of edges that start at one atom.
         arrival: (e,) place ``target * arriving + slot`` of each edge among those arriving at its target.
         departure: (e,) place ``source * leaving + slot`` of each edge among those leaving its source.
     """
@@ -60,7 +60,7 @@ class Neighbors:
         return slots.flatten(0, 1).index_select(0, self.departure)
 
     def turns(self) -> Bool[Tensor, "n k i"]:
-        """Tell for each pair of an arriving edge k -> j and a leaving edge j -> i whether k and i differ."""
+        """Return for each pair of an arriving edge k -> j and a leaving edge j -> i whether k and i differ."""
         k = self.source.new_full((self.atoms * self.arriving,), -1).index_copy(0, self.arrival, self.source)
         i = self.source.new_full((self.atoms * self.leaving,), -1).index_copy(0, self.departure, self.target)
         return k.view(self.atoms, self.arriving, 1) != i.view(self.atoms, 1, self.leaving)

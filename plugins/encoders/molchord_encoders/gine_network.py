@@ -22,7 +22,7 @@ class Gine(nn.Module):
     One round: x_i + MLP((1 + eps) y_i + sum_j ReLU(y_j + e_ij)), with y a linear map of the layer-normalised x and e_ij
     the embedded bond (Hu et al., Strategies for pre-training graph neural networks, ICLR 2020; the linear map is added
     here, so that each round chooses what a bond's threshold acts on). The sum keeps counts (how many carbons), the
-    maximum what is there at all. Nothing depends on the other molecules of a batch. Positions are not looked at.
+    maximum what is there at all. Nothing depends on the other molecules of a batch. Positions are not used.
 
     Args:
         spec: Columns of atoms and bonds; all are embedded.

@@ -37,7 +37,7 @@ class Mlp(nn.Module):
         hidden: Sizes of the hidden layers.
         activation: A key of `ACTIVATIONS`.
         batch_norm: Whether the hidden layers are normalised.
-        dropout: Dropout behind each hidden layer.
+        dropout: Dropout after each hidden layer.
         mask: Whether the mask of observed points is a further input.
 
     Example:

@@ -20,7 +20,7 @@ class PeakBag(nn.Module):
     """Two fine histograms, of positions and of differences between the strongest peaks, through a perceptron.
 
     Accurate positions name pieces of a molecule (m/z 91.054 is a benzyl cation) and differences name what was lost
-    between two of them, whatever the molecule's mass; a histogram that is fine enough tells both apart at once, where
+    between two of them, whatever the molecule's mass; a fine enough histogram distinguishes both at once, where
     attention over sinusoids has to learn it. The grid is wound up on `rows` numbers, the simplest form of feature
     hashing (Weinberger et al., Feature hashing for large scale multitask learning, ICML 2009), since most of it stays
     empty: with the defaults, positions 163.84 m/z apart share a number, which few fragments do. A peak counts with its
@@ -31,8 +31,8 @@ class PeakBag(nn.Module):
             those of unit 1 are weights; a category chooses other rows of the histograms.
         width: Size of the output.
         hidden: Size of the hidden layers.
-        layers: Hidden layers behind the one that reads the histograms.
-        dropout: Dropout behind each hidden layer.
+        layers: Hidden layers after the one that reads the histograms.
+        dropout: Dropout after each hidden layer.
         step: Step of the histograms, in the spectrum's unit.
         rows: Numbers that a histogram's grid is wound up on.
         strongest: Peaks, the strongest ones, whose differences are counted.
@@ -125,7 +125,7 @@ class PeakBag(nn.Module):
 def folded(
     steps: Float64[Tensor, "b n"], weight: Float[Tensor, "b n"], rows: int, shift: Int[Tensor, "b n"]
 ) -> Float[Tensor, "b rows"]:
-    """Return histograms of length 1, or of zeros; a position is shared out between the two grid points beside it.
+    """Return histograms of length 1, or of zeros; a position is shared out between the two grid points next to it.
 
     Args:
         steps: Positions, counted in steps of the grid.

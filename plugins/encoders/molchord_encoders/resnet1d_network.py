@@ -95,7 +95,7 @@ class _Block(nn.Module):
 
 
 class _FlattenReadout(nn.Module):
-    """Every channel at every position into a hidden layer, beside the whole columns."""
+    """Every channel at every position into a hidden layer, together with the whole columns."""
 
     def __init__(self, config: Flatten, features: int, extra: int, width: int) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ __all__ = ["Flatten", "Patches", "Stage"]
 
 
 class Stage(Config):
-    """One strided convolution and the residual blocks behind it.
+    """One strided convolution and the residual blocks after it.
 
     Example:
         >>> Stage(channels=64, kernel=7, stride=2, blocks=2).stride

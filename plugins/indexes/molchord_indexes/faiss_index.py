@@ -65,7 +65,7 @@ class _Proposer:
 
         some = None
         if limits.rows is not None:
-            # One bit a candidate; a selector of numbers would be a hash table of them.
+            # One bit per candidate; a selector of numbers would be a hash table of them.
             inside = np.packbits(np.isin(self._rows, limits.rows), bitorder="little")
             some = faiss.IDSelectorBitmap(inside)
         parameters = _parameters(self._index, some)

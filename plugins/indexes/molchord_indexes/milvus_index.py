@@ -87,7 +87,7 @@ class MilvusIndex:
         import pymilvus
 
         uri, address = self._uri, self._address(folder)
-        for name in ("milvus_lite", "pymilvus"):  # what they log is said once, in the error
+        for name in ("milvus_lite", "pymilvus"):  # what they log is reported once, in the error
             logging.getLogger(name).addHandler(logging.NullHandler())
         if uri is None:
             from milvus_lite.server_manager import server_manager_instance as local

@@ -30,7 +30,7 @@ class MlflowConfig(Config):
 
 
 def build(config: MlflowConfig) -> Logger:
-    """Return the logger; an ImportError says that its library is not installed."""
+    """Return the logger; an ImportError reports that its library is not installed."""
     from molchord_loggers.mlflow_logger import MlflowLogger
 
     return MlflowLogger(**dict(config))

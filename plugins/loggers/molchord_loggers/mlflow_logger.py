@@ -23,7 +23,7 @@ class MlflowLogger:
     """Logs to one run of MLflow, the same one when the training continues.
 
     Args:
-        uri: Tracking server or database; None: as the environment says, else a file in the run's folder.
+        uri: Tracking server or database; None: as the environment specifies, else a file in the run's folder.
         experiment: Experiment in which the run is shown.
     """
 
@@ -47,10 +47,10 @@ class MlflowLogger:
         id.write_text(self._id, encoding="utf-8")
 
     def log(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """Log the figures in one request, with the epoch as their step."""
+        """Log the metrics in one request, with the epoch as their step."""
         now = round(1000 * time.time())
         self._client.log_batch(self._id, metrics=[Metric(name, value, now, epoch) for name, value in figures.items()])
 
     def close(self, finished: bool) -> None:
-        """Say how the training ended."""
+        """Record how the training ended."""
         self._client.set_terminated(self._id, status="FINISHED" if finished else "KILLED")

@@ -12,7 +12,7 @@ class TensorboardConfig(Config):
 
 
 def build(config: TensorboardConfig) -> Logger:
-    """Return the logger; an ImportError says that its library is not installed."""
+    """Return the logger; an ImportError reports that its library is not installed."""
     from molchord_loggers.tensorboard_logger import TensorboardLogger
 
     return TensorboardLogger()

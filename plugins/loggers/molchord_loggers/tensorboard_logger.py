@@ -18,7 +18,7 @@ class TensorboardLogger:
     """Writes event files; one more each time the training continues."""
 
     def open(self, training: Training) -> None:
-        """Begin a file; what an earlier one says of epochs that are trained again is purged."""
+        """Begin a file; what an earlier one holds of epochs that are trained again is purged."""
         again = training.epochs + 1 if training.epochs else None
         self._writer = SummaryWriter(str(training.folder), purge_step=again)
         if not training.epochs:
@@ -26,7 +26,7 @@ class TensorboardLogger:
         self._writer.flush()
 
     def log(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """Write the figures, in the fp32 that event files hold."""
+        """Write the metrics, in the fp32 that event files hold."""
         for name, value in figures.items():
             self._writer.add_scalar(name, value, epoch)
         self._writer.flush()

@@ -30,7 +30,7 @@ class WandbConfig(Config):
 
 
 def build(config: WandbConfig) -> Logger:
-    """Return the logger; an ImportError says that its library is not installed."""
+    """Return the logger; an ImportError reports that its library is not installed."""
     from molchord_loggers.wandb_logger import WandbLogger
 
     return WandbLogger(**dict(config))

@@ -22,7 +22,7 @@ class WandbLogger:
 
     Args:
         project: Project in which the run is shown.
-        mode: ``offline`` or ``online``; None: as the environment says, else offline.
+        mode: ``offline`` or ``online``; None: as the environment specifies, else offline.
     """
 
     def __init__(self, project: str, mode: str | None = None) -> None:
@@ -45,15 +45,15 @@ class WandbLogger:
             reinit="create_new",  # a notebook may have a run of its own
             settings=wandb.Settings(silent=True, console="off"),
         )
-        # It would learn from them how the process ends, which `close` says.
+        # It would learn from them how the process ends, which `close` reports.
         sys.excepthook, sys.exit = hooks
         self._run.define_metric("*", step_metric="epoch")
         id.write_text(self._run.id, encoding="utf-8")
 
     def log(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """Log the figures with the epoch as their axis."""
+        """Log the metrics with the epoch as their axis."""
         self._run.log({"epoch": epoch, **figures}, step=epoch)
 
     def close(self, finished: bool) -> None:
-        """Say how the training ended, and wait until all is written or sent."""
+        """Record how the training ended, and wait until all is written or sent."""
         self._run.finish(exit_code=0 if finished else 1)

@@ -37,7 +37,7 @@ def contrast(
         form: ``infonce`` or ``vibraclip``.
         pairs: Pairs of modalities, names in graph order.
         temperature: Of all pairs, or of each in turn; one number where the form is ``vibraclip``.
-        centre: Modality whose pairs count in both directions in ``vibraclip``; None: there is none.
+        centre: Modality whose pairs count in both directions in ``vibraclip``; None: no modality.
 
     Raises:
         ValueError: `temperature` does not fit the form.
@@ -85,7 +85,7 @@ class VibraClip(nn.Module):
 
     It differs from `InfoNce` in all but the idea: products of raw embeddings divided by a large temperature, soft
     targets from the embeddings themselves, multiplied by that temperature, and pairs without the centre in one
-    direction. Its temperature is none of cosines, so it offers none to the geometric mean of retrieval. An entry's
+    direction. Its temperature is not one of cosines, so it offers none to the geometric mean of retrieval. An entry's
     share, where several processes share a batch, is its row of targets in both directions.
 
     Args:

@@ -27,7 +27,7 @@ class ClipPairsConfig(Config):
 
         L = 1/P sum_{(A, B)} L(A, B)
 
-    ``form: vibraclip`` is the loss of VibraCLIP's published code, as `AllPairsConfig` says, over the named pairs and
+    ``form: vibraclip`` is the loss of VibraCLIP's published code, as in `AllPairsConfig`, over the named pairs and
     the modalities in them.
 
     Requirements:
@@ -77,7 +77,7 @@ def build(config: ClipPairsConfig, modalities: tuple[str, ...], candidate: str |
     """Return the loss; torch is imported here, not before.
 
     Raises:
-        ValueError: There is neither a pair nor a candidate, or a pair names no modality of the graph.
+        ValueError: There is neither a pair nor a candidate, or a pair does not name a modality of the graph.
     """
     if config.pairs:
         pairs = in_graph_order(config.pairs, modalities)

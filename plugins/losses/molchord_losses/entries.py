@@ -1,4 +1,4 @@
-"""Which entries of a batch count for a pair of modalities, and how their values become one figure.
+"""Which entries of a batch count for a pair of modalities, and how their values become one number.
 
 Shapes: `n` entries of the batch, `r` entries that this process owns, `t` entries of a tile, `d` embedding size.
 """
@@ -42,7 +42,7 @@ class Entries:
     Attributes:
         paired: (n,) entries that have both modalities.
         molecule: (n,) which molecule an entry belongs to.
-        owned: Entries whose share of the loss is asked for.
+        owned: Entries whose share of the loss is requested.
 
     Example:
         >>> there = torch.tensor([True, True, True, False])
@@ -79,10 +79,10 @@ class Entries:
         return len(self.owned) == len(self.molecule)
 
     def told_apart(self, start: int, stop: int) -> Bool[Tensor, "t n"]:
-        """Say for entries `start` to `stop` which entries they are told apart from, and which they are themselves.
+        """Return for entries `start` to `stop` which entries they are contrasted with, and which they are themselves.
 
         The diagonal is always there, so that no row is empty; an absent entry has nothing else, and `mean` leaves it
-        out. If i is told apart from j, so is j from i: `_LogPartition` sums columns as the rows of the other direction.
+        out. If i is contrasted with j, so is j with i: `_LogPartition` sums columns as the rows of the other direction.
         """
         index = torch.arange(len(self.molecule), device=self.molecule.device)
         others = self.paired & self.paired[start:stop, None] & (self.molecule[start:stop, None] != self.molecule)
@@ -109,7 +109,7 @@ class Entries:
         return kept.sum() / self.paired.sum().clamp(min=1) * self.contrasted()
 
     def contrasted(self) -> Bool[Tensor, ""]:
-        """Say whether the paired entries belong to two molecules or more."""
+        """Return whether the paired entries belong to two molecules or more."""
         if len(self.molecule) == 0:
             return torch.zeros((), dtype=torch.bool, device=self.molecule.device)
         bounds = torch.iinfo(self.molecule.dtype)
@@ -121,7 +121,7 @@ class Entries:
 def log_partition(
     a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], scale: Float[Tensor, ""], entries: Entries, rows: range
 ) -> Float[Tensor, " r"]:
-    """Compute log sum_j exp(scale * a_i . b_j) for entries i in `rows`, over what they are told apart from.
+    """Compute log sum_j exp(scale * a_i . b_j) for entries i in `rows`, over what they are contrasted with.
 
     Example:
         >>> entries = Entries(paired=torch.tensor([True, True]), molecule=torch.tensor([0, 1]), owned=range(2))
@@ -160,7 +160,7 @@ class _LogPartition(torch.autograd.Function):
             by_row[start - rows.start : stop - rows.start] = logits.logsumexp(dim=1)
             if by_column is not None:
                 by_column = torch.logaddexp(by_column, logits.logsumexp(dim=0))
-            del logits  # or the next tile's would be formed beside it
+            del logits  # or the next tile's would be formed alongside it
         ctx.save_for_backward(a, b, scale, by_row, by_column)
         ctx.entries, ctx.rows = entries, rows
         return by_row, by_column
@@ -221,7 +221,7 @@ def mean_over_pairs(
     Args:
         batch: What the shares were computed of.
         shares: Value of each pair.
-        weights: Weight of each pair; None weights all alike.
+        weights: Weight of each pair; None weights all equally.
     """
     total = torch.stack(list(shares.values())).new_zeros(())
     weight = total
@@ -233,7 +233,7 @@ def mean_over_pairs(
 
 
 def full_precision(tensor: Tensor) -> torch.autocast:
-    """Return the context in which a loss and its gradient are computed: in the tensor's type, whatever autocast says.
+    """Return the context in which a loss and its gradient are computed: in the tensor's type, whatever autocast sets.
 
     Cosines divided by a small temperature need more digits than bf16 has.
     """

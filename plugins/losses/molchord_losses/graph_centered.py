@@ -46,7 +46,7 @@ class GraphCenteredConfig(Config):
         Unit embeddings; ``vibraclip``: raw embeddings. Entries that lack a modality of a pair do not take part in it.
     Recommendations:
         The default form with its learnable temperature. ``vibraclip`` with ``temperature: 141`` reproduces the
-        published recipe; it has no temperature of cosines, so a geometric mean weights all spectra alike.
+        published recipe; it has no temperature of cosines, so a geometric mean weights all spectra equally.
     Relations:
         `AllPairsConfig` adds the pairs of spectra; `ClipPairsConfig` takes any list of pairs.
 
@@ -84,7 +84,7 @@ def build(config: GraphCenteredConfig, modalities: tuple[str, ...], candidate: s
     """Return the loss; torch is imported here, not before.
 
     Raises:
-        ValueError: There is neither a centre nor a candidate, or the centre is no modality of the graph.
+        ValueError: There is neither a centre nor a candidate, or the centre is not a modality of the graph.
     """
     centre = candidate if config.centre is None else config.centre
     if centre is None:

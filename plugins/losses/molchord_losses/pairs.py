@@ -16,7 +16,7 @@ def in_graph_order(pairs: Sequence[Pair], modalities: tuple[str, ...]) -> tuple[
     """Return pairs with the names of each in the order of the graph.
 
     Raises:
-        ValueError: A pair names no modality of the graph.
+        ValueError: A pair does not name a modality of the graph.
 
     Example:
         >>> in_graph_order([("ir", "structure")], ("structure", "ir"))

@@ -37,11 +37,11 @@ class TanimotoInfonceConfig(Config):
     number of entries, and both directions L(Q, R, S) and L(R, Q, S) are averaged, so that no order of the modalities
     matters.
 
-    What differs. (1) The printed numerator is no term of its denominator, which has exp(|q_i . r_i - 1|) in its place,
-    exp(0) at a perfect match: the ratio is no probability (it reaches e / n where all targets are met, more than one
+    What differs. (1) The printed numerator is not a term of its denominator, which has exp(|q_i . r_i - 1|) instead,
+    exp(0) at a perfect match: the ratio is not a probability (it reaches e / n where all targets are met, more than one
     for n = 2); the default is a cross-entropy, never below the entropy of its targets.
     (2) Printed, a negative's distance to its target counts in an exponent between 0 and 2, without temperature: all
-    negatives weigh almost alike, however wrong they are; the default has temperatures tau and tau_S. (3) Printed, the
+    negatives weigh almost equally, however wrong they are; the default has temperatures tau and tau_S. (3) Printed, the
     gradient jumps where a cosine meets its target; the default is smooth. (4) Printed, an entry with the fingerprint
     of entry i is left out; by default it shares the target equally.
 
@@ -106,7 +106,7 @@ def build(config: TanimotoInfonceConfig, modalities: tuple[str, ...], candidate:
     """Return the loss; torch is imported here, not before.
 
     Raises:
-        ValueError: A pair names no modality of the graph.
+        ValueError: A pair does not name a modality of the graph.
     """
     from molchord_losses.tanimoto_infonce_loss import PrintedInfoNce, SoftInfoNce
 

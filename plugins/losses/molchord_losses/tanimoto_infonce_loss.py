@@ -133,7 +133,7 @@ class _SoftCrossEntropy(torch.autograd.Function):
                 if layout.owns_all:
                     expected_logit[pair] += weight.sum(dim=0)
                     by_column[pair] = torch.logaddexp(by_column[pair], logits.logsumexp(dim=0))
-                del apart, logits, weight  # or the next pair's would be formed beside them
+                del apart, logits, weight  # or the next pair's would be formed alongside them
             del targets
         ctx.save_for_backward(target_sum, by_row, by_column, scales, *embeddings)
         ctx.layout = layout

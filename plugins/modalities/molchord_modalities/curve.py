@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 MIN_POINTS = 8
-"""A curve of fewer points says nothing about a molecule."""
+"""A curve of fewer points reveals nothing about a molecule."""
 
 LOWEST_TRANSMITTANCE = 1e-3
 """Transmittance below this (zero and negative values included) is read as this, an absorbance of 3."""
@@ -61,7 +61,7 @@ def wavenumber(id: str, x: Numbers, unit: str) -> Numbers:
 
 
 def length_unit(text: str) -> str | None:
-    """Return "cm" for wavenumbers in cm^-1, "um" or "nm" for wavelengths, None where the text says none of them.
+    """Return "cm" for wavenumbers in cm^-1, "um" or "nm" for wavelengths, None where the text names none of them.
 
     Example:
         >>> [length_unit(t) for t in ("1/CM", "cm^-1", "MICRONS", "Wavelength (nm)", "Kelvin")]
@@ -85,7 +85,7 @@ def absorbance(id: str, y: Numbers, unit: str) -> Numbers:
     """Turn the ordinate of an infrared spectrum into (something proportional to) decadic absorbance.
 
     Transmittance and reflectance become -log10, floored at `LOWEST_TRANSMITTANCE`; they count as per cent where the
-    unit says so or a value passes 2. Absorbance, Kubelka-Munk and absorption coefficients are kept.
+    unit indicates it or a value passes 2. Absorbance, Kubelka-Munk and absorption coefficients are kept.
 
     Args:
         id: Names the measurement in errors.
@@ -93,7 +93,7 @@ def absorbance(id: str, y: Numbers, unit: str) -> Numbers:
         unit: As files write it.
 
     Raises:
-        SampleError: The unit says neither.
+        SampleError: The unit indicates neither.
 
     Example:
         >>> absorbance("a.csv", np.array([100.0, 10.0, -0.1]), "%T").tolist()
@@ -110,7 +110,7 @@ def absorbance(id: str, y: Numbers, unit: str) -> Numbers:
 
 
 def ordinate_kind(text: str) -> str | None:
-    """Return "transmittance", "absorbance" or, where the text says neither, None.
+    """Return "transmittance", "absorbance" or, where the text names neither, None.
 
     Example:
         >>> [ordinate_kind(t) for t in ("%T", "REFLECTANCE", "(micromol/mol)-1m-1 (base 10)", "counts")]

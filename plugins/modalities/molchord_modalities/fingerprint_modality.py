@@ -112,7 +112,7 @@ class Fingerprint:
         return [self.derive(molecule) for molecule in molecules]
 
     def can_read(self, path: Path) -> bool:
-        """Say no: a fingerprint is made from the molecule, never read."""
+        """Return False: a fingerprint is made from the molecule, never read."""
         return False
 
     def read(self, path: Path) -> Iterator[Reading | SampleError]:

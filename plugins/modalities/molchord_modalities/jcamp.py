@@ -41,7 +41,7 @@ class Block:
 
 
 def parse(text: str, name: str) -> Iterator[Block | SampleError]:
-    r"""Read every spectrum of a file; one that is broken comes as a `SampleError`, and the next ones go on.
+    r"""Read every spectrum of a file; one that is broken comes as a `SampleError`, and the next ones follow.
 
     Args:
         text: The whole file.
@@ -74,7 +74,7 @@ def parse(text: str, name: str) -> Iterator[Block | SampleError]:
 
 
 def data_types(text: str) -> list[str]:
-    r"""Return what each block says it is, in capitals, whether or not its table can be read.
+    r"""Return what each block declares itself to be, in capitals, whether or not its table can be read.
 
     Example:
         >>> data_types("##TITLE=a\n##DATA TYPE=Infrared Spectrum\n##XYDATA=broken\n")
@@ -213,7 +213,7 @@ def _pairs(table: Record, labels: Mapping[str, str], name: str) -> tuple[NDArray
 
 
 def _check(labels: Mapping[str, str], x: NDArray[np.float64], y: NDArray[np.float64], where: str) -> None:
-    """Hold the table against what the labels say of it."""
+    """Check the table against what the labels state about it."""
     if len(x) == 0:
         raise SampleError(where, "the data table is empty")
     if "DELTAX" in labels and len(x) > 1:
@@ -287,7 +287,7 @@ def _ordinates(table: Record, name: str) -> tuple[list[tuple[int, int, float]], 
 
 
 def _unpack(line: str, where: str) -> tuple[list[float], bool]:
-    """Read a line in packed, squeezed, difference and duplicate form, and say whether it ends in a difference."""
+    """Read a line in packed, squeezed, difference and duplicate form, and return whether it ends in a difference."""
     values: list[float] = []
     step: float | None = None
     at = 0

@@ -1,4 +1,4 @@
-"""Readers of tandem mass spectra: what an entry of a file says becomes a measurement.
+"""Readers of tandem mass spectra: what an entry of a file holds becomes a measurement.
 
 Files are streamed entry by entry. What a field is called differs between writers; names are compared in lower case
 without punctuation, so `Precursor_type`, `PRECURSORTYPE` and `ADDUCT` are one field.
@@ -76,7 +76,7 @@ def collision_energy(text: str | None, instrument_type: str | None = None) -> tu
 
     The two are not converted: that takes the precursor m/z, which the encoder would then know. Several energies
     or a ramp become their mean. A number without unit is in eV, on Fourier-transform instruments (type ending in
-    ``FT``) and where the text says nominal in %. What depends on the mass, leaves a choice ("or") or is in kV (which is
+    ``FT``) and where the text has nominal in %. What depends on the mass, leaves a choice ("or") or is in kV (which is
     how ions are accelerated) is unknown.
 
     Example:
@@ -88,7 +88,7 @@ def collision_energy(text: str | None, instrument_type: str | None = None) -> tu
     stated = re.split(r"\bwith\b", lowered)[0]
     if re.search(r"\bor\b|m/?z|scaled|kv\b", stated):
         return unknown
-    # a decimal comma has no space behind it and stands once; "20,40,130" is a list
+    # a decimal comma has no space after it and occurs once; "20,40,130" is a list
     if len(re.findall(r"\d,\d", stated)) == 1 and stated.count(",") == 1:
         stated = re.sub(r"(\d),(\d)", r"\1.\2", stated)
     numbers = [float(number) for number in re.findall(r"\d+(?:\.\d+)?", stated)]

@@ -28,7 +28,7 @@ _SNIFFED_CHARACTERS = 65_536
 
 @dataclass
 class Entry:
-    """What one entry says, before it is judged; `problem` is the first thing wrong with it."""
+    """What one entry holds, before it is judged; `problem` is the first thing wrong with it."""
 
     line: int
     fields: dict[str, str] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Entry:
 
 
 def names_itself(path: Path) -> bool:
-    """Say whether a file's content is MGF, MSP or two columns headed m/z and intensity; reads its beginning only."""
+    """Return whether a file's content is MGF, MSP or two columns headed m/z and intensity; reads its beginning only."""
     try:
         return _layout(path) is not None
     except SampleError:
@@ -69,7 +69,7 @@ def names_itself(path: Path) -> bool:
 
 
 def entries(path: Path) -> Iterator[Entry]:
-    """Yield what each entry of a file says; a file that is neither MGF nor MSP is one entry of two columns.
+    """Yield what each entry of a file holds; a file that is neither MGF nor MSP is one entry of two columns.
 
     Raises:
         SampleError: The file as a whole cannot be read; what is yielded before the damage is good.
@@ -105,7 +105,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _layout(path: Path) -> Layout | None:
-    """Tell the layout from the first lines; None where nothing names it."""
+    """Determine the layout from the first lines; None where nothing names it."""
     seen = 0
     for number, line in _lines(path):
         if line.upper() == "BEGIN IONS":
@@ -151,7 +151,7 @@ def _mgf_line(entry: Entry | None, shared: Entry, number: int, line: str) -> Non
 
 
 def _msp_entries(lines: Iterator[tuple[int, str]]) -> Iterator[Entry]:
-    """Split where a header follows peaks, or at blank lines behind peaks."""
+    """Split where a header follows peaks, or at blank lines after peaks."""
     entry: Entry | None = None
     for number, line in lines:
         name, colon, _ = line.partition(":")
@@ -190,7 +190,7 @@ def _msp_line(entry: Entry, number: int, line: str) -> None:
 
 
 def _msp_peaks(line: str) -> Iterator[list[str]]:
-    """Split a line of peaks: one a line with an annotation, or several parted by semicolons or in a row."""
+    """Split a line of peaks: one per line with an annotation, or several parted by semicolons or in a row."""
     bare = re.sub(r'"[^"]*"', " ", line)
     for part in re.split(r"[;()]", bare):
         tokens = [token for token in re.split(r"[\s,:]+", part) if token]

@@ -39,7 +39,7 @@ ADDUCTS = (
     "[M+K]+",
     "[M+2H]2+",
 )
-"""Adducts that an encoder tells apart, the commonest of MassBank first; any other is stored and has code 0."""
+"""Adducts that an encoder distinguishes, the commonest of MassBank first; any other is stored and has code 0."""
 
 PEAK_COLUMNS: dict[str, Column] = {"mz": Real("m/z"), "intensity": Real("1")}
 WHOLE_COLUMNS: dict[str, Column] = {
@@ -75,7 +75,7 @@ class MsmsConfig(Config):
 
 
 def spec(config: MsmsConfig, kind: str) -> PeaksSpec | SpectrumSpec:
-    """Say what an encoder gets: peaks, or a spectrum of bins."""
+    """Describe what an encoder gets: peaks, or a spectrum of bins."""
     whole = WHOLE_COLUMNS | (PRECURSOR_COLUMN if config.precursor else {})
     reveals_mass = config.precursor or not config.remove_precursor
     if kind == "peaks":

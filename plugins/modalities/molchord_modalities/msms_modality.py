@@ -1,7 +1,7 @@
 """Modality `msms`: tandem mass spectra as peak lists (kind `peaks`) or binned (kind `spectrum1d`).
 
 The precursor m/z nearly gives the molecule's mass, so it reaches the encoder only with `precursor: true`, and with
-`remove_precursor` (the default) neither do the peaks from it upwards. Figures made with either are "with mass".
+`remove_precursor` (the default) neither do the peaks from it upwards. Metrics measured with either are "with mass".
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Msms:
         return {**vars(self), "_references": (), "_cleaned": weighted([], self._tolerance, NOISE)}
 
     def can_read(self, path: Path) -> bool:
-        """Say whether the file's content is MGF, MSP or two columns headed m/z and intensity."""
+        """Return whether the file's content is MGF, MSP or two columns headed m/z and intensity."""
         return mass_spectra_files.names_itself(path)
 
     def read(self, path: Path) -> Iterator[Reading | SampleError]:
@@ -125,7 +125,7 @@ class Msms:
         return collate_peaks(samples, self._spec)
 
     def prepare(self, batch: Any, generator: torch.Generator | None) -> Any:
-        """Return the batch as it is; augmentation happens in `transform`, where the peaks still lie apart."""
+        """Return the batch as it is; augmentation happens in `transform`, where the peaks are still apart."""
         return batch
 
     def example(self, molecules: Sequence[Molecule], seed: int) -> list[Measurement]:
@@ -230,7 +230,7 @@ def _fragments(molecule: Molecule, seed: int) -> Measurement:
     mz = np.array([*sorted(m for m in masses if m < precursor - _PRECURSOR_MARGIN), precursor])
     digest = hashlib.sha256(molecule.key14.encode()).digest()
     noise = np.random.default_rng([seed, *digest[:8]]).uniform(0.8, 1.2, len(mz))
-    intensity = noise * (0.2 + np.modf(mz * 7.31)[0])  # from the fragment's mass, so like molecules are alike
+    intensity = noise * (0.2 + np.modf(mz * 7.31)[0])  # from the fragment's mass, so like molecules get like spectra
     return Measurement(
         arrays={"mz": mz.astype(np.float32), "intensity": (intensity / intensity.max()).astype(np.float32)},
         columns={

@@ -23,11 +23,11 @@ from molchord_modalities.nmr_settings import MULTIPLICITIES, NUCLEI, Jitter, Ppm
 __all__ = ["NMR", "NmrConfig"]
 
 _SMEARED = 5
-"""Multiplicities that the smeared spectrum tells apart: s, d, t, q, and all others together."""
+"""Multiplicities that the smeared spectrum distinguishes: s, d, t, q, and all others together."""
 
 
 class NmrConfig(Config):
-    """What of a peak list an encoder sees; which lists, says the graph's `where: {nucleus: 13C}`."""
+    """What of a peak list an encoder sees; which lists is set by the graph's `where: {nucleus: 13C}`."""
 
     multiplicity: bool = Field(
         default=True,

@@ -1,4 +1,4 @@
-"""Files of NMR peak lists: which there are, tables, JSON lines and predicted lists; JCAMP-DX and SDF lie beside."""
+"""Files of NMR peak lists: which there are, tables, JSON lines and predicted lists; not JCAMP-DX and SDF."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HEAD = 8192  # bytes that show what a file is
 
 
 def names_itself(path: Path) -> bool:
-    """Say whether a file is one of NMR peak lists, by its beginning or the names of its arrays."""
+    """Return whether a file is one of NMR peak lists, by its beginning or the names of its arrays."""
     if path.suffix == ".npz":
         return nmr_npz.names_itself(path)
     try:
@@ -98,7 +98,7 @@ _TITLES = {
 
 
 def _is_table(head: str) -> bool:
-    """Say whether a text's beginning is a table with a column of shifts that names a nucleus anywhere.
+    """Return whether a text's beginning is a table with a column of shifts that names a nucleus anywhere.
 
     Raman spectroscopists have shifts too, but no nuclei.
     """
@@ -135,7 +135,7 @@ def _columns(cells: Sequence[str]) -> tuple[dict[str, int], str | None]:
 def _table(text: str, name: str) -> Iterator[PeakList | SampleError]:
     """Read a table: a list for each nucleus and molecule in it.
 
-    Comments above it, such as ``# nucleus: 13C``, say what is the same for all rows.
+    Comments above it, such as ``# nucleus: 13C``, state what is the same for all rows.
     """
     lines = text.splitlines()
     said = {match[1].lower(): match[2] for line in lines if (match := _COMMENT.match(line)) and match[1]}

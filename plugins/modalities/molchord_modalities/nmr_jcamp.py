@@ -22,7 +22,7 @@ _FORMS = ("XY", "XYM", "XYA", "XYMA")
 
 
 def names_itself(text: str) -> bool:
-    r"""Say whether a file's beginning says that it holds NMR peaks.
+    r"""Return whether a file's beginning declares that it holds NMR peaks.
 
     Example:
         >>> names_itself("##TITLE= ethanol\n##DATA TYPE= NMR PEAK TABLE\n"), names_itself("##DATA TYPE=NMR SPECTRUM")

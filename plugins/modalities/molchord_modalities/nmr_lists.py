@@ -17,7 +17,7 @@ __all__ = ["PeakList", "frequency_of", "multiplicity_code", "nucleus_of", "witho
 
 _NAMES = {"quin": "quint", "p": "quint", "sex": "sext", "sep": "sept", "hept": "sept", "h": "sept"}
 _DEPT = {"c": "s", "ch": "d", "ch2": "t", "ch3": "q"}
-"""What DEPT says of a carbon: how many hydrogens it has, which is what splits it."""
+"""What DEPT reveals about a carbon: how many hydrogens it has, which is what splits it."""
 _WORDS = {"singlet": "s", "doublet": "d", "triplet": "t", "quartet": "q", "quintet": "quint", "septet": "sept"}
 _WORDS |= {"multiplet": "m", "quadruplet": "q", "sextet": "sext", "heptet": "sept"}
 
@@ -29,8 +29,8 @@ class PeakList:
     Attributes:
         shifts: In ppm.
         patterns: How each peak is split, as people write it; None or "" where it is not known.
-        counts: How many nuclei each peak stands for, NaN where it is not known.
-        nucleus: Such as "13C", as the file writes it; None where it does not say.
+        counts: How many nuclei each peak represents, NaN where it is not known.
+        nucleus: Such as "13C", as the file writes it; None where it does not name one.
         where: Names the entry in errors.
         frequency: Of this nucleus, in MHz.
         solvent: As the source names it.
@@ -52,7 +52,7 @@ class PeakList:
         """Check the list, and put peaks of one shift and pattern together.
 
         Raises:
-            SampleError: There is no peak, or something of one cannot be right.
+            SampleError: There is no peak, or one has an impossible value.
 
         Example:
             >>> ethanol = dict(shifts=[1.25, 1.25, 3.75], patterns=["t", "T", "q"], counts=[1, 1, 2], nucleus="1H")

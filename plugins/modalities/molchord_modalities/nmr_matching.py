@@ -1,4 +1,4 @@
-"""How alike two lists of peaks are: the best matching of peaks in order."""
+"""How similar two lists of peaks are: the best matching of peaks in order."""
 
 from __future__ import annotations
 

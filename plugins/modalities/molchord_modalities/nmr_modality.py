@@ -1,4 +1,4 @@
-"""The modality `nmr`: peak lists to samples of kind `peaks` or `spectrum1d`, and how alike two lists are."""
+"""The modality `nmr`: peak lists to samples of kind `peaks` or `spectrum1d`, and how similar two lists are."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = ["Nmr", "Peaks"]
 
 MOST_PEAKS = 100
 """A longer list was picked from noise, or holds every line of multiplets."""
-STRANGE = 0.3  # what is left of an answer's probability where shifts lie outside their nucleus's range
+STRANGE = 0.3  # what is left of an answer's probability where shifts are outside their nucleus's range
 CROWDED = 0.5  # where there are too many
 PROTON_LIKE = 12.0  # ppm; a 13C list of some length never stays below
 PROTON_LIKE_PEAKS = 6
@@ -72,7 +72,7 @@ class Peaks:
         """
         order = np.lexsort((self.shift, self.code))
         shift, code, nuclei = self.shift[order], self.code[order], self.nuclei[order]
-        # Rounding of shifts as files print them must not part what lies exactly `reach` apart.
+        # Rounding of shifts as files print them must not part what is exactly `reach` apart.
         starts = np.flatnonzero(np.concatenate(([True], (np.diff(shift) > reach + 1e-6) | (np.diff(code) > 0))))
         sizes = np.diff(np.append(starts, len(shift)))
         joined = Peaks(np.add.reduceat(shift, starts) / sizes, code[starts], np.add.reduceat(nuclei, starts))
@@ -117,7 +117,7 @@ class Nmr:
         self._shifts = padded([])
 
     def can_read(self, path: Path) -> bool:
-        """Say whether the file names itself as NMR peaks; see `nmr_files.names_itself`."""
+        """Return whether the file names itself as NMR peaks; see `nmr_files.names_itself`."""
         return nmr_files.names_itself(path)
 
     def read(self, path: Path) -> Iterator[Reading | SampleError]:
@@ -160,7 +160,7 @@ class Nmr:
         return collate_peaks(samples, self._spec)
 
     def prepare(self, batch: Any, generator: torch.Generator | None) -> Any:
-        """Return the batch as it is; augmentation happens in `transform`, where the peaks still lie apart."""
+        """Return the batch as it is; augmentation happens in `transform`, where the peaks are still apart."""
         return batch
 
     def example(self, molecules: Sequence[Molecule], seed: int) -> list[Measurement]:
@@ -273,7 +273,7 @@ def _example(molecule: Molecule, seed: int) -> Measurement:
             sp2 = atom.GetHybridization().name == "SP2"
             near = [other.GetSymbol() for other in atom.GetNeighbors()]
             shift = (115.0 if sp2 else 8.0) + 9.0 * near.count("C") + sum(_BOUND_TO.get(one, 0.0) for one in near)
-            # What lies further off moves a shift a little too; like surroundings alike.
+            # What is further off moves a shift a little too, the same for the same surroundings.
             further = sorted(n.GetSymbol() for o in atom.GetNeighbors() for n in o.GetNeighbors())
             shifts.append(shift + zlib.crc32("".join(further).encode()) % 80 / 10 + noise.normal(0, 0.05))
             codes.append(min(atom.GetTotalNumHs(), 3) + 1)

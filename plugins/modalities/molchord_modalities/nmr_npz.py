@@ -20,7 +20,7 @@ _CODES = np.array([MULTIPLICITIES.index(pattern) + 1 for pattern in ("s", "d", "
 
 
 def names_itself(path: Path) -> bool:
-    """Say whether an archive holds shifts of a nucleus, such as ``shift_13C``."""
+    """Return whether an archive holds shifts of a nucleus, such as ``shift_13C``."""
     return any(f"shift_{nucleus}" in xtb.names(path) for nucleus in NUCLEI)
 
 
@@ -28,7 +28,7 @@ def read(path: Path) -> Iterator[Reading | SampleError]:
     """Yield a list for each molecule and nucleus.
 
     The file holds ``smiles`` (n) and for each of its nuclei, here 13C, offsets ``peaks_13C`` (n + 1), ``shift_13C`` in
-    ppm and, where they are known, ``nuclei_13C`` and ``hydrogens_13C`` (peaks_13C[-1]); ``computed_by`` says what
+    ppm and, where they are known, ``nuclei_13C`` and ``hydrogens_13C`` (peaks_13C[-1]); ``computed_by`` names what
     predicted them, as text. ``datasets/make_nmr_shifts.py`` writes such files.
 
     Raises:

@@ -25,14 +25,14 @@ _END = "M  END"
 
 
 def is_sdf(text: str) -> bool:
-    """Say whether a text is an SD file: a molecule's block of atoms and bonds, then tags."""
+    """Return whether a text is an SD file: a molecule's block of atoms and bonds, then tags."""
     return _END in text and re.search(r"V[23]000\s*$", text.partition(_END)[0], re.MULTILINE) is not None
 
 
 def names_itself(head: str) -> bool:
-    """Say whether a file's beginning is an SD file that holds peak lists.
+    """Return whether a file's beginning is an SD file that holds peak lists.
 
-    The tags come behind the molecule's block, which large molecules make longer than a beginning.
+    The tags come after the molecule's block, which large molecules make longer than a beginning.
     """
     return is_sdf(head) and any(_is_list(tag) for tag, _ in _TAG.findall(head.partition("$$$$")[0]))
 
@@ -79,7 +79,7 @@ def _nmredata(tag: str, tags: Mapping[str, str], smiles: str, where: str) -> Pea
     r"""Read lines such as ``3.69, S=q, N=2, L=a\``; a range of shifts counts by its middle."""
     shifts, patterns, counts, frequency = [], [], [], None
     for line in re.split(r"\\?\s*\n|\\\s*", tags[tag]):
-        text = line.partition(";")[0].strip()  # behind it comments
+        text = line.partition(";")[0].strip()  # comments follow
         key, equals, value = text.partition("=")
         if equals and "," not in key:
             frequency = frequency_of(value.strip()) if key.strip().lower() == "larmor" else frequency
@@ -128,6 +128,6 @@ def _shiftdb(tag: str, tags: Mapping[str, str], smiles: str, where: str) -> Peak
 
 
 def _numbered(tags: Mapping[str, str], tag: str, number: str) -> str | None:
-    """Return what ``0:Chloroform-D1 (CDCl3)`` says of spectrum 0; several are told apart by their numbers."""
+    """Return what ``0:Chloroform-D1 (CDCl3)`` holds for spectrum 0; several are distinguished by their numbers."""
     said = dict(re.findall(r"(\d+):\s*(.*?)\s*(?=\d+:|$)", tags.get(tag, "").replace("\n", " ")))
     return said.get(number) or None

@@ -12,7 +12,7 @@ from molchord.api import Config
 __all__ = ["MULTIPLICITIES", "NUCLEI", "Jitter", "Nucleus", "PpmGrid"]
 
 MULTIPLICITIES = ("s", "d", "t", "q", "quint", "sext", "sept", "dd", "dt", "td", "m")
-"""Splitting patterns that an encoder tells apart; any other one is "m". Code i + 1 is stored, 0 where none is known."""
+"""Splitting patterns that an encoder distinguishes; any other is "m". Code i + 1 is stored, 0 where none is known."""
 
 
 @dataclass(frozen=True)

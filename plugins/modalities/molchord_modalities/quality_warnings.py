@@ -87,7 +87,7 @@ def _shape_warnings(y: Numbers, grid: Numbers, values: Numbers, *, corrected: bo
         trust = LOUDEST_NOISE / noise
         return [QualityWarning(f"its noise has a standard deviation of {noise:.0%} of its height", trust)]
     low, high = curve.rubberband(places, seen), -curve.rubberband(places, -seen)
-    # Between its lower and its upper hull, a spectrum lies low most of the time, whatever its baseline.
+    # Between its lower and its upper hull, a spectrum is low most of the time, whatever its baseline.
     if np.median((seen - low) / np.maximum(high - low, np.finfo(float).tiny)) > HIGHEST_MEDIAN:
         return [
             QualityWarning(

@@ -27,10 +27,10 @@ class Columns:
     Attributes:
         x: Abscissa in the file's order.
         y: Ordinate.
-        x_unit: What the header says of the abscissa's unit, None where it says nothing.
-        y_unit: What the header says of the ordinate, None where it says nothing.
+        x_unit: What the header states as the abscissa's unit, None where it states none.
+        y_unit: What the header states about the ordinate, None where it states nothing.
         smiles: The SMILES that a comment ``# smiles: CCO`` gives, or None.
-        header: What stands above the first row of numbers, in lower case.
+        header: What is above the first row of numbers, in lower case.
     """
 
     x: NDArray[np.float64]
@@ -101,7 +101,7 @@ def parse(text: str, name: str) -> Columns:
         name: Names the file in errors.
 
     Raises:
-        SampleError: No rows of numbers, a row that is none, or no single ordinate.
+        SampleError: No rows of numbers, a row that is not numbers, or no single ordinate.
 
     Example:
         >>> columns = parse("Wellenzahl (cm-1);%T\n400,5;99,1\n401,5;98,0\n", "a.csv")

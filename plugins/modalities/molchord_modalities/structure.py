@@ -15,7 +15,7 @@ __all__ = ["STRUCTURE", "StructureConfig"]
 class StructureConfig(Config):
     """How a molecule becomes a graph; everything in it follows from the stereo-free canonical SMILES alone.
 
-    The one exception says so in its name: `geometry: source` takes the positions that came with a source.
+    The one exception has it in its name: `geometry: source` takes the positions that came with a source.
     """
 
     geometry: Literal["none", "etkdg", "source"] | None = Field(
@@ -51,7 +51,7 @@ def adapt(config: StructureConfig, needs: tuple[str, ...]) -> StructureConfig:
 
 
 def spec(config: StructureConfig, kind: str) -> GraphSpec:
-    """Say what an encoder gets."""
+    """Describe what an encoder gets."""
     return GraphSpec(
         positions=config.geometry in ("etkdg", "source"),
         conformers=config.conformers,

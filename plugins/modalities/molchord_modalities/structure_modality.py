@@ -68,7 +68,7 @@ class Structure:
         self._hydrogens = hydrogens
 
     def derive(self, molecule: Molecule) -> Measurement:
-        """Make the graph of a molecule, with positions as the configuration says.
+        """Make the graph of a molecule, with positions as the configuration specifies.
 
         Raises:
             SampleError: RDKit refuses the SMILES, cannot embed it, or there is no stored geometry to take, or none
@@ -114,7 +114,7 @@ class Structure:
         return [self._derive(molecule, geometry) for molecule in molecules]
 
     def can_read(self, path: Path) -> bool:
-        """Say whether this is a numpy archive of molecules with geometry."""
+        """Return whether this is a numpy archive of molecules with geometry."""
         return structure_source.holds_geometry(path)
 
     def read(self, path: Path) -> Iterator[Reading | SampleError]:
@@ -138,7 +138,7 @@ class Structure:
                 positions = np.zeros((0, full.GetNumAtoms(), 3))
         check_positions(positions, molecule.key14)
         graph = full if self._hydrogens == "explicit" else bare
-        kept = graph.GetNumAtoms()  # hydrogens stand behind all other atoms
+        kept = graph.GetNumAtoms()  # hydrogens come after all other atoms
         arrays = described(graph) | {"positions": positions[:, :kept].reshape(-1, 3).astype(np.float32)}
         return Measurement(arrays=arrays, columns={"origin": "computed"})
 

@@ -25,7 +25,7 @@ _SOURCE_ARRAYS = frozenset({"smiles", "z", "pos", "atoms"})
 
 
 def holds_geometry(path: Path) -> bool:
-    """Say whether a file is a numpy archive of molecules with geometry."""
+    """Return whether a file is a numpy archive of molecules with geometry."""
     try:
         with zipfile.ZipFile(path) as archive:
             return {name.removesuffix(".npy") for name in archive.namelist()} >= _SOURCE_ARRAYS

@@ -88,7 +88,7 @@ def prepare(batch: VibrationalBatch, config: VibrationalConfig, generator: torch
     """
     size = len(batch.stick_row) + len(batch.curve_row)
     device = batch.position.device
-    # Sums over lines lose digits in bf16, so mixed precision starts behind this function.
+    # Sums over lines lose digits in bf16, so mixed precision starts after this function.
     with torch.autocast(device.type, enabled=False):
         draws = None if generator is None else _Draws.make(size, config.jitters, generator, device)
         values = torch.zeros(size, config.grid.points, device=device)
@@ -102,7 +102,7 @@ def prepare(batch: VibrationalBatch, config: VibrationalConfig, generator: torch
                 curve, seen = warp(curve, seen, _grid(config, device), scale, shift)
             values[batch.curve_row], observed[batch.curve_row] = curve, seen
         if draws is not None and generator is not None:
-            # Before the normalisation, as in a measured spectrum, whose noise decides where its minimum lies.
+            # Before the normalisation, as in a measured spectrum, whose noise decides where its minimum is.
             level = draws.noise[:, None] * values.amax(dim=1, keepdim=True)
             values = values + level * _normal(values.shape, generator, device)
             observed = observed & draws.seen(config.grid.points)
@@ -164,7 +164,7 @@ def warp(
     scale: Float[Tensor, " c"],
     shift: Float[Tensor, " c"],
 ) -> tuple[Float[Tensor, "c p"], Bool[Tensor, "c p"]]:
-    """Move curves so that what stood at x stands at scale * x + shift, by linear interpolation on the grid.
+    """Move curves so that what was at x moves to scale * x + shift, by linear interpolation on the grid.
 
     A point is observed where both points it comes from are.
 
@@ -213,7 +213,7 @@ def normalise(values: Float[Tensor, "b p"], observed: Bool[Tensor, "b p"], how: 
 
 
 def channel(values: Float[Tensor, "b p"], name: str, step: float) -> Float[Tensor, "b p"]:
-    """Return one form of normalised spectra; `VibrationalConfig` says what the names mean.
+    """Return one form of normalised spectra; `VibrationalConfig` explains the names.
 
     Args:
         values: Spectra, 0 where not observed.
@@ -277,7 +277,7 @@ class _Draws:
         return cls(start=(1 - drawn["window"]) * unit[7], **drawn, **still)
 
     def seen(self, points: int) -> Bool[Tensor, "b p"]:
-        """Say which points lie in each spectrum's window."""
+        """Return which points are in each spectrum's window."""
         place = torch.linspace(0, 1, points, device=self.start.device)
         return (place >= self.start[:, None]) & (place <= (self.start + self.window)[:, None])
 

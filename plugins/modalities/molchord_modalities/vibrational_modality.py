@@ -60,7 +60,7 @@ class Vibrational:
         return Vibrational, (self.technique, self.config)
 
     def can_read(self, path: Path) -> bool:
-        """Say whether a file names itself as this technique; see `VibrationalReader.can_read`."""
+        """Return whether a file names itself as this technique; see `VibrationalReader.can_read`."""
         return self._reader.can_read(path)
 
     def read(self, path: Path) -> Iterator[Reading | SampleError]:
@@ -77,7 +77,7 @@ class Vibrational:
         """Keep the positive modes of sticks, or put a curve on the grid; chance comes in `prepare` only.
 
         Raises:
-            SampleError: Nothing usable lies on the grid, or the measurement has both forms or none.
+            SampleError: Nothing usable is on the grid, or the measurement has both forms or none.
         """
         arrays = measurement.arrays
         position, intensity = (np.asarray(arrays.get(key, ())) for key in ("stick_wavenumber", "stick_intensity"))

@@ -29,10 +29,10 @@ class VibrationalReader:
         self.technique = technique
 
     def can_read(self, path: Path) -> bool:
-        """Say whether a file names itself as this technique.
+        """Return whether a file names itself as this technique.
 
         It does by the arrays of an ``.npz`` file, by the ``DATA TYPE`` of JCAMP-DX, or by a header above two columns
-        that says "Raman", or absorbance or transmittance over anything but nanometres.
+        that names "Raman", or absorbance or transmittance over anything but nanometres.
         """
         if path.suffix == ".npz":
             return {"smiles", "modes", "freq", self.technique.name} <= xtb.names(path)

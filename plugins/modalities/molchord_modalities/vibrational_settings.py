@@ -216,7 +216,7 @@ class Technique:
 
 
 def spec(config: VibrationalConfig, kind: str) -> SpectrumSpec:
-    """Say what an encoder gets: the channels on the grid."""
+    """Describe what an encoder gets: the channels on the grid."""
     grid = config.grid
     return SpectrumSpec(
         unit="cm^-1", points=grid.points, channels=len(config.channels), start=grid.start, stop=grid.stop

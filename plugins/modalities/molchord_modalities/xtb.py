@@ -33,7 +33,7 @@ DAMAGED = (
 
 
 def names(path: Path) -> frozenset[str]:
-    """Return the names of a file's arrays; none where it is no readable archive."""
+    """Return the names of a file's arrays; none where it is not a readable archive."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return frozenset(archive.files)
@@ -48,7 +48,7 @@ def read(path: Path, intensity: str) -> Iterator[Entry]:
     """Yield (location, SMILES, wavenumbers in cm^-1, intensities, what computed them) of every molecule.
 
     The file holds ``smiles`` (n), offsets ``modes`` (n + 1), ``freq`` and an intensity array, both (modes[-1]), and
-    maybe ``simulator`` (n).
+    possibly ``simulator`` (n).
 
     Args:
         path: The file.

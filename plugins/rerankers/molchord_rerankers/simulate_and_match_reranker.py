@@ -34,10 +34,10 @@ class SimulateAndMatch:
 
     * ``whole``: correlation of the curve and the broadened sticks, intensities to the power `power`;
     * ``fingerprint``: the same below `fingerprint`;
-    * ``balance``: minus the sum over five ranges of the difference in what share of the (powered) intensity lies there.
+    * ``balance``: minus the sum over five ranges of the difference in what share of the (powered) intensity is there.
 
     It sees sticks (arrays ``stick_wavenumber`` and ``stick_intensity``) and curves (``wavenumber`` and one array as
-    long); of other measurements it cannot say anything. Several curves of one modality: the mean of their features.
+    long); for other measurements it has no feature. Several curves of one modality: the mean of their features.
 
     Args:
         scale: Pairs of a computed wavenumber in cm^-1, ascending, and the factor on it there.

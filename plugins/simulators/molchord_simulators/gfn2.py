@@ -35,11 +35,11 @@ OLDEST = (0, 8)  # version of tblite
 STEP = 0.005  # of an atom, for the Hessian
 FIELD = 0.004  # atomic units
 LOWEST = -20.0  # cm^-1; a mode below is a real imaginary one, not numerical noise
-LOST, FORMED = 1.3, 1.15  # bonds, times the sum of the covalent radii; bridgeheads across a small ring lie at 1.2
+LOST, FORMED = 1.3, 1.15  # bonds, times the sum of the covalent radii; bridgeheads across a small ring are at 1.2
 
 _WAVENUMBER = 5140.4871  # sqrt(Hartree / (Bohr^2 dalton)) in cm^-1
 _INTENSITY = 974.8801  # e^2 / dalton in km/mol
-_LINEAR = 1e-3  # part of the largest moment below which a rotation is none
+_LINEAR = 1e-3  # part of the largest moment below which a rotation does not count
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 # fmt: off
@@ -62,12 +62,12 @@ MASSES = (
     174.9668, 178.486, 180.94788, 183.84, 186.207, 190.23, 192.217, 195.084, 196.966570, 200.592, 204.38, 207.2,
     208.98040, 209.0, 210.0, 222.0,
 )
-"""Standard atomic weights of H to Rn (IUPAC 2021; mass numbers where there is none)."""
+"""Standard atomic weights of H to Rn (IUPAC 2021; mass numbers where none is given)."""
 # fmt: on
 
 
 class Failed(Exception):
-    """A molecule cannot be simulated; says why."""
+    """A molecule cannot be simulated; states why."""
 
 
 def compute(job: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -119,7 +119,7 @@ def compute(job: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def description() -> str:
-    """Say what `compute` computes, in one line with the version of tblite.
+    """Describe what `compute` computes, in one line with the version of tblite.
 
     Raises:
         ImportError: tblite is not installed.
@@ -139,7 +139,7 @@ def description() -> str:
 
 @cache
 def _tblite() -> tuple[Any, Any]:
-    """Import tblite with one thread a process: parallel are the molecules, and its threads would fight for cores."""
+    """Import tblite with one thread per process: parallel are the molecules, and its threads would fight for cores."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
@@ -277,7 +277,7 @@ class Descent:
         self._from: tuple[NDArray[np.float64], float, NDArray[np.float64]] | None = None  # the best so far
 
     def go_on(self, converged: float = CONVERGED) -> None:
-        """Go on from where it is, on another surface that is nearly the same, to where no slope is steeper."""
+        """Continue from where it is, on another surface that is nearly the same, to where no slope is steeper."""
         self.arrived, self.converged, self._from = False, converged, None
 
     def take(self, energy: float, gradient: NDArray[np.float64]) -> None:
@@ -349,7 +349,7 @@ def model_hessian(z: NDArray[np.int64], positions: NDArray[np.float64]) -> NDArr
 
 
 def rearranged(z: NDArray[np.int64], positions: NDArray[np.float64], bonded: NDArray[np.bool_]) -> bool:
-    """Say whether a bond was lost or formed; `bonded` (n, n) says between which atoms there should be one.
+    """Return whether a bond was lost or formed; `bonded` (n, n) marks between which atoms there should be one.
 
     Example:
         >>> apart = np.array([[0, 0, 0], [0, 0, 5.0]])
@@ -428,7 +428,7 @@ def raman(polarizability: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Compute a file of jobs and write the file of results, whole or not at all; 0 where it is there already."""
+    """Compute a file of jobs and write the file of results, whole or not at all; 0 where it exists already."""
     if len(arguments) != 2:
         print("usage: python gfn2.py JOBS.npz RESULTS.npz", file=sys.stderr)
         return 2

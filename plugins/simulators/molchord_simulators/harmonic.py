@@ -72,14 +72,14 @@ class Harmonic:
         }
 
     def prepared_by(self) -> str:
-        """Say how conformers are made."""
+        """Describe how conformers are made."""
         return (
             f"one conformer by ETKDGv3 of RDKit {RDKIT_VERSION}, seed from sha256('simulate:' + key14), relaxed by "
             f"MMFF94 (UFF where that lacks parameters) in at most {FORCE_FIELD_STEPS} steps"
         )
 
     def computed_by(self) -> str:
-        """Say what is computed, and by which tblite.
+        """Describe what is computed, and by which tblite.
 
         Raises:
             ImportError: tblite is not installed.

@@ -12,7 +12,7 @@ from molchord_simulators.gfn2 import MASSES
 __all__ = ["rotational_constants"]
 
 _ROTATION = 16.8576292  # h / (8 pi^2 c) in cm^-1 dalton angstrom^2
-_LINEAR = 1e-4  # part of the largest moment below which a rotation is none
+_LINEAR = 1e-4  # part of the largest moment below which a rotation does not count
 
 
 def rotational_constants(z: NDArray[Any], positions: NDArray[Any]) -> NDArray[np.float64]:

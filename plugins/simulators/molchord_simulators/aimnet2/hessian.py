@@ -5,7 +5,7 @@ The energy is a chain of linear maps and of few kinds of simple nonlinear ones, 
     d2E/dx_k dx_l = sum over the nonlinear maps y(v) of dE/dy * y''(v) * dv/dx_k * dv/dx_l
 
 where dE/dy comes from one backward pass and dv/dx is carried forward for all coordinates at once: the second sweep of
-matrix products, which derivatives of the gradient would need, is replaced by one product of narrow matrices a layer
+matrix products, which derivatives of the gradient would need, is replaced by one product of narrow matrices per layer
 (Gower and Mello, Optim. Methods Softw. 27, 251, 2012, "edge pushing").
 
 Shapes: as in `network`; `k` the coordinates by which derivatives are carried, for example of 3n - 6; `x` all 3n.

@@ -27,7 +27,7 @@ ELEMENTS = frozenset({1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 33, 34, 35, 53})
 PASSES, CHANNELS, RADIAL, COMBINED = 3, 16, 16, 12
 BOHR = 1.8897261258369282  # of an angstrom
 
-_FILL = 5.0  # angstrom; distance of what is no pair, where the network's functions vanish
+_FILL = 5.0  # angstrom; distance of what is not a pair, where the network's functions vanish
 _COULOMB = 7.1998226  # eV angstrom, half of it, since each pair is met twice
 _NORM = 1e-6  # keeps the share of the charge finite
 _DISPERSION = -13.605693012183622  # eV, half a Hartree, likewise
@@ -166,7 +166,7 @@ class Network:
         return Trace(energy + self.dispersion(geometry), charges, geometry, tuple(passes))
 
     def geometry(self, z: Tensor, positions: Tensor) -> Geometry:
-        """Compute distances and radial functions; arguments as of a call."""
+        """Compute distances and radial functions; arguments as for a call."""
         atoms = z > 0
         pairs = atoms.unsqueeze(-1) & atoms.unsqueeze(-2) & ~torch.eye(z.shape[1], dtype=torch.bool, device=z.device)
         arrows = positions.unsqueeze(-2) - positions.unsqueeze(-3)

@@ -99,7 +99,7 @@ class AIMNet2:
         return [_entry(found[i]) for i in range(len(jobs))]
 
     def measurements(self, result: Arrays) -> dict[str, Measurement]:
-        """Return the sticks of both spectra; their column `source` says what computed them."""
+        """Return the sticks of both spectra; their column `source` names what computed them."""
         made = self._gfn2.measurements(result)
         source = str(result["simulator"])
         return {
@@ -108,14 +108,14 @@ class AIMNet2:
         }
 
     def prepared_by(self) -> str:
-        """Say how conformers are made."""
+        """Describe how conformers are made."""
         one = self._gfn2.prepared_by()
         if self.conformers == 1:
             return one
         return one.replace("one conformer", f"{self.conformers} conformers")
 
     def computed_by(self) -> str:
-        """Say what is computed, by which parameters and programs.
+        """Describe what is computed, by which parameters and programs.
 
         Raises:
             ImportError: Auto3D or tblite is not installed, or holds other parameters.

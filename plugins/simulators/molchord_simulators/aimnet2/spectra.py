@@ -30,10 +30,10 @@ def compute(network: Network, jobs: Sequence[Mapping[str, NDArray[Any]]]) -> lis
 
     Args:
         network: The networks.
-        jobs: As of `gfn2.compute`, of elements that the networks know.
+        jobs: As in `gfn2.compute`, of elements that the networks know.
 
     Shape:
-        As of `gfn2.compute`, and ``energy`` () in Hartree, without the atoms' own.
+        As in `gfn2.compute`, and ``energy`` () in Hartree, without the atoms' own.
 
     Raises:
         ImportError: tblite is not installed.

@@ -170,7 +170,7 @@ def _centred(positions: Array) -> Array:
 
 
 def _followed(rigid: Array) -> NDArray[np.int64]:
-    """Return the coordinates (k,) to follow: all but six, whose derivatives rigid motions tell, or all.
+    """Return the coordinates (k,) to follow: all but six, whose derivatives follow from rigid motions, or all.
 
     The six are those that rigid motions move most independently of one another (pivoted Gram-Schmidt).
     """

@@ -1,7 +1,7 @@
 """The parameters of AIMNet2, read as plain numbers out of the file that the wheel of Auto3D 2.3.1 brings.
 
 The file is a TorchScript archive: a ZIP file, uncompressed, that holds each tensor as little-endian 32-bit floats in an
-entry of its own, beside code and a description of objects. Its digest is checked before a byte of it is interpreted, so
+entry of its own, with code and a description of objects. Its digest is checked before a byte of it is interpreted, so
 that which entry holds what is known beforehand, from the table below; code and description are never looked at.
 
 Source of the network and its parameters: Anstine, Zubatyuk and Isayev, Chem. Sci. 16, 10228 (2025); MIT licence.
@@ -45,11 +45,11 @@ TENSORS: tuple[tuple[str, Shape], ...] = (
     ("energy.1.bias", (128,)), ("energy.2.weight", (1, 128)), ("energy.2.bias", (1,)),
     ("shift", (64, 1)), ("rc_coulomb", ()), ("c6ab", (95, 95, 5, 5, 3)), ("r4r2", (95,)), ("rcov", (95,)),
 )  # fmt: skip
-"""Name and shape of each tensor of a member, in the order of their entries; all lie row by row from the first float."""
+"""Name and shape of each tensor of a member, in the order of their entries; all are row by row from the first float."""
 
 
 class WeightsError(ImportError):
-    """The file is not the one whose parameters are known, or holds other than it should; says what differs."""
+    """The file is not the one whose parameters are known, or holds other than it should; names what differs."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, name="Auto3D")
@@ -102,7 +102,7 @@ def parse(content: bytes, members: int = MEMBERS) -> tuple[dict[str, NDArray[np.
     """Return the tensors of the first members of an archive, by the names of `TENSORS`.
 
     Raises:
-        WeightsError: An entry is missing, compressed, or not of the size of its tensor; or it is no archive.
+        WeightsError: An entry is missing, compressed, or not of the size of its tensor; or it is not an archive.
     """
     if not 1 <= members <= MEMBERS:
         raise WeightsError(f"there are {MEMBERS} members, not {members}")
