@@ -65,10 +65,12 @@ def _wrapped(text: str, start: str, further: str) -> list[str]:
 def _meanings(graph: ModelGraph, host: Host | None) -> Iterator[tuple[tuple[str, ...], str]]:
     frame = graph_schema(host)["properties"]
     yield from (((key,), part["description"]) for key, part in frame.items() if "description" in part)
-    tower = frame["modalities"]["additionalProperties"]["allOf"][0]["then"]["properties"]
+    cases = frame["modalities"]["additionalProperties"]["allOf"]
     for name, node in graph.modalities.items():
         at = ("modalities", name)
-        yield from (((*at, key), tower[key]["description"]) for key in ("data", "where", "anchors"))
+        case = next(case for case in cases if node.use in case["if"]["properties"]["use"]["enum"])
+        keys = case["then"]["properties"].items()
+        yield from (((*at, key), part["description"]) for key, part in keys if "description" in part)
         yield from _fields(node.config, at)
         yield from _fields(node.encoder.config, (*at, "encoder"))
         yield from _fields(node.head, (*at, "head"))
