@@ -71,7 +71,7 @@ class ModelGraph:
     train: TrainConfig
 
     @classmethod
-    @renamed("ModelGraph.of", scalar_features="scalar_features")
+    @renamed("ModelGraph.of", anchors="scalar_features")
     def of(
         cls,
         *,

@@ -36,11 +36,14 @@ Fault: TypeAlias = tuple[str, str]
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 """What a plugin, and a modality of a graph, may be called."""
 
-RESERVED_KEYS = frozenset({"use", "encoder", "head", "scalar_features", "data", "where"})
+RESERVED_KEYS = frozenset({"use", "encoder", "head", "scalar_features", "anchors", "data", "where"})
 """Keys of a modality in a model graph that are the engine's; all others are its plugin's configuration."""
 
 RESERVED_NAMES = frozenset(
-    "k mass ppm da formula library run fusion map mode rerank computed simulator index seed device out json force help".split()  # noqa: SIM905
+    [
+        *("k", "mass", "ppm", "da", "formula", "library", "run", "fusion", "map", "mode", "rerank", "computed"),
+        *("simulator", "index", "seed", "device", "out", "json", "force", "help"),
+    ]
 )
 """Names that a modality cannot have, since the command line uses them for other things."""
 

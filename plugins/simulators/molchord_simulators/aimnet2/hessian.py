@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from molchord_simulators.aimnet2.network import CHANNELS, COMBINED, PASSES, RADIAL, Geometry, Network, Pass, Trace
+from molchord_simulators.aimnet2.network import CHANNELS, COMBINED, NORM, PASSES, RADIAL, Geometry, Network, Pass, Trace
 
 __all__ = ["Derivatives", "derivatives"]
 
@@ -66,7 +66,7 @@ def derivatives(network: Network, z: Tensor, positions: Tensor, charge: Tensor, 
     gradient, *found = torch.autograd.grad(trace.energy.sum(), [leaf, *nodes])
     adjoints = dict(zip(map(id, nodes), found, strict=True))
     with torch.no_grad():
-        pairs = _Pairs(network, trace, leaf, adjoints[id(trace.geometry.functions)])
+        pairs = _Pairs(network, trace, adjoints[id(trace.geometry.functions)])
         hessian = _chosen(_chosen(pairs.hessian(), columns).mT, columns)
         dipole = torch.zeros(len(z), 3, columns.shape[1], dtype=leaf.dtype, device=leaf.device)
         for member in range(network.members):
@@ -89,7 +89,7 @@ def _chosen(values: Tensor, columns: Tensor) -> Tensor:
 class _Pairs:
     """What depends on pairs of atoms alone, and is the same for all members."""
 
-    def __init__(self, network: Network, trace: Trace, positions: Tensor, functions: Tensor) -> None:
+    def __init__(self, network: Network, trace: Trace, functions: Tensor) -> None:
         self.network, self.trace, self.geometry = network, trace, trace.geometry
         g: Geometry = trace.geometry
         self.unit, self.distance = g.unit.detach(), g.distance.detach()
@@ -99,6 +99,9 @@ class _Pairs:
         mask = self.mask.unsqueeze(1)
         self.radial = [values * mask for values in _thrice(network.radial, spread)]
         self.adjoint = functions.view(b, RADIAL, 4, n, n)
+        self.coulomb = [values * self.mask for values in _thrice(network.coulomb, self.distance)]
+        every = g.functions.detach().unsqueeze(1).expand(-1, CHANNELS + 1, -1, -1, -1)
+        self.functions = every.contiguous()  # (b, a, g, c n, m), for products by channel
         u = self.unit.movedim(-1, 1)  # (b, 3, n, m)
         across = torch.eye(3, dtype=u.dtype, device=u.device)[:, :, None, None] - u.unsqueeze(1) * u.unsqueeze(2)
         self.across = across / self.distance[:, None, None]  # (b, 3, 3, n, m)
@@ -112,10 +115,9 @@ class _Pairs:
     def hessian(self) -> Tensor:
         """Return all of the Hessian (b, x, x) that no derivative of a network's value enters."""
         first, second = self._frozen()
-        coulomb = _thrice(self.network.coulomb, self.distance)
+        coulomb = self.coulomb
         charges = self.trace.charges.detach()
         products = (charges.unsqueeze(-1) * charges.unsqueeze(-2)).mean(0) * self.mask
-        self.coulomb = (coulomb[0] * self.mask, coulomb[1] * self.mask)
         first, second = first + products * coulomb[1], second + products * coulomb[2]
         many, more_first, more_second = self._dispersion()
         first, second = first + more_first, second + more_second
@@ -199,8 +201,6 @@ class _Forward:
         cached = network.device.type == "cpu"
         self.chunk = max(1, round(_WIDTH / k)) if cached else self.n
         self.block = max(1, round(_CACHED / self.by_column[0].numel())) if cached else CHANNELS + 1
-        functions = trace.geometry.functions.detach().unsqueeze(1)
-        self.functions = functions.expand(-1, CHANNELS + 1, -1, -1, -1).contiguous()
 
     def run(self) -> Tensor:
         """Return the derivatives of the charges (b, n, k)."""
@@ -266,7 +266,7 @@ class _Forward:
         sums = sums.view(b, a, RADIAL, 4, n, k)
         sums.scatter_add_(4, self.atoms.view(b, 1, 1, 1, 1, k).expand_as(self_moved), self_moved)
         if features is not None:
-            functions = self.functions[:, :a].reshape(-1, 4 * n, n)
+            functions = self.pairs.functions[:, :a].reshape(-1, 4 * n, n)
             sums.view(-1, 4 * n, k).baddbmm_(functions, features.reshape(-1, n, k))
         directed = sums.view(b, a, RADIAL, 4 * n * k)[..., n * k :]
         vectors = torch.matmul(self.network.combine[i][self.member, part], directed).view(b, a, COMBINED, 3, n, k)
@@ -327,8 +327,9 @@ class _Forward:
         raw, adjoint = one.raw[self.member].detach(), self._adjoint(one.charges)  # (2, b, n), (b, n)
         root = raw[1]
         weights = root.pow(2)
-        norm = weights.sum(-1, keepdim=True) + 1e-6
-        share = (one.charges[self.member].detach() - raw[0]).sum(-1, keepdim=True) / (norm - 1e-6)
+        total = weights.sum(-1, keepdim=True)
+        norm = total + NORM
+        share = (one.charges[self.member].detach() - raw[0]).sum(-1, keepdim=True) / total
         by_weight = 2 * root.unsqueeze(-1) * roots  # (b, n, k)
         by_norm = by_weight.sum(1, keepdim=True)
         by_share = -(charges.sum(1, keepdim=True) + share.unsqueeze(-1) * by_norm) / norm.unsqueeze(-1)
@@ -341,7 +342,7 @@ class _Forward:
 
     def _coulomb(self, charges: Tensor) -> None:
         """Gather the terms of the charges' energy where charges vary."""
-        value, slope = (2 / self.network.members * one for one in self.pairs.coulomb)
+        value, slope = (2 / self.network.members * one for one in self.pairs.coulomb[:2])
         before = self.pairs.trace.charges[self.member].detach()
         by_place = _chosen(self.pairs.gradient(slope * before.unsqueeze(1)), self.columns)
         cross = charges.mT @ by_place

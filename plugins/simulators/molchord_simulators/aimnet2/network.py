@@ -29,7 +29,7 @@ BOHR = 1.8897261258369282  # of an angstrom
 
 _FILL = 5.0  # angstrom; distance of what is not a pair, where the network's functions vanish
 _COULOMB = 7.1998226  # eV angstrom, half of it, since each pair is met twice
-_NORM = 1e-6  # keeps the share of the charge finite
+NORM = 1e-6  # keeps the share of the charge finite
 _DISPERSION = -13.605693012183622  # eV, half a Hartree, likewise
 _S6, _S8, _A1, _A2, _K1, _K3 = 1.0, 0.3908, 0.566, 3.128, -16.0, -4.0  # wB97M-D3(BJ)
 _COMMON = ("rc_s", "eta_s", "shifts_s", "rc_coulomb", "c6ab", "r4r2", "rcov")
@@ -244,7 +244,7 @@ def _neutralised(raw: Tensor, atoms: Tensor, charge: Tensor) -> Tensor:
     """Return charges (e, b, n) that add up to those of the molecules, the rest shared out by weight."""
     charges, weights = raw[:, 0] * atoms, raw[:, 1].pow(2) * atoms
     rest = charge - charges.sum(-1)
-    return charges + weights * (rest / (weights.sum(-1) + _NORM)).unsqueeze(-1)
+    return charges + weights * (rest / (weights.sum(-1) + NORM)).unsqueeze(-1)
 
 
 def _with_charge(weight: Tensor) -> Tensor:
