@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import rdkit
 
-from molchord.chem.conformers import FORCE_FIELD_STEPS, conformer_seed, conformers
 from molchord.chem.fingerprints import (
     FINGERPRINT_BITS,
     FingerprintKind,
@@ -23,6 +22,7 @@ from molchord.chem.fingerprints import (
     torsion_counts,
 )
 from molchord.chem.formulas import element_counts, hill
+from molchord.chem.geometry import FORCE_FIELD_STEPS, conformer_seed, conformers
 from molchord.chem.graphs import bare_match, covalent_radius, isotope_mass, pieces, with_hydrogens
 from molchord.chem.identity import drawing, molecule, scaffold, skeleton, tautomer_key
 from molchord.chem.parsing import MOST_ATOMS, Mol, canonical, from_inchi, from_molblock, parse

@@ -27,6 +27,7 @@ FingerprintKind: TypeAlias = Literal["morgan", "rdkit"]
 """``morgan``: environments of radius 2 (Rogers and Hahn 2010); ``rdkit``: paths of 1 to 7 bonds, two bits each."""
 
 FINGERPRINT_BITS = 2048
+"""Length of a fingerprint before it is packed."""
 
 _TILE = 1024  # rows of `a` unpacked at a time in `tanimoto`: 8 MiB of float32
 
