@@ -40,7 +40,11 @@ def built(tmp_path_factory):
 
 def test_wheel_holds_what_it_must(built):
     names = set(zipfile.ZipFile(built[1]).namelist())
-    assert {"molchord/registry.toml", "molchord/evaluate/report.html.j2", "molchord/templates/README.md.j2"} <= names
+    assert {
+        "molchord/registry.toml",
+        "molchord/evaluate/report.html.j2",
+        "molchord/host/templates/README.md.j2",
+    } <= names
     assert {f"molchord/recipes/{path.name}" for path in (ROOT / "recipes").glob("*.yaml")} <= names
     for package in PACKAGES:
         assert f"{package}/py.typed" in names
@@ -80,7 +84,7 @@ def test_installed_wheel_finds_its_plugins_recipes_and_templates(molchord, tmp_p
     assert "embedding_dim: 8" in molchord("graph", "check", "demo", "--explain", "--set", "embedding_dim=8")
     (tmp_path / "mine.yaml").write_text("extends: vibrational\nmodalities: {raman: null}\n")
     assert "good (structure, ir; molchord:graph_centered)" in molchord("graph", "check", tmp_path / "mine.yaml")
-    assert "6 files" in molchord("plugins", "new", "modality", "uvvis", "--out", tmp_path / "uvvis")
+    assert "7 files" in molchord("plugins", "new", "modality", "uvvis", "--out", tmp_path / "uvvis")
 
 
 def test_installed_wheel_imports_trains_and_evaluates(molchord, tmp_path):
