@@ -13,7 +13,7 @@ install-torch = $(if $(and $(TORCH_INDEX),$(TORCH)),@export PIP_EXTRA_INDEX_URL=
 	if $1/bin/pip index versions torch --disable-pip-version-check --retries 0 --timeout 5 \
 		--index-url '$(TORCH_INDEX)' >/dev/null 2>&1; then \
 		echo "$(TORCH) from $(TORCH_INDEX)"; \
-		$1/bin/pip install --quiet --disable-pip-version-check --no-deps --index-url '$(TORCH_INDEX)' '$(TORCH)'; \
+		$1/bin/pip install --quiet --disable-pip-version-check --no-compile --no-deps --index-url '$(TORCH_INDEX)' '$(TORCH)'; \
 	else echo "$(TORCH_INDEX) cannot be reached: torch comes from where pip takes everything else" >&2; fi)
 
 BIN := .venv/bin
@@ -21,7 +21,7 @@ RUN := runs/demo
 LIBRARY := runs/demo-library
 INSTALLED := .venv/.installed
 
-.PHONY: demo docs test test-wheel benchmark-accuracy clean
+.PHONY: demo docs test test-slow test-wheel benchmark-accuracy clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)/report.html $(LIBRARY)/manifest.json
@@ -47,12 +47,16 @@ $(LIBRARY)/manifest.json: $(RUN)/report.html | $(INSTALLED)
 	@$(BIN)/molchord embed $(RUN) datasets/demo --out $(LIBRARY) --force
 
 test: $(INSTALLED)
-	$(BIN)/pytest -n $(JOBS) --cov --cov-report=term:skip-covered --cov-fail-under=90 -q
+	$(BIN)/pytest -n $(JOBS) -m 'not slow' --cov --cov-report=term:skip-covered --cov-fail-under=90 -q
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell core plugins recipes examples datasets/*.py docs *.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
+
+# What installs packages and runs whole pages: the tutorial, the examples, the notebook, wheels, Ray.
+test-slow: $(INSTALLED)
+	$(BIN)/pytest -n $(JOBS) -m slow -q
 
 # The documentation, as it is read: http://127.0.0.1:8000
 docs: $(INSTALLED)
@@ -75,15 +79,18 @@ benchmark-accuracy: $(INSTALLED)
 # Packages whose own pins the lock file contradicts, and which work with it: installed without what they ask for.
 NO_DEPS := $(wildcard requirements-no-deps.lock)
 
+# Nothing is compiled that is never imported: pip would compile every file of every package, on one core.
+PIP_INSTALL := $(BIN)/pip install --disable-pip-version-check --no-compile --retries 1
+
 # pip's errors are shown; its warnings name every package that one of several indexes lacks.
 $(INSTALLED): requirements.lock $(NO_DEPS) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "molchord needs Python 3.11 or newer, and" \
 		"$(PYTHON) is $$($(PYTHON) --version 2>&1 | head -n 1); write make PYTHON=python3.12, for instance" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(call install-torch,.venv)
-	$(BIN)/pip install -qq --disable-pip-version-check --retries 1 -r requirements.lock
-	$(if $(NO_DEPS),$(BIN)/pip install -qq --disable-pip-version-check --retries 1 --no-deps -r $(NO_DEPS))
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PIP_INSTALL) -qq -r requirements.lock
+	$(if $(NO_DEPS),$(PIP_INSTALL) -qq --no-deps -r $(NO_DEPS))
+	$(PIP_INSTALL) --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 clean:

@@ -17,6 +17,8 @@ import pytest
 from molchord.data.splits import hash_split
 from molchord.testing import molecules
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = sorted((ROOT / "examples").glob("molchord-*"))
 GRAPH = """

@@ -16,6 +16,8 @@ from molchord.host import Host
 from molchord.host.scaffold import new_plugin, new_types
 from molchord.vocabulary import KINDS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = [(type, f"{type[:3]}_{kind}", kind) for type in ("modality", "encoder") for kind in KINDS]
 PACKAGES.append(("loss", "sigmoid", None))

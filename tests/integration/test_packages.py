@@ -12,6 +12,8 @@ import pytest
 
 from molchord.testing import molecules
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 PLUGINS = ("encoders", "indexes", "loggers", "losses", "modalities", "rerankers", "simulators")
 PACKAGES = ("molchord", *(f"molchord_{name}" for name in PLUGINS))

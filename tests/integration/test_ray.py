@@ -26,6 +26,8 @@ from molchord.library.build import embed_items
 from molchord.library.files import LibraryManifest
 from molchord.run import Run
 
+pytestmark = pytest.mark.slow
+
 class Slow(ray_engine._Encode):
     def __call__(self, row):
         time.sleep(1.0)

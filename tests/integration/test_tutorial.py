@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parent.parent.parent / "docs"
 SHOWN = {
     "tutorial.md": r"\buv\b(?s:.*)(16 candidates|of 16)",
