@@ -131,7 +131,7 @@ def set_up(tree, index=INDEX, status=0):
     command = [".venv/.installed", f"PYTHON={tree / 'python'}", f"TORCH_INDEX={index}"]
     said = make(tree, *command, status=status)[1]
     calls = [line for line in said.splitlines() if line.startswith("pip ")]
-    for option in ("--quiet ", "-qq ", "--disable-pip-version-check ", "--retries 1 "):
+    for option in ("--quiet ", "-qq ", "--disable-pip-version-check ", "--no-compile ", "--retries 1 "):
         calls = [call.replace(option, "") for call in calls]
     return calls, said
 
