@@ -16,7 +16,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from molchord.api import Measurement, Modality
-from molchord.data.reading import Given
+from molchord.data.reading import Given, MoleculeSource
 from molchord.data.store import DataSet
 from molchord.deprecation import renamed
 from molchord.embedder import Embedder
@@ -352,7 +352,7 @@ class Run:
 
     def library(
         self,
-        source: str | Path | DataSet | Iterable[str],
+        source: MoleculeSource,
         out: str | Path | None = None,
         *,
         spectra: bool = False,

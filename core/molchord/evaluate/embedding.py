@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeAlias, final
@@ -18,7 +18,7 @@ from molchord.api import Compares, Derives, Locates, Measurement, SampleError, S
 from molchord.data.derived import failures as underived
 from molchord.data.loader import Source, scalar_table, sources
 from molchord.data.store import DataSet, MeasurementTable
-from molchord.embedder import CHUNK, Embedder
+from molchord.embedder import EMBEDDED_AT_ONCE, Embedder
 from molchord.errors import DataError, RunError
 from molchord.evaluate.baselines import nearest_by_cosine, nearest_by_similarity
 from molchord.evaluate.embedded import Embedded, Spectra
@@ -298,10 +298,10 @@ def _embed_feed(
     """
     all_indices = source.measurements()
     vectors, kept = [torch.zeros(0, embedder.graph.embedding_dim)], []
-    starts = range(0, len(all_indices), CHUNK)
+    starts = range(0, len(all_indices), EMBEDDED_AT_ONCE)
     for start in tqdm(starts, desc=f"embed {source.name}", disable=None if progress else True, leave=False):
         usable, samples = [], []
-        for index in all_indices[start : start + CHUNK].tolist():
+        for index in all_indices[start : start + EMBEDDED_AT_ONCE].tolist():
             try:
                 samples.append(source.sample(index, None))
             except SampleError as error:
@@ -334,9 +334,7 @@ def _nearest(
     """Return the training measurement nearest to each queried one: by the modality's own similarity, else by cosine."""
     first = _flat(source, read, queried[:1])
     if first is not None:
-        blocks = [_flat(source, read, training[i : i + CHUNK]) for i in range(0, len(training), CHUNK)]
-        asked = [_flat(source, read, queried[i : i + CHUNK]) for i in range(0, len(queried), CHUNK)]
-        found = nearest_by_cosine(_joined(asked), _joined(blocks))
+        found = nearest_by_cosine(_all_flat(source, read, queried), _all_flat(source, read, training))
         return training[found]
     if isinstance(source.modality, Compares):
         return nearest_by_similarity(source.modality, [read(int(i)) for i in queried], read, training.tolist())
@@ -352,7 +350,9 @@ def _flat(
     return batch.values.flatten(1) if isinstance(batch, SpectrumBatch) else None
 
 
-def _joined(blocks: Iterable[Tensor | None]) -> Tensor:
+def _all_flat(source: Source, read: Callable[[int], Measurement], chosen: NDArray[np.int64]) -> Tensor:
+    starts = range(0, len(chosen), EMBEDDED_AT_ONCE)
+    blocks = [_flat(source, read, chosen[start : start + EMBEDDED_AT_ONCE]) for start in starts]
     found = [block for block in blocks if block is not None]
     if not found:
         raise DataError("baseline 'nearest training spectrum' has no spectra to compare; choose another split")

@@ -16,7 +16,6 @@ from tqdm import tqdm
 from molchord.api import SampleError
 from molchord.data.parallel import alone, surviving
 from molchord.data.reading import Item, items_of
-from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.errors import MolchordError, did_you_mean
 from molchord.files import discard
@@ -35,7 +34,7 @@ BLOCK = 16384
 
 def embed_library(
     embedder: Embedder,
-    source: str | Path | DataSet | Iterable[str],
+    source: MoleculeSource,
     out: str | Path | None,
     *,
     run: str,

@@ -24,7 +24,7 @@ from molchord.deprecation import renamed
 from molchord.errors import QueryError, did_you_mean
 from molchord.files import discard
 from molchord.library.files import Entry, LibraryManifest, write_removed
-from molchord.library.filters import Rows, adjoined, hill, mass_window
+from molchord.library.filters import Rows, adjoined, mass_window, sought_formula
 from molchord.library.hits import Hit, hits_of
 from molchord.library.indexes import EXACT, OpenIndex, index_names, open_index, write_index
 from molchord.library.rows import ROWS_AT_ONCE, LibraryRows
@@ -199,7 +199,7 @@ class Library:
             QueryError: A mass without a window, a window without a mass, a number that makes no sense, or a formula
                 that cannot be read.
         """
-        return self._rows.filter(mass_window(mass, ppm, da), None if formula is None else hill(formula))
+        return self._rows.filter(mass_window(mass, ppm, da), None if formula is None else sought_formula(formula))
 
     def molecules(self, rows: Iterable[int]) -> list[Molecule]:
         """Return the molecules of rows, reading no more than the row groups they are in."""
@@ -472,7 +472,7 @@ class Library:
         every = all(len(part) == shard.rows for part, shard in zip(rows, self.manifest.shards, strict=True))
         return Limits(
             window=window,
-            formula=None if formula is None else hill(formula),
+            formula=None if formula is None else sought_formula(formula),
             removed=self._rows.removed,
             rows=None if every else np.concatenate([np.asarray(part, dtype=np.int64) for part in rows]),
         )

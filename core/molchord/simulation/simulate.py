@@ -15,15 +15,14 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeAlias, cast, final
+from typing import Any, cast, final
 
 from numpy.typing import NDArray
 
 from molchord.api import Batched, Measurement, Molecule, Portable, SampleError, Simulator, SimulatorRecord
 from molchord.data.importer import import_files
 from molchord.data.parallel import alone, surviving
-from molchord.data.reading import molecules_of
-from molchord.data.store import DataSet
+from molchord.data.reading import MoleculeSource, molecules_of
 from molchord.errors import DataError, OutputExistsError, PluginError
 from molchord.files import replace_file, write_csv
 from molchord.host import Built, Host, Plugin, build, guarded
@@ -32,9 +31,6 @@ from molchord.simulation.folder import DIED, SimulationFolder, settled
 from molchord.vocabulary import FAILURES, REJECTED
 
 __all__ = ["SimulationReport", "build_simulator", "simulate", "simulate_molecules", "write_jobs"]
-
-Source: TypeAlias = str | Path | DataSet | Iterable[str]
-"""SMILES, a file of them (text, or a table with a column ``smiles``), or a data set."""
 
 DEFAULT = "gfn2"  # needs nothing but what `pip install 'molchord[simulate]'` brings
 _WAITING = "whose job has no result yet (run its program, or delete the file of jobs to compute them here)"
@@ -119,7 +115,7 @@ def build_simulator(
 
 
 def simulate(
-    source: Source,
+    source: MoleculeSource,
     out: Path,
     *,
     host: Host,
@@ -203,7 +199,7 @@ def simulate(
 
 
 def write_jobs(
-    source: Source,
+    source: MoleculeSource,
     folder: Path,
     *,
     host: Host,
@@ -309,7 +305,7 @@ def _cores(workers: int | None) -> int:
 # --- lists of molecules, and their outcomes --------------------------------------------------------------------------
 
 
-def _distinct(source: Source, limit: int | None, refused: list[SampleError]) -> dict[str, Molecule]:
+def _distinct(source: MoleculeSource, limit: int | None, refused: list[SampleError]) -> dict[str, Molecule]:
     """Return molecules by key14, in order, each once."""
     if limit is not None and limit < 1:
         raise DataError(f"limit is {limit}; give 1 or more")
