@@ -103,16 +103,9 @@ def import_files(
         PluginError: A modality is unknown, or cannot be chosen by its bare name.
     """
     column = check_rule(split)
-    if table is None and (columns or numeric or column is not None):
-        raise DataError("columns of a table are asked for without a table; give `--table FILE`")
     if limit is not None and limit < 1:
         raise DataError(f"limit is {limit}; give 1 or more")
-    for name in numeric:
-        if name in molecules_schema([]).names:
-            raise DataError(f"numeric column `{name}` would hide the data set's own; rename it in the table")
-    needed = [*(c for _, c in columns), *numeric, *([] if column is None else [column])]
-    if table is not None:
-        next(read_rows(table, needed), None)  # so that a wrong table shows before any work
+    _check_table(table, [*(c for _, c in columns), *numeric, *([] if column is None else [column])], numeric)
     readers = _readers(host, [name for name, _ in (*as_, *columns)])
     forced = [(file, label, [readers[_bare(name)]]) for name, path in as_ for file, label in _files(path)]
     taken = {file.resolve() for file, _, _ in forced}
@@ -127,6 +120,17 @@ def import_files(
             work.table(table, columns, numeric, column)
         manifest = work.finish(split, options)
     return work.report(out, manifest)
+
+
+def _check_table(table: Path | None, needed: Sequence[str], numeric: Sequence[str]) -> None:
+    """Refuse a table that is wrong, or lacks a column, before any work."""
+    if table is None and needed:
+        raise DataError("columns of a table are asked for without a table; give `--table FILE`")
+    for name in numeric:
+        if name in molecules_schema([]).names:
+            raise DataError(f"numeric column `{name}` would hide the data set's own; rename it in the table")
+    if table is not None:
+        next(read_rows(table, needed), None)
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def _column(path: Path) -> Iterator[str | SampleError]:
         names = [name for name in file.schema_arrow.names if name.lower() == SMILES_COLUMN]
         if len(names) != 1:
             raise DataError(
-                f"table {str(path)!r} needs one column `{SMILES}`; its columns are {file.schema_arrow.names!r}"
+                f"table {str(path)!r} needs one column `{SMILES_COLUMN}`; its columns are {file.schema_arrow.names!r}"
             )
         row = 0
         for batch in file.iter_batches(columns=names):

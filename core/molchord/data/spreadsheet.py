@@ -51,7 +51,7 @@ def _rows(path: Path, file: IO[str], columns: Sequence[str]) -> Iterator[tuple[i
     header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
     smiles = [name for name in header if name.lower() == SMILES_COLUMN]
     if len(smiles) != 1:
-        raise DataError(f"table {str(path)!r} needs one column `{SMILES}`; its columns are {header!r}")
+        raise DataError(f"table {str(path)!r} needs one column `{SMILES_COLUMN}`; its columns are {header!r}")
     for name in columns:
         if header.count(name) != 1:
             raise DataError(f"table {str(path)!r} needs one column `{name}`; {did_you_mean(name, header)}")

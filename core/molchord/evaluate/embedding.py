@@ -14,9 +14,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from molchord.api import Compares, Derives, Locates, Measurement, SampleError, SpectrumBatch, SpectrumSpec
+from molchord.api import (
+    Compares,
+    Derives,
+    Locates,
+    Measurement,
+    ModalityRecord,
+    SampleError,
+    SpectrumBatch,
+    SpectrumSpec,
+)
 from molchord.data.derived import failures as underived
-from molchord.data.loader import Source, scalar_table, sources
+from molchord.data.loader import NoMeasurements, Source, scalar_table, sources
 from molchord.data.store import DataSet, MeasurementTable
 from molchord.embedder import EMBEDDED_AT_ONCE, Embedder
 from molchord.errors import DataError, RunError
@@ -127,10 +136,7 @@ def embed_dataset(
     spectra, indices = {}, {}
     for name in embedder.spectra:
         vectors, rows, indices[name] = _embed_feed(embedder, opened[name], scalar_features, keys, unusable, progress)
-        needed = embedder.graph.modalities[name].record.mass_needs
-        known = None
-        if needed is not None and isinstance(table := opened[name].table, MeasurementTable):
-            known = ~table.select({needed: None})[indices[name]]
+        known = _reveals_mass(embedder.graph.modalities[name].record, opened[name].table, indices[name])
         spectra[name] = Spectra(molecule=rows, vectors=vectors, reveals_mass=known)
     seen, here = trained_smiles(embedder.path), set(keys)
     embedded = Embedded(
@@ -314,6 +320,15 @@ def _embed_feed(
             kept += usable
     indices = np.array(kept, dtype=np.int64)
     return torch.cat(vectors), np.asarray(source.table.molecule[indices], dtype=np.int64), indices
+
+
+def _reveals_mass(
+    record: ModalityRecord, table: MeasurementTable | NoMeasurements, indices: NDArray[np.int64]
+) -> NDArray[np.bool_] | None:
+    """Return from which measurements the molecule's mass can be known; None: from all."""
+    if record.mass_needs is None or not isinstance(table, MeasurementTable):
+        return None
+    return ~table.select({record.mass_needs: None})[indices]
 
 
 def _reader(source: Source, indices: NDArray[np.int64]) -> Callable[[int], Measurement]:

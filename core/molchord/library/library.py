@@ -276,15 +276,7 @@ class Library:
             ([[0], [0]], [[1.0], [0.0]], [True, True])
         """
         check_query(fusion, queries)
-        count = len(next(iter(queries.values())))
-        for name, vectors in queries.items():
-            mask = None if present is None else present.get(name)
-            self._check_vectors(name, vectors if mask is None else vectors[mask.to(vectors.device)])
-            if len(vectors) != count or count == 0:
-                raise QueryError(
-                    f"search failed: {name!r} has {len(vectors)} queries, but each modality needs as many rows as the "
-                    "first, and one at least"
-                )
+        count = self._count(queries, present or {})
         rows = self._pool(mass, ppm, da, formula)
         proposing = None if index in (None, EXACT) else self._index(str(index))
         limits = self._limits(rows, mass_window(mass, ppm, da), formula) if proposing is not None else None
@@ -406,6 +398,19 @@ class Library:
             raise QueryError("search failed: the query has no modality; give at least one spectrum")
         for name, vector in query.items():
             self._check_vectors(name, vector[None])
+
+    def _count(self, queries: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> int:
+        """Return how many queries there are, the same in each modality, with vectors that fit the library."""
+        count = len(next(iter(queries.values())))
+        for name, vectors in queries.items():
+            mask = present.get(name)
+            self._check_vectors(name, vectors if mask is None else vectors[mask.to(vectors.device)])
+            if len(vectors) != count or count == 0:
+                raise QueryError(
+                    f"search failed: {name!r} has {len(vectors)} queries, but each modality needs as many rows as the "
+                    "first, and one at least"
+                )
+        return count
 
     def _check_vectors(self, name: str, vectors: Tensor) -> None:
         if vectors.ndim != 2 or vectors.shape[1] != self.manifest.embedding_dim:
