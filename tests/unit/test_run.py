@@ -264,7 +264,7 @@ def test_realignment_is_checked_before_it_starts(tmp_path):
 
 
 def test_a_pool_that_cannot_be_made_is_refused_before_anything_is_embedded(monkeypatch):
-    monkeypatch.setattr("molchord.run.embed_dataset", lambda *_, **__: pytest.fail("it embeds"))
+    monkeypatch.setattr("molchord.evaluate.measure.embed_dataset", lambda *_, **__: pytest.fail("it embeds"))
     for pool, message in (("unseen:5000", "needs 5000 structures"), ("tset", "unknown pool 'tset'")):
         with pytest.raises(DataError, match=message):
             tiny_run().evaluate(pools=["test", pool])
@@ -289,6 +289,15 @@ def test_unusable_measurements_are_counted_and_listed(tmp_path):
     assert json.loads((tmp_path / "evaluation.json").read_text())["notes"] == list(found.notes)
     tiny_run().evaluate(tiny_data(), pools=["test"], modes=["blind"], fusions=["gm-exp"], out=tmp_path, force=True)
     assert not (tmp_path / "unusable.csv").exists()
+
+
+def test_a_library_with_spectra_is_made_of_a_data_set_here(tmp_path):
+    with pytest.raises(DataError, match="`spectra` needs a data set as the source; SMILES alone carry no spectra"):
+        tiny_run().library(["CCO"], tmp_path / "library", spectra=True)
+    with pytest.raises(DataError, match="`spectra` is embedded by engine 'local' alone, got 'ray'; leave the engine out"):
+        tiny_run().library(tiny_data(), tmp_path / "library", spectra=True, engine="ray")
+    assert len(tiny_run().library(tiny_data().path, spectra=True)) == len(tiny_data())
+    assert not (tmp_path / "library").exists()
 
 
 def test_a_spectral_library_lists_the_molecules_it_lacks(tmp_path, monkeypatch):

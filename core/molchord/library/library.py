@@ -36,7 +36,7 @@ from molchord.vocabulary import MODES, Storage
 
 __all__ = ["Entry", "Hit", "Library", "Rows"]
 
-_QUERIES_AT_ONCE, _VALUES_AT_ONCE = (256, 4096), (2**22, 2**29)
+QUERIES_AT_ONCE, VALUES_AT_ONCE = (256, 4096), (2**22, 2**29)
 """Queries that are searched at once, and their inner products with a block, on a CPU (its cache) and on a GPU."""
 
 
@@ -281,7 +281,7 @@ class Library:
         proposing = None if index in (None, EXACT) else self._index(str(index))
         limits = self._limits(rows, mass_window(mass, ppm, da), formula) if proposing is not None else None
         found: list[Found] = []
-        at_once = _QUERIES_AT_ONCE[_is_cuda(device)]
+        at_once = QUERIES_AT_ONCE[_is_cuda(device)]
         for start in range(0, count, at_once):
             part = slice(start, start + at_once)
             here = {name: mask[part].to(device) for name, mask in (present or {}).items()}
@@ -374,7 +374,7 @@ class Library:
 
     def _vector_blocks(self, rows: Sequence[Rows], queries: int, device: str) -> Iterator[Block]:
         """Yield blocks as large as the inner products with so many queries may be."""
-        at_once = max(1, _VALUES_AT_ONCE[_is_cuda(device)] // queries)
+        at_once = max(1, VALUES_AT_ONCE[_is_cuda(device)] // queries)
         if self._held is not None and self._held.vectors.device == torch.empty(0, device=device).device:
             for part in adjoined(rows):
                 for start in range(0, len(part), at_once):

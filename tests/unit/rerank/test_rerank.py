@@ -317,9 +317,8 @@ def test_weights_of_the_features_alone_are_the_best_for_validation_queries():
 
 def test_baselines_of_an_evaluation_simulate_nothing(run, measured, cache, monkeypatch):
     plugin, simulator = invented()
-    source = Computed(nodes(run), run.modalities, [], (plugin, simulator), workers=1)
-    monkeypatch.setattr(module, "_computed", lambda *_: source)
-    found = evaluated(run, measured, Rerank(AS_IS, k=2), baselines=True)
+    monkeypatch.setattr("molchord.simulation.simulate.build_simulator", lambda host, use: (plugin, simulator))
+    found = evaluated(run, measured, Rerank(AS_IS, k=2, simulator="invented"), baselines=True)
     assert {row.system for row in found.rows if "alone" in row.system or "feature" in row.system} == {
         "mass alone", "mass alone (expected)"
     }  # fmt: skip
@@ -726,10 +725,21 @@ def test_whole_is_the_correlation_of_powered_curves():
 
 def test_scale_is_linear_between_its_wavenumbers():
     moved = matcher(scale=((1000.0, 0.9), (2000.0, 1.1)))
-    only = Measurement(arrays={"stick_wavenumber": np.array([1500.0]), "stick_intensity": np.array([1.0])})
-    exact = Measurement(arrays={"stick_wavenumber": np.array([900.0]), "stick_intensity": np.array([1.0])})
-    assert moved.grid[moved._sticks(only).argmax()] == 1500.0
-    assert moved.grid[moved._sticks(exact).argmax()] == 808.0  # 900 x 0.9, on a grid of 4
+
+    def stick(wavenumber):
+        arrays = {"stick_wavenumber": np.array([wavenumber]), "stick_intensity": np.array([1.0])}
+        return Measurement(arrays=arrays)
+
+    def best(wavenumber):
+        """Where a measured line is that a computed one matches best."""
+        places = np.arange(wavenumber - 200, wavenumber + 200, 4.0)
+        computed = [Candidate(molecule=molecule("CCO"), computed={"ir": stick(wavenumber)})]
+        found = [moved.features({"ir": [curve(stick(place))]}, computed)[0, 0] for place in places]
+        return places[np.argmax(found)]
+
+    assert best(1500.0) == 1500.0  # 1.0 is halfway from 0.9 to 1.1
+    assert best(900.0) == pytest.approx(0.9 * 900.0, abs=4)  # on a grid of 4
+    assert best(1750.0) == pytest.approx(1.05 * 1750.0, abs=4)
 
 
 def test_what_cannot_be_compared_is_nan():

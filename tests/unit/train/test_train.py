@@ -202,18 +202,18 @@ def test_resume_is_exact(dataset, tmp_path, monkeypatch, extra):
     graph = make_graph(train={"epochs": 3, **extra})
     whole = Run.train(graph, dataset, tmp_path / "whole", progress=False)
 
-    step, calls = Trainer._step, []
+    learn, calls = Trainer.learn, []
 
-    def interrupted(self):
-        calls.append(1)
-        if len(calls) == 3 if extra else len(calls) == 5:
+    def interrupted(*batch):
+        calls.append(batch)
+        if len(calls) == 5:
             os.kill(os.getpid(), signal.SIGINT)
-        return step(self)
+        return learn(*batch)
 
-    monkeypatch.setattr(Trainer, "_step", interrupted)
+    monkeypatch.setattr(Trainer, "learn", interrupted)
     with pytest.raises(TrainingStopped, match="go on with: molchord train --resume"):
         Run.train(graph, dataset, tmp_path / "parts", progress=False)
-    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(Trainer, "learn", learn)
     resumed = Run.resume(tmp_path / "parts", progress=False)
     assert same(weights(whole), weights(resumed))
 
