@@ -26,8 +26,6 @@ from molchord.library.build import embed_items
 from molchord.library.files import LibraryManifest
 from molchord.run import Run
 
-pytestmark = pytest.mark.slow
-
 class Slow(ray_engine._Encode):
     def __call__(self, row):
         time.sleep(1.0)
@@ -40,6 +38,7 @@ embed_items(run.embedder, {given!r}, Path(sys.argv[2]), manifest, block=4, engin
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 def test_a_killed_worker_of_ray_loses_nothing(tmp_path):
     run = tiny_run()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from molchord.api import Measurement, Molecule, SampleError
 from molchord.chem import FORCE_FIELD_STEPS, RDKIT_VERSION, conformer_seed, conformers, parse, pieces, with_hydrogens
 from molchord_simulators import gfn2
+from molchord_simulators.rotation import rotational_constants
 
 __all__ = ["Harmonic"]
 
@@ -62,12 +63,14 @@ class Harmonic:
             raise SampleError("gfn2", str(error)) from None
 
     def measurements(self, result: Mapping[str, NDArray[Any]]) -> dict[str, Measurement]:
-        """Return the sticks of both spectra."""
+        """Return the sticks of both spectra, with the kinds of their modes and the rotational constant B."""
+        sticks = {"stick_wavenumber": result["freq"]}
+        if "kind" in result:  # which results of earlier versions lack
+            sticks["stick_kind"] = result["kind"]
+        middle = float(rotational_constants(result["z"], result["pos"])[1])
+        columns = {"origin": "computed", "rotational_constant": middle}
         return {
-            name: Measurement(
-                arrays={"stick_wavenumber": result["freq"], "stick_intensity": result[name]},
-                columns={"origin": "computed"},
-            )
+            name: Measurement(arrays={**sticks, "stick_intensity": result[name]}, columns=columns)
             for name in ("ir", "raman")
         }
 

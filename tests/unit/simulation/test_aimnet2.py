@@ -244,6 +244,33 @@ def test_rotational_constants():
     assert rotational_constants(linear["z"], linear["pos"])[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("smiles", "kinds"),
+    [
+        ("C#CCN", {3480: 1, 3549: 2, 3616: 2}),  # an alkyne's C-H is among the N-H
+        ("CS", {2777: 1}),  # hydrogen on sulfur counts as on carbon
+        ("CC(=O)O", {3814: 2, 3159: 1}),
+        ("FC(F)=C(F)F", {}),
+    ],
+)
+def test_modes_have_the_kind_of_the_bond_that_they_stretch(smiles, kinds):
+    r = result(smiles, FAST)
+    hydrogens = np.isin(np.arange(len(r["freq"])), np.flatnonzero(r["kind"]))
+    assert hydrogens.sum() == (r["z"] == 1).sum()  # one stretching mode for each hydrogen
+    assert (r["freq"][hydrogens] > 2300).all()
+    for wavenumber, kind in kinds.items():
+        assert r["kind"][np.abs(r["freq"] - wavenumber).argmin()] == kind, wavenumber
+
+
+def test_measurements_have_kinds_and_the_middle_rotational_constant():
+    r = result("O", FAST)
+    for one in FAST.measurements(r).values():
+        assert one.arrays["stick_kind"].tolist() == [0, 2, 2]
+        assert one.columns["rotational_constant"] == pytest.approx(14.51, rel=0.03)  # B of water (Herzberg)
+    older = {name: values for name, values in r.items() if name != "kind"}
+    assert "stick_kind" not in FAST.measurements(older)["ir"].arrays
+
+
 # --- charges, elements, conformers -----------------------------------------------------------------------------------
 
 
@@ -257,9 +284,10 @@ def test_ions_are_computed_as_ions():
 def test_an_element_that_the_networks_lack_is_computed_by_gfn2():
     job = FAST.prepare(molecule("C[Ge]"))
     found = FAST.compute_batch([FAST.prepare(molecule("O")), job])
-    assert [str(one["simulator"]) for one in found] == ["aimnet2", "gfn2"]
+    assert [str(one["simulator"]) for one in found] == ["aimnet2 (one member)", "gfn2"]
     np.testing.assert_array_equal(found[1]["freq"], gfn2.compute(job)["freq"])
-    assert FAST.measurements(found[1])["raman"].columns == {"origin": "computed", "source": "gfn2"}
+    columns = FAST.measurements(found[1])["raman"].columns
+    assert (columns["origin"], columns["source"]) == ("computed", "gfn2")
 
 
 def test_an_element_that_nobody_has_is_an_error():
@@ -284,6 +312,7 @@ def spectrum(energy, freq, intensity=1.0, stretch=1.0):
     return {
         "z": z, "pos": pos, "freq": lines, "ir": np.full_like(lines, intensity),
         "raman": np.full_like(lines, 2 * intensity), "energy": np.array(energy),
+        "kind": (lines > 1500).astype(np.uint8),
     }  # fmt: skip
 
 
@@ -294,6 +323,7 @@ def test_conformers_count_by_their_energies():
     assert found["freq"].tolist() == [1000, 1100, 1900, 2000]
     np.testing.assert_allclose(found["ir"], [0.75, 0.25, 0.25, 0.75], rtol=1e-5)
     np.testing.assert_allclose(found["raman"], 2 * found["ir"])
+    assert found["kind"].tolist() == [0, 0, 1, 1]
     np.testing.assert_array_equal(found["pos"], low["pos"])
     again = averaged([low, high, spectrum(-1.0, [1000, 2000])])
     np.testing.assert_allclose(again["ir"], found["ir"])  # what became alike counts once

@@ -86,6 +86,7 @@ def _spectrum(
         "z": start.z.astype(np.uint8),
         "pos": (start.positions * BOHR).astype(np.float32),
         **{name: values.astype(np.float32) for name, values in spectra.items()},
+        "kind": gfn2.kinds(start.z, start.positions, _bonded(start), modes),
         "energy": np.array(curvature.energy),
     }
 
