@@ -20,6 +20,9 @@ __all__ = ["VibrationalBatch", "broaden", "channel", "collate", "normalise", "pr
 _RESOLVED = (2.5, 1.5)
 """Steps of the grid in a half width of Lorentzian and of Gaussian lines; on a coarser one lines lose their tops."""
 
+_TILE = 16
+"""Spectra that a processor sums at once: what they need fits its cache, and memory is not asked for anew."""
+
 _REACH = 60.0
 """Half widths on either side of the grid before its ends meet."""
 
@@ -168,24 +171,29 @@ def broaden(
     widest = float(max(lorentzian, gaussian))
     size = 1 << math.ceil(math.log2(finer * grid.points + 2 * _REACH * widest / step))
     before = (size - finer * grid.points) // 2
-    place = (position - grid.start) / step + before
-    kept = intensity.masked_fill((place < 1) | (place >= size - 3), 0.0)
+    q = torch.fft.rfftfreq(size, device=position.device)
+    splines = torch.sinc(q) ** -4 / step
+    out = position.new_empty(len(position), grid.points)
+    rows = _TILE if position.device.type == "cpu" else max(1, len(position))
+    for start in range(0, len(position), rows):
+        part = slice(start, start + rows)
+        width = (factor[part] / step)[:, None]
+        shape = torch.exp(-2 * math.pi * lorentzian * width * q - (math.pi * gaussian * width * q) ** 2 / math.log(2))
+        if branches is not None:
+            shape *= (1 + 2 * torch.cos(2 * math.pi * q * (branches[part] / step)[:, None])) / 3
+        points = _deposited((position[part] - grid.start) / step + before, intensity[part], size)
+        found = torch.fft.irfft(torch.fft.rfft(points) * shape.mul_(splines), n=size)
+        out[part] = found[:, before : before + finer * grid.points : finer]
+    return out
+
+
+def _deposited(place: Float[Tensor, "b k"], weight: Float[Tensor, "b k"], size: int) -> Float[Tensor, "b n"]:
+    """Put weights onto points by cubic B-splines; what is outside is left out."""
+    weight = weight.masked_fill((place < 1) | (place >= size - 3), 0.0)
     place = place.clamp(1, size - 3)
     left = place.floor()
-    spectrum = torch.fft.rfft(_deposited(left.long(), place - left, kept, size))
-    q = torch.fft.rfftfreq(size, device=position.device)
-    width = (factor / step)[:, None]
-    shape = torch.exp(-2 * math.pi * lorentzian * width * q - (math.pi * gaussian * width * q) ** 2 / math.log(2))
-    if branches is not None:
-        shape *= (1 + 2 * torch.cos(2 * math.pi * q * (branches / step)[:, None])) / 3
-    found = torch.fft.irfft(spectrum * (shape / (torch.sinc(q) ** 4 * step)), n=size)
-    return found[:, before : before + finer * grid.points : finer]
-
-
-def _deposited(
-    left: Int[Tensor, "b k"], part: Float[Tensor, "b k"], weight: Float[Tensor, "b k"], size: int
-) -> Float[Tensor, "b n"]:
-    """Put weights at `left + part` onto points by cubic B-splines."""
+    part = place - left
+    left = left.long()
     rest, square, cube = 1 - part, part**2, part**3
     splines = (rest**3, 3 * cube - 6 * square + 4, -3 * cube + 3 * square + 3 * part + 1, cube)
     shares = torch.stack([weight * spline / 6 for spline in splines], dim=2).flatten(1)
