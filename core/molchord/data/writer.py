@@ -23,8 +23,8 @@ from molchord.data.manifest import (
     MOLECULES_FILE,
     ROW_GROUP,
     SCHEMA_VERSION,
+    ArrayStorage,
     DataManifest,
-    Storage,
     TableEntry,
     check_version,
     declare,
@@ -57,7 +57,7 @@ class TableWriter:
         path: Path,
         name: str,
         stores: Stores,
-        storage: Mapping[str, Storage],
+        storage: Mapping[str, ArrayStorage],
         plugin: tuple[str, str],
         shard_bytes: int = SHARD_BYTES,
     ) -> None:
@@ -178,7 +178,7 @@ class DataSetWriter:
         self,
         name: str,
         stores: Stores,
-        storage: Mapping[str, Storage] | None = None,
+        storage: Mapping[str, ArrayStorage] | None = None,
         plugin: tuple[str, str] = ("", ""),
     ) -> TableWriter:
         """Return the writer of a modality's table, made at the first call."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from molchord.errors import RunError, did_you_mean
 from molchord.graph.resolve import ModelGraph
 
-__all__ = ["changed"]
+__all__ = ["changed", "realigned"]
+
+_WHOLE = {"init": {}, "fraction": 1.0, "missing": {}}
+"""Settings of a training that thin or replace something, switched off."""
 
 
 def changed(
@@ -36,3 +39,12 @@ def changed(
             )
         mapping["modalities"][name]["where"] = dict(chosen)
     return ModelGraph.from_dict(mapping)
+
+
+def realigned(
+    graph: ModelGraph, trainable: Sequence[str] | None, epochs: int, where: Mapping[str, Mapping[str, Any]] | None
+) -> ModelGraph:
+    """Return a graph that trains a few parts only, as `Run.realign` has it, on all the data and from given weights."""
+    parts = [f"modalities.{name}.head.out" for name in graph.modalities] if trainable is None else trainable
+    chosen = {"default": False, **dict.fromkeys(parts, True)}
+    return changed(graph, where, {**_WHOLE, "trainable": chosen, "epochs": epochs})

@@ -24,7 +24,7 @@ from molchord.deprecation import renamed
 from molchord.errors import QueryError, did_you_mean
 from molchord.files import discard
 from molchord.library.files import Entry, LibraryManifest, write_removed
-from molchord.library.filters import Rows, adjoined, hill, mass_window
+from molchord.library.filters import Rows, adjoined, mass_window, sought_formula
 from molchord.library.hits import Hit, hits_of
 from molchord.library.indexes import EXACT, OpenIndex, index_names, open_index, write_index
 from molchord.library.rows import ROWS_AT_ONCE, LibraryRows
@@ -199,7 +199,7 @@ class Library:
             QueryError: A mass without a window, a window without a mass, a number that makes no sense, or a formula
                 that cannot be read.
         """
-        return self._rows.filter(mass_window(mass, ppm, da), None if formula is None else hill(formula))
+        return self._rows.filter(mass_window(mass, ppm, da), None if formula is None else sought_formula(formula))
 
     def molecules(self, rows: Iterable[int]) -> list[Molecule]:
         """Return the molecules of rows, reading no more than the row groups they are in."""
@@ -276,15 +276,7 @@ class Library:
             ([[0], [0]], [[1.0], [0.0]], [True, True])
         """
         check_query(fusion, queries)
-        count = len(next(iter(queries.values())))
-        for name, vectors in queries.items():
-            mask = None if present is None else present.get(name)
-            self._check_vectors(name, vectors if mask is None else vectors[mask.to(vectors.device)])
-            if len(vectors) != count or count == 0:
-                raise QueryError(
-                    f"search failed: {name!r} has {len(vectors)} queries, but each modality needs as many rows as the "
-                    "first, and one at least"
-                )
+        count = self._count(queries, present or {})
         rows = self._pool(mass, ppm, da, formula)
         proposing = None if index in (None, EXACT) else self._index(str(index))
         limits = self._limits(rows, mass_window(mass, ppm, da), formula) if proposing is not None else None
@@ -407,6 +399,19 @@ class Library:
         for name, vector in query.items():
             self._check_vectors(name, vector[None])
 
+    def _count(self, queries: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> int:
+        """Return how many queries there are, the same in each modality, with vectors that fit the library."""
+        count = len(next(iter(queries.values())))
+        for name, vectors in queries.items():
+            mask = present.get(name)
+            self._check_vectors(name, vectors if mask is None else vectors[mask.to(vectors.device)])
+            if len(vectors) != count or count == 0:
+                raise QueryError(
+                    f"search failed: {name!r} has {len(vectors)} queries, but each modality needs as many rows as the "
+                    "first, and one at least"
+                )
+        return count
+
     def _check_vectors(self, name: str, vectors: Tensor) -> None:
         if vectors.ndim != 2 or vectors.shape[1] != self.manifest.embedding_dim:
             raise QueryError(
@@ -472,7 +477,7 @@ class Library:
         every = all(len(part) == shard.rows for part, shard in zip(rows, self.manifest.shards, strict=True))
         return Limits(
             window=window,
-            formula=None if formula is None else hill(formula),
+            formula=None if formula is None else sought_formula(formula),
             removed=self._rows.removed,
             rows=None if every else np.concatenate([np.asarray(part, dtype=np.int64) for part in rows]),
         )

@@ -29,7 +29,7 @@ from molchord.simulation.files import Outcome, read_contents, write_entries
 from molchord.testing.require import require
 from molchord.testing.samples import built, default_config, same_arrays, same_columns
 
-SMILES = ("O", "CC#N", "CO")
+_SMILES = ("O", "CC#N", "CO")
 """Small molecules, so that a slow simulator can be checked too."""
 
 
@@ -40,7 +40,7 @@ def _simulator(record: SimulatorRecord) -> Simulator:
 def _entries(record: SimulatorRecord, *, results: bool) -> list[Outcome]:
     simulator = _simulator(record)
     out = []
-    for one in map(molecule, SMILES):
+    for one in map(molecule, _SMILES):
         job = simulator.prepare(one)
         out.append(Outcome(id=one.key14, smiles=one.smiles, arrays=simulator.compute(job) if results else job))
     return out
@@ -56,7 +56,7 @@ def arrays_are_as_declared(record: SimulatorRecord) -> None:
             declared = record.results if results else record.jobs
             write_entries(Path(folder, "a.npz"), declared, _entries(record, results=results), prepared_by="")
             contents = read_contents(Path(folder, "a.npz"))
-            require(len(contents.ids) == len(SMILES), f"a file of {len(SMILES)} molecules holds {len(contents.ids)}")
+            require(len(contents.ids) == len(_SMILES), f"a file of {len(_SMILES)} molecules holds {len(contents.ids)}")
 
 
 def simulation_is_deterministic(record: SimulatorRecord) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from molchord.api import Array, Category, Measurement, Real, SampleError, Stores
 from molchord.data.info import data_info, resplit
-from molchord.data.manifest import Storage
+from molchord.data.manifest import ArrayStorage
 from molchord.data.splits import hash_split
 from molchord.data.store import DataSet
 from molchord.data.writer import DataSetWriter, new_folder
@@ -202,10 +202,10 @@ def test_entries_merge_by_molecule_and_further_smiles_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("storage", "precision"),
     [
-        (Storage(dtype="uint16", scale=0.1, offset=-100.0), 0.05001),
-        (Storage(dtype="int32", scale=1e-4), 8.1e-5),  # with the rounding of float32
-        (Storage(dtype="float16"), 0.126),  # half a unit in the last of 11 bits at 256 ... 512
-        (Storage(dtype="float32"), 0.0),
+        (ArrayStorage(dtype="uint16", scale=0.1, offset=-100.0), 0.05001),
+        (ArrayStorage(dtype="int32", scale=1e-4), 8.1e-5),  # with the rounding of float32
+        (ArrayStorage(dtype="float16"), 0.126),  # half a unit in the last of 11 bits at 256 ... 512
+        (ArrayStorage(dtype="float32"), 0.0),
     ],
 )
 def test_narrow_storage_is_undone_within_its_precision(tmp_path, storage, precision):
@@ -228,7 +228,7 @@ def test_narrow_storage_is_undone_within_its_precision(tmp_path, storage, precis
 )
 def test_a_value_that_does_not_fit_its_storage_is_refused_not_clipped(tmp_path, dtype, values):
     writer = DataSetWriter(tmp_path)
-    table = writer.table("uv", UV, {"y": Storage(dtype=dtype)})
+    table = writer.table("uv", UV, {"y": ArrayStorage(dtype=dtype)})
     with pytest.raises(SampleError, match="of array `y` does not fit its storage"):
         table.encode(uv(*values))
     writer.close()
@@ -236,7 +236,7 @@ def test_a_value_that_does_not_fit_its_storage_is_refused_not_clipped(tmp_path, 
 
 def test_missing_and_infinite_values_survive_float_storage(tmp_path):
     writer = DataSetWriter(tmp_path)
-    table = writer.table("uv", UV, {"y": Storage(dtype="float16")})
+    table = writer.table("uv", UV, {"y": ArrayStorage(dtype="float16")})
     np.testing.assert_array_equal(table.encode(uv(np.nan, np.inf, 1.0)).arrays["y"], [np.nan, np.inf, 1.0])
     writer.close()
 

@@ -322,7 +322,7 @@ CHAINS = ["C" * n for n in range(1, 13)]
 
 @pytest.fixture
 def short_chunks(monkeypatch):
-    monkeypatch.setattr("molchord.simulation.folder.CHUNK", 4)
+    monkeypatch.setattr("molchord.simulation.folder.ENTRIES_PER_FILE", 4)
 
 
 def test_a_stopped_simulation_goes_on(tmp_path, short_chunks):
@@ -355,7 +355,7 @@ import molchord.simulation.folder
 from test_simulate import CHAINS, Counting, counting
 from pathlib import Path
 Counting.compute = (lambda old: lambda self, job: os.kill(os.getpid(), signal.SIGKILL) if job["n"] == 7 else old(self, job))(Counting.compute)
-molchord.simulation.folder.CHUNK = 4
+molchord.simulation.folder.ENTRIES_PER_FILE = 4
 s.simulate(CHAINS, Path("data"), host=counting(Path(".")), workers=1)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
