@@ -310,7 +310,7 @@ def test_a_head_from_another_run_keeps_that_runs_scalar_features(dataset, tmp_pa
     Run.train(make_graph(scalar_features=["exact_mass"]), again, tmp_path / "other", progress=False)
     both = taken | {"modalities.raman": f"{tmp_path / 'other'}#modalities.raman"}
     mixed = Trainer(make_graph(scalar_features=["exact_mass"], train={"init": both}), again, progress=False)
-    with pytest.raises(RunError, match="take parts with this anchor from one run"):
+    with pytest.raises(RunError, match="take parts with this feature from one run"):
         mixed.start_from(None)
 
 
