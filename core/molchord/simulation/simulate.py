@@ -167,9 +167,13 @@ def simulate(
     _check_results(folder.path, computed, rows, molecules.keys(), len(waiting))
     note = _note(built, contents.values(), len(rows) - len(refused), len(molecules))
     imported = _imported(folder, contents, out, len(computed), host=host, note=note, force=force)
-    done, entries, rejected = imported.molecules, imported.measurements, imported.rejected
     return SimulationReport(
-        path=out, molecules=done, measurements=entries, failed=len(rows), rejected=rejected, waiting=len(waiting)
+        path=out,
+        molecules=imported.molecules,
+        measurements=imported.measurements,
+        failed=len(rows),
+        rejected=imported.rejected,
+        waiting=len(waiting),
     )
 
 

@@ -58,7 +58,7 @@ class VibrationalReader:
             for one in xtb.read(path, self.technique.name):
                 columns = {"source": one.simulator, "rotational_constant": one.rotational_constant}
                 known = {name: value for name, value in columns.items() if value is not None}
-                measurement = sticks(one.position, one.intensity, "computed", kind=one.kind, **known)
+                measurement = sticks(one.position, one.intensity, "computed", one.kind, **known)
                 yield Reading(measurement=measurement, smiles=one.smiles, location=one.location)
             return
         text = spectrum_text.decode(path)
@@ -106,7 +106,7 @@ class VibrationalReader:
         }
         x, y = self._in_units(where, block.x, block.y, labels.get("XUNITS", ""), labels.get("YUNITS", ""))
         if block.sticks:
-            return sticks(x, y, "measured", ordinate=labels.get("YUNITS"), **columns)
+            return sticks(x, y, "measured", None, ordinate=labels.get("YUNITS"), **columns)
         return self._curve(where, x, y, ordinate=labels.get("YUNITS"), **columns)
 
     def _read_columns(self, text: str, name: str) -> Reading:
@@ -153,7 +153,6 @@ def sticks(
     position: NDArray[Any],
     intensity: NDArray[Any],
     origin: str,
-    *,
     kind: NDArray[Any] | None = None,
     **columns: str | float | None,
 ) -> Measurement:

@@ -68,7 +68,7 @@ class Harmonic:
         if "kind" in result:  # which results of earlier versions lack
             sticks["stick_kind"] = result["kind"]
         middle = float(rotational_constants(result["z"], result["pos"])[1])
-        columns = {"origin": "computed", "rotational_constant": middle}
+        columns: dict[str, str | float | None] = {"origin": "computed", "rotational_constant": middle}
         return {
             name: Measurement(arrays={**sticks, "stick_intensity": result[name]}, columns=columns)
             for name in ("ir", "raman")
