@@ -190,7 +190,7 @@ def test_realignment_needs_no_measurement_of_every_modality(every, only_ir, tmp_
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "run", killed)
         with pytest.warns(UserWarning, match="no measurements") as caught, pytest.raises(KeyboardInterrupt):
-            run.realign(only_ir, tmp_path / "run", epochs=2, progress=False)
+            run.realign(only_ir, tmp_path / "run", trainable=["heads"], epochs=2, progress=False)
     assert ["'raman'" in str(w.message) for w in caught] == [True, False]
     assert all("its tower stays as it is" in str(w.message) for w in caught)
     moved = Run.resume(tmp_path / "run", progress=False)
@@ -254,6 +254,7 @@ def test_realignment_is_checked_before_it_starts(tmp_path):
             "unknown part 'modalities.ir.haed'; did you mean 'modalities.ir.head'?",
         ),
         ({"epochs": 0}, "epochs"),
+        ({"lr": -1e-3}, "lr"),
         ({"where": {"ir": {"orgin": "computed"}}}, "did you mean 'origin'?"),
     ):
         with pytest.raises(GraphError, match=sentence.replace("?", r"\?")):
