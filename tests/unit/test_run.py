@@ -265,7 +265,7 @@ def test_realignment_is_checked_before_it_starts(tmp_path):
 
 
 def test_a_pool_that_cannot_be_made_is_refused_before_anything_is_embedded(monkeypatch):
-    monkeypatch.setattr("molchord.run.embed_dataset", lambda *_, **__: pytest.fail("it embeds"))
+    monkeypatch.setattr("molchord.evaluate.measure.embed_dataset", lambda *_, **__: pytest.fail("it embeds"))
     for pool, message in (("unseen:5000", "needs 5000 structures"), ("tset", "unknown pool 'tset'")):
         with pytest.raises(DataError, match=message):
             tiny_run().evaluate(pools=["test", pool])
