@@ -32,7 +32,7 @@ from molchord.api import Array
 from molchord.chem import molecule
 from molchord.errors import DataError
 from molchord.simulation.files import Contents, Outcome, read_contents, write_entries
-from molchord_simulators.rotation import rotational_constants
+from molchord_simulators.gfn2 import rotational_constants
 
 ARRAYS = {
     "freq": Array(unit="cm^-1", axis="modes", dtype="float32"),
@@ -222,7 +222,7 @@ def _further(which: Computed, data: Mapping[str, NDArray[Any]], count: int) -> d
     """Return what a set keeps beside its lines, by molecule."""
     if "constants" not in which.arrays:
         return {}
-    if "constants" in data:
+    if "constants" in data and "simulator" in data:
         return {name: data[name].tolist() for name in ("constants", "simulator")}
     atoms = data["atoms"]
     parts = [slice(*atoms[i : i + 2]) for i in range(count)]

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BOHR", "Descent", "Failed", "compute", "description", "main"]
+__all__ = ["BOHR", "Descent", "Failed", "compute", "description", "main", "rotational_constants"]
 
 BOHR = 0.529177210903
 """Angstrom."""
@@ -42,6 +42,8 @@ POLAR = (7, 8, 9, 17, 35, 53)
 
 _WAVENUMBER = 5140.4871  # sqrt(Hartree / (Bohr^2 dalton)) in cm^-1
 _INTENSITY = 974.8801  # e^2 / dalton in km/mol
+_ROTATION = 16.8576292  # h / (8 pi^2 c) in cm^-1 dalton angstrom^2
+_THIN = 1e-4  # part of the largest moment of inertia below which a molecule is linear
 _LINEAR = 1e-3  # part of the largest moment below which a rotation does not count
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -82,7 +84,8 @@ def compute(job: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
     Shape:
         ``z`` (n,); ``pos`` (n, 3) in angstrom; ``freq`` in cm^-1, ascending, negative where imaginary, ``ir`` in km/mol
-        and ``raman`` in angstrom^4/dalton, ``kind`` as in `kinds`, each (m,).
+        and ``raman`` in angstrom^4/dalton, ``kind`` as in `kinds`, each (m,); ``constants`` (3,) as in
+        `rotational_constants`.
 
     Raises:
         Failed: No parameters for an element, no convergence, other bonds than at the start, or a saddle point.
@@ -119,6 +122,7 @@ def compute(job: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         "pos": (positions * BOHR).astype(np.float32),
         **{name: values.astype(np.float32) for name, values in spectra.items()},
         "kind": kinds(z, positions, bonded, modes),
+        "constants": rotational_constants(z, positions * BOHR).astype(np.float32),
     }
 
 
@@ -374,6 +378,22 @@ def _pairs(
     return arrows, np.linalg.norm(arrows, axis=-1), radii[:, None] + radii[None]
 
 
+def rotational_constants(z: NDArray[Any], positions: NDArray[Any]) -> NDArray[np.float64]:
+    """Return A, B and C in cm^-1 of positions (n, 3) in angstrom; 0 for A of a linear molecule.
+
+    Example:
+        >>> apart = np.array([[0.0, 0, 0], [0, 0, 1.0975]])
+        >>> rotational_constants(np.array([7, 7]), apart).round(3).tolist()
+        [0.0, 1.998, 1.998]
+    """
+    mass = np.array(MASSES)[np.asarray(z, dtype=np.int64) - 1]
+    centred = np.asarray(positions, dtype=np.float64)
+    centred = centred - mass @ centred / mass.sum()
+    second = (mass[:, None] * centred).T @ centred
+    moments = np.maximum(np.linalg.eigvalsh(np.trace(second) * np.eye(3) - second), 0)
+    return np.asarray(_ROTATION / np.where(moments > _THIN * moments.max(), moments, np.inf))
+
+
 # --- spectra ---------------------------------------------------------------------------------------------------------
 
 
@@ -520,6 +540,7 @@ def _write(
         for name in names:
             empty = _EMPTY.get(name, np.zeros(0, np.float32))
             out[name] = np.concatenate([empty, *(row[2][name] for row in done)])
+    out["constants"] = np.reshape([row[2]["constants"] for row in done], (len(done), 3)).astype(np.float32)
     for i, name in enumerate(_FAILED):
         out[f"failed_{name}"] = np.array([row[i] for row in failed], dtype=np.str_)
     # Written whole or not at all, without the engine's help: this file runs alone on machines without molchord.

@@ -36,6 +36,7 @@ GFN2 = SimulatorRecord(
         "ir": Array(unit="km/mol", axis="modes"),
         "raman": Array(unit="angstrom^4/dalton", axis="modes"),
         "kind": Array(unit="1", axis="modes", dtype="uint8"),
+        "constants": Array(unit="cm^-1", shape=(3,)),
     },
     config=GFN2Config,
     build=build,

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from molchord.api import Measurement, Molecule, SampleError
 from molchord.chem import FORCE_FIELD_STEPS, RDKIT_VERSION, conformer_seed, conformers, parse, pieces, with_hydrogens
 from molchord_simulators import gfn2
-from molchord_simulators.rotation import rotational_constants
 
 __all__ = ["Harmonic"]
 
@@ -65,10 +64,11 @@ class Harmonic:
     def measurements(self, result: Mapping[str, NDArray[Any]]) -> dict[str, Measurement]:
         """Return the sticks of both spectra, with the kinds of their modes and the rotational constant B."""
         sticks = {"stick_wavenumber": result["freq"]}
-        if "kind" in result:  # which results of earlier versions lack
+        columns: dict[str, str | float | None] = {"origin": "computed"}
+        if "kind" in result:  # which results of earlier versions lack, as they do the constants
             sticks["stick_kind"] = result["kind"]
-        middle = float(rotational_constants(result["z"], result["pos"])[1])
-        columns: dict[str, str | float | None] = {"origin": "computed", "rotational_constant": middle}
+        if "constants" in result:
+            columns["rotational_constant"] = float(result["constants"][1])
         return {
             name: Measurement(arrays={**sticks, "stick_intensity": result[name]}, columns=columns)
             for name in ("ir", "raman")

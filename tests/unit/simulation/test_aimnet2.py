@@ -22,7 +22,6 @@ from molchord_simulators.aimnet2.simulator import averaged
 from molchord_simulators.aimnet2.surface import Start
 from molchord_simulators.aimnet2.valence import valence_hessian
 from molchord_simulators.gfn2 import BOHR, Failed
-from molchord_simulators.rotation import rotational_constants
 
 try:
     FILE = weights.find()
@@ -239,9 +238,9 @@ def test_a_saddle_point_is_pushed_off():
 
 def test_rotational_constants():
     r = result("O")
-    np.testing.assert_allclose(rotational_constants(r["z"], r["pos"]), [27.88, 14.51, 9.28], rtol=0.03)  # Herzberg
+    np.testing.assert_allclose(r["constants"], [27.88, 14.51, 9.28], rtol=0.03)  # Herzberg
     linear = result("O=C=O", FAST)
-    assert rotational_constants(linear["z"], linear["pos"])[0] == 0
+    assert linear["constants"][0] == 0
 
 
 @pytest.mark.parametrize(
@@ -267,8 +266,9 @@ def test_measurements_have_kinds_and_the_middle_rotational_constant():
     for one in FAST.measurements(r).values():
         assert one.arrays["stick_kind"].tolist() == [0, 2, 2]
         assert one.columns["rotational_constant"] == pytest.approx(14.51, rel=0.03)  # B of water (Herzberg)
-    older = {name: values for name, values in r.items() if name != "kind"}
-    assert "stick_kind" not in FAST.measurements(older)["ir"].arrays
+    older = FAST.measurements({name: values for name, values in r.items() if name not in ("kind", "constants")})["ir"]
+    assert "stick_kind" not in older.arrays
+    assert "rotational_constant" not in older.columns
 
 
 # --- charges, elements, conformers -----------------------------------------------------------------------------------
@@ -312,7 +312,7 @@ def spectrum(energy, freq, intensity=1.0, stretch=1.0):
     return {
         "z": z, "pos": pos, "freq": lines, "ir": np.full_like(lines, intensity),
         "raman": np.full_like(lines, 2 * intensity), "energy": np.array(energy),
-        "kind": (lines > 1500).astype(np.uint8),
+        "kind": (lines > 1500).astype(np.uint8), "constants": gfn2.rotational_constants(z, pos),
     }  # fmt: skip
 
 

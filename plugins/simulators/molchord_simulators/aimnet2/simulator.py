@@ -20,7 +20,6 @@ from molchord_simulators.aimnet2.network import ELEMENTS, Network
 from molchord_simulators.aimnet2.spectra import Spectrum
 from molchord_simulators.gfn2 import Failed
 from molchord_simulators.harmonic import Harmonic
-from molchord_simulators.rotation import rotational_constants
 
 __all__ = ["AIMNet2", "averaged"]
 
@@ -171,13 +170,13 @@ def averaged(conformers: Sequence[Spectrum | Failed]) -> Spectrum | Failed:
         values = np.concatenate([part * one[name] for part, one in zip(share, chosen, strict=True)])
         out[name] = values[order].astype(np.float32)
     out["kind"] = np.concatenate([one["kind"] for one in chosen])[order]
-    return {**out, "energy": chosen[0]["energy"]}
+    return {**out, "constants": chosen[0]["constants"], "energy": chosen[0]["energy"]}
 
 
 def _alike(one: Spectrum, other: Spectrum) -> bool:
     if abs(float(one["energy"] - other["energy"])) > _SAME_ENERGY:
         return False
-    first, second = (rotational_constants(s["z"], s["pos"]) for s in (one, other))
+    first, second = one["constants"], other["constants"]
     return bool((np.abs(first - second) <= _SAME_SHAPE * np.maximum(first, second)).all())
 
 
