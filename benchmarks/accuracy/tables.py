@@ -87,10 +87,13 @@ ABLATION = tuple(
 
 GAS = System(name="computed spectra only", graph="recipes/gas.yaml", data="computed without nist", own_split=True)
 MEASURED = {"ir": {"origin": "measured"}}
-HEADS = GAS.changed(name="realigned heads, as published", realign=Realign(data="nist", where=MEASURED))
+HEADS = GAS.changed(
+    name="realigned heads, as published",
+    realign=Realign(data="nist", where=MEASURED, epochs=15, trainable=("heads",)),
+)
 REALIGNED = GAS.changed(
     name="recipe: both towers realigned",
-    realign=Realign(data="nist", where=MEASURED, epochs=40, trainable=("modalities.ir", "modalities.structure")),
+    realign=Realign(data="nist", where=MEASURED),
 )
 BAG = System(name="recipe (peak_bag)", graph="recipes/msms.yaml")
 PEAKS = BAG.changed(name="peak_transformer", modalities__msms__encoder={"use": "peak_transformer"})

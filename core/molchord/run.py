@@ -208,19 +208,24 @@ class Run:
         out: str | Path | None = None,
         *,
         trainable: Sequence[str] | None = None,
-        epochs: int = 15,
+        epochs: int = 40,
+        lr: float | None = None,
         where: Mapping[str, Mapping[str, Any]] | None = None,
         force: bool = False,
         progress: bool = True,
         loggers: Sequence[str | Use] = (),
     ) -> Run:
-        """Adapt the run to other data by training a few parts only (Rocabert-Oriols et al. 2025, "Realignment").
+        """Adapt the run to other data, such as measured spectra, by training it a little longer.
+
+        The defaults are those that found the most measured spectra (docs, "Realign to experiment").
 
         Args:
             data: The new data, such as experimental spectra of the same modalities.
             out: The new run folder.
-            trainable: Dotted parts to train; None: the last layer of every projection head.
+            trainable: Dotted parts to train, or ``heads`` for the last layer of every projection head, as published
+                (Rocabert-Oriols et al. 2025, "Realignment", for 15 epochs); None: every tower.
             epochs: Passes over the data.
+            lr: Learning rate; None: that of the run's graph.
             where: Which measurements to use, by modality, in place of the graph's ``where``: ``{"ir": {}}`` takes all
                 IR spectra.
             force: Replace an existing run.
@@ -238,9 +243,9 @@ class Run:
             >>> from molchord.testing import tiny_data, tiny_run
             >>> moved = tiny_run().realign(tiny_data(), epochs=1, progress=False)
             >>> sorted(part for part, trained in moved.graph.train.trainable.items() if trained)
-            ['modalities.ir.head.out', 'modalities.structure.head.out']
+            ['modalities.ir', 'modalities.structure']
         """
-        graph = realigned(self.graph, trainable, epochs, where)
+        graph = realigned(self.graph, trainable, epochs, lr, where)
         device = str(self.device)
         return Run.train(graph, data, out, device=device, force=force, progress=progress, start=self, loggers=loggers)
 

@@ -191,9 +191,14 @@ def trained_smiles(run: Path) -> dict[str, str]:
         RunError: The list is missing, so no metric of the run would be reliable.
     """
     try:
-        lines = (run / "trained_on.txt").read_text().splitlines()
-    except OSError as error:
+        lines = (run / "trained_on.txt").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
         raise RunError(f"run {str(run)!r} has no trained_on.txt; restore it, or train the run again") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(
+            f"trained_on.txt of run {str(run)!r} cannot be read ({_first_line(error)}); restore it, or train the run "
+            "again"
+        ) from error
     parts = (line.partition(" ") for line in lines if line)
     return {key: smiles for key, _, smiles in parts}
 
@@ -306,7 +311,7 @@ def taken_scalar_features(graph: ModelGraph, sources: Mapping[str, str]) -> dict
             if out.setdefault(feature, scaling) != scaling:
                 raise RunError(
                     f"`train.init` of {part!r}: scalar feature {feature!r} has mean and deviation {scaling} there, but "
-                    f"another part was trained with {out[feature]}; take parts with this anchor from one run"
+                    f"another part was trained with {out[feature]}; take parts with this feature from one run"
                 )
     return out
 

@@ -12,7 +12,7 @@ def padded(rows: Sequence[Sequence[str]]) -> list[list[str]]:
         >>> padded([["a", "b"], ["long", "c"]])
         [['a   ', 'b'], ['long', 'c']]
     """
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
 
 

@@ -581,6 +581,40 @@ class HasAnotherProgram(ToySimulator):
         return {**result, "ir": result["ir"] * 2}
 
 
+class Together(ToySimulator):
+    """A simulator that computes many at once."""
+
+    batch = 2
+
+    def compute_batch(self, jobs):
+        return [self.compute(job) for job in jobs]
+
+
+@mutant("simulator", "batch_gives_the_same")
+class SortsItsBatch(Together):
+    def compute_batch(self, jobs):
+        return sorted(super().compute_batch(jobs), key=lambda result: len(result["freq"]))
+
+
+@mutant("simulator", "batch_gives_the_same")
+class PadsItsBatch(Together):
+    def compute_batch(self, jobs):
+        longest = max((len(job["z"]) for job in jobs), default=0)
+        return [{k: np.resize(v, longest) for k, v in self.compute(job).items()} for job in jobs]
+
+
+@mutant("simulator", "batch_gives_the_same")
+class HasAnOutcomeForNothing(Together):
+    def compute_batch(self, jobs):
+        return super().compute_batch(jobs) or [{}]
+
+
+@mutant("simulator", "batch_gives_the_same")
+class FailsTogether(Together):
+    def compute_batch(self, jobs):
+        return [SampleError("toy", "too many") for _ in jobs]
+
+
 # --- indexes ---------------------------------------------------------------------------------------------------------
 
 

@@ -39,6 +39,7 @@ embed_items(run.embedder, {given!r}, Path(sys.argv[2]), manifest, block=4, engin
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 def test_a_killed_worker_of_ray_loses_nothing(tmp_path):
     run = tiny_run()

@@ -190,7 +190,7 @@ def test_realignment_needs_no_measurement_of_every_modality(every, only_ir, tmp_
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "run", killed)
         with pytest.warns(UserWarning, match="no measurements") as caught, pytest.raises(KeyboardInterrupt):
-            run.realign(only_ir, tmp_path / "run", epochs=2, progress=False)
+            run.realign(only_ir, tmp_path / "run", trainable=["heads"], epochs=2, progress=False)
     assert ["'raman'" in str(w.message) for w in caught] == [True, False]
     assert all("its tower stays as it is" in str(w.message) for w in caught)
     moved = Run.resume(tmp_path / "run", progress=False)
@@ -254,6 +254,7 @@ def test_realignment_is_checked_before_it_starts(tmp_path):
             "unknown part 'modalities.ir.haed'; did you mean 'modalities.ir.head'?",
         ),
         ({"epochs": 0}, "epochs"),
+        ({"lr": -1e-3}, "lr"),
         ({"where": {"ir": {"orgin": "computed"}}}, "did you mean 'origin'?"),
     ):
         with pytest.raises(GraphError, match=sentence.replace("?", r"\?")):
@@ -294,7 +295,9 @@ def test_unusable_measurements_are_counted_and_listed(tmp_path):
 def test_a_library_with_spectra_is_made_of_a_data_set_here(tmp_path):
     with pytest.raises(DataError, match="`spectra` needs a data set as the source; SMILES alone carry no spectra"):
         tiny_run().library(["CCO"], tmp_path / "library", spectra=True)
-    with pytest.raises(DataError, match="`spectra` is embedded by engine 'local' alone, got 'ray'; leave the engine out"):
+    with pytest.raises(
+        DataError, match="`spectra` is embedded by engine 'local' alone, got 'ray'; leave the engine out"
+    ):
         tiny_run().library(tiny_data(), tmp_path / "library", spectra=True, engine="ray")
     assert len(tiny_run().library(tiny_data().path, spectra=True)) == len(tiny_data())
     assert not (tmp_path / "library").exists()

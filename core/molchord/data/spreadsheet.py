@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -35,7 +36,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Mapping
     try:
         with _open(path) as file:
             yield from _rows(path, file, columns)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"table {str(path)!r} cannot be read: {error}") from error
 
 
@@ -54,7 +55,8 @@ def _rows(path: Path, file: IO[str], columns: Sequence[str]) -> Iterator[tuple[i
         raise DataError(f"table {str(path)!r} needs one column `{SMILES_COLUMN}`; its columns are {header!r}")
     for name in columns:
         if header.count(name) != 1:
-            raise DataError(f"table {str(path)!r} needs one column `{name}`; {did_you_mean(name, header)}")
+            hint = f"it has {header.count(name)}" if name in header else did_you_mean(name, header)
+            raise DataError(f"table {str(path)!r} needs one column `{name}`; {hint}")
     names = [SMILES_COLUMN if name == smiles[0] else name for name in header]
     reader = csv.reader(file, delimiter=delimiter)
     for cells in reader:

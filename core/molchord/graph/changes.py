@@ -41,10 +41,22 @@ def changed(
     return ModelGraph.from_dict(mapping)
 
 
+HEADS = "heads"
+"""The word for the last layer of every projection head, among the parts that `realigned` trains."""
+
+
 def realigned(
-    graph: ModelGraph, trainable: Sequence[str] | None, epochs: int, where: Mapping[str, Mapping[str, Any]] | None
+    graph: ModelGraph,
+    trainable: Sequence[str] | None,
+    epochs: int,
+    lr: float | None,
+    where: Mapping[str, Mapping[str, Any]] | None,
 ) -> ModelGraph:
-    """Return a graph that trains a few parts only, as `Run.realign` has it, on all the data and from given weights."""
-    parts = [f"modalities.{name}.head.out" for name in graph.modalities] if trainable is None else trainable
-    chosen = {"default": False, **dict.fromkeys(parts, True)}
-    return changed(graph, where, {**_WHOLE, "trainable": chosen, "epochs": epochs})
+    """Return a graph that trains some parts only, as `Run.realign` has it, on all the data and from given weights."""
+    towers = [f"modalities.{name}" for name in graph.modalities]
+    parts = towers if trainable is None else trainable
+    named = [part for one in parts for part in ([f"{tower}.head.out" for tower in towers] if one == HEADS else [one])]
+    train = {**_WHOLE, "trainable": {"default": False, **dict.fromkeys(named, True)}, "epochs": epochs}
+    if lr is not None:
+        train["optimizer"] = graph.to_dict()["train"]["optimizer"] | {"lr": lr}
+    return changed(graph, where, train)

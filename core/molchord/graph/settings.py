@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from molchord.api import Config
 
 PositiveFloat = Annotated[float, Gt(0)]
-Rate = Annotated[float, Ge(0)]
+Rate = Annotated[FiniteFloat, Ge(0)]
 Rates = Rate | Mapping[str, Rate]
 
 Beta = Annotated[float, Ge(0), Lt(1)]
@@ -50,7 +50,7 @@ class ScheduleConfig(Config):
     """Learning-rate schedule over the whole training, after a linear warm-up."""
 
     use: Literal["constant", "cosine", "plateau"] = Field("cosine", description="shape after the warm-up")
-    warmup: Annotated[float, Ge(0)] = Field(1.0, description="linear warm-up in epochs")
+    warmup: Rate = Field(1.0, description="linear warm-up in epochs")
     factor: Annotated[float, Gt(0), Lt(1)] = Field(0.1, description="plateau: what the rate is multiplied by")
     patience: Annotated[int, Ge(0)] = Field(5, description="plateau: epochs without improvement before a cut")
     minimum: Annotated[float, Ge(0)] = Field(1e-6, description="lowest learning rate")
@@ -98,7 +98,7 @@ class TrainConfig(Config):
     missing: Mapping[str, Annotated[float, Ge(0), Le(1)]] = Field(
         {}, description="share of training molecules whose measurements of a modality are left out, {MODALITY: 0.5}"
     )
-    sampling: Mapping[str, Mapping[str, Mapping[str, Annotated[float, Ge(0)]]]] = Field(
+    sampling: Mapping[str, Mapping[str, Mapping[str, Rate]]] = Field(
         {}, description="weights a modality, column and value, such as {MODALITY: {origin: {measured: 3.0}}}"
     )
     trainable: Mapping[str, bool] = Field(
@@ -124,8 +124,8 @@ class TrainConfig(Config):
 class RangeConfig(Config):
     """Numbers from `low` to `high`; whole ones where both ends are whole."""
 
-    low: int | float = Field(description="lowest value")
-    high: int | float = Field(description="highest value")
+    low: int | FiniteFloat = Field(description="lowest value")
+    high: int | FiniteFloat = Field(description="highest value")
     log: bool = Field(False, description="tried evenly in the logarithm, for rates and sizes")
 
     @model_validator(mode="after")

@@ -22,7 +22,6 @@ from molchord_simulators.aimnet2.simulator import averaged
 from molchord_simulators.aimnet2.surface import Start
 from molchord_simulators.aimnet2.valence import valence_hessian
 from molchord_simulators.gfn2 import BOHR, Failed
-from molchord_simulators.rotation import rotational_constants
 
 try:
     FILE = weights.find()
@@ -259,9 +258,37 @@ def test_a_saddle_point_is_pushed_off():
 
 def test_rotational_constants():
     r = result("O")
-    np.testing.assert_allclose(rotational_constants(r["z"], r["pos"]), [27.88, 14.51, 9.28], rtol=0.03)  # Herzberg
+    np.testing.assert_allclose(r["constants"], [27.88, 14.51, 9.28], rtol=0.03)  # Herzberg
     linear = result("O=C=O", FAST)
-    assert rotational_constants(linear["z"], linear["pos"])[0] == 0
+    assert linear["constants"][0] == 0
+
+
+@pytest.mark.parametrize(
+    ("smiles", "kinds"),
+    [
+        ("C#CCN", {3480: 1, 3549: 2, 3616: 2}),  # an alkyne's C-H is among the N-H
+        ("CS", {2777: 1}),  # hydrogen on sulfur counts as on carbon
+        ("CC(=O)O", {3814: 2, 3159: 1}),
+        ("FC(F)=C(F)F", {}),
+    ],
+)
+def test_modes_have_the_kind_of_the_bond_that_they_stretch(smiles, kinds):
+    r = result(smiles, FAST)
+    hydrogens = np.isin(np.arange(len(r["freq"])), np.flatnonzero(r["kind"]))
+    assert hydrogens.sum() == (r["z"] == 1).sum()  # one stretching mode for each hydrogen
+    assert (r["freq"][hydrogens] > 2300).all()
+    for wavenumber, kind in kinds.items():
+        assert r["kind"][np.abs(r["freq"] - wavenumber).argmin()] == kind, wavenumber
+
+
+def test_measurements_have_kinds_and_the_middle_rotational_constant():
+    r = result("O", FAST)
+    for one in FAST.measurements(r).values():
+        assert one.arrays["stick_kind"].tolist() == [0, 2, 2]
+        assert one.columns["rotational_constant"] == pytest.approx(14.51, rel=0.03)  # B of water (Herzberg)
+    older = FAST.measurements({name: values for name, values in r.items() if name not in ("kind", "constants")})["ir"]
+    assert "stick_kind" not in older.arrays
+    assert "rotational_constant" not in older.columns
 
 
 # --- charges, elements, conformers -----------------------------------------------------------------------------------
@@ -277,9 +304,10 @@ def test_ions_are_computed_as_ions():
 def test_an_element_that_the_networks_lack_is_computed_by_gfn2():
     job = FAST.prepare(molecule("C[Ge]"))
     found = FAST.compute_batch([FAST.prepare(molecule("O")), job])
-    assert [str(one["simulator"]) for one in found] == ["aimnet2", "gfn2"]
+    assert [str(one["simulator"]) for one in found] == ["aimnet2 (one member)", "gfn2"]
     np.testing.assert_array_equal(found[1]["freq"], gfn2.compute(job)["freq"])
-    assert FAST.measurements(found[1])["raman"].columns == {"origin": "computed", "source": "gfn2"}
+    columns = FAST.measurements(found[1])["raman"].columns
+    assert (columns["origin"], columns["source"]) == ("computed", "gfn2")
 
 
 def test_an_element_that_nobody_has_is_an_error():
@@ -304,6 +332,7 @@ def spectrum(energy, freq, intensity=1.0, stretch=1.0):
     return {
         "z": z, "pos": pos, "freq": lines, "ir": np.full_like(lines, intensity),
         "raman": np.full_like(lines, 2 * intensity), "energy": np.array(energy),
+        "kind": (lines > 1500).astype(np.uint8), "constants": gfn2.rotational_constants(z, pos),
     }  # fmt: skip
 
 
@@ -314,6 +343,7 @@ def test_conformers_count_by_their_energies():
     assert found["freq"].tolist() == [1000, 1100, 1900, 2000]
     np.testing.assert_allclose(found["ir"], [0.75, 0.25, 0.25, 0.75], rtol=1e-5)
     np.testing.assert_allclose(found["raman"], 2 * found["ir"])
+    assert found["kind"].tolist() == [0, 0, 1, 1]
     np.testing.assert_array_equal(found["pos"], low["pos"])
     again = averaged([low, high, spectrum(-1.0, [1000, 2000])])
     np.testing.assert_allclose(again["ir"], found["ir"])  # what became alike counts once
