@@ -269,11 +269,11 @@ TABLES: Mapping[str, Table] = {
     "gas": Table(
         title="Experimental gas-phase IR",
         text="Measured queries (MSDC-IR) against structures alone. Trained on spectra computed by AIMNet2, none of a "
-        "molecule that is tested; then, five-fold and out of fold, realigned on the measured spectra of the training "
-        "folds. Headline pool: the 555 molecules of nist-xtb. Pools with 2,033 ordinary structures (as large as "
-        "Vib2Mol's) and with 20,000 of QM9 are secondary. simulate_and_match compares with spectra computed by AIMNet2; "
-        "its scales and intensities are rounded values chosen earlier on these queries, its weights are fitted on each "
-        "fold's validation part.",
+        "molecule that is tested; then, five-fold and out of fold, realigned on the measured spectra of the "
+        "training folds. Headline pool: the 555 molecules of nist-xtb. Pools with 2,033 ordinary structures (as "
+        "large as Vib2Mol's) and with 20,000 of QM9 are secondary. simulate_and_match compares with spectra that "
+        "AIMNet2 computed; its scales and intensities are rounded values that were chosen earlier on these "
+        "queries, its weights are fitted on each fold's validation part.",
         data="nist",
         systems=(REALIGNED, HEADS, GAS),
         tests=(
