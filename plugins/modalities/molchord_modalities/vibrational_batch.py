@@ -36,7 +36,7 @@ _LINEAR = 0.01
 """Part of the maximum below which the channel `asinh` is linear."""
 
 _SMOOTH = 6.0
-"""Standard deviation in cm^-1 of the Gaussian that makes the channel `smooth`, about a line's half width."""
+"""Standard deviation in cm^-1 of the Gaussian by which spectra are smoothed, about a line's half width."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ def prepare(batch: VibrationalBatch, config: VibrationalConfig, generator: torch
             level = draws.noise[:, None] * values.amax(dim=1, keepdim=True)
             values = values + level * _normal(values.shape, generator, device)
             observed = observed & draws.seen(config.grid.points)
-        values = normalise(values, observed, config.normalise)
+        values = normalise(values, observed, config.normalise, config.grid.step)
         if draws is not None:
             values = values * draws.intensity[:, None]
         stacked = torch.stack([channel(values, name, config.grid.step) for name in config.channels], dim=1)
@@ -232,32 +232,46 @@ def warp(
     return values.masked_fill(~seen, 0.0), seen
 
 
-def normalise(values: Float[Tensor, "b p"], observed: Bool[Tensor, "b p"], how: str) -> Float[Tensor, "b p"]:
+def normalise(
+    values: Float[Tensor, "b p"], observed: Bool[Tensor, "b p"], how: str, step: float
+) -> Float[Tensor, "b p"]:
     """Scale each spectrum by its observed points, and set the others to 0.
 
     Args:
         values: Spectra.
         observed: Points that count.
-        how: ``floor`` (mean of the points in the lowest quarter of the range to 0, maximum to 1), ``minmax``, ``max``,
-            ``area`` (mean 1) or ``none``.
+        how: ``floor`` (mean of the points in the lowest quarter of the range to 0, maximum to 1), ``steady`` (the same
+            two levels, but those of the smoothed spectrum), ``minmax``, ``max``, ``area`` (mean 1) or ``none``.
+        step: Distance of two points in cm^-1.
 
     Example:
-        >>> normalise(torch.tensor([[1.0, 3.0, 2.0]]), torch.ones(1, 3, dtype=torch.bool), "minmax").tolist()
+        >>> normalise(torch.tensor([[1.0, 3.0, 2.0]]), torch.ones(1, 3, dtype=torch.bool), "minmax", 2.0).tolist()
         [[0.0, 1.0, 0.5]]
     """
     smallest = torch.finfo(values.dtype).tiny
-    high = values.masked_fill(~observed, -math.inf).amax(dim=1, keepdim=True)
-    low = values.masked_fill(~observed, math.inf).amin(dim=1, keepdim=True)
-    if how == "floor":
-        low = _mean(values, observed & (values <= low + _FLOOR * (high - low)))
     values = values.masked_fill(~observed, 0.0)
-    if how in ("floor", "minmax"):
+    seen = values
+    if how == "steady":
+        seen = _smoothed(values, step) / _smoothed(observed.to(values.dtype), step).clamp(min=smallest)
+    high = seen.masked_fill(~observed, -math.inf).amax(dim=1, keepdim=True)
+    low = seen.masked_fill(~observed, math.inf).amin(dim=1, keepdim=True)
+    if how in ("floor", "steady"):
+        low = _mean(values, observed & (seen <= low + _FLOOR * (high - low)))
+    if how in ("floor", "steady", "minmax"):
         values = (values - low) / (high - low).clamp(min=smallest)
     elif how == "max":
         values = values / high.clamp(min=smallest)
     elif how == "area":
         values = values / _mean(values, observed).clamp(min=smallest)
     return values.masked_fill(~observed, 0.0)
+
+
+def _smoothed(values: Float[Tensor, "b p"], step: float) -> Float[Tensor, "b p"]:
+    """Convolve with a Gaussian of unit area; beyond the ends are zeros."""
+    reach = math.ceil(3 * _SMOOTH / step)
+    place = torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype) * (step / _SMOOTH)
+    kernel = torch.softmax(-(place**2) / 2, dim=0)
+    return torch.nn.functional.conv1d(values[:, None], kernel[None, None], padding=reach)[:, 0]
 
 
 def channel(values: Float[Tensor, "b p"], name: str, step: float) -> Float[Tensor, "b p"]:
@@ -275,10 +289,7 @@ def channel(values: Float[Tensor, "b p"], name: str, step: float) -> Float[Tenso
     if name == "sqrt":
         return values.clamp(min=0).sqrt()
     if name == "smooth":
-        reach = math.ceil(3 * _SMOOTH / step)
-        place = torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype) * (step / _SMOOTH)
-        kernel = torch.softmax(-(place**2) / 2, dim=0)
-        values = torch.nn.functional.conv1d(values[:, None], kernel[None, None], padding=reach)[:, 0]
+        values = _smoothed(values, step)
     return values if name == "plain" else _asinh(values / _LINEAR) / math.asinh(1 / _LINEAR)
 
 
