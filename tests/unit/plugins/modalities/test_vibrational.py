@@ -15,8 +15,9 @@ from scipy.special import voigt_profile
 from molchord.api import Compares, Measurement, Molecule, SampleError, SpectrumBatch
 from molchord_modalities import curve
 from molchord_modalities.ir import IR
+from molchord_modalities.line_shapes import broaden
 from molchord_modalities.raman import RAMAN
-from molchord_modalities.vibrational_batch import broaden, normalise, warp
+from molchord_modalities.vibrational_batch import normalise, warp
 from molchord_modalities.vibrational_settings import Grid, Line, VibrationalConfig
 
 WATER = ([1539.0, 3643.0, 3651.0], [90.0, 9.0, 30.0])
