@@ -32,17 +32,19 @@ from molchord.api import Array
 from molchord.chem import molecule
 from molchord.errors import DataError
 from molchord.simulation.files import Contents, Outcome, read_contents, write_entries
-from molchord_simulators.rotation import rotational_constants
+from molchord_simulators.gfn2 import rotational_constants
 
 ARRAYS = {
     "freq": Array(unit="cm^-1", axis="modes", dtype="float32"),
     "ir": Array(unit="km/mol", axis="modes", dtype="float16"),
     "raman": Array(unit="angstrom^4/dalton", axis="modes", dtype="float16"),
 }
+KIND_BEGINS = (2300.0, 3340.0)  # cm^-1; the kind of a mode where a file does not say it
 DECIMALS = 1  # of a wavenumber; as float32, which any reader takes, since the archive packs the rest away
 PREPARED_BY = "one conformer by ETKDGv3, relaxed by MMFF94 or UFF (RDKit)"  # of files that do not say it
 ROUNDED = "; wavenumbers rounded to 0.1 cm^-1, intensities to half precision"
-REASONS = ("imaginary mode", "bonds changed", "no conformer", "SCF not converged", "not converge")
+TOO_STRONG = "intensity beyond half precision"
+REASONS = (TOO_STRONG, "imaginary mode", "bonds changed", "no conformer", "SCF not converged", "not converge")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,18 +86,19 @@ Hartree/Bohr. Hessian by central differences of 0.005 Bohr; dipole and polarizab
 fields of 0.004 a.u.; average atomic masses. Stereochemistry is not given, so the conformer of a molecule with
 stereocentres is that of one of its stereoisomers."""
 _AIMNET2 = """\
-AIMNet2 (Anstine, Zubatyuk and Isayev, Chem. Sci. 16, 10228, 2025), a neural network potential for wB97M-D3, mean of its
-four members, gas phase, harmonic and unscaled. One conformer a molecule: ETKDGv3 with a seed from the InChIKey, MMFF94
-(UFF where that lacks parameters), then AIMNet2 to a largest gradient component of 6e-5 Hartree/Bohr (1.5e-4 in some:
-see `computed_by` in the files). Analytic Hessian; infrared intensities from the dipole moment of AIMNet2's charges;
-Raman activities from GFN2-xTB's gradients in fields of 0.004 a.u., on AIMNet2's geometry and modes; average atomic
-masses. Stereochemistry is not given, so the conformer of a molecule with stereocentres is that of one of its
-stereoisomers.
+AIMNet2 (Anstine, Zubatyuk and Isayev, Chem. Sci. 16, 10228, 2025), a neural network potential for wB97M-D3, mean of
+its four members, or its first member alone where `simulator` says so; gas phase, harmonic and unscaled. One conformer
+per molecule: ETKDGv3 with a seed from the InChIKey, MMFF94 (UFF where that lacks parameters), then AIMNet2 to a
+largest gradient component of 6e-5 Hartree/Bohr (1.5e-4 in some: see `computed_by` in the files). Analytic Hessian;
+infrared intensities from the dipole moment of AIMNet2's charges; Raman activities from GFN2-xTB's gradients in fields
+of 0.004 a.u., on AIMNet2's geometry and modes; average atomic masses. Stereochemistry is not given, so the conformer
+of a molecule with stereocentres is that of one of its stereoisomers.
 
 Infrared intensities of N-H and O-H stretches are some 1.8 times too strong."""
 _BY_AIMNET2 = "AIMNet2 (wB97M-D3, four members), Raman activities by GFN2-xTB in fields; relaxed to 1.5e-4 Hartree/Bohr"
 _AIMNET2_ARRAYS = {
     **ARRAYS,
+    "kind": Array(unit="1", axis="modes", dtype="uint8"),
     "constants": Array(unit="cm^-1", shape=(3,), dtype="float32"),
     "simulator": Array(unit="1", dtype="str"),
 }
@@ -174,7 +177,11 @@ The last line adds a file to the folder and writes this card anew.
 """
 _MORE_ARRAYS = """\
 | `constants` | cm^-1 | rotational constants A, B, C of the relaxed conformer; A of a linear molecule is 0 |
-| `simulator` | | `aimnet2`, or `gfn2` where all is by that |
+| `kind` | | what a mode stretches: 2 hydrogen on N, O or a halogen, 1 hydrogen on another element, 0 neither |
+| `simulator` | | `aimnet2`, `aimnet2 (one member)`, or `gfn2` where all is by that |
+
+`kind` follows from the displacements of the mode's atoms, or, of molecules computed before that was recorded, from its
+wavenumber: 2 above 3340 cm^-1, 1 from 2300 to 3340 cm^-1. The first parts lack it.
 """
 _INSTALL = "\n    pip install --no-deps Auto3D==2.3.1    # the parameters of AIMNet2, MIT licence"
 _PORTABLE = """\
@@ -191,6 +198,7 @@ def entries(which: Computed, path: Path) -> Iterator[Outcome]:
     with np.load(path, allow_pickle=False) as data:
         modes, smiles = data["modes"], data["smiles"].tolist()
         freq, ir, raman = (data[name] for name in ARRAYS)
+        kind = data["kind"] if "kind" in data.files else None
         further = _further(which, data, len(smiles))
         failures: list[Sequence[str]] = []
         if "failed_smiles" in data.files:
@@ -198,8 +206,13 @@ def entries(which: Computed, path: Path) -> Iterator[Outcome]:
     for i, text in enumerate(smiles):
         part = slice(*modes[i : i + 2])
         arrays = {"freq": np.round(freq[part], DECIMALS), "ir": ir[part], "raman": raman[part]}
-        if not all((np.abs(values) <= np.finfo(np.float16).max).all() for values in arrays.values()):
-            raise DataError(f"{str(path)!r}: values of {text!r} are not finite in half precision; compute it again")
+        if "kind" in which.arrays:
+            arrays["kind"] = np.searchsorted(KIND_BEGINS, freq[part], side="right") if kind is None else kind[part]
+        if not all(np.isfinite(values).all() for values in arrays.values()):
+            raise DataError(f"{str(path)!r}: values of {text!r} are not finite; compute it again")
+        if any((np.abs(values) > np.finfo(np.float16).max).any() for values in arrays.values()):
+            yield Outcome(id=_key14(which, path, text), smiles=text, reason=TOO_STRONG)
+            continue
         arrays |= {name: values[i] for name, values in further.items()}
         yield Outcome(id=_key14(which, path, text), smiles=text, arrays=arrays)
     listed = path.with_name(path.name.replace("chunk-", "fails-")).with_suffix(".json")
@@ -213,7 +226,7 @@ def _further(which: Computed, data: Mapping[str, NDArray[Any]], count: int) -> d
     """Return what a set keeps beside its lines, by molecule."""
     if "constants" not in which.arrays:
         return {}
-    if "constants" in data:
+    if "constants" in data and "simulator" in data:
         return {name: data[name].tolist() for name in ("constants", "simulator")}
     atoms = data["atoms"]
     parts = [slice(*atoms[i : i + 2]) for i in range(count)]

@@ -13,18 +13,18 @@ FIVE_FOLDS = tuple(f"fold:{number}" for number in range(5))
 
 @dataclass(frozen=True, kw_only=True)
 class Realign:
-    """A second training, of the last layers or of the parts named `trainable`; see `molchord.Run.realign`.
+    """A second training, of every tower or of the parts named `trainable`; see `molchord.Run.realign`.
 
     Attributes:
         data: Name of the data set, split as the table says.
         where: Which measurements to use, by modality.
         epochs: Passes over the data.
-        trainable: Parts to train; None: the last layer of every head.
+        trainable: Parts to train, or ``heads``; None: every tower.
     """
 
     data: str
     where: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    epochs: int = 15
+    epochs: int = 40
     trainable: tuple[str, ...] | None = None
 
 
@@ -84,6 +84,7 @@ class Test:
         where: Which measurements to use, by modality.
         known: Columns that a query's measurement must have, by modality.
         rerank: A re-ranker that gets rows of its own, fitted on validation queries; measured queries only.
+        rerank_k: How many of the first candidates it looks at; None: its default.
         computed: Data sets whose computed measurements it takes for candidates.
         options: Further options of `molchord.Run.evaluate`.
         line: Its line in a figure over tests.
@@ -102,6 +103,7 @@ class Test:
     where: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     known: Mapping[str, str] = field(default_factory=dict)
     rerank: str | None = None
+    rerank_k: int | None = None
     computed: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     line: str = ""

@@ -16,7 +16,7 @@ import molchord as mc
 from benchmarks.accuracy.sources import qm9_smiles
 from molchord.api import SampleError
 from molchord.data.reading import parsed
-from molchord.embedder import CHUNK
+from molchord.embedder import EMBEDDED_AT_ONCE
 from molchord.host import installed
 from molchord.library.files import Entry, LibraryManifest
 from molchord.library.stages import blocks_of, encoded, prepared
@@ -101,5 +101,7 @@ def _timed(
 def _encoded(run: mc.Run, part: list[Any]) -> list[Entry | SampleError]:
     """Embed a part in chunks; vectors arrive on the CPU, so a GPU has been waited for."""
     return [
-        entry for start in range(0, len(part), CHUNK) for entry in encoded(run.embedder, part[start : start + CHUNK])
+        entry
+        for start in range(0, len(part), EMBEDDED_AT_ONCE)
+        for entry in encoded(run.embedder, part[start : start + EMBEDDED_AT_ONCE])
     ]

@@ -14,10 +14,10 @@ from typing import Any, ParamSpec, TypeVar
 
 from packaging.version import Version
 
-__all__ = ["DEPRECATED", "Deprecation", "old_names", "overdue", "renamed", "renamed_attribute", "warn"]
+__all__ = ["DEPRECATED", "Deprecation", "old_names", "overdue", "renamed", "renamed_attribute", "warn_deprecated"]
 
 P = ParamSpec("P")
-R = TypeVar("R")
+_R = TypeVar("_R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +86,12 @@ DEPRECATED: dict[str, Deprecation] = _entries(
 """All that is deprecated today, by name."""
 
 
-def warn(name: str, *, stacklevel: int = 2) -> None:
+def warn_deprecated(name: str, *, stacklevel: int = 2) -> None:
     """Warn that a name in `DEPRECATED` is used; `stacklevel` as in `warnings.warn`, counted from the caller."""
     warnings.warn(str(DEPRECATED[name]), DeprecationWarning, stacklevel=stacklevel + 1)
 
 
-def renamed(owner: str, **names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def renamed(owner: str, **names: str) -> Callable[[Callable[P, _R]], Callable[P, _R]]:
     """Let a function take old names of its arguments, with a warning.
 
     Args:
@@ -109,12 +109,12 @@ def renamed(owner: str, **names: str) -> Callable[[Callable[P, R]], Callable[P, 
         'gm-half'
     """
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+    def decorate(function: Callable[P, _R]) -> Callable[P, _R]:
         @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        def call(*args: P.args, **kwargs: P.kwargs) -> _R:
             for old, new in names.items():
                 if old in kwargs:
-                    warn(f"{owner}({old}=)")
+                    warn_deprecated(f"{owner}({old}=)")
                     if new in kwargs:
                         raise TypeError(f"{owner}() got `{old}` and `{new}`, its name today; leave `{old}` out")
                     kwargs[new] = kwargs.pop(old)
@@ -138,7 +138,7 @@ def renamed_attribute(owner: str, old: str, new: str) -> property:
     """
 
     def serve(self: Any) -> Any:
-        warn(f"{owner}.{old}")
+        warn_deprecated(f"{owner}.{old}")
         return getattr(self, new)
 
     return property(serve)

@@ -22,9 +22,9 @@ from molchord.graph.resolve import ModelGraph
 from molchord.model import Model, build_modalities
 from molchord.run_folder import RunManifest, load_into, read_run_manifest, read_weights, saved_graph
 
-__all__ = ["CHUNK", "Embedder"]
+__all__ = ["EMBEDDED_AT_ONCE", "Embedder"]
 
-CHUNK = 256
+EMBEDDED_AT_ONCE = 256
 """Measurements that are embedded at a time, always the same ones together, so that vectors are the same."""
 
 
@@ -106,7 +106,7 @@ class Embedder:
     def embed(
         self, modality: str, measurements: Sequence[Measurement], scalar_features: Mapping[str, float] | None = None
     ) -> Float[Tensor, "n d"]:
-        """Embed measurements of one modality, `CHUNK` at a time.
+        """Embed measurements of one modality, `EMBEDDED_AT_ONCE` at a time.
 
         Args:
             modality: Name in the graph.
@@ -118,8 +118,8 @@ class Embedder:
             RunError: Memory is too small for one measurement.
         """
         rows = [torch.zeros(0, self.graph.embedding_dim)]
-        for start in range(0, len(measurements), CHUNK):
-            chunk = measurements[start : start + CHUNK]
+        for start in range(0, len(measurements), EMBEDDED_AT_ONCE):
+            chunk = measurements[start : start + EMBEDDED_AT_ONCE]
             table = np.full((len(chunk), len(self.graph.scalar_features)), np.nan, dtype=np.float32)
             for column, name in enumerate(self.graph.scalar_features):
                 known = [(scalar_features or {}).get(name, m.columns.get(name)) for m in chunk]

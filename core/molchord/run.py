@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import warnings
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +13,26 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from molchord.api import Measurement, Modality
-from molchord.data.reading import Given
+from molchord.data.reading import Given, MoleculeSource
 from molchord.data.store import DataSet
 from molchord.deprecation import renamed
 from molchord.embedder import Embedder
-from molchord.errors import DataError
-from molchord.evaluate.calibration import calibrate, likeness
-from molchord.evaluate.embedding import Perturb, embed_dataset
+from molchord.evaluate.embedding import Perturb
+from molchord.evaluate.fitting import fit_calibration
 from molchord.evaluate.measure import measure
 from molchord.evaluate.results import Evaluation
 from molchord.evaluate.spectral_library import spectral_library
 from molchord.files import discard
-from molchord.graph.changes import changed
+from molchord.graph.changes import realigned
 from molchord.graph.resolve import ModelGraph, Use
 from molchord.library.build import embed_library
 from molchord.library.library import Hit, Library
 from molchord.model import Model
 from molchord.rerank.rerank import Rerank, Reranking
-from molchord.run_folder import RunManifest, find_run, read_run_manifest, training_data, write_run_manifest
+from molchord.run_folder import RunManifest, find_run, read_run_manifest, run_id, training_data
 from molchord.search import query_of, search
 from molchord.train.training import resume_training, train
 from molchord.vocabulary import DEFAULT_POOLS, FUSIONS, MODES, Storage
-
-_WHOLE = {"init": {}, "fraction": 1.0, "missing": {}}
-"""Settings of a training that thin or replace something, switched off."""
 
 
 class Run:
@@ -139,7 +132,7 @@ class Run:
         """
         path, temporary, chosen = train(
             graph if isinstance(graph, ModelGraph) else ModelGraph.load(graph),
-            _opened(data),
+            DataSet.opened(data),
             None if out is None else Path(out),
             trained=cls._calibrated,
             device=device,
@@ -206,18 +199,7 @@ class Run:
             >>> sorted(run.manifest.tau)
             ['ir']
         """
-        manifest = self.manifest
-        # The fit starts where the loss is, whatever was fitted before.
-        start = dataclasses.replace(self.embedder, tau=self.model.temperatures())
-        found = embed_dataset(start, self._data(data), mass_seed=self.graph.seed)
-        manifest.tau = dict(start.tau)
-        try:
-            manifest.tau, manifest.beta = calibrate(found.embedded, refit_tau=True)
-        except DataError as error:
-            warnings.warn(f"hits will carry no probability: {error}", stacklevel=3)
-        manifest.likeness = likeness(dataclasses.replace(found.embedded, tau=manifest.tau))
-        self.embedder = dataclasses.replace(self.embedder, tau=manifest.tau)
-        write_run_manifest(self.path, manifest)
+        self.embedder = fit_calibration(self.embedder, self.manifest, self._data(data))
 
     @renamed("Run.realign", free="trainable")
     def realign(
@@ -226,19 +208,24 @@ class Run:
         out: str | Path | None = None,
         *,
         trainable: Sequence[str] | None = None,
-        epochs: int = 15,
+        epochs: int = 40,
+        lr: float | None = None,
         where: Mapping[str, Mapping[str, Any]] | None = None,
         force: bool = False,
         progress: bool = True,
         loggers: Sequence[str | Use] = (),
     ) -> Run:
-        """Adapt the run to other data by training a few parts only (Rocabert-Oriols et al. 2025, "Realignment").
+        """Adapt the run to other data, such as measured spectra, by training it a little longer.
+
+        The defaults are those that found the most measured spectra (docs, "Realign to experiment").
 
         Args:
             data: The new data, such as experimental spectra of the same modalities.
             out: The new run folder.
-            trainable: Dotted parts to train; None: the last layer of every projection head.
+            trainable: Dotted parts to train, or ``heads`` for the last layer of every projection head, as published
+                (Rocabert-Oriols et al. 2025, "Realignment", for 15 epochs); None: every tower.
             epochs: Passes over the data.
+            lr: Learning rate; None: that of the run's graph.
             where: Which measurements to use, by modality, in place of the graph's ``where``: ``{"ir": {}}`` takes all
                 IR spectra.
             force: Replace an existing run.
@@ -256,11 +243,9 @@ class Run:
             >>> from molchord.testing import tiny_data, tiny_run
             >>> moved = tiny_run().realign(tiny_data(), epochs=1, progress=False)
             >>> sorted(part for part, trained in moved.graph.train.trainable.items() if trained)
-            ['modalities.ir.head.out', 'modalities.structure.head.out']
+            ['modalities.ir', 'modalities.structure']
         """
-        parts = [f"modalities.{m}.head.out" for m in self.graph.modalities] if trainable is None else trainable
-        chosen = {"default": False, **dict.fromkeys(parts, True)}
-        graph = changed(self.graph, where, {**_WHOLE, "trainable": chosen, "epochs": epochs})
+        graph = realigned(self.graph, trainable, epochs, lr, where)
         device = str(self.device)
         return Run.train(graph, data, out, device=device, force=force, progress=progress, start=self, loggers=loggers)
 
@@ -299,10 +284,7 @@ class Run:
     @property
     def id(self) -> str:
         """Digest of graph and weights; a library knows by it which run embedded it."""
-        digest = hashlib.sha256()
-        for name in ("graph.yaml", "model.safetensors"):
-            digest.update((self.path / name).read_bytes())
-        return digest.hexdigest()
+        return run_id(self.path)
 
     def data(self) -> DataSet:
         """Open the data set that the run was trained on.
@@ -313,7 +295,7 @@ class Run:
         return training_data(self.path, self.manifest)
 
     def _data(self, data: DataSet | str | Path | None) -> DataSet:
-        return self.data() if data is None else _opened(data)
+        return self.data() if data is None else DataSet.opened(data)
 
     # --- embedding
 
@@ -352,7 +334,7 @@ class Run:
 
     def library(
         self,
-        source: str | Path | DataSet | Iterable[str],
+        source: MoleculeSource,
         out: str | Path | None = None,
         *,
         spectra: bool = False,
@@ -393,24 +375,22 @@ class Run:
             >>> len(library), (library.path / "failures.csv").is_file()
             (2, True)
         """
-        if not spectra:
-            return embed_library(
-                self.embedder,
-                source,
-                out,
-                run=self.id,
-                storage=storage,
-                engine=engine,
-                address=address,
-                workers=workers,
-                force=force,
-                progress=progress,
+        if spectra:
+            return spectral_library(
+                self.embedder, source, out, run=self.id, storage=storage, engine=engine, force=force
             )
-        if not isinstance(source, DataSet) and not (isinstance(source, (str, Path)) and Path(source).is_dir()):
-            raise DataError("`spectra` needs a data set as the source; SMILES alone carry no spectra")
-        if engine != "local":
-            raise DataError(f"`spectra` is embedded by engine 'local' alone, got {engine!r}; leave the engine out")
-        return spectral_library(self.embedder, _opened(source), out, run=self.id, storage=storage, force=force)
+        return embed_library(
+            self.embedder,
+            source,
+            out,
+            run=self.id,
+            storage=storage,
+            engine=engine,
+            address=address,
+            workers=workers,
+            force=force,
+            progress=progress,
+        )
 
     @renamed("Run.search", map="fusion")
     def search(
@@ -534,11 +514,8 @@ class Run:
             >>> found.find("ir", system="model").molecules
             4
         """
-        reading = self.embedder
-        if where is not None:
-            reading = dataclasses.replace(reading, graph=changed(self.graph, where))
         return measure(
-            reading,
+            self.embedder,
             self.manifest,
             self._data(data),
             run=self.id,
@@ -547,6 +524,7 @@ class Run:
             fusions=fusions,
             split=split,
             candidates_only=None if candidates_only is None else candidates_only.embedder,
+            where=where,
             perturb=perturb,
             combine=combine,
             rerank=rerank,
@@ -557,7 +535,3 @@ class Run:
             force=force,
             progress=progress,
         )
-
-
-def _opened(data: str | Path | DataSet | Iterable[str]) -> DataSet:
-    return data if isinstance(data, DataSet) else DataSet(Path(str(data)))

@@ -6,6 +6,7 @@ Layout: ``graph.yaml`` (resolved), ``model.safetensors`` (best weights), ``manif
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -348,6 +349,14 @@ def saved_graph(path: Path, manifest: RunManifest) -> ModelGraph:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # what a run was saved with is not the user's to change
         return ModelGraph.load(path / "graph.yaml", versions=versions)
+
+
+def run_id(path: Path) -> str:
+    """Return the digest of a run's graph and weights; a library knows by it which run embedded it."""
+    digest = hashlib.sha256()
+    for name in ("graph.yaml", "model.safetensors"):
+        digest.update((path / name).read_bytes())
+    return digest.hexdigest()
 
 
 def training_data(path: Path, manifest: RunManifest) -> DataSet:

@@ -9,7 +9,7 @@ from typing import final
 
 from torch import Tensor
 
-from molchord.api import Measurement, SampleError
+from molchord.api import Measurement, QualityWarning, SampleError
 from molchord.data.reading import Given
 from molchord.embedder import Embedder
 from molchord.errors import QueryError
@@ -81,22 +81,10 @@ def search(
     reranking: Reranking | None = None,
     index: str | None = None,
 ) -> list[Hit]:
-    """Rank a library's candidates for a query.
+    """Rank a library's candidates for a query; what is not said here is as `Run.search` has it.
 
-    Args:
-        embedder: The model that embedded both.
-        manifest: Of its run, which holds what was calibrated.
-        library: The candidates.
-        query: What to search with.
-        k: How many hits.
-        fusion: One of ``gm-exp``, ``gm-half`` and ``gm-clamp``.
-        mode: ``blind`` or ``library``.
-        mass: Exact mass in Da.
-        ppm: Half width of the mass window in ppm.
-        da: Half width of the mass window in Da.
-        formula: Sum formula that candidates must have.
-        reranking: For the first hits, with its weights.
-        index: Name of an index of the library.
+    The embedder made the vectors of both, and the manifest of its run holds what was calibrated; `reranking` brings its
+    weights.
 
     Raises:
         QueryError: No candidate passes the filters, or what was asked for does not fit the library.
@@ -122,7 +110,16 @@ def search(
         device=str(embedder.device),
         index=index,
     )
-    found = [
+    found = _quality_warnings(embedder, query)
+    if mode == "blind" and hits:
+        found += out_of_distribution(hits[0], manifest.tau, manifest.likeness)
+    if reranking is not None:
+        hits = reranked(hits, reranking, query.measurements, tau=manifest.tau, beta=manifest.beta)
+    return warned(hits[:k], found, stacklevel=3)
+
+
+def _quality_warnings(embedder: Embedder, query: Query) -> list[QualityWarning]:
+    return [
         warning
         for name, measurements in query.measurements.items()
         for warning in (
@@ -130,11 +127,6 @@ def search(
             *unlike_training(embedder.graph.modalities[name].where, name, measurements),
         )
     ]
-    if mode == "blind" and hits:
-        found += out_of_distribution(hits[0], manifest.tau, manifest.likeness)
-    if reranking is not None:
-        hits = reranked(hits, reranking, query.measurements, tau=manifest.tau, beta=manifest.beta)
-    return warned(hits[:k], found, stacklevel=3)
 
 
 def _usable(embedder: Embedder, modality: str, measurements: list[Measurement]) -> list[Measurement]:

@@ -109,7 +109,7 @@ def tune(
     """
     layers = _layers(graph, overrides)
     sweep = TuneConfig.model_validate_json(json.dumps(layers.data["tune"]))
-    dataset = data if isinstance(data, DataSet) else DataSet(Path(data))
+    dataset = DataSet.opened(data)
     judged = [name for name in sweep.objectives if name in ("blind_mrr", "loss")]
     if judged and len(dataset.rows("val")) == 0:
         raise DataError(

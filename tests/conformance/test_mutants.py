@@ -35,9 +35,10 @@ from molchord.api import (
     collate_spectra,
 )
 from molchord.host import PLUGIN_TYPES, installed
-from molchord.testing import check_record
-from molchord.testing.records import CHECKS as COMMON
-from molchord.testing.report import _checks_of, _run
+from molchord.testing import check_record, checks
+from molchord.testing.records import CHECKS
+
+COMMON = {check.__name__ for check in CHECKS}
 
 MUTANTS = {}
 """By plugin type and check: the wrong record, and the checks that cannot but find it too."""
@@ -580,6 +581,40 @@ class HasAnotherProgram(ToySimulator):
         return {**result, "ir": result["ir"] * 2}
 
 
+class Together(ToySimulator):
+    """A simulator that computes many at once."""
+
+    batch = 2
+
+    def compute_batch(self, jobs):
+        return [self.compute(job) for job in jobs]
+
+
+@mutant("simulator", "batch_gives_the_same")
+class SortsItsBatch(Together):
+    def compute_batch(self, jobs):
+        return sorted(super().compute_batch(jobs), key=lambda result: len(result["freq"]))
+
+
+@mutant("simulator", "batch_gives_the_same")
+class PadsItsBatch(Together):
+    def compute_batch(self, jobs):
+        longest = max((len(job["z"]) for job in jobs), default=0)
+        return [{k: np.resize(v, longest) for k, v in self.compute(job).items()} for job in jobs]
+
+
+@mutant("simulator", "batch_gives_the_same")
+class HasAnOutcomeForNothing(Together):
+    def compute_batch(self, jobs):
+        return super().compute_batch(jobs) or [{}]
+
+
+@mutant("simulator", "batch_gives_the_same")
+class FailsTogether(Together):
+    def compute_batch(self, jobs):
+        return [SampleError("toy", "too many") for _ in jobs]
+
+
 # --- indexes ---------------------------------------------------------------------------------------------------------
 
 
@@ -653,11 +688,15 @@ class TakesTheHook(Logger):
 # --- the tests -------------------------------------------------------------------------------------------------------
 
 
+def checks_of(record):
+    """A record's checks by name, each ready to run, as the author of a plugin gets them."""
+    return {check.func.__name__: check for (check,) in (given.values for given in checks(record).args[1])}
+
+
 def test_every_check_has_a_mutant_and_every_plugin_type_a_toy():
     assert TOYS.keys() == PLUGIN_TYPES.keys()
-    common = {check.__name__ for check in COMMON}
-    wanted = {("loss", name) for name in common}
-    wanted |= {(type, c.__name__) for type, toy in TOYS.items() for c in _checks_of(toy) if c.__name__ not in common}
+    wanted = {("loss", name) for name in COMMON}
+    wanted |= {(type, name) for type, toy in TOYS.items() for name in checks_of(toy).keys() - COMMON}
     assert MUTANTS.keys() == wanted
 
 
@@ -672,7 +711,11 @@ def test_a_mutant_is_found_by_its_check_and_its_neighbours_pass(type, check, mon
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # put back what a mutant leaves
     record, expected = MUTANTS[type, check]
     # What a type's own checks look at is none of the record's common fields, whose checks take longest.
-    looked = [c for c in _checks_of(record) if c not in COMMON or check in {common.__name__ for common in COMMON}]
-    results = [_run(check, record, "") for check in looked]
-    found = {result.check: result.failure for result in results if result.failure}
+    found = {}
+    for name, run in checks_of(record).items():
+        if name not in COMMON or check in COMMON:
+            try:
+                run()
+            except Exception as error:
+                found[name] = error
     assert found.keys() == expected, found

@@ -21,25 +21,25 @@ GIVEN = [*SMILES[:20], "C(C", *SMILES[10:], "OC"]
 SLOW = """
 import sys, time
 from pathlib import Path
+import ray
 from molchord.library import ray_engine
 from molchord.library.build import embed_items
 from molchord.library.files import LibraryManifest
 from molchord.run import Run
 
-pytestmark = pytest.mark.slow
+def slow(*given):
+    time.sleep(1.0)
+    return encoded(*given)
 
-class Slow(ray_engine._Encode):
-    def __call__(self, row):
-        time.sleep(1.0)
-        return super().__call__(row)
-
-ray_engine._Encode = Slow
+encoded, ray_engine.encoded = ray_engine.encoded, slow
+ray.cloudpickle.register_pickle_by_value(ray_engine)  # so that Ray's processes are slow too
 run = Run.load(sys.argv[1], device="cpu")
 manifest = LibraryManifest(run=run.id, candidate=run.candidate, embedding_dim=run.graph.embedding_dim)
 embed_items(run.embedder, {given!r}, Path(sys.argv[2]), manifest, block=4, engine="ray", workers=2)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 def test_a_killed_worker_of_ray_loses_nothing(tmp_path):
     run = tiny_run()

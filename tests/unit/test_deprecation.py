@@ -5,7 +5,15 @@ import warnings
 import pytest
 
 from molchord import deprecation
-from molchord.deprecation import DEPRECATED, Deprecation, old_names, overdue, renamed, renamed_attribute, warn
+from molchord.deprecation import (
+    DEPRECATED,
+    Deprecation,
+    old_names,
+    overdue,
+    renamed,
+    renamed_attribute,
+    warn_deprecated,
+)
 
 
 @renamed("Run.search", map="fusion")
@@ -87,11 +95,11 @@ def test_what_goes_in_a_release_is_gone_from_its_first_candidate_on(version, due
 
 def test_a_warning_names_the_line_that_uses_the_old_name():
     def uses():
-        warn("--map", stacklevel=1)
+        warn_deprecated("--map", stacklevel=1)
 
     with pytest.warns(DeprecationWarning, match="--map") as caught:
         uses()
     assert caught[0].filename == __file__
     assert deprecation.__file__ != __file__
     with pytest.raises(KeyError):
-        warn("--never")
+        warn_deprecated("--never")

@@ -23,7 +23,7 @@ from molchord.errors import (
 )
 from molchord.files import replace_file
 from molchord.host import installed
-from molchord.library.filters import hill
+from molchord.library.filters import sought_formula
 
 CLASSES = {cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, MolchordError)}
 
@@ -45,7 +45,7 @@ CASES = {
         ["data set 'nowhere' does not exist; make one with `molchord data import`"],
     ),
     RunError: (lambda: molchord.load("nowhere"), ["run 'nowhere' does not exist; give a folder that"]),
-    QueryError: (lambda: hill("C9H8O4)"), ["formula 'C9H8O4)' cannot be read; write it such as 'C9H8O4'"]),
+    QueryError: (lambda: sought_formula("C9H8O4)"), ["formula 'C9H8O4)' cannot be read; write it such as 'C9H8O4'"]),
     SampleError: (lambda: molecule("C1CC"), ["C1CC: ", "SMILES 'C1CC'"]),
     OutputError: (
         lambda: replace_file(Path("gone") / "note.txt", ""),

@@ -190,7 +190,7 @@ def test_realignment_needs_no_measurement_of_every_modality(every, only_ir, tmp_
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "run", killed)
         with pytest.warns(UserWarning, match="no measurements") as caught, pytest.raises(KeyboardInterrupt):
-            run.realign(only_ir, tmp_path / "run", epochs=2, progress=False)
+            run.realign(only_ir, tmp_path / "run", trainable=["heads"], epochs=2, progress=False)
     assert ["'raman'" in str(w.message) for w in caught] == [True, False]
     assert all("its tower stays as it is" in str(w.message) for w in caught)
     moved = Run.resume(tmp_path / "run", progress=False)
@@ -254,6 +254,7 @@ def test_realignment_is_checked_before_it_starts(tmp_path):
             "unknown part 'modalities.ir.haed'; did you mean 'modalities.ir.head'?",
         ),
         ({"epochs": 0}, "epochs"),
+        ({"lr": -1e-3}, "lr"),
         ({"where": {"ir": {"orgin": "computed"}}}, "did you mean 'origin'?"),
     ):
         with pytest.raises(GraphError, match=sentence.replace("?", r"\?")):
@@ -264,7 +265,7 @@ def test_realignment_is_checked_before_it_starts(tmp_path):
 
 
 def test_a_pool_that_cannot_be_made_is_refused_before_anything_is_embedded(monkeypatch):
-    monkeypatch.setattr("molchord.run.embed_dataset", lambda *_, **__: pytest.fail("it embeds"))
+    monkeypatch.setattr("molchord.evaluate.measure.embed_dataset", lambda *_, **__: pytest.fail("it embeds"))
     for pool, message in (("unseen:5000", "needs 5000 structures"), ("tset", "unknown pool 'tset'")):
         with pytest.raises(DataError, match=message):
             tiny_run().evaluate(pools=["test", pool])
@@ -289,6 +290,17 @@ def test_unusable_measurements_are_counted_and_listed(tmp_path):
     assert json.loads((tmp_path / "evaluation.json").read_text())["notes"] == list(found.notes)
     tiny_run().evaluate(tiny_data(), pools=["test"], modes=["blind"], fusions=["gm-exp"], out=tmp_path, force=True)
     assert not (tmp_path / "unusable.csv").exists()
+
+
+def test_a_library_with_spectra_is_made_of_a_data_set_here(tmp_path):
+    with pytest.raises(DataError, match="`spectra` needs a data set as the source; SMILES alone carry no spectra"):
+        tiny_run().library(["CCO"], tmp_path / "library", spectra=True)
+    with pytest.raises(
+        DataError, match="`spectra` is embedded by engine 'local' alone, got 'ray'; leave the engine out"
+    ):
+        tiny_run().library(tiny_data(), tmp_path / "library", spectra=True, engine="ray")
+    assert len(tiny_run().library(tiny_data().path, spectra=True)) == len(tiny_data())
+    assert not (tmp_path / "library").exists()
 
 
 def test_a_spectral_library_lists_the_molecules_it_lacks(tmp_path, monkeypatch):

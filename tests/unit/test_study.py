@@ -3,6 +3,8 @@
 import copy
 import csv
 import json
+import os
+import signal
 import sys
 
 import pytest
@@ -158,21 +160,23 @@ def test_the_best_are_those_that_no_other_beats(study):
 
 def test_a_study_that_goes_on_is_the_one_that_did_not_stop(study, data, tmp_path, monkeypatch):
     """Stopped between trials and within one, by Ctrl-C, it ends as the one that ran through."""
-    path, train = tmp_path / "study", Trainer.run
+    path, learn, calls = tmp_path / "study", Trainer.learn, []
 
-    def interrupted(trainer, *more):
-        trainer._interrupted = True  # what Ctrl-C does
-        return train(trainer, *more)
+    def interrupted(*batch):
+        calls.append(batch)
+        if len(calls) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return learn(*batch)
 
     tune(GRAPH, data, path, trials=1, device="cpu", progress=False)
-    monkeypatch.setattr(Trainer, "run", interrupted)
+    monkeypatch.setattr(Trainer, "learn", interrupted)
     with pytest.raises(
         MolchordError, match="^tuning stopped in trial 1; all is saved, go on with the same command$"
     ) as error:
         tune(GRAPH, data, path, trials=4, device="cpu", progress=False)
     assert error.value.status == 130
     assert (path / "trial-001" / "checkpoints" / "last.safetensors").is_file()
-    monkeypatch.setattr(Trainer, "run", train)
+    monkeypatch.setattr(Trainer, "learn", learn)
     again = tune(GRAPH, data, path, trials=4, device="cpu", progress=False)
     assert same(again, study)
     # Nothing is left to do, and less than there is asks for nothing.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 
 from typing_extensions import TypeVar
 
-from molchord.deprecation import warn
+from molchord.deprecation import warn_deprecated
 
 
 @dataclass(frozen=True)
@@ -148,5 +148,5 @@ SpecT = TypeVar("SpecT", default=Any)
 def _reveals_mass(spec: SpectrumSpec | PeaksSpec | VectorSpec, tells_mass: bool) -> None:
     """Take the old name of `reveals_mass`, with a warning."""
     if tells_mass:
-        warn(f"molchord.api.{type(spec).__name__}(tells_mass=)", stacklevel=4)
+        warn_deprecated(f"molchord.api.{type(spec).__name__}(tells_mass=)", stacklevel=4)
         object.__setattr__(spec, "reveals_mass", True)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from molchord.deprecation import warn
+from molchord.deprecation import warn_deprecated
 from molchord.errors import DataError, MolchordError, did_you_mean
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def add_renamed(parser: argparse.ArgumentParser, name: str, old: str, **options:
 
     class Old(argparse.Action):
         def __call__(self, parser: object, namespace: object, values: object, option: str | None = None) -> None:
-            warn(old, stacklevel=1)
+            warn_deprecated(old, stacklevel=1)
             given = [*(getattr(namespace, self.dest) or []), values] if options.get("action") == "append" else values
             setattr(namespace, self.dest, given)
 
@@ -151,9 +151,9 @@ def add_log(parser: argparse.ArgumentParser) -> None:
 
 def loggers_of(texts: Sequence[str]) -> list[str | Use]:
     """Read what `--log` names: a logger, or a logger with its configuration as YAML."""
-    from molchord.graph.strict_yaml import parse
+    from molchord.graph.strict_yaml import parse_yaml
 
-    given: list[Any] = [parse(f"- {text}", "--log").data[0] for text in texts]
+    given: list[Any] = [parse_yaml(f"- {text}", "--log").data[0] for text in texts]
     for text, use in zip(texts, given, strict=True):
         name = use.get("use") if isinstance(use, dict) else use
         if not isinstance(name, str):

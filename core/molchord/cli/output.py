@@ -15,7 +15,7 @@ from molchord.text_table import aligned
 if TYPE_CHECKING:
     from molchord.library.library import Hit
 
-__all__ = ["hit_row", "hit_table", "say", "warn"]
+__all__ = ["hit_row", "hit_table", "print_warnings", "say"]
 
 
 def say(arguments: argparse.Namespace, data: Any, text: str) -> None:
@@ -23,7 +23,7 @@ def say(arguments: argparse.Namespace, data: Any, text: str) -> None:
     print(json.dumps(data, indent=2) if arguments.json else text)
 
 
-def warn(sentences: Iterable[object]) -> None:
+def print_warnings(sentences: Iterable[object]) -> None:
     """Print warnings to standard error."""
     for sentence in sentences:
         print(f"molchord: warning: {sentence}", file=sys.stderr)

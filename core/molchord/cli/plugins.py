@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from molchord.cli.options import Group, add_command
-from molchord.cli.output import say, warn
+from molchord.cli.output import print_warnings, say
 from molchord.vocabulary import KINDS
 
 __all__ = ["add_plugins"]
@@ -31,10 +31,10 @@ def _list(arguments: argparse.Namespace) -> int:
     from molchord.host.report import plugin_row, plugin_table
 
     host = installed()
-    warn(host.warnings)
+    print_warnings(host.warnings)
     say(arguments, [plugin_row(plugin) for plugin in host.plugins], plugin_table(host))
     if host.problems:
-        warn([f"{len(host.problems)} not loaded; run 'molchord plugins check'"])
+        print_warnings([f"{len(host.problems)} not loaded; run 'molchord plugins check'"])
     return 0
 
 
@@ -44,7 +44,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from molchord.host.report import heavy_imports
 
     host = installed()
-    warn([*host.warnings, *host.blocked])
+    print_warnings([*host.warnings, *host.blocked])
     problems = [*host.problems, *heavy_imports(host)]
     text = "\n".join(map(str, problems)) or f"{len(host.plugins)} plugins, no problem"
     say(arguments, [{**vars(problem), "text": str(problem)} for problem in problems], text)

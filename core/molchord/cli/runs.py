@@ -55,15 +55,17 @@ def add_runs(group: Group) -> None:
     )
     add_device(command)
     _add_evaluate(group)
-    command = add_command(group, "realign", _realign, "adapt a run to other data by its last layers")
+    command = add_command(group, "realign", _realign, "adapt a run to other data, such as measured spectra")
     add_run(command)
     command.add_argument("--data", required=True, metavar="DATASET")
     command.add_argument("--out", required=True, metavar="RUN2", help="folder to write")
     add_renamed(
-        command, "--trainable", "--free", action="append", metavar="PART", help="part to train instead; repeatable"
-    )
+        command, "--trainable", "--free", action="append", metavar="PART",
+        help="part to train, or heads: the last layer of every head; repeatable (default: every tower)",
+    )  # fmt: skip
     add_where(command)
-    command.add_argument("--epochs", type=int, default=15)
+    command.add_argument("--epochs", type=int, default=40, help="passes over the data (default: 40)")
+    command.add_argument("--lr", type=float, help="learning rate (default: that of the run's graph)")
     add_log(command)
     add_force(command)
 
@@ -190,13 +192,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _realign(arguments: argparse.Namespace) -> int:
-    """Adapt a run to other data by training the last layers only."""
+    """Adapt a run to other data by training some of its parts a little longer."""
     from molchord.run import Run
 
     run = Run.load(arguments.run_folder, device=arguments.device)
     done = run.realign(
         arguments.data, arguments.out, trainable=arguments.trainable or None, epochs=arguments.epochs,
-        force=arguments.force,
+        lr=arguments.lr, force=arguments.force,
         where=where_of_run(run, arguments.where), progress=not arguments.json, loggers=loggers_of(arguments.log),
     )  # fmt: skip
     return _trained(arguments, done)

@@ -30,7 +30,7 @@ from molchord.errors import DataError, PluginError
 from molchord.files import replace_file, replace_files, write_csv
 from molchord.vocabulary import FAILURES
 
-CHUNK = 256  # molecules computed between two files
+MOLECULES_PER_FILE = 256  # molecules computed between two files
 
 
 def derive(
@@ -69,8 +69,8 @@ def derive(
         arrays, columns = declare(bare, stores, {})
         if bare in dataset.stored:
             dataset.table(bare, stores, modality)  # refused here rather than in a worker
-        job = _Chunk(dataset, CHUNK, modality, bare, stores, arrays, folder)
-        chunks = -(-len(dataset) // CHUNK)
+        job = _Chunk(dataset, MOLECULES_PER_FILE, modality, bare, stores, arrays, folder)
+        chunks = -(-len(dataset) // MOLECULES_PER_FILE)
         missing = [number for number in range(chunks) if _header(folder / shard_name(number)) is None]
         for _ in tqdm(
             ordered(job, missing, workers),
@@ -185,7 +185,7 @@ def _rows(dataset: DataSet, number: int, size: int) -> range:
 
 def _cache(dataset: DataSet, plugin: str, what: str, config: BaseModel, more: Mapping[str, str]) -> Path:
     """Return the folder of a cached computation, made if need be."""
-    layout = {"schema": SCHEMA_VERSION, "chunk": CHUNK}
+    layout = {"schema": SCHEMA_VERSION, "chunk": MOLECULES_PER_FILE}
     parts = {**layout, "plugin": plugin, "what": what, "config": config.model_dump(mode="json"), **more}
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     folder = dataset.path / "derived" / f"{plugin.replace(':', '-')}-{digest}"
@@ -277,14 +277,14 @@ class _Features:
 
 def _write_features(folder: Path, dataset: DataSet, plugin: str, loss: Featurizes, workers: int | None) -> None:
     out: dict[str, NDArray[Any]] = {}
-    chunks = range(-(-len(dataset) // CHUNK))
-    for number, part in enumerate(ordered(_Features(dataset, CHUNK, plugin, loss), chunks, workers)):
+    chunks = range(-(-len(dataset) // MOLECULES_PER_FILE))
+    for number, part in enumerate(ordered(_Features(dataset, MOLECULES_PER_FILE, plugin, loss), chunks, workers)):
         for name, values in part.items():
             if number == 0:
                 shape = (len(dataset), *values.shape[1:])
                 out[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", values.dtype, shape)
             elif name not in out or out[name].shape[1:] != values.shape[1:]:
                 raise PluginError(f"loss {plugin!r}: feature `{name}` changes its shape to {values.shape[1:]}")
-            out[name][number * CHUNK : number * CHUNK + len(values)] = values
+            out[name][number * MOLECULES_PER_FILE : number * MOLECULES_PER_FILE + len(values)] = values
     for values in out.values():
         values.flush()  # type: ignore[attr-defined]

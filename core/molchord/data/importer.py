@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from molchord.api import Modality, ModalityRecord, Reading, SampleError
 from molchord.chem import molecule
-from molchord.data.manifest import DataManifest, Storage
+from molchord.data.manifest import ArrayStorage, DataManifest
 from molchord.data.splits import check_rule, named_split
-from molchord.data.spreadsheet import SMILES, read_rows
+from molchord.data.spreadsheet import SMILES_COLUMN, read_rows
 from molchord.data.table import accepted
 from molchord.data.writer import DataSetWriter, molecules_schema, new_folder
 from molchord.errors import DataError, did_you_mean
@@ -73,7 +73,7 @@ def import_files(
     limit: int | None = None,
     split: str = "hash",
     where: Mapping[str, Mapping[str, Any]] | None = None,
-    storage: Mapping[str, Storage | Mapping[str, Any]] | None = None,
+    storage: Mapping[str, ArrayStorage | Mapping[str, Any]] | None = None,
     note: str = "",
     force: bool = False,
     progress: bool = False,
@@ -93,7 +93,7 @@ def import_files(
         limit: Number of molecules at which no more are added (further measurements of those there still are).
         split: "hash", "scaffold" or "column:NAME" of the table, whose blank cells mean no split.
         where: Values that measurements must have, by modality and column.
-        storage: Narrower types on disk by "modality.array", see `Storage`.
+        storage: Narrower types on disk by "modality.array", see `ArrayStorage`.
         note: What else the manifest should record about the sources.
         force: Replace a data set at `out`.
         progress: Show progress bars.
@@ -104,16 +104,9 @@ def import_files(
         PluginError: A modality is unknown, or cannot be chosen by its bare name.
     """
     column = check_rule(split)
-    if table is None and (columns or numeric or column is not None):
-        raise DataError("columns of a table are asked for without a table; give `--table FILE`")
     if limit is not None and limit < 1:
         raise DataError(f"limit is {limit}; give 1 or more")
-    for name in numeric:
-        if name in molecules_schema([]).names:
-            raise DataError(f"numeric column `{name}` would hide the data set's own; rename it in the table")
-    needed = [*(c for _, c in columns), *numeric, *([] if column is None else [column])]
-    if table is not None:
-        next(read_rows(table, needed), None)  # so that a wrong table shows before any work
+    _check_table(table, [*(c for _, c in columns), *numeric, *([] if column is None else [column])], numeric)
     readers = _readers(host, [name for name, _ in (*as_, *columns)])
     forced = [(file, label, [readers[_bare(name)]]) for name, path in as_ for file, label in _files(path)]
     taken = {file.resolve() for file, _, _ in forced}
@@ -128,6 +121,17 @@ def import_files(
             work.table(table, columns, numeric, column)
         manifest = work.finish(split, options)
     return work.report(out, manifest)
+
+
+def _check_table(table: Path | None, needed: Sequence[str], numeric: Sequence[str]) -> None:
+    """Refuse a table that is wrong, or lacks a column, before any work."""
+    if table is None and needed:
+        raise DataError("columns of a table are asked for without a table; give `--table FILE`")
+    for name in numeric:
+        if name in molecules_schema([]).names:
+            raise DataError(f"numeric column `{name}` would hide the data set's own; rename it in the table")
+    if table is not None:
+        next(read_rows(table, needed), None)
 
 
 @dataclass(frozen=True)
@@ -179,15 +183,15 @@ def _refuse_repeats(files: Sequence[Path]) -> None:
 
 
 def _storage(
-    options: Mapping[str, Storage | Mapping[str, Any]], readers: Mapping[str, _Reader]
-) -> dict[str, dict[str, Storage]]:
-    out: dict[str, dict[str, Storage]] = {}
+    options: Mapping[str, ArrayStorage | Mapping[str, Any]], readers: Mapping[str, _Reader]
+) -> dict[str, dict[str, ArrayStorage]]:
+    out: dict[str, dict[str, ArrayStorage]] = {}
     for key, value in options.items():
         name, _, array = key.rpartition(".")
         if name not in readers:
             raise DataError(f"storage option `{key}` names no modality; {did_you_mean(name, readers)}")
         try:
-            out.setdefault(name, {})[array] = Storage.model_validate(value)
+            out.setdefault(name, {})[array] = ArrayStorage.model_validate(value)
         except ValidationError as error:
             raise DataError(f"storage option `{key}`: {error.errors()[0]['msg']}") from error
     return out
@@ -204,7 +208,7 @@ class _Import:
         numeric: Sequence[str],
         limit: int | None,
         where: Mapping[str, Mapping[str, Any]],
-        storage: Mapping[str, Mapping[str, Storage]],
+        storage: Mapping[str, Mapping[str, ArrayStorage]],
         progress: bool,
         stack: ExitStack,
     ) -> None:
@@ -248,7 +252,7 @@ class _Import:
                 added = sum([self._cell(path, place, name, cells[column], cells) for name, column in named])
                 if named and not added:
                     continue
-                row = self._writer.row(cells[SMILES], self._limit)
+                row = self._writer.row(cells[SMILES_COLUMN], self._limit)
                 if row is not None:
                     self._writer.describe(row, numbers, side)
             except SampleError as error:
@@ -297,7 +301,7 @@ class _Import:
         if not path.is_file():
             self._reject(table.name, place, name, f"spectrum file {cell!r} does not exist")
             return 0
-        return self._read(path, cell, self._readers[name], self._source(path, cell), cells[SMILES])
+        return self._read(path, cell, self._readers[name], self._source(path, cell), cells[SMILES_COLUMN])
 
     def _read(self, path: Path, label: str, reader: _Reader, source: int, smiles: str | None) -> int:
         added = 0

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from molchord.chem import molecule
 from molchord.data.manifest import MANIFEST, MOLECULES_FILE, ROW_GROUP, FileEntry
 from molchord.data.splits import NO_SPLIT, assign, check_rule, named_split
-from molchord.data.spreadsheet import SMILES, read_rows
+from molchord.data.spreadsheet import SMILES_COLUMN, read_rows
 from molchord.data.store import DataSet
 from molchord.data.table import MeasurementTable
 from molchord.errors import DataError, SampleError
@@ -112,7 +112,7 @@ def _named(table: Path, column: str) -> dict[str, str]:
             split = None if cells is None else named_split(cells[column])
             if cells is None or split is None:
                 continue
-            key = molecule(cells[SMILES]).key14
+            key = molecule(cells[SMILES_COLUMN]).key14
         except (DataError, SampleError) as error:
             raise DataError(f"table {str(table)!r}, line {line}: {error}") from error
         if out.setdefault(key, split) != split:

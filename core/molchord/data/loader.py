@@ -262,7 +262,7 @@ def _weights(table: MeasurementTable, sampling: Mapping[str, Mapping[str, float]
     return weights
 
 
-class Rows(Dataset[dict[str, Any]]):
+class DrawnRows(Dataset[dict[str, Any]]):
     """Molecules as a torch data set; an item is requested by (epoch, row), epoch -1 meaning deterministic."""
 
     def __init__(self, sources: Mapping[str, Source], seed: int) -> None:
@@ -286,7 +286,7 @@ class Rows(Dataset[dict[str, Any]]):
 
 
 class Collate:
-    """Turn items of `Rows` into a `Batch`."""
+    """Turn items of `DrawnRows` into a `Batch`."""
 
     def __init__(
         self,
@@ -354,7 +354,7 @@ class Batches:
         self._shuffle = shuffle
         self._sampler = _Order()
         self._loader: DataLoader[Any] = DataLoader(
-            Rows(sources, seed),
+            DrawnRows(sources, seed),
             batch_sampler=self._sampler,
             collate_fn=collate,
             num_workers=workers,

@@ -28,7 +28,7 @@ class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Storage(_Entry):
+class ArrayStorage(_Entry):
     """How an array is stored on disk: ``value = stored * scale + offset``.
 
     A narrower type loses precision: an integer type rounds to the nearest `scale`, ``float16`` keeps 11 significant
@@ -62,7 +62,7 @@ class ArrayEntry(_Entry):
     axis: str | None
     shape: tuple[int, ...]
     dtype: str
-    storage: Storage
+    storage: ArrayStorage
 
 
 class ColumnEntry(_Entry):
@@ -132,7 +132,7 @@ class DataManifest(_Entry):
 
 
 def declare(
-    name: str, stores: Stores, storage: Mapping[str, Storage]
+    name: str, stores: Stores, storage: Mapping[str, ArrayStorage]
 ) -> tuple[dict[str, ArrayEntry], dict[str, ColumnEntry]]:
     """Write a declaration and its storage options down for the manifest.
 
@@ -154,7 +154,7 @@ def declare(
     for key, a in stores.arrays.items():
         if a.dtype not in DTYPES:
             raise DataError(f"modality {name!r}: array `{key}` has dtype {a.dtype!r}; {did_you_mean(a.dtype, DTYPES)}")
-        kept = storage.get(key, Storage(dtype=a.dtype))
+        kept = storage.get(key, ArrayStorage(dtype=a.dtype))
         arrays[key] = ArrayEntry(unit=a.unit, axis=a.axis, shape=tuple(a.shape), dtype=a.dtype, storage=kept)
     columns = {
         key: ColumnEntry(unit=c.unit) if isinstance(c, Real) else ColumnEntry(values=tuple(c.values))

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 from molchord.errors import DataError
 
-T = TypeVar("T")
-R = TypeVar("R")
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 class WorkerDied(DataError):
@@ -28,7 +28,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _job: Callable[[Any], Any]
 
 
-def ordered(job: Callable[[T], R], items: Iterable[T], workers: int | None = None) -> Iterator[R]:
+def ordered(job: Callable[[_T], _R], items: Iterable[_T], workers: int | None = None) -> Iterator[_R]:
     """Yield ``job(item)`` for each item in order; few items are ahead at any time.
 
     Args:
@@ -55,16 +55,18 @@ def ordered(job: Callable[[T], R], items: Iterable[T], workers: int | None = Non
     yield from _in_processes(job, stream, number)
 
 
-def surviving(job: Callable[[T], R], items: Iterable[T], workers: int | None, lost: Callable[[T], R]) -> Iterator[R]:
+def surviving(
+    job: Callable[[_T], _R], items: Iterable[_T], workers: int | None, lost: Callable[[_T], _R]
+) -> Iterator[_R]:
     """Yield as `ordered` does; an item that kills its process, even alone, yields what `lost` makes of it.
 
     Raises:
         WorkerDied: Workers die before any item is done, and with each item alone: it is not the items.
     """
-    under_way: deque[T] = deque()
+    under_way: deque[_T] = deque()
     finished = 0
 
-    def noted() -> Iterator[T]:
+    def noted() -> Iterator[_T]:
         for item in items:
             under_way.append(item)
             yield item
@@ -86,7 +88,7 @@ def surviving(job: Callable[[T], R], items: Iterable[T], workers: int | None, lo
             under_way.clear()
 
 
-def alone(job: Callable[[T], R], item: T) -> R | None:
+def alone(job: Callable[[_T], _R], item: _T) -> _R | None:
     """Return ``job(item)`` from a process of its own; None where it dies."""
     try:
         return next(ordered(job, [item], workers=2))
@@ -94,12 +96,12 @@ def alone(job: Callable[[T], R], item: T) -> R | None:
         return None
 
 
-def _in_processes(job: Callable[[T], R], stream: Iterator[T], workers: int) -> Iterator[R]:
+def _in_processes(job: Callable[[_T], _R], stream: Iterator[_T], workers: int) -> Iterator[_R]:
     # Not forked from this process: its threads (torch, arrow) would be cut off in the middle of what they do. Nor from
     # a fork server: it hands on the environment that it was started with, for another purpose perhaps.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(job,))
-    pending: deque[Future[R]] = deque()
+    pending: deque[Future[_R]] = deque()
     try:
         for item in stream:
             with _one_thread():  # submitting starts the processes

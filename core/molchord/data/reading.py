@@ -15,9 +15,12 @@ import pyarrow.parquet as pq
 
 from molchord.api import Derives, Measurement, Modality, Molecule, Reading, SampleError, Stores
 from molchord.chem import molecule
-from molchord.data.spreadsheet import SMILES, read_rows
+from molchord.data.spreadsheet import SMILES_COLUMN, read_rows
 from molchord.data.store import DataSet
 from molchord.errors import DataError, QueryError
+
+MoleculeSource: TypeAlias = "str | Path | DataSet | Iterable[str]"
+"""SMILES, a file of them (text, or a table with a column ``smiles``), or a data set or its folder."""
 
 Item: TypeAlias = "str | Molecule | SampleError"
 """What is to become a molecule: a SMILES, a molecule that a data set holds, or a row that cannot be read."""
@@ -76,7 +79,7 @@ def ruled_out(measurement: Measurement, where: Mapping[str, Any]) -> str | None:
     return None
 
 
-def items_of(source: str | Path | DataSet | Iterable[str]) -> Iterator[Item]:
+def items_of(source: MoleculeSource) -> Iterator[Item]:
     """Yield what is to become molecules, as it is read: SMILES, a data set's molecules, rows that cannot be read."""
     if isinstance(source, (str, Path)) and Path(source).is_dir():
         source = DataSet(Path(source))
@@ -94,7 +97,7 @@ def parsed(items: Iterable[Item]) -> Iterator[Molecule | SampleError]:
             yield error
 
 
-def molecules_of(source: str | Path | DataSet | Iterable[str], failures: list[SampleError]) -> Iterator[Molecule]:
+def molecules_of(source: MoleculeSource, failures: list[SampleError]) -> Iterator[Molecule]:
     """Yield molecules of SMILES, of a file of them, or of a data set; refused SMILES go to `failures`.
 
     Raises:
@@ -119,7 +122,7 @@ def _lines(path: Path) -> Iterator[str | SampleError]:
         if name.endswith((".csv", ".tsv")):
             for line, row in read_rows(path, ()):
                 ragged = SampleError(f"{path.name}:{line}", "the row has too many or too few cells")
-                yield ragged if row is None else row[SMILES]
+                yield ragged if row is None else row[SMILES_COLUMN]
         elif name.endswith(".parquet"):
             yield from _column(path)
         else:
@@ -134,10 +137,10 @@ def _lines(path: Path) -> Iterator[str | SampleError]:
 
 def _column(path: Path) -> Iterator[str | SampleError]:
     with pq.ParquetFile(path) as file:
-        names = [name for name in file.schema_arrow.names if name.lower() == SMILES]
+        names = [name for name in file.schema_arrow.names if name.lower() == SMILES_COLUMN]
         if len(names) != 1:
             raise DataError(
-                f"table {str(path)!r} needs one column `{SMILES}`; its columns are {file.schema_arrow.names!r}"
+                f"table {str(path)!r} needs one column `{SMILES_COLUMN}`; its columns are {file.schema_arrow.names!r}"
             )
         row = 0
         for batch in file.iter_batches(columns=names):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from molchord.api import Measurement, Real, SampleError, Stores
-from molchord.data.manifest import ArrayEntry, Storage
+from molchord.data.manifest import ArrayEntry, ArrayStorage
 from molchord.errors import DataError, did_you_mean
 from molchord.files import one_line, write_tensors
 from molchord.vocabulary import ORIGINS
@@ -67,7 +67,7 @@ def _encoded(name: str, entry: ArrayEntry, values: object) -> NDArray[Any]:
     return _narrowed(name, got, entry.storage)
 
 
-def _narrowed(name: str, values: NDArray[Any], storage: Storage) -> NDArray[Any]:
+def _narrowed(name: str, values: NDArray[Any], storage: ArrayStorage) -> NDArray[Any]:
     dtype = np.dtype(storage.dtype)
     if values.dtype == dtype and storage.scale == 1.0 and storage.offset == 0.0:
         return np.ascontiguousarray(values)

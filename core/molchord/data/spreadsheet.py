@@ -11,7 +11,7 @@ from typing import IO
 
 from molchord.errors import DataError, did_you_mean
 
-SMILES = "smiles"
+SMILES_COLUMN = "smiles"
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Mapping[str, str] | None]]:
@@ -50,14 +50,14 @@ def _rows(path: Path, file: IO[str], columns: Sequence[str]) -> Iterator[tuple[i
     first = file.readline()
     delimiter = max(",;\t", key=first.count)
     header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
-    smiles = [name for name in header if name.lower() == SMILES]
+    smiles = [name for name in header if name.lower() == SMILES_COLUMN]
     if len(smiles) != 1:
-        raise DataError(f"table {str(path)!r} needs one column `{SMILES}`; its columns are {header!r}")
+        raise DataError(f"table {str(path)!r} needs one column `{SMILES_COLUMN}`; its columns are {header!r}")
     for name in columns:
         if header.count(name) != 1:
             hint = f"it has {header.count(name)}" if name in header else did_you_mean(name, header)
             raise DataError(f"table {str(path)!r} needs one column `{name}`; {hint}")
-    names = [SMILES if name == smiles[0] else name for name in header]
+    names = [SMILES_COLUMN if name == smiles[0] else name for name in header]
     reader = csv.reader(file, delimiter=delimiter)
     for cells in reader:
         if not any(cell.strip() for cell in cells):

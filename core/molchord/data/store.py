@@ -61,6 +61,11 @@ class DataSet:
         self._groups = lru_cache(maxsize=8)(partial(_group, self.path, self._molecules))
         self._tables: dict[str, MeasurementTable] = {}
 
+    @classmethod
+    def opened(cls, data: DataSet | str | os.PathLike[str]) -> DataSet:
+        """Return a data set that is open already, or open its folder."""
+        return data if isinstance(data, DataSet) else cls(data)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), split=self.rule), (self.path,)
 

@@ -23,8 +23,8 @@ from molchord.data.manifest import (
     MOLECULES_FILE,
     ROW_GROUP,
     SCHEMA_VERSION,
+    ArrayStorage,
     DataManifest,
-    Storage,
     TableEntry,
     check_version,
     declare,
@@ -49,7 +49,6 @@ class TableWriter:
         stores: Its declaration.
         storage: Narrower types by array name.
         plugin: Qualified name and version of the plugin, for the manifest.
-        shard_bytes: Size at which a shard is written.
     """
 
     def __init__(
@@ -57,13 +56,11 @@ class TableWriter:
         path: Path,
         name: str,
         stores: Stores,
-        storage: Mapping[str, Storage],
+        storage: Mapping[str, ArrayStorage],
         plugin: tuple[str, str],
-        shard_bytes: int = SHARD_BYTES,
     ) -> None:
         self.path, self.name, self.stores, self._plugin = path, name, stores, plugin
         self.arrays, self._columns = declare(name, stores, storage)
-        self._shard_bytes = shard_bytes
         self._pending: list[dict[str, NDArray[Any]]] = []
         self._bytes = 0
         self._shards: list[int] = []
@@ -79,7 +76,7 @@ class TableWriter:
         self._rows.add(row, measurement.columns, source, location)
         self._pending.append(measurement.arrays)
         self._bytes += sum(a.nbytes for a in measurement.arrays.values())
-        if self._bytes >= self._shard_bytes:
+        if self._bytes >= SHARD_BYTES:
             self._flush()
 
     def finish(self, molecules: int) -> TableEntry:
@@ -178,7 +175,7 @@ class DataSetWriter:
         self,
         name: str,
         stores: Stores,
-        storage: Mapping[str, Storage] | None = None,
+        storage: Mapping[str, ArrayStorage] | None = None,
         plugin: tuple[str, str] = ("", ""),
     ) -> TableWriter:
         """Return the writer of a modality's table, made at the first call."""

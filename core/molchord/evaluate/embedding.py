@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeAlias, final
@@ -14,11 +14,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from molchord.api import Compares, Derives, Locates, Measurement, SampleError, SpectrumBatch, SpectrumSpec
+from molchord.api import (
+    Compares,
+    Derives,
+    Locates,
+    Measurement,
+    ModalityRecord,
+    SampleError,
+    SpectrumBatch,
+    SpectrumSpec,
+)
 from molchord.data.derived import failures as underived
-from molchord.data.loader import Source, scalar_table, sources
+from molchord.data.loader import NoMeasurements, Source, scalar_table, sources
 from molchord.data.store import DataSet, MeasurementTable
-from molchord.embedder import CHUNK, Embedder
+from molchord.embedder import EMBEDDED_AT_ONCE, Embedder
 from molchord.errors import DataError, RunError
 from molchord.evaluate.baselines import nearest_by_cosine, nearest_by_similarity
 from molchord.evaluate.embedded import Embedded, Spectra
@@ -127,10 +136,7 @@ def embed_dataset(
     spectra, indices = {}, {}
     for name in embedder.spectra:
         vectors, rows, indices[name] = _embed_feed(embedder, opened[name], scalar_features, keys, unusable, progress)
-        needed = embedder.graph.modalities[name].record.mass_needs
-        known = None
-        if needed is not None and isinstance(table := opened[name].table, MeasurementTable):
-            known = ~table.select({needed: None})[indices[name]]
+        known = _reveals_mass(embedder.graph.modalities[name].record, opened[name].table, indices[name])
         spectra[name] = Spectra(molecule=rows, vectors=vectors, reveals_mass=known)
     seen, here = trained_smiles(embedder.path), set(keys)
     embedded = Embedded(
@@ -298,10 +304,10 @@ def _embed_feed(
     """
     all_indices = source.measurements()
     vectors, kept = [torch.zeros(0, embedder.graph.embedding_dim)], []
-    starts = range(0, len(all_indices), CHUNK)
+    starts = range(0, len(all_indices), EMBEDDED_AT_ONCE)
     for start in tqdm(starts, desc=f"embed {source.name}", disable=None if progress else True, leave=False):
         usable, samples = [], []
-        for index in all_indices[start : start + CHUNK].tolist():
+        for index in all_indices[start : start + EMBEDDED_AT_ONCE].tolist():
             try:
                 samples.append(source.sample(index, None))
             except SampleError as error:
@@ -314,6 +320,15 @@ def _embed_feed(
             kept += usable
     indices = np.array(kept, dtype=np.int64)
     return torch.cat(vectors), np.asarray(source.table.molecule[indices], dtype=np.int64), indices
+
+
+def _reveals_mass(
+    record: ModalityRecord, table: MeasurementTable | NoMeasurements, indices: NDArray[np.int64]
+) -> NDArray[np.bool_] | None:
+    """Return from which measurements the molecule's mass can be known; None: from all."""
+    if record.mass_needs is None or not isinstance(table, MeasurementTable):
+        return None
+    return ~table.select({record.mass_needs: None})[indices]
 
 
 def _reader(source: Source, indices: NDArray[np.int64]) -> Callable[[int], Measurement]:
@@ -334,9 +349,7 @@ def _nearest(
     """Return the training measurement nearest to each queried one: by the modality's own similarity, else by cosine."""
     first = _flat(source, read, queried[:1])
     if first is not None:
-        blocks = [_flat(source, read, training[i : i + CHUNK]) for i in range(0, len(training), CHUNK)]
-        asked = [_flat(source, read, queried[i : i + CHUNK]) for i in range(0, len(queried), CHUNK)]
-        found = nearest_by_cosine(_joined(asked), _joined(blocks))
+        found = nearest_by_cosine(_all_flat(source, read, queried), _all_flat(source, read, training))
         return training[found]
     if isinstance(source.modality, Compares):
         return nearest_by_similarity(source.modality, [read(int(i)) for i in queried], read, training.tolist())
@@ -352,7 +365,9 @@ def _flat(
     return batch.values.flatten(1) if isinstance(batch, SpectrumBatch) else None
 
 
-def _joined(blocks: Iterable[Tensor | None]) -> Tensor:
+def _all_flat(source: Source, read: Callable[[int], Measurement], chosen: NDArray[np.int64]) -> Tensor:
+    starts = range(0, len(chosen), EMBEDDED_AT_ONCE)
+    blocks = [_flat(source, read, chosen[start : start + EMBEDDED_AT_ONCE]) for start in starts]
     found = [block for block in blocks if block is not None]
     if not found:
         raise DataError("baseline 'nearest training spectrum' has no spectra to compare; choose another split")

@@ -186,13 +186,7 @@ def evaluate(
             continue
         if len(subset) > 1:
             consistency[name] = float(self_consistency(queries.vectors(embedded)).nanmean())
-        for mode in modes:
-            for fusion in fusions:
-                beta = (calibration or {}).get(len(subset)) if (mode, fusion) == ("blind", "gm-exp") else None
-                rows += _model_rows(run, queries, mode, fusion, beta)
-        if reranked is not None and "blind" in modes and "gm-exp" in fusions:
-            rows += _reranked_rows(run, queries, reranked, calibration)
-            rows += _features_rows(run, queries, reranked)
+        rows += _subset_rows(run, queries, modes, fusions, calibration or {}, reranked)
         rows += _baseline_rows(run, queries, baselines or Baselines(), modes)
     if not rows:
         raise DataError(f"evaluation failed: no molecule of split {split!r} has a spectrum; choose another split")
@@ -275,6 +269,24 @@ class _Run:
         """Return the metrics of each query, ties against the system."""
         rival = paired_tanimoto(self.fingerprints[queries.molecule], self.fingerprints[counts.rival])
         return query_metrics(counts, np.where(counts.rival >= 0, rival, 0.0))
+
+
+def _subset_rows(
+    run: _Run,
+    queries: Queries,
+    modes: Sequence[str],
+    fusions: Sequence[str],
+    calibration: Mapping[int, float],
+    reranked: Reranked | None,
+) -> Iterator[Row]:
+    """Measure one subset of the spectra by the model, and re-ranked where it is blind ``gm-exp``."""
+    for mode in modes:
+        for fusion in fusions:
+            beta = calibration.get(len(queries.subset)) if (mode, fusion) == ("blind", "gm-exp") else None
+            yield from _model_rows(run, queries, mode, fusion, beta)
+    if reranked is not None and "blind" in modes and "gm-exp" in fusions:
+        yield from _reranked_rows(run, queries, reranked, calibration)
+        yield from _features_rows(run, queries, reranked)
 
 
 def _model_rows(run: _Run, queries: Queries, mode: str, fusion: str, beta: float | None) -> Iterator[Row]:

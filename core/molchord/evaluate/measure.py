@@ -16,14 +16,13 @@ from molchord.evaluate.evaluation import evaluate
 from molchord.evaluate.reranking import Reranked, fit_reranking
 from molchord.evaluate.results import Evaluation
 from molchord.files import remove, replace_files, write_csv
+from molchord.graph.changes import changed
 from molchord.rerank.rerank import Rerank, Reranking
 from molchord.rerank.weights import WEIGHTS
 from molchord.run_folder import SHIPPED, RunManifest, check_output
 from molchord.vocabulary import UNUSABLE
 
 __all__ = ["measure"]
-
-"""Lists the measurements that an evaluation could not use."""
 
 
 def measure(
@@ -37,6 +36,7 @@ def measure(
     fusions: Sequence[str],
     split: str = "test",
     candidates_only: Embedder | None = None,
+    where: Mapping[str, Mapping[str, Any]] | None = None,
     perturb: Perturb | None = None,
     combine: bool = False,
     rerank: Rerank | str | None = None,
@@ -55,33 +55,23 @@ def measure(
         RunError: A re-ranker's weights would go into the run that is shipped.
     """
     _check_output(embedder, out, rerank, force=force)
-    if perturb is not None and "library" in modes:
-        raise DataError("evaluation failed: `perturb` changes queries of blind mode only; set `modes=['blind']`")
+    _check_modes(modes, fusions, perturb, rerank)
+    if where is not None:
+        embedder = dataclasses.replace(embedder, graph=changed(embedder.graph, where))
     check_pools(embedder, dataset, pools, split=split, seed=seed)
     found = embed_dataset(embedder, dataset, mass_seed=seed, split=split, perturb=perturb, progress=progress)
     found = found.combined() if combine else found
-    beside = None
+    beside, second, embedded = None, None, found.embedded
     if baselines:
         beside = baselines_of(
-            embedder,
-            dataset,
-            found.embedded,
-            found.indices,
-            split=split,
-            perturb=perturb,
-            candidates_only=candidates_only,
+            embedder, dataset, embedded, found.indices, split=split, perturb=perturb, candidates_only=candidates_only
         )
-    second = None
     if rerank is not None:
-        if "blind" not in modes or "gm-exp" not in fusions:
-            raise DataError("evaluation failed: `rerank` needs mode 'blind' and fusion 'gm-exp' among those measured")
-        read = readers(embedder, dataset, found, split=split, perturb=perturb)
         by = Reranking.of(embedder, rerank)
-        second = fit_reranking(
-            found.embedded, by, read, pools=pools, calibration=manifest.beta, seed=seed, alone=baselines
-        )
+        read = readers(embedder, dataset, found, split=split, perturb=perturb)
+        second = fit_reranking(embedded, by, read, pools=pools, calibration=manifest.beta, seed=seed, alone=baselines)
     evaluation = evaluate(
-        found.embedded,
+        embedded,
         pools=pools,
         modes=modes,
         fusions=fusions,
@@ -109,6 +99,15 @@ def _check_output(embedder: Embedder, out: Path | None, rerank: Rerank | str | N
         raise RunError("the shipped run keeps no weights of a re-ranker; copy its folder, or realign it, first")
     for path in written if rerank is None else [*written, embedder.path / WEIGHTS]:
         check_output(path, force=force)
+
+
+def _check_modes(
+    modes: Sequence[str], fusions: Sequence[str], perturb: Perturb | None, rerank: Rerank | str | None
+) -> None:
+    if perturb is not None and "library" in modes:
+        raise DataError("evaluation failed: `perturb` changes queries of blind mode only; set `modes=['blind']`")
+    if rerank is not None and ("blind" not in modes or "gm-exp" not in fusions):
+        raise DataError("evaluation failed: `rerank` needs mode 'blind' and fusion 'gm-exp' among those measured")
 
 
 def _settings(

@@ -41,7 +41,7 @@ BESIDE_LIBRARY = {"own": "own similarity", "peaks": "peak coincidence"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
+class ReportedQuery:
     """One held-out query of the report: its spectra as pictures, and its first hits."""
 
     title: str
@@ -250,7 +250,7 @@ def _pairs(manifest: RunManifest) -> list[tuple[str, int]]:
 
 def _searches(
     embedder: Embedder, dataset: DataSet, embedded: Embedded, indices: Mapping[str, Any], split: str, examples: int
-) -> Iterator[Search]:
+) -> Iterator[ReportedQuery]:
     """Search with every spectrum of some held-out molecules, those with the most spectra first."""
     opened = sources(embedder.graph, embedder.modalities, dataset, missing="empty")
     first = {
@@ -275,7 +275,7 @@ def _searches(
         for name in names:
             measurement = opened[name].table.read(int(indices[name][first[name][row]]))
             pictures.append(_spectrum(embedder, name, measurement))
-        yield Search(
+        yield ReportedQuery(
             title=f"{_subscript(embedded.formula[row])}, from {' + '.join(names)}",
             spectra=tuple(pictures),
             rank=int((values >= values[truth] - 1e-6).sum()),

@@ -10,8 +10,10 @@ from pathlib import Path
 import torch
 
 from molchord.api import SampleError
+from molchord.data.reading import MoleculeSource
 from molchord.data.store import DataSet
 from molchord.embedder import Embedder
+from molchord.errors import DataError
 from molchord.evaluate.embedding import embed_dataset
 from molchord.files import write_csv
 from molchord.library.files import Entry
@@ -23,26 +25,38 @@ __all__ = ["spectral_entries", "spectral_library"]
 
 
 def spectral_library(
-    embedder: Embedder, dataset: DataSet, out: str | Path | None, *, run: str, storage: Storage, force: bool
+    embedder: Embedder,
+    source: MoleculeSource,
+    out: str | Path | None,
+    *,
+    run: str,
+    storage: Storage,
+    engine: str,
+    force: bool,
 ) -> Library:
     """Embed a data set's molecules with their own spectra; molecules that cannot be embedded are listed.
 
     Args:
         embedder: The model that embeds.
-        dataset: The molecules and their spectra.
+        source: The data set of the molecules and their spectra.
         out: Folder to make; None: a temporary one.
         run: Identity of the run, which the library keeps.
         storage: What a search scans, as `Library.create` has it.
+        engine: "local", the only one that embeds spectra.
         force: Replace an existing folder.
 
     Raises:
-        DataError: The data set has a measurement of none of the model's modalities.
+        DataError: The source is not a data set, or has a measurement of none of the model's modalities; another engine.
         OutputExistsError: `out` exists and `force` is not set.
     """
+    if not isinstance(source, DataSet) and not (isinstance(source, (str, Path)) and Path(source).is_dir()):
+        raise DataError("`spectra` needs a data set as the source; SMILES alone carry no spectra")
+    if engine != "local":
+        raise DataError(f"`spectra` is embedded by engine 'local' alone, got {engine!r}; leave the engine out")
     failures: list[SampleError] = []
     library = Library.create(
         out,
-        spectral_entries(embedder, dataset, failures=failures),
+        spectral_entries(embedder, DataSet.opened(source), failures=failures),
         run=run,
         candidate=embedder.candidate,
         embedding_dim=embedder.graph.embedding_dim,

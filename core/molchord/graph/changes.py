@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from molchord.errors import RunError, did_you_mean
 from molchord.graph.resolve import ModelGraph
 
-__all__ = ["changed"]
+__all__ = ["changed", "realigned"]
+
+_WHOLE = {"init": {}, "fraction": 1.0, "missing": {}}
+"""Settings of a training that thin or replace something, switched off."""
 
 
 def changed(
@@ -36,3 +39,24 @@ def changed(
             )
         mapping["modalities"][name]["where"] = dict(chosen)
     return ModelGraph.from_dict(mapping)
+
+
+HEADS = "heads"
+"""The word for the last layer of every projection head, among the parts that `realigned` trains."""
+
+
+def realigned(
+    graph: ModelGraph,
+    trainable: Sequence[str] | None,
+    epochs: int,
+    lr: float | None,
+    where: Mapping[str, Mapping[str, Any]] | None,
+) -> ModelGraph:
+    """Return a graph that trains some parts only, as `Run.realign` has it, on all the data and from given weights."""
+    towers = [f"modalities.{name}" for name in graph.modalities]
+    parts = towers if trainable is None else trainable
+    named = [part for one in parts for part in ([f"{tower}.head.out" for tower in towers] if one == HEADS else [one])]
+    train = {**_WHOLE, "trainable": {"default": False, **dict.fromkeys(named, True)}, "epochs": epochs}
+    if lr is not None:
+        train["optimizer"] = graph.to_dict()["train"]["optimizer"] | {"lr": lr}
+    return changed(graph, where, train)

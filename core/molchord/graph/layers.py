@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from molchord.complaints import DocumentPath, dotted, plain
 from molchord.errors import GraphError, did_you_mean
 from molchord.graph.renames import renewed
-from molchord.graph.strict_yaml import Document, parse, read
+from molchord.graph.strict_yaml import Document, parse_yaml, read
 
 __all__ = ["EXTENDS", "Layers", "laid_over", "read_layers", "recipes", "settings"]
 
@@ -123,7 +123,7 @@ def settings(texts: Iterable[str], form: str = "PATH=VALUE, such as train.epochs
             complaints.append(f"{SET}: {path}: stands twice; leave one out")
         else:
             try:
-                found[path] = parse(value, f"{SET}: {path}").data
+                found[path] = parse_yaml(value, f"{SET}: {path}").data
             except GraphError as error:
                 complaints += error.complaints
     if complaints:
@@ -164,7 +164,7 @@ def laid_over(document: Document, path: Path | None = None, overrides: Mapping[s
         GraphError: Something that it extends is missing, not YAML or extends itself, or an override is not plain.
 
     Example:
-        >>> layers = laid_over(parse("extends: demo\nloss: {use: all_pairs}"), overrides={"seed": 8})
+        >>> layers = laid_over(parse_yaml("extends: demo\nloss: {use: all_pairs}"), overrides={"seed": 8})
         >>> layers.data["loss"], layers.data["seed"], layers.locate(("loss", "use"), "wrong")
         ({'use': 'all_pairs'}, 8, '<text>:2: loss.use: wrong')
     """

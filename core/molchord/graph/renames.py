@@ -35,9 +35,9 @@ def renewed(document: Document) -> Document:
         DeprecationWarning: An old key is used.
 
     Example:
-        >>> from molchord.graph.strict_yaml import parse
+        >>> from molchord.graph.strict_yaml import parse_yaml
         >>> with warnings.catch_warnings(action="ignore"):
-        ...     renewed(parse("train: {chunk: 64, free: [loss]}")).data
+        ...     renewed(parse_yaml("train: {chunk: 64, free: [loss]}")).data
         {'train': {'mini_batch_size': 64, 'trainable': {'default': False, 'loss': True}}}
     """
     lines = dict(document.lines)

@@ -33,7 +33,7 @@ from ruamel.yaml.representer import SafeRepresenter
 from molchord.complaints import DocumentPath, dotted
 from molchord.errors import GraphError
 
-__all__ = ["Document", "dump", "parse", "read"]
+__all__ = ["Document", "dump", "parse_yaml", "read"]
 
 MAX_DEPTH = 40
 MAX_VALUES = 20_000
@@ -78,17 +78,17 @@ def read(path: str | Path) -> Document:
         raise GraphError([f"model graph {str(path)!r} does not exist; give the path of a YAML file"]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise GraphError([f"model graph {str(path)!r} cannot be read: {error}; give a YAML file in UTF-8"]) from error
-    return parse(text, str(path))
+    return parse_yaml(text, str(path))
 
 
-def parse(text: str, source: str = "<text>") -> Document:
+def parse_yaml(text: str, source: str = "<text>") -> Document:
     r"""Read YAML text.
 
     Raises:
         GraphError: It is not YAML as read here; holds all complaints.
 
     Example:
-        >>> document = parse("lr: 1e-4\nopen: no\nat: 12:30\nbits: 017\n")
+        >>> document = parse_yaml("lr: 1e-4\nopen: no\nat: 12:30\nbits: 017\n")
         >>> document.data
         {'lr': 0.0001, 'open': 'no', 'at': '12:30', 'bits': 17}
         >>> document.locate(("bits",), "too few")
@@ -113,7 +113,7 @@ def parse(text: str, source: str = "<text>") -> Document:
 
 
 def dump(data: Any) -> str:
-    """Write mappings, lists and scalars as YAML that `parse` reads back equal; the same data gives the same text.
+    """Write mappings, lists and scalars as YAML that `parse_yaml` reads back equal; the same data gives the same text.
 
     Example:
         >>> print(dump({"lr": 1e-05, "words": ["no", "017"], "deep": {"a": {"b": None}}}), end="")

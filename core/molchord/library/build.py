@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import TypeAlias
 
 from tqdm import tqdm
 
 from molchord.api import SampleError
 from molchord.data.parallel import alone, surviving
-from molchord.data.reading import Item, items_of
-from molchord.data.store import DataSet
+from molchord.data.reading import Item, MoleculeSource, items_of
 from molchord.embedder import Embedder
 from molchord.errors import MolchordError, did_you_mean
 from molchord.files import discard
@@ -29,13 +29,16 @@ from molchord.vocabulary import ENGINES, Storage
 
 __all__ = ["BLOCK", "embed_items", "embed_library"]
 
+_Engine: TypeAlias = Callable[[Embedder, Iterable[ItemBlock], WorkFolder, int | None], Iterator[int]]
+"""Embeds blocks into a folder with so many processes or cores, and yields how many items each block had."""
+
 BLOCK = 16384
 """Items of a block: what is lost when the machine stops, and the rows of a shard at most."""
 
 
 def embed_library(
     embedder: Embedder,
-    source: str | Path | DataSet | Iterable[str],
+    source: MoleculeSource,
     out: str | Path | None,
     *,
     run: str,
@@ -111,10 +114,7 @@ def embed_items(
         OutputExistsError: The library exists and `force` is not set.
         MolchordError: An unknown engine, Ray is not installed, or its cluster does not answer.
     """
-    if engine not in ENGINES:
-        raise MolchordError(f"engine {engine!r} is unknown; {did_you_mean(engine, ENGINES)}")
-    if address is not None and engine == "local":
-        raise MolchordError("`--address` is that of a Ray cluster; pass `--engine ray` with it, or leave it out")
+    embed = _engine(engine, address)
     check_replaceable(target, force=force)
     target = target.resolve()  # where a link leads, so that the shards are on the file system of the library
     folder = WorkFolder(target.with_name(f"{target.name}.parts"), manifest, block)
@@ -132,13 +132,7 @@ def embed_items(
                 bar.update(len(one))
 
     try:
-        if engine == "local":
-            done = _here(embedder, missing(), folder, workers)
-        else:
-            from molchord.library.ray_engine import on_ray
-
-            done = on_ray(embedder, missing(), folder, address=address, cores=workers)
-        for count in done:
+        for count in embed(embedder, missing(), folder, workers):
             bar.update(count)
     except BaseException:
         folder.discard_if_nothing_is_done()
@@ -146,6 +140,18 @@ def embed_items(
     finally:
         bar.close()
     folder.finish(number, target, force=force)
+
+
+def _engine(name: str, address: str | None) -> _Engine:
+    if name not in ENGINES:
+        raise MolchordError(f"engine {name!r} is unknown; {did_you_mean(name, ENGINES)}")
+    if name == "local":
+        if address is not None:
+            raise MolchordError("`--address` is that of a Ray cluster; pass `--engine ray` with it, or leave it out")
+        return _here
+    from molchord.library.ray_engine import on_ray
+
+    return partial(on_ray, address=address)
 
 
 def _here(embedder: Embedder, blocks: Iterable[ItemBlock], folder: WorkFolder, workers: int | None) -> Iterator[int]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from molchord.errors import QueryError, SampleError
 
-__all__ = ["Rows", "adjoined", "hill", "mass_window", "runs"]
+__all__ = ["Rows", "adjoined", "mass_window", "runs", "sought_formula"]
 
 Rows: TypeAlias = "NDArray[np.int64] | range"
 """Ascending rows of a library."""
@@ -49,20 +49,20 @@ def mass_window(mass: float | None, ppm: float | None, da: float | None) -> tupl
     return mass - half, mass + half
 
 
-def hill(formula: str) -> str:
-    """Return a sum formula in Hill order, with its charge sign after it as RDKit writes it.
+def sought_formula(formula: str) -> str:
+    """Return the formula that a search asks for in Hill order, with its charge sign after it as RDKit writes it.
 
     Raises:
         QueryError: The formula cannot be read.
 
     Example:
-        >>> hill("OH6C2"), hill("H4N+"), hill("C1H4")
+        >>> sought_formula("OH6C2"), sought_formula("H4N+"), sought_formula("C1H4")
         ('C2H6O', 'H4N+', 'CH4')
     """
-    from molchord.chem import hill as in_hill_order  # RDKit, which a search without a formula does without
+    from molchord.chem import hill  # RDKit, which a search without a formula does without
 
     try:
-        return in_hill_order(formula)
+        return hill(formula)
     except SampleError as error:
         raise QueryError(f"search failed: {error.reason}") from None
 

@@ -24,7 +24,7 @@ from molchord.deprecation import renamed
 from molchord.errors import QueryError, did_you_mean
 from molchord.files import discard
 from molchord.library.files import Entry, LibraryManifest, write_removed
-from molchord.library.filters import Rows, adjoined, hill, mass_window
+from molchord.library.filters import Rows, adjoined, mass_window, sought_formula
 from molchord.library.hits import Hit, hits_of
 from molchord.library.indexes import EXACT, OpenIndex, index_names, open_index, write_index
 from molchord.library.rows import ROWS_AT_ONCE, LibraryRows
@@ -36,7 +36,7 @@ from molchord.vocabulary import MODES, Storage
 
 __all__ = ["Entry", "Hit", "Library", "Rows"]
 
-_QUERIES_AT_ONCE, _VALUES_AT_ONCE = (256, 4096), (2**22, 2**29)
+QUERIES_AT_ONCE, VALUES_AT_ONCE = (256, 4096), (2**22, 2**29)
 """Queries that are searched at once, and their inner products with a block, on a CPU (its cache) and on a GPU."""
 
 
@@ -199,7 +199,7 @@ class Library:
             QueryError: A mass without a window, a window without a mass, a number that makes no sense, or a formula
                 that cannot be read.
         """
-        return self._rows.filter(mass_window(mass, ppm, da), None if formula is None else hill(formula))
+        return self._rows.filter(mass_window(mass, ppm, da), None if formula is None else sought_formula(formula))
 
     def molecules(self, rows: Iterable[int]) -> list[Molecule]:
         """Return the molecules of rows, reading no more than the row groups they are in."""
@@ -276,20 +276,12 @@ class Library:
             ([[0], [0]], [[1.0], [0.0]], [True, True])
         """
         check_query(fusion, queries)
-        count = len(next(iter(queries.values())))
-        for name, vectors in queries.items():
-            mask = None if present is None else present.get(name)
-            self._check_vectors(name, vectors if mask is None else vectors[mask.to(vectors.device)])
-            if len(vectors) != count or count == 0:
-                raise QueryError(
-                    f"search failed: {name!r} has {len(vectors)} queries, but each modality needs as many rows as the "
-                    "first, and one at least"
-                )
+        count = self._count(queries, present or {})
         rows = self._pool(mass, ppm, da, formula)
         proposing = None if index in (None, EXACT) else self._index(str(index))
         limits = self._limits(rows, mass_window(mass, ppm, da), formula) if proposing is not None else None
         found: list[Found] = []
-        at_once = _QUERIES_AT_ONCE[_is_cuda(device)]
+        at_once = QUERIES_AT_ONCE[_is_cuda(device)]
         for start in range(0, count, at_once):
             part = slice(start, start + at_once)
             here = {name: mask[part].to(device) for name, mask in (present or {}).items()}
@@ -382,7 +374,7 @@ class Library:
 
     def _vector_blocks(self, rows: Sequence[Rows], queries: int, device: str) -> Iterator[Block]:
         """Yield blocks as large as the inner products with so many queries may be."""
-        at_once = max(1, _VALUES_AT_ONCE[_is_cuda(device)] // queries)
+        at_once = max(1, VALUES_AT_ONCE[_is_cuda(device)] // queries)
         if self._held is not None and self._held.vectors.device == torch.empty(0, device=device).device:
             for part in adjoined(rows):
                 for start in range(0, len(part), at_once):
@@ -406,6 +398,19 @@ class Library:
             raise QueryError("search failed: the query has no modality; give at least one spectrum")
         for name, vector in query.items():
             self._check_vectors(name, vector[None])
+
+    def _count(self, queries: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> int:
+        """Return how many queries there are, the same in each modality, with vectors that fit the library."""
+        count = len(next(iter(queries.values())))
+        for name, vectors in queries.items():
+            mask = present.get(name)
+            self._check_vectors(name, vectors if mask is None else vectors[mask.to(vectors.device)])
+            if len(vectors) != count or count == 0:
+                raise QueryError(
+                    f"search failed: {name!r} has {len(vectors)} queries, but each modality needs as many rows as the "
+                    "first, and one at least"
+                )
+        return count
 
     def _check_vectors(self, name: str, vectors: Tensor) -> None:
         if vectors.ndim != 2 or vectors.shape[1] != self.manifest.embedding_dim:
@@ -472,7 +477,7 @@ class Library:
         every = all(len(part) == shard.rows for part, shard in zip(rows, self.manifest.shards, strict=True))
         return Limits(
             window=window,
-            formula=None if formula is None else hill(formula),
+            formula=None if formula is None else sought_formula(formula),
             removed=self._rows.removed,
             rows=None if every else np.concatenate([np.asarray(part, dtype=np.int64) for part in rows]),
         )

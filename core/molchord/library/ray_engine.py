@@ -42,7 +42,7 @@ class _Carried:
 
 
 def on_ray(
-    embedder: Embedder, blocks: Iterable[ItemBlock], folder: WorkFolder, *, address: str | None, cores: int | None
+    embedder: Embedder, blocks: Iterable[ItemBlock], folder: WorkFolder, cores: int | None, *, address: str | None
 ) -> Iterator[int]:
     """Embed blocks with Ray Data and yield how many items each had, in any order; arguments as for `embed_items`.
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from molchord.api import Derives, Measurement, Modality, Molecule, SampleError
 from molchord.data.reading import Item, parsed
-from molchord.embedder import CHUNK, Embedder
+from molchord.embedder import EMBEDDED_AT_ONCE, Embedder
 from molchord.library.files import Entry
 
 __all__ = ["ItemBlock", "Numbered", "Prepare", "Prepared", "blocks_of", "chunks", "encoded", "prepared"]
@@ -73,7 +73,7 @@ def chunks(block: ItemBlock) -> list[list[Item]]:
         [['C', SampleError('a.csv:3: no cell')]]
     """
     items = [_from_json(json.loads(line)) for line in block.text.splitlines()]
-    return [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+    return [items[start : start + EMBEDDED_AT_ONCE] for start in range(0, len(items), EMBEDDED_AT_ONCE)]
 
 
 def prepared(modality: Modality, molecules: Iterable[Molecule | SampleError]) -> list[Prepared]:

@@ -283,7 +283,7 @@ def _computed(embedder: Embedder, asked: Rerank, name: str) -> Computed:
             f"re-ranker {name!r} compares with computed measurements; name a data set that holds some (`computed`) or "
             "a simulator (`simulator`)"
         )
-    datasets = [item if isinstance(item, DataSet) else DataSet(item) for item in given]
+    datasets = [DataSet.opened(item) for item in given]
     simulator = None
     if asked.simulator is not None:
         from molchord.simulation.simulate import build_simulator  # conformers need RDKit

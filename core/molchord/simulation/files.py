@@ -96,12 +96,16 @@ def read_contents(path: Path) -> Contents:
 
 
 def read_entries(path: Path, declared: Mapping[str, Array]) -> Iterator[Outcome]:
-    """Yield the molecules of a sound file of jobs or results, with their arrays."""
+    """Yield the molecules of a sound file of jobs or results, with their arrays but those that it lacks.
+
+    A simulator's earlier versions may have made fewer.
+    """
     stored = _arrays(path)
     for i, (id, smiles) in enumerate(zip(stored["id"].tolist(), stored["smiles"].tolist(), strict=True)):
         arrays = {
             name: stored[name][i if array.axis is None else slice(*stored[array.axis][i : i + 2])]
             for name, array in declared.items()
+            if name in stored
         }
         yield Outcome(id=id, smiles=smiles, arrays=arrays)
 

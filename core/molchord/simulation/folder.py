@@ -22,7 +22,7 @@ from molchord.simulation.files import Contents, Outcome, read_contents, read_ent
 
 Kind: TypeAlias = Literal["jobs", "results"]
 
-CHUNK = 100  # molecules between two files: what is lost when the machine stops
+ENTRIES_PER_FILE = 100  # molecules between two files: what is lost when the machine stops
 DIED = "its process died"  # a failure that a later call tries again: memory may have been short
 MARK = "simulator.txt"  # whose folder it is
 
@@ -86,7 +86,7 @@ class SimulationFolder:
                 for entry in entries:
                     chunk.append(entry)
                     bar.update()
-                    if len(chunk) == CHUNK:
+                    if len(chunk) == ENTRIES_PER_FILE:
                         self._add(kind, chunk, made_by)
                         files, chunk = files + 1, []
             finally:  # Ctrl-C loses nothing that was finished

@@ -9,21 +9,20 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeAlias, cast, final
+from typing import Any, cast, final
 
 from numpy.typing import NDArray
 
 from molchord.api import Batched, Measurement, Molecule, Portable, SampleError, Simulator, SimulatorRecord
-from molchord.data.importer import import_files
+from molchord.data.importer import ImportReport, import_files
 from molchord.data.parallel import alone, surviving
-from molchord.data.reading import molecules_of
-from molchord.data.store import DataSet
+from molchord.data.reading import MoleculeSource, molecules_of
 from molchord.errors import DataError, OutputExistsError, PluginError
 from molchord.files import replace_file, write_csv
 from molchord.host import Built, Host, Plugin, build, guarded
@@ -32,9 +31,6 @@ from molchord.simulation.folder import DIED, SimulationFolder, settled
 from molchord.vocabulary import FAILURES, REJECTED
 
 __all__ = ["SimulationReport", "build_simulator", "simulate", "simulate_molecules", "write_jobs"]
-
-Source: TypeAlias = str | Path | DataSet | Iterable[str]
-"""SMILES, a file of them (text, or a table with a column ``smiles``), or a data set."""
 
 DEFAULT = "gfn2"  # needs nothing but what `pip install 'molchord[simulate]'` brings
 _WAITING = "whose job has no result yet (run its program, or delete the file of jobs to compute them here)"
@@ -119,7 +115,7 @@ def build_simulator(
 
 
 def simulate(
-    source: Source,
+    source: MoleculeSource,
     out: Path,
     *,
     host: Host,
@@ -168,42 +164,60 @@ def simulate(
     contents = folder.contents("results")
     computed = {id for one in contents.values() for id in one.ids}
     rows = _failures(refused, contents.values())
-    others = sorted((computed | {row[1] for row in rows if row[1]}) - molecules.keys())
+    _check_results(folder.path, computed, rows, molecules.keys(), len(waiting))
+    note = _note(built, contents.values(), len(rows) - len(refused), len(molecules))
+    imported = _imported(folder, contents, out, len(computed), host=host, note=note, force=force)
+    made, counts, rejected = imported.molecules, imported.measurements, imported.rejected
+    return SimulationReport(
+        path=out, molecules=made, measurements=counts, failed=len(rows), rejected=rejected, waiting=len(waiting)
+    )
+
+
+def _check_results(
+    folder: Path, computed: Set[str], failed: Sequence[tuple[str, str, str]], asked: Set[str], waiting: int
+) -> None:
+    """List what failed in the folder of results; refuse results that nobody asked for, and none at all."""
+    others = sorted((computed | {key14 for _, key14, _ in failed if key14}) - asked)
     if others:
         raise DataError(
-            f"folder {str(folder.path)!r} holds results of {len(others)} molecules that are not asked for, such as "
+            f"folder {str(folder)!r} holds results of {len(others)} molecules that are not asked for, such as "
             f"{others[0]}; name another folder by `--jobs`, or ask for them too"
         )
-    write_csv(folder.path / FAILURES, ("smiles", "key14", "reason"), rows)
+    write_csv(folder / FAILURES, ("smiles", "key14", "reason"), failed)
     if not computed:
-        reasons = [reason for reason, _ in Counter(row[2] for row in rows).most_common(3)]
-        reasons += [f"{len(waiting)} {_WAITING}"] if waiting else []
+        reasons = [reason for reason, _ in Counter(reason for _, _, reason in failed).most_common(3)]
+        reasons += [f"{waiting} {_WAITING}"] if waiting else []
         raise DataError(
-            f"none of {len(rows) + len(waiting)} molecules could be simulated ({'; '.join(reasons)}); "
-            f"see {str(folder.path / FAILURES)!r}"
+            f"none of {len(failed) + waiting} molecules could be simulated ({'; '.join(reasons)}); "
+            f"see {str(folder / FAILURES)!r}"
         )
-    note = _note(built, contents.values(), len(rows) - len(refused), len(molecules))
+
+
+def _imported(
+    folder: SimulationFolder,
+    contents: Mapping[Path, Contents],
+    out: Path,
+    molecules: int,
+    *,
+    host: Host,
+    note: str,
+    force: bool,
+) -> ImportReport:
+    """Make the data set of the results, and refuse one that lacks any of these molecules."""
     with TemporaryDirectory() as scratch:
         files = folder.distinct(contents, Path(scratch))
         imported = import_files(files, out, host=host, note=note, force=force)
     replace_file(out / FAILURES, (folder.path / FAILURES).read_bytes())
-    if imported.molecules != len(computed):
+    if imported.molecules != molecules:
         raise DataError(
-            f"data set {str(out)!r} has {imported.molecules} of {len(computed)} simulated molecules; delete the files "
+            f"data set {str(out)!r} has {imported.molecules} of {molecules} simulated molecules; delete the files "
             f"of results that {str(out / REJECTED)!r} names, and simulate again with `--force`"
         )
-    return SimulationReport(
-        path=out,
-        molecules=imported.molecules,
-        measurements=imported.measurements,
-        failed=len(rows),
-        rejected=imported.rejected,
-        waiting=len(waiting),
-    )
+    return imported
 
 
 def write_jobs(
-    source: Source,
+    source: MoleculeSource,
     folder: Path,
     *,
     host: Host,
@@ -309,7 +323,7 @@ def _cores(workers: int | None) -> int:
 # --- lists of molecules, and their outcomes --------------------------------------------------------------------------
 
 
-def _distinct(source: Source, limit: int | None, refused: list[SampleError]) -> dict[str, Molecule]:
+def _distinct(source: MoleculeSource, limit: int | None, refused: list[SampleError]) -> dict[str, Molecule]:
     """Return molecules by key14, in order, each once."""
     if limit is not None and limit < 1:
         raise DataError(f"limit is {limit}; give 1 or more")

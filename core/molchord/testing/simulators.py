@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from molchord.api import (
+    Batched,
     Measurement,
     ModalityRecord,
     Molecule,
@@ -29,8 +30,11 @@ from molchord.simulation.files import Outcome, read_contents, write_entries
 from molchord.testing.require import require
 from molchord.testing.samples import built, default_config, same_arrays, same_columns
 
-SMILES = ("O", "CC#N", "CO")
+_SMILES = ("O", "CC#N", "CO")
 """Small molecules, so that a slow simulator can be checked too."""
+
+_ROUNDING = 0.02
+"""Part of the largest value by which a result in a batch may differ: geometries are relaxed to a tolerance."""
 
 
 def _simulator(record: SimulatorRecord) -> Simulator:
@@ -40,7 +44,7 @@ def _simulator(record: SimulatorRecord) -> Simulator:
 def _entries(record: SimulatorRecord, *, results: bool) -> list[Outcome]:
     simulator = _simulator(record)
     out = []
-    for one in map(molecule, SMILES):
+    for one in map(molecule, _SMILES):
         job = simulator.prepare(one)
         out.append(Outcome(id=one.key14, smiles=one.smiles, arrays=simulator.compute(job) if results else job))
     return out
@@ -56,7 +60,7 @@ def arrays_are_as_declared(record: SimulatorRecord) -> None:
             declared = record.results if results else record.jobs
             write_entries(Path(folder, "a.npz"), declared, _entries(record, results=results), prepared_by="")
             contents = read_contents(Path(folder, "a.npz"))
-            require(len(contents.ids) == len(SMILES), f"a file of {len(SMILES)} molecules holds {len(contents.ids)}")
+            require(len(contents.ids) == len(_SMILES), f"a file of {len(_SMILES)} molecules holds {len(contents.ids)}")
 
 
 def simulation_is_deterministic(record: SimulatorRecord) -> None:
@@ -155,6 +159,30 @@ def program_gives_the_same(record: SimulatorRecord) -> None:
         require(same_arrays(_arrays(theirs), _arrays(ours)), "the program's arrays differ from those of `compute`")
 
 
+def batch_gives_the_same(record: SimulatorRecord) -> None:
+    """Many molecules at once are each computed as alone, to within rounding; a simulator of single ones passes.
+
+    To mend it: return one outcome per job, in the order of the jobs, and let no job change another's.
+    """
+    simulator = _simulator(record)
+    if not isinstance(simulator, Batched):
+        return
+    jobs = [simulator.prepare(molecule(smiles)) for smiles in _SMILES]
+    require(len(simulator.compute_batch([])) == 0, "a batch of no job has an outcome")
+    found = simulator.compute_batch(list(reversed(jobs)))
+    require(len(found) == len(jobs), f"a batch of {len(jobs)} jobs has {len(found)} outcomes")
+    for smiles, job, together in zip(_SMILES, jobs, reversed(list(found)), strict=True):
+        alone = simulator.compute(job)
+        require(not isinstance(together, SampleError), f"{smiles!r} fails in a batch and not alone")
+        for name, array in record.results.items():
+            one, other = np.asarray(alone[name]), np.asarray(dict(together)[name])
+            same = one.shape == other.shape and (
+                bool((one == other).all()) if array.dtype == "str" or one.dtype.kind not in "fc"
+                else bool(np.abs(one - other).max(initial=0.0) <= _ROUNDING * np.abs(one).max(initial=0.0))
+            )  # fmt: skip
+            require(same, f"`{name}` of {smiles!r} in a batch is not that of {smiles!r} alone")
+
+
 def _arrays(path: Path) -> dict[str, Any]:
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
@@ -168,4 +196,5 @@ CHECKS = (
     goes_to_workers,
     says_how_it_was_made,
     program_gives_the_same,
+    batch_gives_the_same,
 )

@@ -25,7 +25,7 @@ from molchord.errors import RunError
 
 __all__ = ["Processes", "distributed", "gathered", "launched"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 STEP = timedelta(seconds=50)
 """How long a process waits for the others in a step; one that takes longer counts as dead."""
@@ -108,7 +108,7 @@ class Processes:
         """Return whether one of the processes answers yes."""
         return own if self.size == 1 else bool(self.sum(torch.tensor(int(own))))
 
-    def all_gather(self, own: Sequence[T]) -> list[T]:
+    def all_gather(self, own: Sequence[_T]) -> list[_T]:
         """Return the items of all processes, in order of rank."""
         if self.size == 1:
             return list(own)
@@ -119,7 +119,7 @@ class Processes:
 
     # --- while one of them is busy
 
-    def broadcast(self, own: T) -> T:
+    def broadcast(self, own: _T) -> _T:
         """Return what process 0 passes, however long it takes until it does."""
         if self.size == 1:
             return own

@@ -130,19 +130,7 @@ class Trainer:
         self.present = {name: source.present(len(dataset)) for name, source in self.sources.items()}
         self.rows = {split: self._usable(split) for split in ("train", "val")}
         self.rows["train"] = self._drawn(self.rows["train"], self.config.fraction, "fraction")
-        together = max((count for pair, count in self.counts().items() if "+" in pair), default=0)
-        if together < 2 or self.config.batch_size < 2:
-            raise DataError(
-                f"data set {str(dataset.path)!r} has {together} training molecules with the same two of the "
-                f"modalities {sorted(graph.modalities)}, in batches of {self.config.batch_size}; a contrastive loss "
-                "needs two molecules a batch: import more measurements, or change split or batch size"
-            )
-        watched = self.config.schedule.use == "plateau" or self.config.stopping.patience is not None
-        if watched and len(self.rows["val"]) == 0:
-            raise DataError(
-                f"data set {str(dataset.path)!r} has no validation molecule with two of the modalities, which "
-                "`schedule.use: plateau` and `stopping.patience` watch; change the split, or leave both out"
-            )
+        self._check_rows()
         self.fitted = {name: dict(state) for name, state in fitted.items()} | self._fit(fitted)
         self.model = Model(graph, self.modalities).to(self.device)
         if self.processes.size > 1:
@@ -151,24 +139,11 @@ class Trainer:
         self._check_chunk()
         scalar_features = scalar_table(dataset, graph.scalar_features)
         self._standardise(scalar_features)
-        asked = (
-            features(dataset, graph.loss.use, self.model.loss, graph.loss.config, version=graph.loss.plugin.version)
-            if isinstance(self.model.loss, Featurizes)
-            else {}
-        )
-        self._collate = Collate(self.modalities, scalar_features, asked)
+        self._collate = Collate(self.modalities, scalar_features, self._loss_features())
         groups = parameter_groups(self.model, self.config.optimizer)
         self.optimizer = torch.optim.AdamW(groups, betas=self.config.optimizer.betas, fused=True)
         self.ema = moving_average(self.model, self.config.ema) if self.config.ema is not None else None
-        self.hard: HardNegatives | None = None
-        if self.config.hard_negatives:
-            self.hard = HardNegatives(
-                self.rows["train"],
-                width=graph.embedding_dim,
-                group=self.config.hard_negatives,
-                batch_size=self.config.batch_size,
-                device=self.device,
-            )
+        self.hard = self._hard_negatives() if self.config.hard_negatives else None
         self.step = Step(graph, self.config, self.model, self.device, self.processes, self.hard)
         self.state = Progress()
         self._absent: set[tuple[str, str, str]] = set()
@@ -176,6 +151,38 @@ class Trainer:
         self._stop = False  # what all processes have agreed upon
 
     # --- set-up
+
+    def _check_rows(self) -> None:
+        """Refuse data of which no batch can be made, or that lacks what is watched."""
+        together = max((count for pair, count in self.counts().items() if "+" in pair), default=0)
+        if together < 2 or self.config.batch_size < 2:
+            raise DataError(
+                f"data set {str(self.dataset.path)!r} has {together} training molecules with the same two of the "
+                f"modalities {sorted(self.graph.modalities)}, in batches of {self.config.batch_size}; a contrastive "
+                "loss needs two molecules a batch: import more measurements, or change split or batch size"
+            )
+        watched = self.config.schedule.use == "plateau" or self.config.stopping.patience is not None
+        if watched and len(self.rows["val"]) == 0:
+            raise DataError(
+                f"data set {str(self.dataset.path)!r} has no validation molecule with two of the modalities, which "
+                "`schedule.use: plateau` and `stopping.patience` watch; change the split, or leave both out"
+            )
+
+    def _loss_features(self) -> Mapping[str, NDArray[Any]]:
+        """Return what the loss needs of the molecules themselves, a row for each."""
+        loss, node = self.model.loss, self.graph.loss
+        if not isinstance(loss, Featurizes):
+            return {}
+        return features(self.dataset, node.use, loss, node.config, version=node.plugin.version)
+
+    def _hard_negatives(self) -> HardNegatives:
+        return HardNegatives(
+            self.rows["train"],
+            width=self.graph.embedding_dim,
+            group=self.config.hard_negatives,
+            batch_size=self.config.batch_size,
+            device=self.device,
+        )
 
     def _check_chunk(self) -> None:
         if self.config.mini_batch_size is None or self.config.mini_batch_size >= self.config.batch_size:

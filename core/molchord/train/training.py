@@ -53,19 +53,10 @@ def train(
     fitted: Mapping[str, Mapping[str, object]] | None = None,
     loggers: Sequence[str | Use] = (),
 ) -> tuple[Path, Path | None, str]:
-    """Train a graph into a new run folder.
+    """Train a graph into a new run folder, as `Run.train` has it.
 
-    Args:
-        graph: A resolved graph.
-        dataset: A data set.
-        out: The run folder; None: a temporary one.
-        trained: What runs once the weights exist.
-        device: "cpu", "cuda", ...; None: a GPU where there is one.
-        force: Replace an existing run.
-        progress: Show progress bars.
-        start: A model whose weights to start from.
-        fitted: States of modalities that were fitted for it.
-        loggers: Where to show the metrics of each epoch.
+    `trained` runs once the weights exist; `start` is a model whose weights to start from, and `fitted` holds the states
+    of modalities that were fitted for it.
 
     Returns:
         The run folder, the temporary folder that it is in, if any, and the device.

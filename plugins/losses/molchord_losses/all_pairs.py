@@ -1,24 +1,17 @@
-"""Contrast of every two modalities: configuration and record.
-
-Letters in the equation: a_i and b_i are the unit embeddings of entry i in two modalities A and B, tau is the pair's
-temperature. Every sum over j runs over the entries that have both modalities and belong to another molecule than entry
-i, and over j = i.
-"""
+"""Contrast of every two modalities: configuration and record. Letters as in `graph_centered`."""
 
 from __future__ import annotations
 
 from itertools import combinations
 from typing import Any
 
-from pydantic import Field, model_validator
-
-from molchord.api import Config, LossRecord
-from molchord_losses.settings import Form, Learnable, Temperature, number_where_published
+from molchord.api import LossRecord
+from molchord_losses.settings import Contrast
 
 __all__ = ["ALL_PAIRS", "AllPairsConfig"]
 
 
-class AllPairsConfig(Config):
+class AllPairsConfig(Contrast):
     r"""Contrast of every two modalities, as in VibraCLIP's all-pairs training.
 
     In words: of all molecules of the batch, each measurement must pick the measurements of its own molecule in every
@@ -55,16 +48,6 @@ class AllPairsConfig(Config):
         >>> len(loss(batch).per_pair), round(loss.temperatures()["ir", "raman"], 4)
         (3, 0.07)
     """
-
-    form: Form = "infonce"
-    temperature: Temperature = Field(
-        default=Learnable(), description="One number, or learnable for each pair; `vibraclip` was published with 141."
-    )
-
-    @model_validator(mode="after")
-    def _published(self) -> AllPairsConfig:
-        number_where_published(self.form, self.temperature)
-        return self
 
 
 def build(config: AllPairsConfig, modalities: tuple[str, ...], candidate: str | None) -> Any:

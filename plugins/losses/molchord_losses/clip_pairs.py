@@ -1,9 +1,4 @@
-"""Contrast of named pairs of modalities: configuration and record.
-
-Letters in the equation: a_i and b_i are the unit embeddings of entry i in two modalities A and B, tau is the pair's
-temperature. Every sum over j runs over the entries that have both modalities and belong to another molecule than entry
-i, and over j = i.
-"""
+"""Contrast of named pairs of modalities: configuration and record. Letters as in `graph_centered`."""
 
 from __future__ import annotations
 

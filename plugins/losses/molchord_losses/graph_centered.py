@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from molchord.api import Config, LossRecord, ModalityName
+from molchord.api import LossRecord, ModalityName
 from molchord_losses.pairs import with_centre
-from molchord_losses.settings import Form, Learnable, Temperature, number_where_published
+from molchord_losses.settings import Contrast
 
 __all__ = ["GRAPH_CENTERED", "GraphCenteredConfig"]
 
 
-class GraphCenteredConfig(Config):
+class GraphCenteredConfig(Contrast):
     r"""Contrast of every modality with one centre, as in VibraCLIP's graph-centered training.
 
     In words: of all molecules of the batch, each spectrum must pick its own structure and each structure its own
@@ -69,15 +69,6 @@ class GraphCenteredConfig(Config):
     centre: ModalityName | None = Field(
         default=None, description="Modality paired with all others; none: the candidate."
     )
-    form: Form = "infonce"
-    temperature: Temperature = Field(
-        default=Learnable(), description="One number, or learnable for each pair; `vibraclip` was published with 141."
-    )
-
-    @model_validator(mode="after")
-    def _published(self) -> GraphCenteredConfig:
-        number_where_published(self.form, self.temperature)
-        return self
 
 
 def build(config: GraphCenteredConfig, modalities: tuple[str, ...], candidate: str | None) -> Any:

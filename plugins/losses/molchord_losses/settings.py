@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from molchord.api import Config, ModalityName
 
-__all__ = ["Form", "Learnable", "Pairs", "Positive", "Temperature", "number_where_published"]
+__all__ = ["Contrast", "Form", "Learnable", "Pairs", "Positive", "Temperature", "number_where_published"]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -68,6 +68,20 @@ def number_where_published(form: str, temperature: object) -> None:
         raise ValueError(
             f"form 'vibraclip' needs a number as `temperature`, got {temperature!r}; the published one is 141"
         )
+
+
+class Contrast(Config):
+    """Form and temperature of a contrast that has one of each for all its pairs; which pairs, the losses say."""
+
+    form: Form = "infonce"
+    temperature: Temperature = Field(
+        default=Learnable(), description="One number, or learnable for each pair; `vibraclip` was published with 141."
+    )
+
+    @model_validator(mode="after")
+    def _published(self) -> Self:
+        number_where_published(self.form, self.temperature)
+        return self
 
 
 def _distinct(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:

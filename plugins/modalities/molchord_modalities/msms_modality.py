@@ -28,12 +28,11 @@ from molchord.api import (
     SpectrumBatch,
     SpectrumSample,
     SpectrumSpec,
-    collate_peaks,
-    collate_spectra,
 )
 from molchord.chem import isotope_mass, parse, pieces
 from molchord_modalities import mass_spectra, mass_spectra_files
 from molchord_modalities.msms_settings import Jitter
+from molchord_modalities.peak_lists import LastCompared, collated
 from molchord_modalities.spectral_entropy import NOISE, Peaks, Weighted, matched, weighted
 
 __all__ = ["Msms"]
@@ -81,12 +80,7 @@ class Msms:
         self._min_intensity, self._max_peaks = min_intensity, max_peaks
         self._tolerance = tolerance
         self._jitter = jitter
-        self._references: tuple[Measurement, ...] = ()
-        self._cleaned = weighted([], tolerance, NOISE)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Go to another process without the references."""
-        return {**vars(self), "_references": (), "_cleaned": weighted([], self._tolerance, NOISE)}
+        self._references: LastCompared[Weighted] = LastCompared()
 
     def can_read(self, path: Path) -> bool:
         """Return whether the file's content is MGF, MSP or two columns headed m/z and intensity."""
@@ -120,9 +114,7 @@ class Msms:
 
     def collate(self, samples: Sequence[Any]) -> PeaksBatch | SpectrumBatch:
         """Pad peak lists, or stack binned spectra."""
-        if isinstance(self._spec, SpectrumSpec):
-            return collate_spectra(samples, self._spec)
-        return collate_peaks(samples, self._spec)
+        return collated(samples, self._spec)
 
     def prepare(self, batch: Any, generator: torch.Generator | None) -> Any:
         """Return the batch as it is; augmentation happens in `transform`, where the peaks are still apart."""
@@ -135,26 +127,20 @@ class Msms:
     def similarity(self, query: Measurement, references: Sequence[Measurement]) -> Float[np.ndarray, " references"]:
         """Return the spectral entropy similarity to each reference; 0 for one that holds no usable peak.
 
-        The references last cleaned are kept, so a second query against the same ones costs the comparison only.
-
         Raises:
             SampleError: The query cannot be used.
         """
-        tolerance = self._tolerance
-        return matched(weighted([self._kept(query)], tolerance, NOISE), self._clean(references), tolerance)
+        cleaned = self._references.of(references, self._clean)
+        return matched(weighted([self._kept(query)], self._tolerance, NOISE), cleaned, self._tolerance)
 
     def _clean(self, references: Sequence[Measurement]) -> Weighted:
-        """Return the cleaned references, anew unless they are the very ones of the last call."""
-        if list(map(id, self._references)) != list(map(id, references)):
-            peaks: list[Peaks] = []
-            for reference in references:
-                try:
-                    peaks.append(self._kept(reference))
-                except SampleError:
-                    peaks.append((np.zeros(0), np.zeros(0)))
-            self._cleaned = weighted(peaks, self._tolerance, NOISE)
-            self._references = tuple(references)
-        return self._cleaned
+        peaks: list[Peaks] = []
+        for reference in references:
+            try:
+                peaks.append(self._kept(reference))
+            except SampleError:
+                peaks.append((np.zeros(0), np.zeros(0)))
+        return weighted(peaks, self._tolerance, NOISE)
 
     def _kept(self, measurement: Measurement) -> Peaks:
         """Return the peaks that may be seen, in fp64 and ascending m/z."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["matched", "padded"]
+__all__ = ["Padded", "matched", "padded"]
 
 Shifts = NDArray[np.float64]
+Padded: TypeAlias = tuple[Shifts, NDArray[np.int64]]
+"""Lists of one length (r, n), and how long each was (r,)."""
 
 
-def padded(lists: Sequence[Shifts]) -> tuple[Shifts, NDArray[np.int64]]:
+def padded(lists: Sequence[Shifts]) -> Padded:
     """Sort each list and pad all to the longest with infinity, which matches nothing.
 
     Shape:

@@ -23,13 +23,12 @@ from molchord.api import (
     SpectrumBatch,
     SpectrumSample,
     SpectrumSpec,
-    collate_peaks,
-    collate_spectra,
 )
 from molchord.chem import parse
 from molchord_modalities import nmr_files
-from molchord_modalities.nmr_matching import matched, padded
+from molchord_modalities.nmr_matching import Padded, matched, padded
 from molchord_modalities.nmr_settings import MULTIPLICITIES, NUCLEI, Jitter, PpmGrid
+from molchord_modalities.peak_lists import LastCompared, collated
 
 if TYPE_CHECKING:
     import torch
@@ -113,8 +112,7 @@ class Nmr:
         self._spec = spec
         self._multiplicity, self._counted = multiplicity, tuple(counted)
         self._merge, self._grid, self._jitter, self._tolerance = merge, grid, jitter, tolerance
-        self._references: tuple[Measurement, ...] = ()
-        self._shifts = padded([])
+        self._references: LastCompared[Padded] = LastCompared()
 
     def can_read(self, path: Path) -> bool:
         """Return whether the file names itself as NMR peaks; see `nmr_files.names_itself`."""
@@ -155,9 +153,7 @@ class Nmr:
 
     def collate(self, samples: Sequence[Any]) -> PeaksBatch | SpectrumBatch:
         """Pad lists to the longest, or stack smeared spectra."""
-        if isinstance(self._spec, SpectrumSpec):
-            return collate_spectra(samples, self._spec)
-        return collate_peaks(samples, self._spec)
+        return collated(samples, self._spec)
 
     def prepare(self, batch: Any, generator: torch.Generator | None) -> Any:
         """Return the batch as it is; augmentation happens in `transform`, where the peaks are still apart."""
@@ -173,13 +169,11 @@ class Nmr:
         Raises:
             SampleError: The query cannot be used.
         """
-        if list(map(id, references)) != list(map(id, self._references)):
-            self._shifts = padded([np.asarray(one.arrays["shift"], dtype=np.float64) for one in references])
-            self._references = tuple(references)
         nucleus = query.columns.get("nucleus")
         same = [one.columns.get("nucleus") == nucleus for one in references]
         tolerance = self._tolerance * _scale(str(nucleus))
-        return matched(_checked(query).shift, *self._shifts, tolerance) * np.array(same, dtype=np.float64)
+        shifts, lengths = self._references.of(references, _shifts)
+        return matched(_checked(query).shift, shifts, lengths, tolerance) * np.array(same, dtype=np.float64)
 
     def inspect(self, measurement: Measurement) -> list[QualityWarning]:
         """Warn of shifts where a nucleus has none, of lists too long, and of lists that look like protons."""
@@ -216,6 +210,10 @@ class Nmr:
             own = kept.code >= channel if last else kept.code == channel
             values[channel] = curves[own].sum(axis=0)
         return values.astype(np.float32)
+
+
+def _shifts(references: Sequence[Measurement]) -> Padded:
+    return padded([np.asarray(one.arrays["shift"], dtype=np.float64) for one in references])
 
 
 def _scale(nucleus: str) -> float:

@@ -15,17 +15,19 @@ from molchord_modalities import curve
 from molchord_modalities.quality_warnings import curve_warnings
 from molchord_modalities.vibrational_reader import VibrationalReader, sticks
 from molchord_modalities.vibrational_samples import Curve, Sticks
-from molchord_modalities.vibrational_settings import Technique, VibrationalConfig
+from molchord_modalities.vibrational_settings import KINDS, Technique, VibrationalConfig
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from molchord.api import QualityWarning, SpectrumBatch
+    from molchord.api import QualityWarning, SpectrumBatch, Stores
     from molchord_modalities.vibrational_batch import VibrationalBatch
 
 __all__ = ["Vibrational"]
 
+_KIND_BEGINS = (2300.0, 3340.0)
+"""Where stretching of C-H and of O-H and N-H begins in harmonic spectra, cm^-1, for sticks whose kind is not known."""
 _LEAST_PEAK = 0.01
 _PEAK_REACH = 8.0
 """cm^-1 on either side of a maximum."""
@@ -34,7 +36,7 @@ _LONGEST_MICROMETRES = 100.0
 
 
 class Vibrational:
-    """The modality `ir` or `raman`; also a `molchord.api.Compares`, `Inspects` and `Locates`.
+    """The modality `ir` or `raman`; also `Compares`, `Inspects`, `Locates` and `Migrates` of `molchord.api`.
 
     Args:
         technique: Which of the two.
@@ -71,6 +73,17 @@ class Vibrational:
         """
         return self._reader.read(path)
 
+    def migrate(self, measurement: Measurement, declared: Stores) -> Measurement:
+        """Return a measurement of an older data set as it is: what today's declaration has beside is not always known.
+
+        Raises:
+            SampleError: It was stored under a declaration that is not this technique's.
+        """
+        lacking = {"stick_wavenumber", "stick_intensity", "wavenumber", self.technique.curve} - declared.arrays.keys()
+        if lacking:
+            raise SampleError(self.name, f"the data set lacks the array `{min(lacking)}`; import the files again")
+        return measurement
+
     # --- samples and batches ---
 
     def transform(self, measurement: Measurement, rng: np.random.Generator | None) -> Sticks | Curve:
@@ -86,10 +99,13 @@ class Vibrational:
             got = "both" if x.size else "none"
             raise SampleError(self.name, f"the measurement has {got} of sticks and curve; one is expected")
         if position.size:
-            return self._transform_sticks(position, intensity)
+            rotation = measurement.columns.get("rotational_constant")
+            return self._transform_sticks(position, intensity, np.asarray(arrays.get("stick_kind", ())), rotation)
         return self._transform_curve(x, y)
 
-    def _transform_sticks(self, position: NDArray[Any], intensity: NDArray[Any]) -> Sticks:
+    def _transform_sticks(
+        self, position: NDArray[Any], intensity: NDArray[Any], kind: NDArray[Any], rotation: Any
+    ) -> Sticks:
         if position.shape != intensity.shape or position.ndim != 1:
             shapes = f"{position.shape} and {intensity.shape}"
             raise SampleError(
@@ -97,14 +113,22 @@ class Vibrational:
             )
         if not (np.isfinite(position).all() and np.isfinite(intensity).all()):
             raise SampleError(self.name, "a stick's position or intensity is not a finite number")
+        if kind.shape != position.shape:
+            kind = np.searchsorted(_KIND_BEGINS, position, side="right")  # no kinds are stored
+        if np.any(kind >= len(KINDS)):
+            raise SampleError(self.name, f"a stick's kind is {kind.max()}; the kinds are 0 to {len(KINDS) - 1}")
         keep = (position > 0) & (intensity > 0)
-        position, intensity = position[keep].astype(np.float32), intensity[keep].astype(np.float32)
+        kind = kind[keep].astype(np.uint8)
+        corrections = [getattr(self.config.correction, name) for name in KINDS]
+        scale = self.config.scale * np.array([c.scale for c in corrections])[kind]
+        position = (position[keep] * scale + self.config.shift).astype(np.float32)
+        intensity = (intensity[keep] * np.array([c.intensity for c in corrections])[kind]).astype(np.float32)
         grid = self.config.grid
-        places = position * self.config.scale + self.config.shift
-        if not np.any((places >= grid.start) & (places <= grid.stop)):
+        if not np.any((position >= grid.start) & (position <= grid.stop)):
             limits = f"{grid.start:g}-{grid.stop:g} cm^-1"
             raise SampleError(self.name, f"no stick of positive intensity lies on the grid of {limits}")
-        return Sticks(position, intensity)
+        known = isinstance(rotation, float) and np.isfinite(rotation) and rotation > 0
+        return Sticks(position, intensity, kind, float(rotation) if known else 0.0)
 
     def _transform_curve(self, x: NDArray[Any], y: NDArray[Any]) -> Curve:
         config = self.config
@@ -178,9 +202,8 @@ class Vibrational:
             places = np.linspace(grid.start, grid.stop, grid.points)[sample.observed]
             reach = max(1, round(_PEAK_REACH / grid.step))
             return places[curve.maxima(sample.values[sample.observed].astype(np.float64), reach, _LEAST_PEAK)]
-        moved = sample.position * self.config.scale + self.config.shift
-        inside = (moved >= grid.start) & (moved <= grid.stop)
-        return np.asarray(moved[inside & (sample.intensity >= _LEAST_PEAK * sample.intensity[inside].max())])
+        inside = (sample.position >= grid.start) & (sample.position <= grid.stop)
+        return np.asarray(sample.position[inside & (sample.intensity >= _LEAST_PEAK * sample.intensity[inside].max())])
 
     def _keep(self, references: Sequence[Measurement]) -> _Rendered:
         """Return the rendered references, anew unless they are the very ones of the last call."""

@@ -55,10 +55,11 @@ class VibrationalReader:
             SampleError: The file as a whole cannot be read.
         """
         if path.suffix == ".npz":
-            for location, smiles, position, intensity, source in xtb.read(path, self.technique.name):
-                named = {} if source is None else {"source": source}
-                measurement = sticks(position, intensity, "computed", **named)
-                yield Reading(measurement=measurement, smiles=smiles, location=location)
+            for one in xtb.read(path, self.technique.name):
+                columns = {"source": one.simulator, "rotational_constant": one.rotational_constant}
+                known = {name: value for name, value in columns.items() if value is not None}
+                measurement = sticks(one.position, one.intensity, "computed", one.kind, **known)
+                yield Reading(measurement=measurement, smiles=one.smiles, location=one.location)
             return
         text = spectrum_text.decode(path)
         if _is_jcamp(text):
@@ -105,7 +106,7 @@ class VibrationalReader:
         }
         x, y = self._in_units(where, block.x, block.y, labels.get("XUNITS", ""), labels.get("YUNITS", ""))
         if block.sticks:
-            return sticks(x, y, "measured", ordinate=labels.get("YUNITS"), **columns)
+            return sticks(x, y, "measured", None, ordinate=labels.get("YUNITS"), **columns)
         return self._curve(where, x, y, ordinate=labels.get("YUNITS"), **columns)
 
     def _read_columns(self, text: str, name: str) -> Reading:
@@ -148,13 +149,20 @@ class VibrationalReader:
         return "infrared" if self.technique.curve == "absorbance" else "Raman"
 
 
-def sticks(position: NDArray[Any], intensity: NDArray[Any], origin: str, **columns: str | None) -> Measurement:
+def sticks(
+    position: NDArray[Any],
+    intensity: NDArray[Any],
+    origin: str,
+    kind: NDArray[Any] | None = None,
+    **columns: str | float | None,
+) -> Measurement:
     """Return the measurement of a stick spectrum.
 
     Args:
         position: Wavenumbers in cm^-1, (k,).
         intensity: (k,), in the technique's unit.
         origin: ``computed`` or ``measured``.
+        kind: (k,), what each mode stretches, where that is known.
         columns: Metadata.
 
     Example:
@@ -162,6 +170,8 @@ def sticks(position: NDArray[Any], intensity: NDArray[Any], origin: str, **colum
         'computed'
     """
     arrays = {"stick_wavenumber": position.astype(np.float32), "stick_intensity": intensity.astype(np.float32)}
+    if kind is not None:
+        arrays["stick_kind"] = kind.astype(np.uint8)
     return Measurement(arrays=arrays, columns={"origin": origin, **columns})
 
 

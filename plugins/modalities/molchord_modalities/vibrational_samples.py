@@ -14,10 +14,19 @@ __all__ = ["Curve", "Sticks"]
 
 @dataclass(frozen=True)
 class Sticks:
-    """A computed spectrum: positions in cm^-1 and intensities, each (k,)."""
+    """A computed spectrum.
+
+    Attributes:
+        position: (k,) wavenumbers in cm^-1, corrected.
+        intensity: (k,), corrected.
+        kind: (k,) indices of `KINDS`.
+        rotational_constant: B in cm^-1; 0 where it is not known.
+    """
 
     position: NDArray[np.float32]
     intensity: NDArray[np.float32]
+    kind: NDArray[np.uint8]
+    rotational_constant: float
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,25 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from molchord.api import Array, Category, Config, SpectrumSpec, Stores
+from molchord.api import Array, Category, Config, Real, SpectrumSpec, Stores
 
-__all__ = ["Baseline", "Grid", "Jitter", "Line", "Technique", "VibrationalConfig", "spec"]
+__all__ = [
+    "KINDS",
+    "Baseline",
+    "Correction",
+    "Corrections",
+    "Grid",
+    "HydrogenBonds",
+    "Jitter",
+    "Line",
+    "Technique",
+    "VibrationalConfig",
+    "spec",
+]
+
+KINDS = ("rest", "ch", "xh")
+"""Kinds of modes by what they stretch: a bond of hydrogen to nitrogen, oxygen or a halogen (`xh`), one to carbon or
+another element (`ch`), anything else."""
 
 
 def _ascending(values: tuple[float, float]) -> tuple[float, float]:
@@ -66,6 +82,11 @@ class Line(Config):
         default=None,
         description="Half width at half maximum of the Gaussian part, cm^-1; given for a Voigt line only.",
     )
+    temperature: Positive | None = Field(
+        default=None,
+        description="Temperature of a gas, kelvin: each line has a P, a Q and an R branch, as far apart as its "
+        "molecule's rotational constant makes them, where that is known. None: one branch.",
+    )
 
     @model_validator(mode="after")
     def _widths(self) -> Line:
@@ -74,6 +95,46 @@ class Line(Config):
                 f"`gaussian` is the second width of shape 'voigt'; got {self.gaussian!r} with shape {self.shape!r}"
             )
         return self
+
+    @property
+    def half_widths(self) -> tuple[float, float]:
+        """Return the half width of the Lorentzian and that of the Gaussian part, cm^-1; 0 where there is none.
+
+        Example:
+            >>> Line(shape="gaussian", width=8.0).half_widths
+            (0.0, 8.0)
+        """
+        if self.shape == "gaussian":
+            return 0.0, self.width
+        return self.width, self.gaussian or 0.0
+
+
+class Correction(Config):
+    """What turns the computed sticks of one kind of mode into measured ones."""
+
+    scale: Positive = Field(default=1.0, description="Factor on their wavenumbers.")
+    intensity: Positive = Field(default=1.0, description="Factor on their intensities.")
+
+
+class Corrections(Config):
+    """A correction for each kind of mode, by the bonds that it stretches."""
+
+    rest: Correction = Field(default=Correction(), description="All other modes.")
+    ch: Correction = Field(
+        default=Correction(), description="Stretching of hydrogen on carbon, boron, silicon, phosphorus or sulfur."
+    )
+    xh: Correction = Field(default=Correction(), description="Stretching of hydrogen on nitrogen, oxygen or a halogen.")
+
+
+class HydrogenBonds(Config):
+    """What a condensed phase does to the O-H and N-H lines of computed sticks, which are those of free molecules."""
+
+    share: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.5, description="Share of the spectra whose lines are those of hydrogen bonds."
+    )
+    shift: Range = Field(default=(-400.0, -50.0), description="Shift of such a line, cm^-1: lowest and highest.")
+    width: Factors = Field(default=(3.0, 15.0), description="Factor on its half width: lowest and highest.")
+    intensity: Factors = Field(default=(1.0, 4.0), description="Factor on its intensity: lowest and highest.")
 
 
 class Jitter(Config):
@@ -99,6 +160,12 @@ class Jitter(Config):
     stick_shift: NotNegative = Field(default=0.0, description="Standard deviation of each stick's own shift, cm^-1.")
     stick_intensity: NotNegative = Field(
         default=0.0, description="Standard deviation of the logarithm of each stick's own factor on its intensity."
+    )
+    kind_scale: NotNegative = Field(
+        default=0.0, description="Standard deviation of the factor that each kind of mode has on its wavenumbers."
+    )
+    hydrogen_bonds: HydrogenBonds | None = Field(
+        default=None, description="Lines of O-H and N-H as in a liquid or a solid; None: as in a gas."
     )
 
 
@@ -143,6 +210,12 @@ class VibrationalConfig(Config):
         description="Fixed factor on the wavenumbers of sticks; about 0.96 turns harmonic ones into measured ones.",
     )
     shift: Number = Field(default=0.0, description="Fixed shift of the wavenumbers of sticks, cm^-1.")
+    correction: Corrections = Field(
+        default=Corrections(),
+        description="Factors on the wavenumbers and intensities of computed sticks by the kind of their mode, on top "
+        "of `scale`. Where a data set does not know the kinds, a harmonic wavenumber above 3340 cm^-1 is taken for "
+        "`xh` and one of 2300-3340 cm^-1 for `ch`.",
+    )
     jitter: Jitter | Annotated[tuple[Jitter, ...], Field(min_length=1)] = Field(
         default=JITTER, description="Training augmentation; of several, each spectrum draws one."
     )
@@ -203,15 +276,22 @@ class Technique:
 
     @property
     def stores(self) -> Stores:
-        """Return what a measurement holds on disk: sticks, or a curve in ascending wavenumber."""
+        """Return what a measurement holds on disk: sticks, or a curve in ascending wavenumber.
+
+        ``stick_kind`` is an index of `KINDS`, where it is known; ``rotational_constant`` is B, the middle one.
+        """
         return Stores(
             arrays={
                 "stick_wavenumber": Array(unit="cm^-1", axis="stick"),
                 "stick_intensity": Array(unit=self.stick_unit, axis="stick"),
+                "stick_kind": Array(unit="1", axis="kind", dtype="uint8"),  # an axis of its own: not always known
                 "wavenumber": Array(unit="cm^-1", axis="point"),
                 self.curve: Array(unit="1", axis="point"),
             },
-            columns={"state": Category(), "source": Category(), "instrument": Category(), "ordinate": Category()},
+            columns={
+                **dict.fromkeys(("state", "source", "instrument", "ordinate"), Category()),
+                "rotational_constant": Real(unit="cm^-1"),
+            },
         )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -41,14 +42,34 @@ def names(path: Path) -> frozenset[str]:
         return frozenset()
 
 
-Entry: TypeAlias = "tuple[str, str, NDArray[np.float32], NDArray[np.float32], str | None]"
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One molecule's sticks.
+
+    Attributes:
+        location: File and index.
+        smiles: The molecule.
+        position: (k,) harmonic wavenumbers in cm^-1.
+        intensity: (k,).
+        kind: (k,) what each mode stretches; None where the file does not hold it.
+        rotational_constant: B in cm^-1, or None.
+        simulator: What computed it, or None.
+    """
+
+    location: str
+    smiles: str
+    position: NDArray[np.float32]
+    intensity: NDArray[np.float32]
+    kind: NDArray[np.uint8] | None
+    rotational_constant: float | None
+    simulator: str | None
 
 
 def read(path: Path, intensity: str) -> Iterator[Entry]:
-    """Yield (location, SMILES, wavenumbers in cm^-1, intensities, what computed them) of every molecule.
+    """Yield what a file holds of every molecule.
 
     The file holds ``smiles`` (n), offsets ``modes`` (n + 1), ``freq`` and an intensity array, both (modes[-1]), and
-    possibly ``simulator`` (n).
+    possibly ``kind`` (modes[-1]), ``constants`` (n, 3) and ``simulator`` (n).
 
     Args:
         path: The file.
@@ -65,16 +86,28 @@ def read(path: Path, intensity: str) -> Iterator[Entry]:
                 got = ", ".join(repr(name) for name in archive.files)
                 raise SampleError(str(path), f"the archive lacks the array {missing[0]!r}; it has {got or 'none'}")
             smiles, modes, freq, strength = (archive[name] for name in wanted)
-            simulator = archive["simulator"] if "simulator" in archive.files else None
+            further = ("kind", "constants", "simulator")
+            kind, constants, simulator = (archive[name] if name in archive.files else None for name in further)
     except DAMAGED as error:
         raise SampleError(str(path), f"the archive cannot be read ({error}); fetch or write it again") from None
     _check(path, smiles, modes, freq, strength)
     if simulator is not None and (simulator.shape != smiles.shape or simulator.dtype.kind != "U"):
         raise SampleError(str(path), f"`simulator` of shape {simulator.shape} must be one text per molecule")
+    if kind is not None and (kind.shape != freq.shape or kind.dtype.kind not in "iu"):
+        raise SampleError(str(path), f"`kind` of shape {kind.shape} must be one integer per mode")
+    if constants is not None and (constants.shape != (len(smiles), 3) or constants.dtype.kind != "f"):
+        raise SampleError(str(path), f"`constants` of shape {constants.shape} must be three numbers per molecule")
     for i, text in enumerate(smiles.tolist()):
         part = slice(int(modes[i]), int(modes[i + 1]))
-        source = None if simulator is None else str(simulator[i]) or None
-        yield f"{path}[{i}]", str(text), freq[part].astype(np.float32), strength[part].astype(np.float32), source
+        yield Entry(
+            location=f"{path}[{i}]",
+            smiles=str(text),
+            position=freq[part].astype(np.float32),
+            intensity=strength[part].astype(np.float32),
+            kind=None if kind is None else kind[part].astype(np.uint8),
+            rotational_constant=None if constants is None else float(constants[i, 1]),
+            simulator=None if simulator is None else str(simulator[i]) or None,
+        )
 
 
 def _check(path: Path, smiles: NDArray, modes: NDArray, freq: NDArray, strength: NDArray) -> None:  # type: ignore[type-arg]

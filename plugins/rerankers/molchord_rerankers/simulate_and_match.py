@@ -22,11 +22,12 @@ class SimulateAndMatchConfig(Config):
         20.0
     """
 
-    scale: Annotated[tuple[tuple[Positive, Positive], ...], Field(min_length=1)] = Field(
-        default=((750.0, 0.970), (1100.0, 0.995), (1450.0, 0.987), (1750.0, 0.978), (2950.0, 0.987)),
+    scale: Annotated[tuple[tuple[Positive, Positive], ...], Field(min_length=1)] | None = Field(
+        default=None,
         description="What computed wavenumbers are multiplied by: pairs of a computed wavenumber, cm^-1, ascending, "
-        "and the factor there, linear between them and constant beyond. The defaults turn harmonic GFN2-xTB "
-        "wavenumbers into those of gases; one pair of 0.98 is the usual single factor.",
+        "and the factor there, linear between them and constant beyond; one pair of 0.98 is the usual single factor. "
+        "None: what turns harmonic wavenumbers of the simulator that computed them into those of gases, and its "
+        "infrared intensities too.",
     )
     width: Positive = Field(
         default=20.0, description="Half width of the Lorentzian line that each computed stick becomes, cm^-1."
@@ -45,7 +46,7 @@ class SimulateAndMatchConfig(Config):
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
-        places = [place for place, _ in self.scale]
+        places = [place for place, _ in self.scale or ()]
         if any(b <= a for a, b in pairwise(places)):
             raise ValueError(f"the wavenumbers of `scale` are {places}; put them in ascending order, each once")
         if not self.start < self.fingerprint < self.stop:

@@ -24,6 +24,19 @@ MOST_KEPT = 10_000
 RANGES = (1000.0, 1500.0, 2500.0, 3200.0)
 """Where the ranges of `balance` end, cm^-1: skeleton, bends and single bonds, double bonds, C-H, O-H and N-H."""
 
+GFN2_SCALE = ((750.0, 0.970), (1100.0, 0.995), (1450.0, 0.987), (1750.0, 0.978), (2950.0, 0.987))
+"""Factors on harmonic GFN2-xTB wavenumbers, fitted to gases (benchmarks, experimental gas-phase IR)."""
+
+AIMNET2_KINDS = (2300.0, 3340.0)
+"""Where stretching of C-H and of O-H and N-H begins in AIMNet2's harmonic spectra, cm^-1, if no kinds are known."""
+
+AIMNET2_SCALES = (0.965, 0.955, 0.945)
+"""Factors on AIMNet2's harmonic wavenumbers of other modes, C-H and O-H or N-H stretching, rounded values that were
+chosen on gas-phase spectra of 366 molecules."""
+
+AIMNET2_INTENSITIES = {"ir": (1.0, 1.2, 0.55)}
+"""Factors on AIMNet2's intensities of the same: the dipole moment of its charges makes O-H and N-H too strong."""
+
 FEATURES = ("whole", "fingerprint", "balance")
 
 
@@ -40,7 +53,8 @@ class SimulateAndMatch:
     long); for other measurements it has no feature. Several curves of one modality: the mean of their features.
 
     Args:
-        scale: Pairs of a computed wavenumber in cm^-1, ascending, and the factor on it there.
+        scale: Pairs of a computed wavenumber in cm^-1, ascending, and the factor on it there; None: by the simulator
+            that the measurement's column `source` names, `aimnet2`, else as for `gfn2`.
         width: Half width of the line that each stick becomes, cm^-1.
         power: Exponent of the intensities before they are compared.
         start: First wavenumber compared, cm^-1.
@@ -63,14 +77,14 @@ class SimulateAndMatch:
 
     def __init__(
         self,
-        scale: Sequence[tuple[float, float]],
+        scale: Sequence[tuple[float, float]] | None,
         width: float,
         power: float,
         start: float,
         fingerprint: float,
         stop: float,
     ) -> None:
-        self._scale = tuple(scale)
+        self._scale = None if scale is None else tuple(scale)
         self._width, self._power, self._fingerprint = width, power, fingerprint
         self.grid = np.arange(start, stop + STEP / 2, STEP)
         self._drawn: dict[int, tuple[Measurement, Numbers]] = {}
@@ -84,12 +98,12 @@ class SimulateAndMatch:
         parts = []
         for modality, measurements in query.items():
             curves = [curve for m in measurements if (curve := _curve(m, self.grid)) is not None]
-            sticks = [self._kept(candidate.computed.get(modality)) for candidate in candidates]
+            sticks = [self._kept(modality, candidate.computed.get(modality)) for candidate in candidates]
             found = [self._compare(*curve, np.stack(sticks)) for curve in curves]
             parts.append(np.mean(found, axis=0) if found else np.full((len(candidates), len(FEATURES)), np.nan))
         return np.concatenate(parts, axis=1)
 
-    def _kept(self, measurement: Measurement | None) -> Numbers:
+    def _kept(self, modality: str, measurement: Measurement | None) -> Numbers:
         """Return `_sticks` of a measurement, which is drawn once though many queries meet it."""
         if measurement is None:
             return np.full(len(self.grid), np.nan)
@@ -97,10 +111,10 @@ class SimulateAndMatch:
             if len(self._drawn) == MOST_KEPT:
                 self._drawn.clear()
             # The measurement is held too, so that no other one can get its id.
-            self._drawn[id(measurement)] = measurement, self._sticks(measurement)
+            self._drawn[id(measurement)] = measurement, self._sticks(modality, measurement)
         return self._drawn[id(measurement)][1]
 
-    def _sticks(self, measurement: Measurement) -> Numbers:
+    def _sticks(self, modality: str, measurement: Measurement) -> Numbers:
         """Return the broadened sticks on the grid, NaN where there are none."""
         arrays = measurement.arrays
         position, intensity = (
@@ -109,9 +123,16 @@ class SimulateAndMatch:
         kept = (position > 0) & (intensity > 0)
         if not kept.any():
             return np.full(len(self.grid), np.nan)
-        places, factors = np.array(self._scale).T
-        moved = position[kept] * np.interp(position[kept], places, factors)
-        return broadened(moved, intensity[kept], self.grid, self._width)
+        if self._scale is None and str(measurement.columns.get("source", "")).startswith("aimnet2"):
+            kind = np.asarray(arrays.get("stick_kind", ()), dtype=int)
+            if kind.shape != position.shape:
+                kind = np.searchsorted(AIMNET2_KINDS, position, side="right")
+            position = position * np.array(AIMNET2_SCALES)[kind]
+            intensity = intensity * np.array(AIMNET2_INTENSITIES.get(modality, (1.0, 1.0, 1.0)))[kind]
+        else:
+            places, factors = np.array(self._scale or GFN2_SCALE).T
+            position = position * np.interp(position, places, factors)
+        return broadened(position[kept], intensity[kept], self.grid, self._width)
 
     def _compare(self, curve: Numbers, observed: NDArray[np.bool_], sticks: Numbers) -> Numbers:
         """Return the three features of every row of sticks, (candidates, 3)."""

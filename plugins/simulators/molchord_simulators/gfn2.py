@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BOHR", "Descent", "Failed", "compute", "description", "main"]
+__all__ = ["BOHR", "Descent", "Failed", "compute", "description", "main", "rotational_constants"]
 
 BOHR = 0.529177210903
 """Angstrom."""
@@ -37,8 +37,13 @@ FIELD = 0.004  # atomic units
 LOWEST = -20.0  # cm^-1; a mode below is a real imaginary one, not numerical noise
 LOST, FORMED = 1.3, 1.15  # bonds, times the sum of the covalent radii; bridgeheads across a small ring are at 1.2
 
+POLAR = (7, 8, 9, 17, 35, 53)
+"""Elements on which a hydrogen stretches in another range than on carbon: nitrogen, oxygen, halogens."""
+
 _WAVENUMBER = 5140.4871  # sqrt(Hartree / (Bohr^2 dalton)) in cm^-1
 _INTENSITY = 974.8801  # e^2 / dalton in km/mol
+_ROTATION = 16.8576292  # h / (8 pi^2 c) in cm^-1 dalton angstrom^2
+_THIN = 1e-4  # part of the largest moment of inertia below which a molecule is linear
 _LINEAR = 1e-3  # part of the largest moment below which a rotation does not count
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -79,7 +84,8 @@ def compute(job: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
     Shape:
         ``z`` (n,); ``pos`` (n, 3) in angstrom; ``freq`` in cm^-1, ascending, negative where imaginary, ``ir`` in km/mol
-        and ``raman`` in angstrom^4/dalton, each (m,).
+        and ``raman`` in angstrom^4/dalton, ``kind`` as in `kinds`, each (m,); ``constants`` (3,) as in
+        `rotational_constants`.
 
     Raises:
         Failed: No parameters for an element, no convergence, other bonds than at the start, or a saddle point.
@@ -115,6 +121,8 @@ def compute(job: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         "z": z.astype(np.uint8),
         "pos": (positions * BOHR).astype(np.float32),
         **{name: values.astype(np.float32) for name, values in spectra.items()},
+        "kind": kinds(z, positions, bonded, modes),
+        "constants": rotational_constants(z, positions * BOHR).astype(np.float32),
     }
 
 
@@ -370,6 +378,22 @@ def _pairs(
     return arrows, np.linalg.norm(arrows, axis=-1), radii[:, None] + radii[None]
 
 
+def rotational_constants(z: NDArray[Any], positions: NDArray[Any]) -> NDArray[np.float64]:
+    """Return A, B and C in cm^-1 of positions (n, 3) in angstrom; 0 for A of a linear molecule.
+
+    Example:
+        >>> apart = np.array([[0.0, 0, 0], [0, 0, 1.0975]])
+        >>> rotational_constants(np.array([7, 7]), apart).round(3).tolist()
+        [0.0, 1.998, 1.998]
+    """
+    mass = np.array(MASSES)[np.asarray(z, dtype=np.int64) - 1]
+    centred = np.asarray(positions, dtype=np.float64)
+    centred = centred - mass @ centred / mass.sum()
+    second = (mass[:, None] * centred).T @ centred
+    moments = np.maximum(np.linalg.eigvalsh(np.trace(second) * np.eye(3) - second), 0)
+    return np.asarray(_ROTATION / np.where(moments > _THIN * moments.max(), moments, np.inf))
+
+
 # --- spectra ---------------------------------------------------------------------------------------------------------
 
 
@@ -398,6 +422,40 @@ def normal_modes(
     kept = np.sort(order[rigid.shape[1] :])
     wavenumber = np.sign(values[kept]) * np.sqrt(np.abs(values[kept])) * _WAVENUMBER
     return wavenumber, vectors[:, kept] * weight[:, None]
+
+
+def kinds(
+    z: NDArray[np.int64], positions: NDArray[np.float64], bonded: NDArray[np.bool_], modes: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    """Return what each mode stretches: 2 hydrogen on nitrogen, oxygen or halogens, 1 it on others, 0 anything else.
+
+    A normal coordinate L has unit length when weighted by masses, so a bond of reduced mass mu that it changes by s has
+    the share mu s^2 of it, nearly 1 in a mode that stretches this bond alone. More than half in all bonds of hydrogen
+    makes a stretching mode, and the larger part its kind.
+
+    Args:
+        z: (n,), atomic numbers.
+        positions: (n, 3).
+        bonded: (n, n).
+        modes: (3n, m), as `normal_modes` returns them.
+
+    Example:
+        >>> fluoride = np.array([[0.0, 0, 0], [0, 0, 1.7]])
+        >>> bond, masses = np.array([[False, True], [True, False]]), np.array([1.008, 18.998])
+        >>> spring = np.kron([[1.0, -1], [-1, 1]], np.diag([0, 0, 1.0]))
+        >>> kinds(np.array([1, 9]), fluoride, bond, normal_modes(spring, masses, fluoride)[1]).tolist()
+        [2]
+    """
+    hydrogen, partner = np.nonzero(bonded & (z == 1)[:, None])
+    arrows = positions[hydrogen] - positions[partner]
+    arrows /= np.linalg.norm(arrows, axis=1, keepdims=True)
+    moves = modes.reshape(len(z), 3, -1)
+    stretch = np.einsum("bk,bkm->bm", arrows, moves[hydrogen] - moves[partner])
+    masses = np.array(MASSES)[z - 1]
+    reduced = masses[hydrogen] * masses[partner] / (masses[hydrogen] + masses[partner])
+    share = reduced[:, None] * stretch**2
+    polar = share[np.isin(z[partner], POLAR)].sum(axis=0)
+    return np.where(share.sum(axis=0) > 0.5, np.where(2 * polar > share.sum(axis=0), 2, 1), 0).astype(np.uint8)
 
 
 def infrared(dipole: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -454,8 +512,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 _FAILED = ("id", "smiles", "reason")
-_RAGGED = {"atoms": ("z", "pos"), "modes": ("freq", "ir", "raman")}
-_EMPTY = {"z": np.zeros(0, np.uint8), "pos": np.zeros((0, 3), np.float32)}
+_RAGGED = {"atoms": ("z", "pos"), "modes": ("freq", "ir", "raman", "kind")}
+_EMPTY = {"z": np.zeros(0, np.uint8), "pos": np.zeros((0, 3), np.float32), "kind": np.zeros(0, np.uint8)}
 
 
 def _each(a: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, str, dict[str, NDArray[Any]]]]:
@@ -482,6 +540,7 @@ def _write(
         for name in names:
             empty = _EMPTY.get(name, np.zeros(0, np.float32))
             out[name] = np.concatenate([empty, *(row[2][name] for row in done)])
+    out["constants"] = np.reshape([row[2]["constants"] for row in done], (len(done), 3)).astype(np.float32)
     for i, name in enumerate(_FAILED):
         out[f"failed_{name}"] = np.array([row[i] for row in failed], dtype=np.str_)
     # Written whole or not at all, without the engine's help: this file runs alone on machines without molchord.

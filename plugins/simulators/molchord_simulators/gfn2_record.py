@@ -35,6 +35,8 @@ GFN2 = SimulatorRecord(
         "freq": Array(unit="cm^-1", axis="modes"),
         "ir": Array(unit="km/mol", axis="modes"),
         "raman": Array(unit="angstrom^4/dalton", axis="modes"),
+        "kind": Array(unit="1", axis="modes", dtype="uint8"),
+        "constants": Array(unit="cm^-1", shape=(3,)),
     },
     config=GFN2Config,
     build=build,

@@ -62,12 +62,15 @@ class Harmonic:
             raise SampleError("gfn2", str(error)) from None
 
     def measurements(self, result: Mapping[str, NDArray[Any]]) -> dict[str, Measurement]:
-        """Return the sticks of both spectra."""
+        """Return the sticks of both spectra, with the kinds of their modes and the rotational constant B."""
+        sticks = {"stick_wavenumber": result["freq"]}
+        columns: dict[str, str | float | None] = {"origin": "computed"}
+        if "kind" in result:  # which results of earlier versions lack, as they do the constants
+            sticks["stick_kind"] = result["kind"]
+        if "constants" in result:
+            columns["rotational_constant"] = float(result["constants"][1])
         return {
-            name: Measurement(
-                arrays={"stick_wavenumber": result["freq"], "stick_intensity": result[name]},
-                columns={"origin": "computed"},
-            )
+            name: Measurement(arrays={**sticks, "stick_intensity": result[name]}, columns=columns)
             for name in ("ir", "raman")
         }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from typing_extensions import is_protocol
 
 import molchord.api
 import molchord.chem
@@ -41,7 +42,7 @@ def surface():
 
 
 def described(name, thing):
-    if inspect.isclass(thing) and getattr(thing, "_is_protocol", False):
+    if inspect.isclass(thing) and is_protocol(thing):
         own = {key: value for key, value in vars(thing).items() if inspect.isfunction(value)}
         methods = {k: v for k, v in own.items() if not k.startswith("_") or k == "__call__"}
         attributes = [key for key in vars(thing).get("__annotations__", {})]

@@ -84,7 +84,7 @@ def calls(tmp_path):
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
-    monkeypatch.setattr(derived, "CHUNK", 5)
+    monkeypatch.setattr(derived, "MOLECULES_PER_FILE", 5)
     return DataSet.from_measurements(["C" * (i + 1) for i in range(N)], {}, tmp_path / "d", stores={})
 
 
@@ -210,7 +210,7 @@ def test_two_derivations_at_once_do_not_harm_each_other(data, toy):
 
 
 def test_stored_measurements_are_handed_to_the_modality(tmp_path, toy, monkeypatch):
-    monkeypatch.setattr(derived, "CHUNK", 5)
+    monkeypatch.setattr(derived, "MOLECULES_PER_FILE", 5)
     stored = Measurement(arrays={"y": np.array([100.0])})
     second = Measurement(arrays={"y": np.array([7.0])})
     entries = {"letters": [[stored, second]] * N}

@@ -7,13 +7,15 @@ import random
 import subprocess
 import sys
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
 
-from molchord.api import Array, Category, Measurement, Real, SampleError, Stores
+from molchord.api import Array, Category, Measurement, Molecule, Real, SampleError, Stores
+from molchord.data import writer as writing
 from molchord.data.info import data_info, resplit
-from molchord.data.manifest import Storage
+from molchord.data.manifest import ArrayStorage
 from molchord.data.splits import hash_split
 from molchord.data.store import DataSet
 from molchord.data.writer import DataSetWriter, new_folder
@@ -150,7 +152,7 @@ def test_shards_are_cut_and_found(monkeypatch, tmp_path):
     with new_folder(folder) as temporary:
         writer = DataSetWriter(temporary)
         table = writer.table("uv", UV)
-        monkeypatch.setattr(table, "_shard_bytes", 40)
+        monkeypatch.setattr(writing, "SHARD_BYTES", 40)
         for i, smiles in enumerate(alkanes(9)):
             table.add(writer.row(smiles), table.encode(uv(*range(i + 1))), 0, "")
         writer.finish("hash", {})
@@ -202,10 +204,10 @@ def test_entries_merge_by_molecule_and_further_smiles_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("storage", "precision"),
     [
-        (Storage(dtype="uint16", scale=0.1, offset=-100.0), 0.05001),
-        (Storage(dtype="int32", scale=1e-4), 8.1e-5),  # with the rounding of float32
-        (Storage(dtype="float16"), 0.126),  # half a unit in the last of 11 bits at 256 ... 512
-        (Storage(dtype="float32"), 0.0),
+        (ArrayStorage(dtype="uint16", scale=0.1, offset=-100.0), 0.05001),
+        (ArrayStorage(dtype="int32", scale=1e-4), 8.1e-5),  # with the rounding of float32
+        (ArrayStorage(dtype="float16"), 0.126),  # half a unit in the last of 11 bits at 256 ... 512
+        (ArrayStorage(dtype="float32"), 0.0),
     ],
 )
 def test_narrow_storage_is_undone_within_its_precision(tmp_path, storage, precision):
@@ -228,7 +230,7 @@ def test_narrow_storage_is_undone_within_its_precision(tmp_path, storage, precis
 )
 def test_a_value_that_does_not_fit_its_storage_is_refused_not_clipped(tmp_path, dtype, values):
     writer = DataSetWriter(tmp_path)
-    table = writer.table("uv", UV, {"y": Storage(dtype=dtype)})
+    table = writer.table("uv", UV, {"y": ArrayStorage(dtype=dtype)})
     with pytest.raises(SampleError, match="of array `y` does not fit its storage"):
         table.encode(uv(*values))
     writer.close()
@@ -236,7 +238,7 @@ def test_a_value_that_does_not_fit_its_storage_is_refused_not_clipped(tmp_path, 
 
 def test_missing_and_infinite_values_survive_float_storage(tmp_path):
     writer = DataSetWriter(tmp_path)
-    table = writer.table("uv", UV, {"y": Storage(dtype="float16")})
+    table = writer.table("uv", UV, {"y": ArrayStorage(dtype="float16")})
     np.testing.assert_array_equal(table.encode(uv(np.nan, np.inf, 1.0)).arrays["y"], [np.nan, np.inf, 1.0])
     writer.close()
 
@@ -569,19 +571,16 @@ def test_resplit_that_fails_leaves_the_splits(made, tmp_path, rule, text, messag
     DataSet(path).verify()
 
 
-def test_memory_of_an_open_data_set_is_bounded_by_100_bytes_a_molecule(tmp_path):
+def test_memory_of_an_open_data_set_is_bounded_by_100_bytes_a_molecule(tmp_path, monkeypatch):
     n = 20_000
+    at_once = partial(Molecule, smiles="C", formula="CH4", exact_mass=1.0)  # without RDKit's seconds
+    monkeypatch.setattr(writing, "molecule", lambda key: at_once(key14=key))
     with new_folder(tmp_path / "d") as folder:
         writer = DataSetWriter(folder)
         table = writer.table("uv", UV)
         encoded = table.encode(uv(1, 2))
-        writer._sql.executemany(  # molecules without RDKit's seconds
-            "INSERT INTO molecules (row, key14, smiles, formula, exact_mass) VALUES (?,?,'C','CH4',1.0)",
-            ((i, f"KEY{i:011d}") for i in range(n)),
-        )
-        writer.count = n
         for i in range(n):
-            table.add(i, encoded, 0, "")
+            table.add(writer.row(f"KEY{i:011d}"), encoded, 0, "")
         writer.finish("hash", {})
     DataSet(tmp_path / "d").molecule(0)  # what the first use of the libraries takes is no part of it
     gc.collect()

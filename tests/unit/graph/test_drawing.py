@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from molchord.cli.main import main
-from molchord.graph.drawing import _wires, as_svg, as_text
+from molchord.graph.drawing import as_svg, as_text
 from molchord.graph.layers import recipes
 from molchord.graph.resolve import ModelGraph, Use
 from molchord.host import installed
@@ -32,11 +32,19 @@ def test_text_of_four_towers(capsys):
     assert capsys.readouterr().out == FOUR
 
 
+def wires(names, pairs):
+    """What is drawn behind the towers of so many modalities, one line each."""
+    graph = ModelGraph.load("msms")
+    (node, *_) = graph.modalities.values()
+    drawn = as_text(dataclasses.replace(graph, modalities=dict.fromkeys(names, node), candidate="a"), pairs)
+    return [line.partition("●")[2] for line in drawn.splitlines() if "●" in line]
+
+
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_every_wire_runs_from_its_one_tower_to_its_other(count):
     names = "abcde"[:count]
     pairs = list(combinations(names, 2))
-    lines = _wires(names, pairs)
+    lines = wires(names, pairs)
     width = max(map(len, lines))
     for place, pair in enumerate(pairs):
         column = "".join(line.ljust(width)[2 * place + 1] for line in lines)
@@ -45,8 +53,8 @@ def test_every_wire_runs_from_its_one_tower_to_its_other(count):
         assert column[bottom] in "┘┴"
         assert set(column[top + 1 : bottom]) <= {"│"}
         assert set(column[:top] + column[bottom + 1 :]) <= {" ", "─"}
-    assert _wires(names, [("b", "a")])[:2] == ["─┐", "─┘"]
-    assert _wires(names, []) == [""] * count
+    assert wires(names, [("b", "a")])[:2] == ["─┐", "─┘"]
+    assert wires(names, []) == [""] * count
 
 
 @pytest.mark.parametrize("name", sorted(recipes()))

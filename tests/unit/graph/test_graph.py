@@ -23,7 +23,7 @@ from molchord.api import (
 from molchord.errors import GraphError
 from molchord.graph.resolve import ModelGraph, Use
 from molchord.graph.settings import HeadConfig, OptimizerConfig, TrainConfig
-from molchord.graph.strict_yaml import parse
+from molchord.graph.strict_yaml import parse_yaml
 from molchord.host import Host, Plugin, installed
 
 
@@ -179,7 +179,7 @@ def test_a_resolved_graph_reads_back_equal_and_its_text_is_stable(tmp_path):
     again = ModelGraph.load(tmp_path / "g.yaml", HOST)
     assert again == graph
     assert again.to_yaml() == graph.to_yaml()
-    saved = parse(graph.to_yaml()).data
+    saved = parse_yaml(graph.to_yaml()).data
     assert saved["modalities"]["h_nmr"]["use"] == "lab:nmr"
     assert saved["modalities"]["h_nmr"]["encoder"] == {
         "use": "lab:net", "kind": "vector", "width": 4, "rate": 0.1, "skip": False
@@ -193,7 +193,7 @@ def test_numbers_survive_exactly():
     data["modalities"]["h_nmr"]["encoder"]["rate"] = 0.1 + 0.2
     data["modalities"]["h_nmr"]["limit"] = float("inf")
     graph = ModelGraph.from_dict(data, HOST)
-    again = ModelGraph.from_dict(parse(graph.to_yaml()).data, HOST)
+    again = ModelGraph.from_dict(parse_yaml(graph.to_yaml()).data, HOST)
     assert again == graph
     assert again.modalities["h_nmr"].encoder.config.rate == 0.1 + 0.2
     assert again.modalities["h_nmr"].config.limit == float("inf")
@@ -728,7 +728,7 @@ def test_the_graph_of_the_documentation_resolves_with_the_builtins(tmp_path):
     assert graph.modalities["structure"].spec.positions
     assert graph.modalities["ir"].spec.points == 1750
     assert ModelGraph.from_dict(graph.to_dict()) == graph
-    assert ModelGraph.from_dict(parse(graph.to_yaml()).data) == graph
+    assert ModelGraph.from_dict(parse_yaml(graph.to_yaml()).data) == graph
 
 
 def test_every_builtin_meets_every_encoder_of_its_kinds_and_round_trips():
@@ -748,6 +748,6 @@ def test_every_builtin_meets_every_encoder_of_its_kinds_and_round_trips():
                 candidate="structure",
                 loss=Use("all_pairs"),
             )
-            assert ModelGraph.from_dict(parse(graph.to_yaml()).data) == graph
+            assert ModelGraph.from_dict(parse_yaml(graph.to_yaml()).data) == graph
             checked += 1
     assert checked >= 9

@@ -15,14 +15,14 @@ from molchord.errors import GraphError
 from molchord.graph.layers import recipes
 from molchord.graph.resolve import ModelGraph
 from molchord.graph.schema import graph_schema
-from molchord.graph.strict_yaml import parse, read
+from molchord.graph.strict_yaml import parse_yaml, read
 from molchord.host import Host, Plugin, installed
 
 ROOT = Path(__file__).parents[3]
 Validator = pytest.importorskip("jsonschema").Draft202012Validator
 SCHEMA = graph_schema()
 
-GOOD = parse("""
+GOOD = parse_yaml("""
 schema: 1
 embedding_dim: 32
 candidate: structure
@@ -58,7 +58,7 @@ def test_recipes_pass_as_written_and_resolved(name):
 def test_graphs_of_the_readme_pass():
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert any("tune:" in block for block in blocks)
-    assert [places(parse(block).data) for block in blocks] == [set()] * len(blocks)
+    assert [places(parse_yaml(block).data) for block in blocks] == [set()] * len(blocks)
 
 
 def test_a_good_graph_passes():

@@ -8,7 +8,7 @@ from molchord.cli.main import main
 from molchord.errors import GraphError
 from molchord.graph.layers import read_layers, recipes, settings
 from molchord.graph.resolve import ModelGraph
-from molchord.graph.strict_yaml import parse
+from molchord.graph.strict_yaml import parse_yaml
 
 BASE = """
 schema: 1
@@ -46,7 +46,7 @@ def complaints(folder, text, overrides=None):
 
 def test_a_mapping_is_laid_over_key_by_key(folder):
     data = layered(folder, "extends: base.yaml\nmodalities: {ir: {grid: {points: 200}}}\ntrain: {clip_norm: null}\n")
-    base = parse(BASE).data
+    base = parse_yaml(BASE).data
     base["modalities"]["ir"]["grid"]["points"] = 200
     base["train"]["clip_norm"] = None
     assert data == base
@@ -84,7 +84,7 @@ def test_layers_upon_layers_and_recipes(folder):
     assert (data["seed"], data["embedding_dim"], data["train"]["batch_size"]) == (3, 128, 8)
     assert "extends" not in data
     assert layered(folder, "extends: vibrational\nseed: 1\n") == {
-        **parse(recipes()["vibrational"].read_text()).data,
+        **parse_yaml(recipes()["vibrational"].read_text()).data,
         "seed": 1,
     }
 
@@ -203,7 +203,7 @@ def test_mappings_extend_too(folder):
 @pytest.mark.parametrize("name", sorted(recipes()))
 def test_a_recipe_round_trips_between_yaml_and_python_exactly(name):
     graph = ModelGraph.load(name)
-    again = ModelGraph.from_dict(parse(graph.to_yaml()).data)
+    again = ModelGraph.from_dict(parse_yaml(graph.to_yaml()).data)
     assert again == graph
     assert again.to_yaml() == graph.to_yaml()
     plain = graph.to_dict()

@@ -6,12 +6,12 @@ import random
 import pytest
 
 from molchord.errors import GraphError
-from molchord.graph.strict_yaml import dump, parse, read
+from molchord.graph.strict_yaml import dump, parse_yaml, read
 
 
 def refusal(text):
     with pytest.raises(GraphError) as caught:
-        parse(text, "f.yaml")
+        parse_yaml(text, "f.yaml")
     return str(caught.value)
 
 
@@ -50,17 +50,17 @@ def refusal(text):
     ],
 )
 def test_scalars_follow_the_core_schema(text, value):
-    got = parse(f"key: {text}\n").data["key"]
+    got = parse_yaml(f"key: {text}\n").data["key"]
     assert got == value
     assert type(got) is type(value)
 
 
 def test_nan_is_a_number():
-    assert math.isnan(parse("a: .nan").data["a"])
+    assert math.isnan(parse_yaml("a: .nan").data["a"])
 
 
 def test_lines_of_values_under_keys_in_lists_and_in_flow_collections():
-    document = parse("a: 1\nb:\n  c:\n    - x\n    - {d: 2,\n       e: 3}\n")
+    document = parse_yaml("a: 1\nb:\n  c:\n    - x\n    - {d: 2,\n       e: 3}\n")
     assert document.data == {"a": 1, "b": {"c": ["x", {"d": 2, "e": 3}]}}
     assert [document.line(p) for p in (("b",), ("b", "c", 0), ("b", "c", 1), ("b", "c", 1, "e"))] == [2, 4, 5, 6]
     assert document.line(("b", "c", "missing", "deeper")) == 3
@@ -68,7 +68,7 @@ def test_lines_of_values_under_keys_in_lists_and_in_flow_collections():
 
 
 def test_aliases_are_written_out():
-    document = parse("a: &x {k: [1]}\nb: *x\n")
+    document = parse_yaml("a: &x {k: [1]}\nb: *x\n")
     assert document.data == {"a": {"k": [1]}, "b": {"k": [1]}}
     document.data["a"]["k"].append(2)
     assert document.data["b"] == {"k": [1]}, "each alias is a value of its own"
@@ -114,12 +114,12 @@ def test_refusals(text, message):
 
 
 def test_merge_keys_are_ordinary_keys():
-    assert parse("a: &a {x: 1}\nb:\n  <<: *a\n").data == {"a": {"x": 1}, "b": {"<<": {"x": 1}}}
+    assert parse_yaml("a: &a {x: 1}\nb:\n  <<: *a\n").data == {"a": {"x": 1}, "b": {"<<": {"x": 1}}}
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n...\n"])
 def test_empty_text_is_none(text):
-    assert parse(text).data is None
+    assert parse_yaml(text).data is None
 
 
 def test_files(tmp_path):
@@ -176,9 +176,9 @@ def test_what_is_dumped_reads_back_equal_and_the_same_text():
     for _ in range(200):
         value = {"root": random_value(rng)}
         text = dump(value)
-        assert parse(text).data == value, text
-        assert dump(parse(text).data) == text
+        assert parse_yaml(text).data == value, text
+        assert dump(parse_yaml(text).data) == text
     assert not any(line.endswith(" ") for line in dump({"a": {f"key{i}": i for i in range(40)}}).splitlines())
     shared = [1, 2]
     assert "&" not in dump({"a": shared, "b": shared})
-    assert parse(dump({"a": [math.inf, -math.inf]})).data == {"a": [math.inf, -math.inf]}
+    assert parse_yaml(dump({"a": [math.inf, -math.inf]})).data == {"a": [math.inf, -math.inf]}

@@ -313,7 +313,7 @@ def test_a_model_that_fails_on_a_molecule_is_a_row(run, tmp_path, monkeypatch, k
     assert len(library) == 27
 
 
-def test_a_molecule_that_kills_its_process_is_found_by_halves(run, monkeypatch):
+def test_a_molecule_that_kills_its_process_is_found_by_halves(run, tmp_path, monkeypatch):
     calls = []
 
     def dying(job, given):
@@ -321,12 +321,11 @@ def test_a_molecule_that_kills_its_process_is_found_by_halves(run, monkeypatch):
         return None if "CCN" in given[1] else job(given)
 
     monkeypatch.setattr(engines, "alone", dying)
-    job = Prepare(run.modalities["structure"])
-    number, found = engines._survivors(job, (7, ["C", "CC", "CCN", SampleError("a:1", "x"), "CO"]))
-    assert number == 7
-    assert [str(f) if isinstance(f, SampleError) else f[0].smiles for f in found] == [
-        "C", "CC", "CCN: its process died", "a:1: x", "CO",
-    ]  # fmt: skip
+    monkeypatch.setattr(engines, "surviving", lambda job, items, workers, lost: map(lost, items))  # every chunk died
+    library = embed(run, ["C", "CC", "CCN", SampleError("a:1", "x"), "CO"], tmp_path / "library")
+    assert {found.smiles for found in library.molecules(range(len(library)))} == {"C", "CC", "CO"}
+    failures = (library.path / "failures.csv").read_text().splitlines()
+    assert failures == ["molecule,reason", "CCN,its process died", "a:1,x"]
     assert calls == [2, 3, 1, 2]
 
 

@@ -128,8 +128,8 @@ def test_compaction_merges_what_is_left(plain, tmp_path):
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_many_queries_find_what_each_finds(plain, fusion, monkeypatch):
-    monkeypatch.setattr(library_module, "_QUERIES_AT_ONCE", (7, 7))
-    monkeypatch.setattr(library_module, "_VALUES_AT_ONCE", (7 * 250, 7 * 250))
+    monkeypatch.setattr(library_module, "QUERIES_AT_ONCE", (7, 7))
+    monkeypatch.setattr(library_module, "VALUES_AT_ONCE", (7 * 250, 7 * 250))
     queries = {name: torch.from_numpy(np.stack([unit(s + i) for s in range(16)])) for i, name in enumerate(TAU)}
     present = {"raman": torch.arange(16) % 3 > 0}
     queries["raman"][::3] = torch.nan

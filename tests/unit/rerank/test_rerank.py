@@ -317,9 +317,8 @@ def test_weights_of_the_features_alone_are_the_best_for_validation_queries():
 
 def test_baselines_of_an_evaluation_simulate_nothing(run, measured, cache, monkeypatch):
     plugin, simulator = invented()
-    source = Computed(nodes(run), run.modalities, [], (plugin, simulator), workers=1)
-    monkeypatch.setattr(module, "_computed", lambda *_: source)
-    found = evaluated(run, measured, Rerank(AS_IS, k=2), baselines=True)
+    monkeypatch.setattr("molchord.simulation.simulate.build_simulator", lambda host, use: (plugin, simulator))
+    found = evaluated(run, measured, Rerank(AS_IS, k=2, simulator="invented"), baselines=True)
     assert {row.system for row in found.rows if "alone" in row.system or "feature" in row.system} == {
         "mass alone", "mass alone (expected)"
     }  # fmt: skip
@@ -724,12 +723,56 @@ def test_whole_is_the_correlation_of_powered_curves():
         assert found[2] == pytest.approx(-np.abs(np.subtract(*shares)).sum(), abs=1e-6)
 
 
+def lines(position, intensity=None, source=None, **arrays):
+    """A candidate with these computed lines."""
+    intensity = np.ones(len(position)) if intensity is None else intensity
+    given = {"stick_wavenumber": np.float64(position), "stick_intensity": np.float64(intensity), **arrays}
+    return Measurement(arrays=given, columns={} if source is None else {"source": source})
+
+
+def place(reranker, measurement, modality="ir"):
+    """Where a measured band must be to match a single computed line, to 4 cm^-1."""
+    candidate = dataclasses.replace(candidates(1)[0], computed={modality: measurement})
+    x, tried = np.arange(500.0, 4000.0), np.arange(700.0, 3700.0, 4.0)
+    bands = [Measurement(arrays={"wavenumber": x, "absorbance": 400 / ((x - at) ** 2 + 400)}) for at in tried]
+    return tried[np.argmax([reranker.features({modality: [band]}, [candidate])[0, 0] for band in bands])]
+
+
 def test_scale_is_linear_between_its_wavenumbers():
     moved = matcher(scale=((1000.0, 0.9), (2000.0, 1.1)))
-    only = Measurement(arrays={"stick_wavenumber": np.array([1500.0]), "stick_intensity": np.array([1.0])})
-    exact = Measurement(arrays={"stick_wavenumber": np.array([900.0]), "stick_intensity": np.array([1.0])})
-    assert moved.grid[moved._sticks(only).argmax()] == 1500.0
-    assert moved.grid[moved._sticks(exact).argmax()] == 808.0  # 900 x 0.9, on a grid of 4
+    assert place(moved, lines([1500.0])) == pytest.approx(1500.0, abs=4)
+    assert place(moved, lines([900.0])) == pytest.approx(810.0, abs=4)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "source", "expected"),
+    [
+        (1000.0, None, "gfn2", 989.0),  # between 0.970 at 750 and 0.995 at 1100
+        (1000.0, None, None, 989.0),
+        (1000.0, None, "aimnet2", 965.0),
+        (1000.0, None, "aimnet2 (one member)", 965.0),
+        (3100.0, None, "aimnet2", 2960.5),
+        (3700.0, None, "aimnet2", 3496.5),
+        (3480.0, 1, "aimnet2", 3323.4),  # an alkyne's C-H; propyne's is at 3334
+        (3480.0, None, "aimnet2", 3288.6),
+    ],
+)
+def test_by_default_each_simulators_wavenumbers_get_their_own_factors(line, kind, source, expected):
+    arrays = {} if kind is None else {"stick_kind": np.uint8([kind])}
+    assert place(matcher(), lines([line], source=source, **arrays)) == pytest.approx(expected, abs=5)
+
+
+def test_by_default_the_too_strong_lines_of_aimnet2_are_weakened_in_the_infrared_alone():
+    position, strength = [1500.0, 3700.0], np.array([1.0, 1.0 / 0.55])
+    x = np.arange(500.0, 4000.0)
+    curve = sum(1 / ((x - p) ** 2 + 400) for p in (1500 * 0.965, 3700 * 0.945))
+    query = Measurement(arrays={"wavenumber": x, "absorbance": curve})
+    candidate = dataclasses.replace(
+        candidates(1)[0],
+        computed={name: lines(position, strength, "aimnet2") for name in ("ir", "raman")},
+    )
+    whole = {m: matcher().features({m: [query]}, [candidate])[0, 0] for m in ("ir", "raman")}
+    assert whole["ir"] > 0.999 > whole["raman"]
 
 
 def test_what_cannot_be_compared_is_nan():

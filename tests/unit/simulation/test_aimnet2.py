@@ -22,7 +22,6 @@ from molchord_simulators.aimnet2.simulator import averaged
 from molchord_simulators.aimnet2.surface import Start
 from molchord_simulators.aimnet2.valence import valence_hessian
 from molchord_simulators.gfn2 import BOHR, Failed
-from molchord_simulators.rotation import rotational_constants
 
 try:
     FILE = weights.find()
@@ -47,7 +46,22 @@ def result(smiles, simulator=FULL):
 def start(smiles, disturbed=0.0):
     job = FULL.prepare(molecule(smiles))
     moved = disturbed * np.random.default_rng(1).standard_normal(job["pos"].shape)
-    return spectra._start({**job, "pos": job["pos"] + moved})
+    bonds = np.asarray(job["bonds"], dtype=np.int64).reshape(-1, 2)
+    return Start(job["z"].astype(np.int64), (job["pos"] + moved).astype(float) / BOHR, bonds, float(job["charge"]))
+
+
+def masses(z):
+    return np.array(gfn2.MASSES)[z - 1]
+
+
+def rigid_motions(positions):
+    """Three translations and three rotations about the centre, as columns (3n, 6)."""
+    arms = positions - positions.mean(axis=0)
+    return (
+        np.stack([*(np.tile(e, (len(arms), 1)) for e in np.eye(3)), *(np.cross(e, arms) for e in np.eye(3))])
+        .reshape(6, -1)
+        .T
+    )
 
 
 def tensors(*starts, dtype=torch.float64):
@@ -136,16 +150,21 @@ def test_derivatives_of_several_molecules_by_other_coordinates_each():
 
 
 @pytest.mark.parametrize("smiles", ["C[NH3+]", "O=C=O", "C#C", "CC=O"])
-def test_what_rigid_motions_tell_need_not_be_computed(smiles):
+def test_what_rigid_motions_tell_need_not_be_computed(smiles, monkeypatch):
     """Six rows follow from the others, where the molecule is not linear."""
-    one = start(smiles, 0.0 if smiles in ("O=C=O", "C#C") else 0.05)
+    one, computed = start(smiles, 0.0 if smiles in ("O=C=O", "C#C") else 0.05), []
+
+    def noted(network, z, positions, charge, columns):
+        computed.append(columns.shape[1])
+        return derivatives(network, z, positions, charge, columns)
+
+    monkeypatch.setattr(surface, "derivatives", noted)
     (found,) = surface.curvatures(network(1), [one])
     size = 3 * len(one.z)
-    whole = surface._some(network(1), [one], [np.arange(size)])[0]
-    np.testing.assert_allclose(found.hessian, whole.hessian, atol=1e-9)
-    np.testing.assert_allclose(found.dipole, whole.dipole, atol=1e-9)
-    left = size - len(surface._followed(surface._rigid(one.positions)))
-    assert left == (0 if smiles in ("O=C=O", "C#C") else 6)
+    whole = derivatives(network(1), *tensors(one), torch.arange(size)[None])
+    np.testing.assert_allclose(found.hessian, whole.hessian[0] * BOHR**2 / surface.HARTREE, atol=1e-9)
+    np.testing.assert_allclose(found.dipole, whole.dipole[0], atol=1e-9)
+    assert computed == [size - (0 if smiles in ("O=C=O", "C#C") else 6)]
 
 
 def test_32_bits_are_enough():
@@ -153,7 +172,7 @@ def test_32_bits_are_enough():
     lines = []
     for dtype in (torch.float32, torch.float64):
         (found,) = surface.curvatures(network(4, dtype), [one])
-        lines.append(gfn2.normal_modes(found.hessian, spectra._masses(one.z), one.positions)[0])
+        lines.append(gfn2.normal_modes(found.hessian, masses(one.z), one.positions)[0])
     assert np.abs(lines[0] - lines[1]).max() < 0.1
 
 
@@ -198,7 +217,7 @@ def test_against_stored_molecules(shared_data):
             stored["z"][atoms].astype(np.int64), stored["pos"][atoms].astype(float) / BOHR, np.zeros((0, 2), int), 0.0
         )
         (found,) = surface.curvatures(network(4, torch.float32), [one])
-        lines, normal = gfn2.normal_modes(found.hessian, spectra._masses(one.z), one.positions)
+        lines, normal = gfn2.normal_modes(found.hessian, masses(one.z), one.positions)
         high = stored["freq"][modes] > 100
         assert np.abs(lines - stored["freq"][modes])[high].max() < 0.5, stored["smiles"][i]
         np.testing.assert_allclose(gfn2.infrared(found.dipole @ normal).sum(), stored["ir"][modes].sum(), rtol=0.01)
@@ -218,7 +237,7 @@ def test_batches_change_nothing_but_the_last_digits():
 def test_a_guess_of_the_hessian_knows_rigid_motions_and_bonds():
     one = start("CC#CC(=O)N", 0.05)
     guess = valence_hessian(one.z, one.positions, one.bonds)
-    rigid = surface._rigid(one.positions)
+    rigid = rigid_motions(one.positions)
     np.testing.assert_allclose(guess @ rigid, 0.003 * rigid, atol=1e-10)
     assert np.linalg.eigvalsh(guess).min() > 0.0029
     assert 1 < np.linalg.eigvalsh(guess).max() < 4
@@ -239,9 +258,37 @@ def test_a_saddle_point_is_pushed_off():
 
 def test_rotational_constants():
     r = result("O")
-    np.testing.assert_allclose(rotational_constants(r["z"], r["pos"]), [27.88, 14.51, 9.28], rtol=0.03)  # Herzberg
+    np.testing.assert_allclose(r["constants"], [27.88, 14.51, 9.28], rtol=0.03)  # Herzberg
     linear = result("O=C=O", FAST)
-    assert rotational_constants(linear["z"], linear["pos"])[0] == 0
+    assert linear["constants"][0] == 0
+
+
+@pytest.mark.parametrize(
+    ("smiles", "kinds"),
+    [
+        ("C#CCN", {3480: 1, 3549: 2, 3616: 2}),  # an alkyne's C-H is among the N-H
+        ("CS", {2777: 1}),  # hydrogen on sulfur counts as on carbon
+        ("CC(=O)O", {3814: 2, 3159: 1}),
+        ("FC(F)=C(F)F", {}),
+    ],
+)
+def test_modes_have_the_kind_of_the_bond_that_they_stretch(smiles, kinds):
+    r = result(smiles, FAST)
+    hydrogens = np.isin(np.arange(len(r["freq"])), np.flatnonzero(r["kind"]))
+    assert hydrogens.sum() == (r["z"] == 1).sum()  # one stretching mode for each hydrogen
+    assert (r["freq"][hydrogens] > 2300).all()
+    for wavenumber, kind in kinds.items():
+        assert r["kind"][np.abs(r["freq"] - wavenumber).argmin()] == kind, wavenumber
+
+
+def test_measurements_have_kinds_and_the_middle_rotational_constant():
+    r = result("O", FAST)
+    for one in FAST.measurements(r).values():
+        assert one.arrays["stick_kind"].tolist() == [0, 2, 2]
+        assert one.columns["rotational_constant"] == pytest.approx(14.51, rel=0.03)  # B of water (Herzberg)
+    older = FAST.measurements({name: values for name, values in r.items() if name not in ("kind", "constants")})["ir"]
+    assert "stick_kind" not in older.arrays
+    assert "rotational_constant" not in older.columns
 
 
 # --- charges, elements, conformers -----------------------------------------------------------------------------------
@@ -257,9 +304,10 @@ def test_ions_are_computed_as_ions():
 def test_an_element_that_the_networks_lack_is_computed_by_gfn2():
     job = FAST.prepare(molecule("C[Ge]"))
     found = FAST.compute_batch([FAST.prepare(molecule("O")), job])
-    assert [str(one["simulator"]) for one in found] == ["aimnet2", "gfn2"]
+    assert [str(one["simulator"]) for one in found] == ["aimnet2 (one member)", "gfn2"]
     np.testing.assert_array_equal(found[1]["freq"], gfn2.compute(job)["freq"])
-    assert FAST.measurements(found[1])["raman"].columns == {"origin": "computed", "source": "gfn2"}
+    columns = FAST.measurements(found[1])["raman"].columns
+    assert (columns["origin"], columns["source"]) == ("computed", "gfn2")
 
 
 def test_an_element_that_nobody_has_is_an_error():
@@ -284,6 +332,7 @@ def spectrum(energy, freq, intensity=1.0, stretch=1.0):
     return {
         "z": z, "pos": pos, "freq": lines, "ir": np.full_like(lines, intensity),
         "raman": np.full_like(lines, 2 * intensity), "energy": np.array(energy),
+        "kind": (lines > 1500).astype(np.uint8), "constants": gfn2.rotational_constants(z, pos),
     }  # fmt: skip
 
 
@@ -294,6 +343,7 @@ def test_conformers_count_by_their_energies():
     assert found["freq"].tolist() == [1000, 1100, 1900, 2000]
     np.testing.assert_allclose(found["ir"], [0.75, 0.25, 0.25, 0.75], rtol=1e-5)
     np.testing.assert_allclose(found["raman"], 2 * found["ir"])
+    assert found["kind"].tolist() == [0, 0, 1, 1]
     np.testing.assert_array_equal(found["pos"], low["pos"])
     again = averaged([low, high, spectrum(-1.0, [1000, 2000])])
     np.testing.assert_allclose(again["ir"], found["ir"])  # what became alike counts once

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import zipfile
 from functools import cache, partial
+from importlib import metadata
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from rdkit import Chem
 from scipy.spatial.transform import Rotation
 
 import molchord as mc
+import molchord_simulators
 from molchord.api import Array, Config, SampleError
 from molchord.chem import molecule
 from molchord.cli.main import main
@@ -26,7 +29,7 @@ from molchord.errors import DataError, OutputExistsError, PluginError
 from molchord.host import Host, Plugin, discovery, installed
 from molchord.simulation.files import Outcome, read_contents, read_entries, write_entries
 from molchord.simulation.folder import SimulationFolder
-from molchord.simulation.simulate import _entries, _Job, build_simulator, simulate, simulate_molecules, write_jobs
+from molchord.simulation.simulate import build_simulator, simulate, simulate_molecules, write_jobs
 from molchord.testing import check_simulator
 from molchord_simulators import gfn2
 from molchord_simulators.gfn2_record import GFN2
@@ -170,16 +173,25 @@ def test_bonds_lost_and_formed():
         assert gfn2.rearranged(z, positions, bonded & bond) is changed
 
 
+@pytest.fixture
+def _imported_anew(monkeypatch):
+    """Once found, the library is kept by the simulator's module, so it gets another one."""
+    monkeypatch.setattr(molchord_simulators, "gfn2", gfn2)  # puts it back
+    monkeypatch.delitem(sys.modules, "molchord_simulators.gfn2")
+
+
+@pytest.mark.usefixtures("_imported_anew")
 def test_an_older_library_is_refused(monkeypatch):
     """Before 0.8 its gradients in an electric field are wrong, which shows in no error."""
-    gfn2._tblite.cache_clear()
-    monkeypatch.setattr(gfn2, "version", lambda _: "0.7.0")
+    monkeypatch.setattr(metadata, "version", lambda name: "0.7.0" if name == "tblite" else version(name))
     with pytest.raises(PluginError, match=r"cannot be used \(tblite 0.7.0 is older than 0.8\); run pip install"):
         build_simulator(installed())
 
 
 def test_gradients_in_a_field_are_those_of_the_energy():
-    interface, library = gfn2._tblite()
+    SIMULATOR.computed_by()  # imports the library with one thread
+    from tblite import interface, library
+
     start = np.array([[0, 0, 0.1], [0, 1.43, 1.2], [0, -1.4, 1.1]])
 
     def run(positions):
@@ -322,7 +334,7 @@ CHAINS = ["C" * n for n in range(1, 13)]
 
 @pytest.fixture
 def short_chunks(monkeypatch):
-    monkeypatch.setattr("molchord.simulation.folder.CHUNK", 4)
+    monkeypatch.setattr("molchord.simulation.folder.ENTRIES_PER_FILE", 4)
 
 
 def test_a_stopped_simulation_goes_on(tmp_path, short_chunks):
@@ -355,7 +367,7 @@ import molchord.simulation.folder
 from test_simulate import CHAINS, Counting, counting
 from pathlib import Path
 Counting.compute = (lambda old: lambda self, job: os.kill(os.getpid(), signal.SIGKILL) if job["n"] == 7 else old(self, job))(Counting.compute)
-molchord.simulation.folder.CHUNK = 4
+molchord.simulation.folder.ENTRIES_PER_FILE = 4
 s.simulate(CHAINS, Path("data"), host=counting(Path(".")), workers=1)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -602,6 +614,12 @@ import os
 import numpy as np
 
 class Deadly:
+    def computed_by(self):
+        return "by hand"
+
+    def measurements(self, arrays):
+        return {"length": int(arrays["n"])}
+
     def prepare(self, molecule):
         return {"n": np.array(len(molecule.smiles))}
 
@@ -614,10 +632,10 @@ class Deadly:
 
 @pytest.fixture
 def deadly(tmp_path, monkeypatch):
-    """A job whose process dies at molecules of two letters, from a module that workers find too."""
+    """A simulator whose process dies at molecules of two letters, from a module that workers find too."""
     (tmp_path / "deadly_simulator.py").write_text(DEADLY)
     monkeypatch.syspath_prepend(tmp_path)
-    yield _Job(importlib.import_module("deadly_simulator").Deadly(), computes=True)
+    yield importlib.import_module("deadly_simulator").Deadly()
     del sys.modules["deadly_simulator"]
 
 
@@ -655,18 +673,18 @@ def test_workers_take_one_core_each_beside_a_fork_server(tmp_path):
 
 
 def test_a_molecule_that_kills_its_process_is_listed(deadly):
-    entries = list(_entries(deadly, map(molecule, CHAINS[:5]), workers=2))
-    assert [entry.reason for entry in entries] == ["", "its process died", "", "", ""]
-    assert [entry.smiles for entry in entries] == CHAINS[:5]
+    found = list(simulate_molecules(deadly, map(molecule, CHAINS[:5]), workers=2))
+    assert (found[1].id, found[1].reason) == (molecule(CHAINS[1]).key14, "its process died")
+    assert [one["length"] for one in found[:1] + found[2:]] == [1, 3, 4, 5]
 
 
 def test_processes_that_all_die_stop_the_run(deadly):
     with pytest.raises(DataError, match="a worker process died"):
-        list(_entries(deadly, [molecule("CC")] * 2, workers=2))
+        list(simulate_molecules(deadly, [molecule("CC")] * 2, workers=2))
 
 
+@pytest.mark.usefixtures("_imported_anew")
 def test_without_the_library(monkeypatch, tmp_path, capsys):
-    gfn2._tblite.cache_clear()
     for name in [name for name in sys.modules if name.split(".")[0] == "tblite"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tblite", None)
@@ -681,8 +699,7 @@ def test_without_the_library(monkeypatch, tmp_path, capsys):
         main(["data", "simulate", str(tmp_path / "a.smi"), "--jobs", str(tmp_path / "jobs")]) == 0
     )  # needs RDKit only
     with pytest.raises(ImportError):
-        next(simulate_molecules(SIMULATOR, [molecule("O")], workers=1))
-    gfn2._tblite.cache_clear()
+        next(simulate_molecules(GFN2.build(GFN2.config()), [molecule("O")], workers=1))
 
 
 # --- other machines --------------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ import signal
 import socket
 import sys
 import traceback
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,6 +22,7 @@ from molchord.errors import RunError, TrainingStopped
 from molchord.graph.resolve import ModelGraph, Use
 from molchord.run import Run
 from molchord.run_folder import write_weights
+from molchord.train import trainer as trainer_module
 from molchord.train.optimization import training_mode
 from molchord.train.processes import Processes, distributed
 from molchord.train.trainer import Trainer
@@ -66,21 +69,43 @@ def doubled(value):
     return value
 
 
-def exact(trainer, *, drawn=False):
-    """Let a trainer compute in fp64; without `drawn` modalities prepare as in evaluation."""
-    trainer.model.double()
-    for name, prepare in dict(trainer.model._prepare).items():
-
-        def prepared(inputs, generator, prepare=prepare):
-            torch.set_default_dtype(torch.float64)  # of the grid
-            try:
-                return doubled(prepare(doubled(inputs), generator if drawn else None))
-            finally:
-                torch.set_default_dtype(torch.float32)
-
-        trainer.model._prepare[name] = prepared
-    training_mode(trainer.model, trainer.config)
+def exact(graph, dataset, processes=None, *, drawn=False):
+    """Return a trainer that computes in fp64; without `drawn` modalities prepare as in evaluation."""
+    with modalities_in_fp64(drawn=drawn):
+        trainer = Trainer(graph, dataset, progress=False, processes=processes)
+    model_in_fp64(trainer)
     return trainer
+
+
+def model_in_fp64(trainer):
+    trainer.model.double()
+    training_mode(trainer.model, trainer.config)
+
+
+def prepared_in_fp64(prepare, drawn, inputs, generator):
+    torch.set_default_dtype(torch.float64)  # of the grid
+    try:
+        return doubled(prepare(doubled(inputs), generator if drawn else None))
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@contextmanager
+def modalities_in_fp64(*, drawn=False):
+    """Let the modalities of trainers prepare in fp64; without `drawn` as in evaluation."""
+    build = trainer_module.build_modalities
+
+    def built(graph, fitted):
+        modalities = build(graph, fitted)
+        for modality in modalities.values():
+            modality.prepare = partial(prepared_in_fp64, modality.prepare, drawn)
+        return modalities
+
+    trainer_module.build_modalities = built
+    try:
+        yield
+    finally:
+        trainer_module.build_modalities = build
 
 
 def gradients(trainer):
@@ -105,7 +130,7 @@ def same_gradients(processes, dataset, folder):
     train = {"mini_batch_size": 1, "hard_negatives": 2, "modality_dropout": 0.3}
     graphs["chunked"] = make_graph("all_pairs", batch_norm=False, train=train)
     for name, graph in graphs.items():
-        found = gradients(exact(Trainer(graph, dataset, progress=False, processes=processes)))
+        found = gradients(exact(graph, dataset, processes))
         if processes.rank == 0:
             write_weights(folder / f"{name}-{processes.size}.safetensors", found)
 
@@ -114,7 +139,7 @@ def chunks_and_processes(processes, dataset, folder):
     """With jitter, dropout and hidden modalities: two processes, or one that encodes halves of batches."""
     train = {"batch_size": 4, "mini_batch_size": 2 if processes.size == 1 else None, "modality_dropout": 0.3}
     graph = make_graph("all_pairs", batch_norm=False, drawn=True, train=train)
-    found = gradients(exact(Trainer(graph, dataset, progress=False, processes=processes), drawn=True))
+    found = gradients(exact(graph, dataset, processes, drawn=True))
     if processes.rank == 0:
         write_weights(folder / f"drawn-{processes.size}.safetensors", found)
 
@@ -133,10 +158,11 @@ def two_epochs(processes, dataset, folder):
     if rank == 1:
         sys.addaudithook(watch)
     start_from = Trainer.start_from
-    Trainer.start_from = lambda self, weights: (start_from(self, weights), exact(self))
+    Trainer.start_from = lambda self, weights: (start_from(self, weights), model_in_fp64(self))
     graph = make_graph("all_pairs")
     size = os.environ.get("WORLD_SIZE", "1")
-    run = Run.train(graph, dataset, folder / f"run-{size}", progress=False, loggers=["tensorboard"])
+    with modalities_in_fp64():
+        run = Run.train(graph, dataset, folder / f"run-{size}", progress=False, loggers=["tensorboard"])
     assert run.path == folder / f"run-{size}"
     if rank == 1:
         own = [line for line in written if str(folder) in line or str(dataset.path) in line]

@@ -217,10 +217,10 @@ def test_a_training_that_fails_closes_its_loggers(graph, tmp_path, monkeypatch):
     recorder = Recorder()
     with_loggers(monkeypatch, recorder=recorder)
 
-    def fail(self, folder, record):
+    def fail(self, folder):
         raise RuntimeError("the disk is gone")
 
-    monkeypatch.setattr("molchord.train.trainer.Trainer._finish_epoch", fail)
+    monkeypatch.setattr("molchord.train.trainer.Trainer.save", fail)
     with pytest.raises(RuntimeError, match="the disk is gone"):
         Run.train(graph, tiny_data(), tmp_path / "run", device="cpu", progress=False, loggers=["recorder"])
     assert recorder.told[1:] == [False]

@@ -233,7 +233,7 @@ def test_chunks_have_the_gradient_of_the_whole(loss, dataset):
     found = {}
     for chunk in (None, 4):
         graph = make_graph(loss, batch_norm=False, train={"mini_batch_size": chunk, "modality_dropout": 0.3})
-        found[chunk] = gradients(exact(Trainer(graph, dataset, progress=False)))
+        found[chunk] = gradients(exact(graph, dataset))
     assert len(found[None]) > 100
     assert_same(found[4], found[None], 1e-10)
 
@@ -242,7 +242,7 @@ def test_chunks_draw_the_same_twice(dataset):
     """With dropout and jitter: the reference keeps every chunk's graph, as if memory were no matter."""
     train = {"mini_batch_size": 2, "scalar_feature_dropout": 0.0}
     graph = make_graph("all_pairs", batch_norm=False, drawn=True, train=train)
-    trainer = exact(Trainer(graph, dataset, progress=False), drawn=True)
+    trainer = exact(graph, dataset, drawn=True)
     share = next(trainer.batches(trainer.rows["train"], shuffle=True).shares())
     loss = trainer.learn(share, 0).total
     found = {name: p.grad.clone() for name, p in trainer.model.named_parameters()}
@@ -265,7 +265,7 @@ def test_chunks_draw_the_same_twice(dataset):
 
 def test_one_chunk_at_a_time_keeps_its_graph(dataset, monkeypatch):
     graph = make_graph("all_pairs", batch_norm=False, train={"mini_batch_size": 4})
-    trainer = exact(Trainer(graph, dataset, progress=False))
+    trainer = exact(graph, dataset)
     alive, encode = weakref.WeakSet(), trainer.step.encode
     most = []
 

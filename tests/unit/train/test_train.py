@@ -202,18 +202,18 @@ def test_resume_is_exact(dataset, tmp_path, monkeypatch, extra):
     graph = make_graph(train={"epochs": 3, **extra})
     whole = Run.train(graph, dataset, tmp_path / "whole", progress=False)
 
-    step, calls = Trainer._step, []
+    learn, calls = Trainer.learn, []
 
-    def interrupted(self):
-        calls.append(1)
-        if len(calls) == 3 if extra else len(calls) == 5:
+    def interrupted(*batch):
+        calls.append(batch)
+        if len(calls) == 5:
             os.kill(os.getpid(), signal.SIGINT)
-        return step(self)
+        return learn(*batch)
 
-    monkeypatch.setattr(Trainer, "_step", interrupted)
+    monkeypatch.setattr(Trainer, "learn", interrupted)
     with pytest.raises(TrainingStopped, match="go on with: molchord train --resume"):
         Run.train(graph, dataset, tmp_path / "parts", progress=False)
-    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(Trainer, "learn", learn)
     resumed = Run.resume(tmp_path / "parts", progress=False)
     assert same(weights(whole), weights(resumed))
 
@@ -333,12 +333,30 @@ def test_an_encoder_from_another_run_keeps_that_runs_fitted_state(dataset, tmp_p
     assert third.fitted["raman"] == {"count": 8}
 
 
-def test_realignment_moves_only_the_last_layers(dataset, tmp_path):
+def test_realignment_moves_every_tower_or_the_parts_named(dataset, tmp_path):
     run = Run.train(make_graph(), dataset, tmp_path / "run", progress=False)
-    other = run.realign(dataset, tmp_path / "aligned", epochs=2, progress=False)
-    a, b = weights(run), weights(other)
-    changed = {name.rpartition(".")[0] for name in a if not torch.equal(a[name], b[name])}
-    assert changed == {f"modalities.{m}.head.out" for m in ("structure", *SPECTRA)}
+    towers = [f"modalities.{m}" for m in ("structure", *SPECTRA)]
+    for trainable, parts in (
+        (None, towers),
+        (["heads"], [f"{tower}.head.out" for tower in towers]),
+        (["modalities.ir.encoder", "heads"], ["modalities.ir.encoder", *(f"{tower}.head.out" for tower in towers)]),
+    ):
+        other = run.realign(dataset, tmp_path / "to", trainable=trainable, epochs=2, progress=False, force=True)
+        a, b = weights(run), weights(other)
+        moved = {name for name in a if not torch.equal(a[name], b[name])}
+        assert all(name.startswith(tuple(f"{part}." for part in parts)) for name in moved)
+        assert all(any(name.startswith(f"{part}.") for name in moved) for part in parts)
+
+
+def test_realignment_takes_another_learning_rate(dataset, tmp_path):
+    run = Run.train(make_graph(), dataset, tmp_path / "run", progress=False)
+    before = run.graph.train.optimizer
+    assert run.realign(dataset, tmp_path / "same", epochs=1, progress=False).graph.train.optimizer == before
+    still = run.realign(dataset, tmp_path / "slow", epochs=1, lr=1e-12, progress=False)
+    assert still.graph.train.optimizer.lr == 1e-12
+    assert still.graph.train.optimizer.weight_decay == before.weight_decay
+    a, b = weights(run), weights(still)
+    assert all(torch.allclose(a[name], b[name], atol=1e-6) for name, _ in run.model.named_parameters())
 
 
 def test_anchors_are_standardised_with_the_training_set(dataset, tmp_path):

@@ -20,7 +20,6 @@ from molchord_simulators.aimnet2.network import ELEMENTS, Network
 from molchord_simulators.aimnet2.spectra import Spectrum
 from molchord_simulators.gfn2 import Failed
 from molchord_simulators.harmonic import Harmonic
-from molchord_simulators.rotation import rotational_constants
 
 __all__ = ["AIMNet2", "averaged"]
 
@@ -96,7 +95,8 @@ class AIMNet2:
                 found = dict(zip(own, self._averages([jobs[i] for i in own]), strict=True))
             for i in set(range(len(jobs))) - found.keys():
                 found[i] = _by_gfn2(jobs[i])
-        return [_entry(found[i]) for i in range(len(jobs))]
+        own_name = "aimnet2" if self.members == weights.MEMBERS else "aimnet2 (one member)"
+        return [_entry(found[i], own_name) for i in range(len(jobs))]
 
     def measurements(self, result: Arrays) -> dict[str, Measurement]:
         """Return the sticks of both spectra; their column `source` names what computed them."""
@@ -169,21 +169,22 @@ def averaged(conformers: Sequence[Spectrum | Failed]) -> Spectrum | Failed:
     for name in ("ir", "raman"):
         values = np.concatenate([part * one[name] for part, one in zip(share, chosen, strict=True)])
         out[name] = values[order].astype(np.float32)
-    return {**out, "energy": chosen[0]["energy"]}
+    out["kind"] = np.concatenate([one["kind"] for one in chosen])[order]
+    return {**out, "constants": chosen[0]["constants"], "energy": chosen[0]["energy"]}
 
 
 def _alike(one: Spectrum, other: Spectrum) -> bool:
     if abs(float(one["energy"] - other["energy"])) > _SAME_ENERGY:
         return False
-    first, second = (rotational_constants(s["z"], s["pos"]) for s in (one, other))
+    first, second = one["constants"], other["constants"]
     return bool((np.abs(first - second) <= _SAME_SHAPE * np.maximum(first, second)).all())
 
 
-def _entry(found: Spectrum | Failed) -> dict[str, NDArray[Any]] | SampleError:
+def _entry(found: Spectrum | Failed, own_name: str) -> dict[str, NDArray[Any]] | SampleError:
     if isinstance(found, Failed):
         return SampleError("aimnet2", str(found))
     return {name: values for name, values in found.items() if name != "energy"} | {
-        "simulator": np.array("gfn2" if "energy" not in found else "aimnet2")
+        "simulator": np.array("gfn2" if "energy" not in found else own_name)
     }
 
 

@@ -86,6 +86,8 @@ def _spectrum(
         "z": start.z.astype(np.uint8),
         "pos": (start.positions * BOHR).astype(np.float32),
         **{name: values.astype(np.float32) for name, values in spectra.items()},
+        "kind": gfn2.kinds(start.z, start.positions, _bonded(start), modes),
+        "constants": gfn2.rotational_constants(start.z, start.positions * BOHR).astype(np.float32),
         "energy": np.array(curvature.energy),
     }
 

@@ -645,8 +645,12 @@ MS = PeaksSpec(unit="m/z", peak={"mz": Real("m/z"), "intensity": Real("1")})
 def bag_rows(mz: Sequence[float], intensity: Sequence[float], **options: Any) -> list[np.ndarray]:
     encoder = RECORDS["peak_bag"].build(PeakBagConfig(rows=2048, step=0.5, **options), MS)
     batch = collate_peaks([PeaksSample(peak={"mz": np.array(mz), "intensity": np.array(intensity)})], MS)
-    weight = batch.peak["intensity"] * batch.mask
-    return [rows[0].numpy() for rows in encoder._rows(batch, weight)]
+    seen: list[np.ndarray] = []
+    for histogram in encoder.histograms:
+        histogram.register_forward_pre_hook(lambda _, given: seen.append(given[0][0].numpy()))
+    with torch.no_grad():
+        encoder(batch)
+    return seen
 
 
 def test_a_bag_holds_the_histograms_of_peaks_and_of_their_differences() -> None:

@@ -471,7 +471,7 @@ class Memory(TorchDispatchMode):
         super().__init__()
         self.columns = columns
         self.elements = 0
-        self.outside = {tensor.untyped_storage()._cdata for tensor in outside}
+        self.outside = {tensor.untyped_storage().data_ptr() for tensor in outside}
         self.live = {}
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -481,9 +481,9 @@ class Memory(TorchDispatchMode):
             self.elements = max(self.elements, made.numel())
         for tensor in made if isinstance(made, tuple | list) else [made]:
             storage = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
-            if storage is not None and storage._cdata not in {*self.outside, *self.live}:
-                self.live[storage._cdata] = storage.nbytes()
-                weakref.finalize(storage, self.live.pop, storage._cdata)
+            if storage is not None and storage.data_ptr() not in {*self.outside, *self.live}:
+                self.live[storage.data_ptr()] = storage.nbytes()
+                weakref.finalize(storage, self.live.pop, storage.data_ptr())
         return made
 
 

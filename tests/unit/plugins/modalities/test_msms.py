@@ -14,6 +14,7 @@ from rdkit import Chem
 from rdkit.Chem.rdMolDescriptors import CalcExactMolWt
 
 from molchord.api import Compares, Measurement, Molecule, Reading, SampleError
+from molchord_modalities import msms_modality
 from molchord_modalities.mass_spectra import canonical_adduct, collision_energy
 from molchord_modalities.msms import ADDUCTS, MSMS, MsmsConfig
 from molchord_modalities.msms_modality import Msms
@@ -627,8 +628,8 @@ def test_references_are_cleaned_once_for_many_queries(monkeypatch):
     fresh = [msms().similarity(query, measured) for query in measured]
     modality = msms()
     cleaned = []
-    kept = Msms._kept
-    monkeypatch.setattr(Msms, "_kept", lambda self, measurement: cleaned.append(measurement) or kept(self, measurement))
+    weighted = msms_modality.weighted
+    monkeypatch.setattr(msms_modality, "weighted", lambda peaks, *more: cleaned.extend(peaks) or weighted(peaks, *more))
     for query, expected in zip(measured, fresh, strict=True):
         np.testing.assert_array_equal(modality.similarity(query, measured), expected)
     assert len(cleaned) == 6 + 6  # each query, and each reference once

@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import itertools
 import json
+import pickle
 from collections import Counter
 
 import numpy as np
@@ -512,6 +513,14 @@ def test_similarity_forgets_the_references_of_the_last_query():
     first, second = [peaks([20.0]), peaks([90.0])], [peaks([90.0]), peaks([20.0])]
     assert built.similarity(peaks([20.0]), first).tolist() == [1.0, 0.0]
     assert built.similarity(peaks([20.0]), second).tolist() == [0.0, 1.0]
+
+
+def test_references_kept_for_comparison_do_not_go_to_workers():
+    built = modality()
+    bare = pickle.dumps(built)
+    built.similarity(peaks([20.0]), [peaks([20.0 + i]) for i in range(100)])
+    assert pickle.dumps(built) == bare
+    assert pickle.loads(bare).similarity(peaks([20.0]), [peaks([20.0])]).tolist() == [1.0]
 
 
 def test_the_tolerance_is_in_ppm_of_carbon():

@@ -68,7 +68,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 @pytest.mark.parametrize(("record", "name"), [(IR, "absorbance"), (RAMAN, "intensity")])
 def test_records_declare_what_they_store_and_emit(record, name):
-    assert set(record.stores.arrays) == {"stick_wavenumber", "stick_intensity", "wavenumber", name}
+    assert set(record.stores.arrays) == {"stick_wavenumber", "stick_intensity", "stick_kind", "wavenumber", name}
     assert record.stores.arrays["stick_wavenumber"].unit == "cm^-1"
     spec = record.spec(VibrationalConfig(grid=Grid(start=400, stop=1800, points=701), channels=("sqrt",)), "spectrum1d")
     assert (spec.points, spec.channels, spec.unit) == (701, 1, "cm^-1")
@@ -117,7 +117,7 @@ def test_the_computed_measurement_is_the_protocols_own():
     intensity = rng.uniform(0, 100, 53)
     batch = render(build(channels=["plain"], normalise="minmax"), sticks(position, intensity))
     expected = lorentzian_reference(np.float32(position).astype(float), np.float32(intensity).astype(float))
-    np.testing.assert_allclose(batch.values[0, 0].numpy(), expected, atol=2e-5)
+    np.testing.assert_allclose(batch.values[0, 0].numpy(), expected, atol=1e-3)
     assert batch.observed.all()
 
 
@@ -125,32 +125,107 @@ def test_the_computed_measurement_is_the_protocols_own():
     ("shape", "gaussian"), [("lorentzian", None), ("gaussian", None), ("voigt", 4.0), ("voigt", 30.0)]
 )
 def test_line_shapes_agree_with_the_exact_convolution(shape, gaussian):
-    half, grid = 6.0, np.linspace(500, 1500, 4001)
+    half, grid = 6.0, Grid(start=500, stop=1500, points=501)
+    places = np.linspace(500, 1500, 501)
     sigma = (half if shape == "gaussian" else gaussian or 0.0) / np.sqrt(2 * np.log(2))
-    exact = voigt_profile(grid - 1000, sigma, 0.0 if shape == "gaussian" else half)
+    exact = voigt_profile(places - 1000.3, sigma, 0.0 if shape == "gaussian" else half)
     line = Line(shape=shape, width=half, gaussian=gaussian)
-    got = broaden(torch.tensor([[1000.0]]), torch.ones(1, 1), torch.from_numpy(grid).float(), line, torch.ones(1))[
-        0
-    ].numpy()
-    tolerance = 1.2e-2 if shape == "voigt" else 1e-5
-    assert np.abs(got - exact).max() < tolerance * exact.max()
-    assert np.abs(got.sum() - exact.sum()) < 0.02 * exact.sum()
+    got = broaden(torch.tensor([[1000.3]]), torch.ones(1, 1), grid, line, torch.ones(1))[0].numpy()
+    assert np.abs(got - exact).max() < 1e-3 * exact.max()
+    assert np.abs(got.sum() - exact.sum()) < 2e-3 * exact.sum()
 
 
 def test_the_width_factor_is_each_spectrums_own():
-    grid = torch.linspace(900, 1100, 401)
-    both = broaden(torch.full((2, 1), 1000.0), torch.ones(2, 1), grid, Line(width=5), torch.tensor([1.0, 2.0]))
+    grid = Grid(start=900, stop=1100, points=401)
+    both = broaden(torch.full((2, 1), 1000.2), torch.ones(2, 1), grid, Line(width=5), torch.tensor([1.0, 2.0]))
     above = (both > both.amax(dim=1, keepdim=True) / 2).sum(dim=1)  # full width at half maximum in steps of 0.5
-    assert above.tolist() == [19, 39]
+    assert above.tolist() == [20, 40]
 
 
-def test_memory_tiles_do_not_change_the_result(monkeypatch):
-    generator = seeded()
-    position, intensity = torch.rand(7, 9, generator=generator) * 3000 + 500, torch.rand(7, 9, generator=generator)
-    grid, line, one = torch.linspace(500, 4000, 300), Line(), torch.ones(7)
-    whole = broaden(position, intensity, grid, line, one)
-    monkeypatch.setattr("molchord_modalities.vibrational_batch._TILE", {"cpu": 1})
-    torch.testing.assert_close(broaden(position, intensity, grid, line, one), whole)
+def test_the_branches_of_a_gas_are_as_far_apart_as_its_rotational_constant_makes_them():
+    """Carbon monoxide at 300 K: P and R maxima 55 cm^-1 apart (B 1.93 cm^-1; Herzberg), Q between them."""
+    modality = build(line={"width": 2.0, "temperature": 300.0}, channels=["plain"], grid={"points": 7001})
+    one = sticks([2143.0], [1.0])
+    gas = Measurement(arrays=one.arrays, columns={**one.columns, "rotational_constant": 1.93})
+    values = render(modality, gas).values[0, 0].numpy()
+    tops = np.flatnonzero((values[1:-1] > values[:-2]) & (values[1:-1] >= values[2:]) & (values[1:-1] > 0.3)) + 1
+    grid = np.linspace(500, 4000, 7001)
+    apart = 2 * np.sqrt(2 * 0.6950348 * 300 * 1.93)
+    assert len(tops) == 3
+    assert grid[tops[2]] - grid[tops[0]] == pytest.approx(apart, abs=1.0)
+    assert apart == pytest.approx(56.7, abs=0.1)
+    unknown = render(modality, one).values[0, 0].numpy()
+    assert np.ptp(grid[unknown > 0.5]) == pytest.approx(4.0, abs=1.0)  # one line
+
+
+def test_sums_of_lines_agree_with_plain_arithmetic_whatever_the_grid_and_the_width():
+    rng = np.random.default_rng(3)
+    position, intensity = rng.uniform(100, 3900, (3, 40)), rng.exponential(1.0, (3, 40))
+    for points, half in ((400, 12.0), (1750, 5.0), (1750, 1.0), (3000, 40.0), (150, 30.0)):
+        grid, factor = Grid(points=points), np.array([1.0, 1.5, 3.0])
+        places = np.linspace(500, 4000, points)
+        away = places[None, None] - position[..., None]
+        width = (half * factor)[:, None, None]
+        exact = (intensity[..., None] * width / np.pi / (away**2 + width**2)).sum(axis=1)
+        got = broaden(*map(torch.from_numpy, np.float32([position, intensity])), grid, Line(width=half),
+                      torch.from_numpy(np.float32(factor)))  # fmt: skip
+        assert np.abs(got.numpy() - exact).max() < 2e-3 * exact.max(), (points, half)
+
+
+def test_sticks_far_outside_the_grid_are_left_out_and_neither_wrap_nor_fail():
+    grid, one = Grid(start=1000, stop=2000, points=501), torch.ones(1)
+    far = torch.tensor([[-9e4, 9e4, 1500.0]])
+    alone = broaden(far[:, 2:], torch.ones(1, 1), grid, Line(), one)
+    torch.testing.assert_close(broaden(far, torch.ones(1, 3), grid, Line(), one), alone)
+
+
+def test_corrections_follow_the_kind_of_a_mode():
+    correction = {
+        "rest": {"scale": 0.965}, "ch": {"scale": 0.955, "intensity": 1.2}, "xh": {"scale": 0.945, "intensity": 0.5}
+    }  # fmt: skip
+    modality = build(correction=correction, scale=0.5, grid={"start": 100})
+    given = sticks([1000.0, 3480.0, 3600.0], [1.0, 1.0, 1.0])
+    known = Measurement(arrays={**given.arrays, "stick_kind": np.uint8([0, 1, 2])}, columns=given.columns)
+    sample = modality.transform(known, None)
+    np.testing.assert_allclose(sample.position, [482.5, 0.5 * 0.955 * 3480, 0.5 * 0.945 * 3600], rtol=1e-6)
+    np.testing.assert_allclose(sample.intensity, [1.0, 1.2, 0.5], rtol=1e-6)
+    guessed = modality.transform(given, None)  # by wavenumber, so an alkyne's C-H counts as O-H
+    assert guessed.kind.tolist() == [0, 2, 2]
+    with pytest.raises(SampleError, match="a stick's kind is 3; the kinds are 0 to 2"):
+        modality.transform(Measurement(arrays={**given.arrays, "stick_kind": np.uint8([0, 1, 3])}), None)
+
+
+def test_hydrogen_bonds_broaden_and_lower_the_lines_of_hydrogen_on_oxygen_alone():
+    bonds = {"share": 1.0, "shift": [-300.0, -300.0], "width": [10.0, 10.0], "intensity": [2.0, 2.0]}
+    still = {"intensity": [1.0, 1.0]}
+    wet, dry = (
+        build(jitter={**still, **more}, channels=["plain"], normalise="none")
+        for more in ({"hydrogen_bonds": bonds}, {})
+    )
+    given = sticks([1000.0, 3700.0], [1.0, 1.0])
+    free, bound = (render(m, given, generator=seeded()).values[0, 0] for m in (dry, wet))
+    grid = torch.linspace(500, 4000, 1750)
+    low = grid < 2000
+    torch.testing.assert_close(bound[low], free[low], atol=1e-4, rtol=0.02)
+    assert abs(grid[~low][bound[~low].argmax()] - 3400) <= 2
+    assert bound[~low].max() == pytest.approx(2 / (math.pi * 50), rel=0.01)
+    assert bound[~low].sum() == pytest.approx(2 * float(free[~low].sum()), rel=0.1)
+    none = build(jitter={**still, "hydrogen_bonds": {**bonds, "share": 0.0}}, channels=["plain"], normalise="none")
+    torch.testing.assert_close(render(none, given, generator=seeded()).values[0, 0], free, atol=1e-6, rtol=1e-4)
+
+
+def test_each_kind_of_mode_draws_a_factor_of_its_own():
+    modality = build(jitter={"kind_scale": 0.01, "intensity": [1.0, 1.0]}, channels=["plain"])
+    many = [sticks([1000.0, 1300.0, 3000.0], [1.0, 1.0, 1.0]) for _ in range(60)]
+    values = render(modality, *many, generator=seeded()).values[:, 0].numpy()
+    grid = np.linspace(500, 4000, 1750)
+    low, next_, high = (
+        grid[(grid > a) & (grid < b)][values[:, (grid > a) & (grid < b)].argmax(axis=1)]
+        for a, b in ((900, 1150), (1150, 1500), (2500, 3500))
+    )
+    assert np.std(low / 1000) == pytest.approx(0.01, rel=0.35)
+    assert np.abs(low / 1000 - next_ / 1300).max() < 0.004  # of one kind, together
+    assert abs(np.corrcoef(low, high)[0, 1]) < 0.4  # of another kind, by itself
 
 
 def test_fixed_scale_and_shift_move_sticks():
@@ -464,7 +539,7 @@ def test_similarity_agrees_with_the_definition():
     roots = [np.sqrt(lorentzian_reference(*pair)) for pair in pairs]
     expected = [roots[1] @ r / np.linalg.norm(roots[1]) / np.linalg.norm(r) for r in roots]
     got = build().similarity(references[1], references)
-    np.testing.assert_allclose(got, expected, atol=1e-4)
+    np.testing.assert_allclose(got, expected, atol=4e-3)  # square roots lift what is left between lines
     assert got.argmax() == 1
 
 
@@ -537,7 +612,7 @@ def test_real_sticks_against_the_protocol(shared_data):
     for row, reading in enumerate(readings):
         arrays = reading.measurement.arrays
         expected = lorentzian_reference(*(arrays[k].astype(float) for k in ("stick_wavenumber", "stick_intensity")))
-        np.testing.assert_allclose(values[row], expected, atol=5e-5)
+        np.testing.assert_allclose(values[row], expected, atol=2e-4)
 
 
 def test_measured_spectra_make_batches_unless_they_barely_overlap(shared_data):

@@ -1,0 +1,34 @@
+"""What a trained run is fitted with: temperatures, confidence, and what counts as out of distribution."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+
+from molchord.data.store import DataSet
+from molchord.embedder import Embedder
+from molchord.errors import DataError
+from molchord.evaluate.calibration import calibrate, likeness
+from molchord.evaluate.embedding import embed_dataset
+from molchord.run_folder import RunManifest, write_run_manifest
+
+__all__ = ["fit_calibration"]
+
+
+def fit_calibration(embedder: Embedder, manifest: RunManifest, dataset: DataSet) -> Embedder:
+    """Fit on validation queries, save what was found with the run, and return the embedder with these temperatures.
+
+    Warns:
+        UserWarning: There are too few queries, so hits will carry no probability.
+    """
+    # The fit starts where the loss is, whatever was fitted before.
+    start = dataclasses.replace(embedder, tau=embedder.model.temperatures())
+    embedded = embed_dataset(start, dataset, mass_seed=embedder.graph.seed).embedded
+    manifest.tau = dict(start.tau)
+    try:
+        manifest.tau, manifest.beta = calibrate(embedded, refit_tau=True)
+    except DataError as error:
+        warnings.warn(f"hits will carry no probability: {error}", stacklevel=4)
+    manifest.likeness = likeness(dataclasses.replace(embedded, tau=manifest.tau))
+    write_run_manifest(embedder.path, manifest)
+    return dataclasses.replace(embedder, tau=manifest.tau)

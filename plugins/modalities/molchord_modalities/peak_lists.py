@@ -1,0 +1,50 @@
+"""What modalities of peaks share: batches of either kind, and what is kept of the references last compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar, final
+
+from molchord.api import (
+    Measurement,
+    PeaksBatch,
+    PeaksSpec,
+    SpectrumBatch,
+    SpectrumSpec,
+    collate_peaks,
+    collate_spectra,
+)
+
+__all__ = ["LastCompared", "collated"]
+
+_T = TypeVar("_T")
+
+
+def collated(samples: Sequence[Any], spec: PeaksSpec | SpectrumSpec) -> PeaksBatch | SpectrumBatch:
+    """Pad peak lists to the longest, or stack spectra, whichever the encoder gets."""
+    return collate_spectra(samples, spec) if isinstance(spec, SpectrumSpec) else collate_peaks(samples, spec)
+
+
+@final
+class LastCompared(Generic[_T]):
+    """Keeps what was made of references, so that a second query against the same ones costs the comparison only.
+
+    Nothing goes to another process with it.
+
+    Example:
+        >>> kept, references = LastCompared[int](), [Measurement(arrays={}), Measurement(arrays={})]
+        >>> kept.of(references, len), kept.of(references, lambda _: 9), kept.of(references[:1], len)
+        (2, 2, 1)
+    """
+
+    def __init__(self) -> None:
+        self._kept: tuple[tuple[Measurement, ...], _T] | None = None
+
+    def __reduce__(self) -> tuple[type[LastCompared[_T]], tuple[()]]:
+        return type(self), ()
+
+    def of(self, references: Sequence[Measurement], make: Callable[[Sequence[Measurement]], _T]) -> _T:
+        """Return what `make` makes of references, anew unless they are the very ones of the last call."""
+        if self._kept is None or list(map(id, self._kept[0])) != list(map(id, references)):
+            self._kept = tuple(references), make(references)
+        return self._kept[1]
