@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from molchord.api import Measurement, SampleError
-from molchord.embedder import CHUNK, Embedder
+from molchord.embedder import EMBEDDED_AT_ONCE, Embedder
 from molchord.errors import QueryError, RunError
 from molchord.run_folder import read_run_manifest, write_run_manifest
 from molchord.testing import examples_of, tiny_run
@@ -68,12 +68,16 @@ def test_vectors_are_unit_rows_in_the_order_given(embedder):
     )
 
 
-@pytest.mark.parametrize("count", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3])
+@pytest.mark.parametrize(
+    "count", [0, 1, EMBEDDED_AT_ONCE - 1, EMBEDDED_AT_ONCE, EMBEDDED_AT_ONCE + 1, 2 * EMBEDDED_AT_ONCE + 3]
+)
 def test_measurements_are_embedded_in_chunks_that_are_always_the_same(embedder, count):
     one, plain = made(embedder)
     found = one.embed("ir", numbers(*range(count)))
     assert found.shape == (count, 2)
-    assert plain.sizes == [CHUNK] * (count // CHUNK) + ([count % CHUNK] if count % CHUNK else [])
+    assert plain.sizes == [EMBEDDED_AT_ONCE] * (count // EMBEDDED_AT_ONCE) + (
+        [count % EMBEDDED_AT_ONCE] if count % EMBEDDED_AT_ONCE else []
+    )
     torch.testing.assert_close(found[:, 0] / found[:, 1], torch.arange(count, dtype=torch.float32))
 
 

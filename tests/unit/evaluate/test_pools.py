@@ -151,6 +151,7 @@ def test_mass_errors_are_of_the_seed_and_of_the_mass():
     exact = np.array([50.0, 500.0])
     assert measured_masses(exact, 1).tolist() == measured_masses(exact, 1).tolist()
     assert measured_masses(exact, 1).tolist() != measured_masses(exact, 2).tolist()
+    assert np.abs(measured_masses(exact, 1) / exact - 1).max() < 5e-5
     errors = (measured_masses(exact, 1) - exact) / (measured_masses(np.ones(2), 1) - 1)
     np.testing.assert_allclose(errors, exact, rtol=1e-6)
     assert measured_masses(np.zeros(0), 0).shape == (0,)

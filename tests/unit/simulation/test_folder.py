@@ -179,7 +179,7 @@ def test_nothing_is_unpickled(tmp_path):
 
 @pytest.fixture
 def short(monkeypatch):
-    monkeypatch.setattr("molchord.simulation.folder.CHUNK", 2)
+    monkeypatch.setattr("molchord.simulation.folder.ENTRIES_PER_FILE", 2)
 
 
 def folder(path, given=None, config=None):

@@ -222,3 +222,31 @@ def test_validation_ranks_among_validation_structures_or_all(pool):
         scores = candidates[among] @ query
         ranks.append(int((scores >= candidates[own] @ query - 1e-6).sum()))
     assert found == pytest.approx(np.mean([1 / rank for rank in ranks]))
+
+
+def test_a_scalar_feature_that_nobody_has_is_said_and_left_alone(tmp_path):
+    from molchord.data.importer import import_files
+    from molchord.data.store import DataSet
+    from molchord.host import Host
+
+    table = tmp_path / "t.csv"
+    table.write_text("smiles,mp,bp,side\n" + "".join(f"{s},,5,train\n" for s in MOLECULES[:6]))
+    import_files([], tmp_path / "d", host=Host(plugins=()), table=table, numeric=["mp", "bp"], split="column:side")
+    graph = ModelGraph.of(
+        embedding_dim=4,
+        scalar_features=["mp", "bp"],
+        candidate="structure",
+        modalities={
+            "structure": Use("structure", encoder=Use("gine", width=4, hidden=4, layers=1)),
+            "morgan": Use("fingerprint", encoder=Use("mlp", width=4, hidden=[])),
+        },
+        loss=Use("all_pairs"),
+        train={"batch_size": 4, "epochs": 1, "workers": 0},
+    )
+    with pytest.warns(
+        UserWarning, match="^scalar feature 'mp' is known of no training molecule of data set .*; leave it out"
+    ) as caught:
+        trainer = Trainer(graph, DataSet(tmp_path / "d"), device="cpu", progress=False)
+    assert len(caught) == 1
+    assert trainer.model.scalar_mean.tolist() == [0.0, 5.0]
+    assert trainer.model.scalar_std.tolist() == [1.0, 1.0]  # all alike
