@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from molchord.api import Reading, SampleError
-from molchord_modalities import nmr_jcamp, nmr_npz, nmr_sdf, spectrum_text
+from molchord_modalities import jcamp, nmr_jcamp, nmr_npz, nmr_sdf, spectrum_text
 from molchord_modalities.nmr_lists import PeakList, frequency_of, nucleus_of, without_nucleus
 
 __all__ = ["names_itself", "read"]
@@ -50,7 +50,7 @@ def read(path: Path) -> Iterator[Reading | SampleError]:
         return
     if nmr_sdf.is_sdf(text):
         lists: Iterator[PeakList | SampleError] = nmr_sdf.parse(text, name)
-    elif text.lstrip().startswith("##"):
+    elif jcamp.is_jcamp(text):
         lists = nmr_jcamp.parse(text, name)
     else:
         lists = _table(text, name)
