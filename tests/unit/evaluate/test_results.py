@@ -141,7 +141,7 @@ AUDIT = SplitAudit(
 )
 
 
-def test_an_audit_is_told_line_by_line():
+def test_an_audit_is_written_line_by_line():
     assert AUDIT.text().splitlines() == [
         "molecules on both sides of the split: 2",
         "tested molecules with an equal canonical tautomer in training: 1 (4 unchecked)",
