@@ -272,7 +272,8 @@ def _column_entries(lines: Iterator[tuple[int, str]]) -> Iterator[Entry]:
     Of more columns, titles indicate which two are read; one of scans must not hold several.
     """
     entry = Entry(line=1)
-    places, scan = (0, 1), None
+    places: tuple[int, int] = (0, 1)
+    scan: int | None = None
     scans: set[str] = set()
     for number, line in lines:
         comment = re.match(r"^(?:#|//)\s*([\w /]+?)\s*[:=]\s*(.*)$", line)
