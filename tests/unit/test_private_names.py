@@ -12,7 +12,6 @@ EXCEPTED = {
     "unit/simulation/test_simulate.py _installed": HOST,
     "unit/test_replacing.py _installed": HOST,
     "unit/plugins/encoders/test_dimenetpp.py _widest": "it waits for the device, which tensors without values cannot",
-    "unit/plugins/modalities/test_vibrational.py _TILE": "a tile larger than memory is too much for a test",
     "unit/retrieval/test_exact.py _SAMPLE": WAY,
     "unit/retrieval/test_exact.py _SPARE": WAY,
     "unit/retrieval/test_exact.py _TILTS": WAY,

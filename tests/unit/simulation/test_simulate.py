@@ -175,9 +175,11 @@ def test_bonds_lost_and_formed():
 
 @pytest.fixture
 def _imported_anew(monkeypatch):
-    """Once found, the library is kept by the simulator's module, so it gets another one."""
-    monkeypatch.setattr(molchord_simulators, "gfn2", gfn2)  # puts it back
-    monkeypatch.delitem(sys.modules, "molchord_simulators.gfn2")
+    """Once found, the library is kept by the simulator's module, so the simulator and its module are loaded again."""
+    for name in ("gfn2", "harmonic"):
+        loaded = importlib.import_module(f"molchord_simulators.{name}")
+        monkeypatch.setattr(molchord_simulators, name, loaded)  # puts it back
+        monkeypatch.delitem(sys.modules, f"molchord_simulators.{name}")
 
 
 @pytest.mark.usefixtures("_imported_anew")
