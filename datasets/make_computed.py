@@ -43,7 +43,8 @@ KIND_BEGINS = (2300.0, 3340.0)  # cm^-1; the kind of a mode where a file does no
 DECIMALS = 1  # of a wavenumber; as float32, which any reader takes, since the archive packs the rest away
 PREPARED_BY = "one conformer by ETKDGv3, relaxed by MMFF94 or UFF (RDKit)"  # of files that do not say it
 ROUNDED = "; wavenumbers rounded to 0.1 cm^-1, intensities to half precision"
-REASONS = ("imaginary mode", "bonds changed", "no conformer", "SCF not converged", "not converge")
+TOO_STRONG = "intensity beyond half precision"
+REASONS = (TOO_STRONG, "imaginary mode", "bonds changed", "no conformer", "SCF not converged", "not converge")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,8 +208,11 @@ def entries(which: Computed, path: Path) -> Iterator[Outcome]:
         arrays = {"freq": np.round(freq[part], DECIMALS), "ir": ir[part], "raman": raman[part]}
         if "kind" in which.arrays:
             arrays["kind"] = np.searchsorted(KIND_BEGINS, freq[part], side="right") if kind is None else kind[part]
-        if not all((np.abs(values) <= np.finfo(np.float16).max).all() for values in arrays.values()):
-            raise DataError(f"{str(path)!r}: values of {text!r} are not finite in half precision; compute it again")
+        if not all(np.isfinite(values).all() for values in arrays.values()):
+            raise DataError(f"{str(path)!r}: values of {text!r} are not finite; compute it again")
+        if any((np.abs(values) > np.finfo(np.float16).max).any() for values in arrays.values()):
+            yield Outcome(id=_key14(which, path, text), smiles=text, reason=TOO_STRONG)
+            continue
         arrays |= {name: values[i] for name, values in further.items()}
         yield Outcome(id=_key14(which, path, text), smiles=text, arrays=arrays)
     listed = path.with_name(path.name.replace("chunk-", "fails-")).with_suffix(".json")

@@ -84,6 +84,7 @@ class Test:
         where: Which measurements to use, by modality.
         known: Columns that a query's measurement must have, by modality.
         rerank: A re-ranker that gets rows of its own, fitted on validation queries; measured queries only.
+        rerank_k: How many of the first candidates it looks at; None: its default.
         computed: Data sets whose computed measurements it takes for candidates.
         options: Further options of `molchord.Run.evaluate`.
         line: Its line in a figure over tests.
@@ -102,6 +103,7 @@ class Test:
     where: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     known: Mapping[str, str] = field(default_factory=dict)
     rerank: str | None = None
+    rerank_k: int | None = None
     computed: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     line: str = ""

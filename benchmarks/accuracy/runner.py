@@ -227,7 +227,7 @@ def _tested(
             audit=beside and test is table.tests[0],
             rerank=None
             if test.rerank is None
-            else mc.Rerank(test.rerank, computed=[bench.data(other) for other in test.computed]),
+            else mc.Rerank(test.rerank, k=test.rerank_k, computed=[bench.data(other) for other in test.computed]),
             **test.options,
         )
         parts.append(evaluation if beside else _models(evaluation))

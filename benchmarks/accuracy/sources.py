@@ -7,9 +7,10 @@ import gzip
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -36,37 +37,46 @@ class Source:
 
     Attributes:
         folder: A data set that is there already, relative to the repository.
-        bundled: A folder of files to import, relative to the repository.
+        bundled: Folders of files to import, relative to the repository.
         files: Files to import, relative to the data folder.
+        simulator: What computed the files, where they do not say it.
         limit: Number of molecules after which only further measurements of those are taken.
         spectra: A table of measured infrared spectra in the data folder, taken for molecules of the files alone, where
             its column `origin` says MSDC-IR.
         without: Data sets whose molecules are in no split here, so that nothing trained on this one has seen them.
-        beside: A data set to which structures without spectra are added, in no split.
-        structures: How many; drawn from the QM9 list with seed 0, none of them in `beside`.
+        beside: A data set to which structures without spectra are added, in no split, none of them in it.
+        structures: How many of the QM9 list, drawn with seed 0.
+        ordinary: How many of the list of ordinary molecules, from its end, where none has been computed.
     """
 
     folder: str | None = None
-    bundled: str | None = None
+    bundled: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    simulator: str | None = None
     limit: int | None = None
     spectra: str | None = None
     without: tuple[str, ...] = ()
     beside: str | None = None
     structures: int = 0
+    ordinary: int = 0
 
 
 QM9 = ROOT / "datasets" / "qm9_smiles.csv.gz"
+ORDINARY = DATA / "ordinary_smiles.csv.gz"
 COMPUTED = ("qm9-xtb.npz", "qm9-xtb-more.npz", "qm9-xtb-more-2.npz", "massbank-xtb.npz", "nist-xtb.npz")
+AIMNET2 = ("datasets/ordinary-aimnet2", "datasets/qm9-aimnet2")
 
 SOURCES: Mapping[str, Source] = {
     "qm9": Source(files=("qm9-xtb.npz",)),
     "both": Source(files=("qm9-xtb.npz", "qm9-xtb-more.npz")),
-    "grown": Source(bundled="datasets/qm9-xtb-grown"),
+    "grown": Source(bundled=("datasets/qm9-xtb-grown",)),
     "computed": Source(files=COMPUTED),
     "computed without nist": Source(files=COMPUTED, without=("nist",)),
+    "aimnet2 without nist": Source(bundled=AIMNET2, without=("nist",)),
+    "nist by aimnet2": Source(files=("nist-aimnet2.npz",), simulator="aimnet2"),
     "nist": Source(files=("nist-xtb.npz",), spectra="nist-ir/index.csv"),
     "massbank": Source(files=("massbank/ms2.mgf.gz",)),
+    "nist and 2,033 ordinary structures": Source(beside="nist", ordinary=2033),
     # All molecules of the first file, then their MS/MS alone.
     "four": Source(files=("massbank-xtb.npz", "massbank/ms2.mgf.gz"), limit=1383),
     **{
@@ -78,7 +88,11 @@ SOURCES: Mapping[str, Source] = {
 
 def qm9_smiles() -> list[str]:
     """Return the SMILES of `datasets/qm9_smiles.csv.gz` in the order of the file."""
-    with gzip.open(QM9, "rt", encoding="utf-8", newline="") as file:
+    return _listed(QM9)
+
+
+def _listed(path: Path) -> list[str]:
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         return [row["smiles"] for row in csv.DictReader(file)]
 
 
@@ -92,8 +106,8 @@ def opened(name: str, work: Path, sources: Mapping[str, Source] = SOURCES) -> Pa
     if source.folder is not None:
         return _existing(ROOT / source.folder)
     files = [_existing(DATA / file) for file in source.files]
-    files += sorted(_existing(ROOT / source.bundled).glob("*.npz")) if source.bundled is not None else []
-    files += [_existing(QM9)] if source.structures else []
+    files += [file for below in source.bundled for file in sorted(_existing(ROOT / below).glob("*.npz"))]
+    files += [_existing(path) for path, count in ((QM9, source.structures), (ORDINARY, source.ordinary)) if count]
     files += [_existing(DATA / source.spectra)] if source.spectra is not None else []
     below = [opened(other, work, sources) for other in (*source.without, *([source.beside] if source.beside else []))]
     # A source whose files have other sizes makes another folder.
@@ -112,7 +126,7 @@ def opened(name: str, work: Path, sources: Mapping[str, Source] = SOURCES) -> Pa
                 unfinished,
             )
         else:
-            _with_structures(mc.DataSet(below[0]), source.structures, unfinished)
+            _with_structures(mc.DataSet(below[0]), source, unfinished)
         unfinished.rename(folder)
     return folder
 
@@ -129,7 +143,10 @@ def _imported(source: Source, files: Sequence[Path], without: Sequence[mc.DataSe
     if source.spectra is not None:
         _write(table, ("smiles", "ir"), _spectra(DATA / source.spectra, files[0]))
         options = {"table": table, "columns": [("ir", "ir")]}
-    mc.import_files(files, folder, limit=source.limit, **options)
+    with TemporaryDirectory() as named:
+        if source.simulator is not None:
+            files = [_with_simulator(file, source.simulator, Path(named)) for file in files]
+        mc.import_files(files, folder, limit=source.limit, **options)
     table.unlink(missing_ok=True)
     if without:
         data, left_out = mc.DataSet(folder), set().union(*(other.keys() for other in without))
@@ -137,6 +154,13 @@ def _imported(source: Source, files: Sequence[Path], without: Sequence[mc.DataSe
         _write(table, ("smiles", "split"), kept)
         resplit(folder, "column:split", table)
         table.unlink()
+
+
+def _with_simulator(file: Path, simulator: str, folder: Path) -> Path:
+    """Write a copy of a file of computed spectra that says what computed them."""
+    with np.load(file, allow_pickle=False) as archive:
+        np.savez(folder / file.name, **archive, simulator=np.full(len(archive["smiles"]), simulator))
+    return folder / file.name
 
 
 def _spectra(index: Path, computed: Path) -> list[tuple[str, str]]:
@@ -148,10 +172,15 @@ def _spectra(index: Path, computed: Path) -> list[tuple[str, str]]:
     return [(row["smiles"], str(index.parent / "jdx" / row["file"])) for row in rows]
 
 
-def _with_structures(base: mc.DataSet, count: int, folder: Path) -> None:
+def _with_structures(base: mc.DataSet, source: Source, folder: Path) -> None:
+    taken = set(base.keys())
+    qm9 = qm9_smiles() if source.structures else []
+    drawn = (qm9[i] for i in np.random.default_rng(0).permutation(len(qm9)))
+    more = _new(drawn, source.structures, taken)
+    more += _new(reversed(_listed(ORDINARY)) if source.ordinary else (), source.ordinary, taken)
+    count = len(more)
     splits = [SPLITS[code] if code < len(SPLITS) else "" for code in base.split.tolist()]
     tables = {name: base.table(name) for name in base.stored}
-    more = _drawn(count, set(base.keys()))
     entries = {
         name: [[table.read(int(i)) for i in table.of(row)] for row in range(len(base))] + [[]] * count
         for name, table in tables.items()
@@ -159,17 +188,16 @@ def _with_structures(base: mc.DataSet, count: int, folder: Path) -> None:
     mc.from_measurements([*base.smiles(), *more], entries, folder, splits=[*splits, *[""] * count])
 
 
-def _drawn(count: int, taken: set[str]) -> list[str]:
-    """Draw structures of the QM9 list that are not among those taken."""
-    smiles = qm9_smiles()
+def _new(smiles: Iterable[str], count: int, taken: set[str]) -> list[str]:
+    """Return the first so many structures that are not among those taken, and take them."""
     out: list[str] = []
-    for i in np.random.default_rng(0).permutation(len(smiles)):
+    for text in smiles:
         if len(out) == count:
             break
-        key = molecule(smiles[i]).key14
+        key = molecule(text).key14
         if key not in taken:
             taken.add(key)
-            out.append(smiles[i])
+            out.append(text)
     return out
 
 

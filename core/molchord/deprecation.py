@@ -98,6 +98,9 @@ def renamed(owner: str, **names: str) -> Callable[[Callable[P, _R]], Callable[P,
         owner: The function, as `DEPRECATED` names it.
         names: Today's name by the old one.
 
+    Raises:
+        TypeError: At a call, where an argument is given under both names.
+
     Example:
         >>> @renamed("Run.search", map="fusion")
         ... def search(fusion): return fusion
@@ -112,6 +115,8 @@ def renamed(owner: str, **names: str) -> Callable[[Callable[P, _R]], Callable[P,
             for old, new in names.items():
                 if old in kwargs:
                     warn_deprecated(f"{owner}({old}=)")
+                    if new in kwargs:
+                        raise TypeError(f"{owner}() got `{old}` and `{new}`, its name today; leave `{old}` out")
                     kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)
 

@@ -37,7 +37,7 @@ class Trial:
     Attributes:
         number: Its number, from 0.
         settings: What it tried, by dotted path.
-        figures: Its objectives by name; empty where it failed.
+        metrics: Its objectives by name; empty where it failed.
         best: No other trial is as good in every objective and better in one.
         failure: Why it failed; empty where it did not.
         run: Its run folder.
@@ -71,7 +71,8 @@ class Study:
         rows = [["", "trial", *self.objectives, *paths]]
         for t in self.trials:
             figures = [_shown(t.metrics[name]) if t.metrics else "failed" for name in self.objectives]
-            rows.append(["*" if t.best else "", str(t.number), *figures, *(_shown(t.settings[p]) for p in paths)])
+            tried = [_shown(t.settings[path]) if path in t.settings else "-" for path in paths]
+            rows.append(["*" if t.best else "", str(t.number), *figures, *tried])
         failures = [f"trial {trial.number} failed: {trial.failure}" for trial in self.trials if trial.failure]
         return "\n".join([*aligned(rows), *failures])
 
@@ -281,7 +282,7 @@ class _Study:
             (
                 *(str(trial.number), str(int(trial.best))),
                 *(str(trial.metrics.get(name, "")) for name in study.objectives),
-                *(json.dumps(trial.settings.get(path)) for path in self.sweep.space),
+                *(json.dumps(trial.settings[path]) if path in trial.settings else "" for path in self.sweep.space),
                 trial.failure,
             )
             for trial in study.trials

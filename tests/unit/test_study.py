@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ import molchord as mc
 from molchord.cli.main import main
 from molchord.errors import DataError, GraphError, MolchordError, RunError
 from molchord.graph.resolve import ModelGraph
-from molchord.study import tune
+from molchord.study import Study, Trial, tune
 from molchord.testing import MOLECULES, examples_of, tiny_data
 from molchord.train.trainer import Trainer
 
@@ -256,3 +257,85 @@ def test_the_command_prints_the_study(study, data, capsys, tmp_path):
     assert main([*command, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert [trial["metrics"] for trial in shown["trials"]] == [dict(trial.metrics) for trial in study.trials]
+
+
+# --- what is shown
+
+
+def trial(number, metrics=None, *, best=False, failure="", **settings):
+    return Trial(
+        number=number,
+        settings=settings,
+        metrics=metrics or {},
+        best=best,
+        failure=failure,
+        run=Path(f"trial-{number:03d}"),
+    )
+
+
+def study_of(*trials, objectives=("blind_mrr", "parameters")):
+    return Study(path=Path("study"), objectives=objectives, trials=trials)
+
+
+def test_a_table_shows_every_trial_with_what_it_tried():
+    found = study_of(
+        trial(0, {"blind_mrr": 0.123456, "parameters": 1200.0}, best=True, lr=1e-5, encoder={"use": "mlp"}),
+        trial(1, failure="loss became nan", lr=0.5, encoder={"use": "gine"}),
+        trial(2, failure="interrupted before it began", lr=0.25),  # by whatever ended the process
+    )
+    assert [line.split() for line in found.text().splitlines()[:4]] == [
+        ["trial", "blind_mrr", "parameters", "lr", "encoder"],
+        ["*", "0", "0.1235", "1200", "1e-05", '{"use":', '"mlp"}'],
+        ["1", "failed", "failed", "0.5", '{"use":', '"gine"}'],
+        ["2", "failed", "failed", "0.25", "-"],
+    ]
+    assert found.text().splitlines()[4:] == [
+        "trial 1 failed: loss became nan", "trial 2 failed: interrupted before it began",
+    ]  # fmt: skip
+    assert study_of().text().split() == ["trial", "blind_mrr", "parameters"]
+
+
+@pytest.mark.parametrize(
+    ("objectives", "order"),
+    [
+        (("blind_mrr", "loss"), [2, 0, 3]),
+        (("loss", "blind_mrr"), [3, 0, 2]),
+        (("parameters",), [0, 3, 2]),
+        (("seconds",), [2, 3, 0]),
+    ],
+)
+def test_the_best_are_sorted_by_the_first_objective_in_its_direction(objectives, order):
+    figures = {
+        0: {"blind_mrr": 0.5, "loss": 2.0, "parameters": 1.0, "seconds": 9.0},
+        2: {"blind_mrr": 0.9, "loss": 3.0, "parameters": 3.0, "seconds": 1.0},
+        3: {"blind_mrr": 0.1, "loss": 1.0, "parameters": 2.0, "seconds": 5.0},
+    }
+    found = study_of(
+        *(trial(number, metrics, best=True) for number, metrics in figures.items()),
+        trial(4, {"blind_mrr": 1.0, "loss": 0.0, "parameters": 0.0, "seconds": 0.0}),
+        trial(5, failure="x"),
+        objectives=objectives,
+    )
+    assert [t.number for t in found.best] == order
+
+
+def test_a_process_killed_while_a_trial_was_proposed_costs_this_trial_alone(data, tmp_path):
+    """The journal then holds a trial without all of its settings."""
+    optuna = pytest.importorskip("optuna")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    (tmp_path / "study").mkdir()
+    journal = optuna.storages.journal.JournalFileBackend(str(tmp_path / "study" / "study.jsonl"))
+    begun = optuna.create_study(
+        storage=optuna.storages.JournalStorage(journal),
+        study_name="molchord",
+        directions=["maximize", "minimize", "minimize"],
+    )
+    begun.ask().suggest_int("embedding_dim", 4, 16)
+    found = tune(GRAPH, data, tmp_path / "study", trials=1, progress=False)
+    (only,) = found.trials
+    assert (only.failure, only.best, only.metrics) == ("interrupted before it began", False, {})
+    assert list(only.settings) == ["embedding_dim"]
+    assert "trial 0 failed: interrupted before it began" in found.text()
+    with (tmp_path / "study" / "trials.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["train.optimizer.lr"], row["embedding_dim"]) == ("", str(only.settings["embedding_dim"]))

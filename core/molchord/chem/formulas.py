@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from molchord.api import SampleError
@@ -13,7 +14,7 @@ def element_counts(formula: str) -> dict[str, int]:
     """Count the atoms of each element in a sum formula, in the order written; a charge after it is not counted.
 
     Raises:
-        SampleError: The formula cannot be read.
+        SampleError: The formula cannot be read, or holds what is not an element.
 
     Example:
         >>> element_counts("CH3CH2OH"), element_counts("H4N+")
@@ -22,7 +23,21 @@ def element_counts(formula: str) -> dict[str, int]:
     counts: dict[str, int] = {}
     for element, number in re.findall(r"([A-Z][a-z]?)(\d*)", _parts(formula)[0]):
         counts[element] = counts.get(element, 0) + int(number or 1)
+    unknown = sorted(set(counts) - _symbols())
+    if unknown:
+        raise SampleError(
+            formula, f"formula {formula!r} holds {unknown[0]!r}, which is not an element; check its capitals"
+        )
     return counts
+
+
+@functools.cache
+def _symbols() -> frozenset[str]:
+    """Return the symbols of all elements, and those of deuterium and tritium."""
+    from rdkit.Chem import GetPeriodicTable
+
+    table = GetPeriodicTable()
+    return frozenset({"D", "T"} | {table.GetElementSymbol(number) for number in range(1, 119)})
 
 
 def hill(formula: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -379,6 +380,9 @@ def _relative(text: str, path: Path, label: str) -> str:
 
 def _number(name: str, cell: str) -> float:
     try:
-        return float(cell)
+        number = float(cell)
     except ValueError:
         raise SampleError(name, f"column `{name}` holds {cell!r}, which is no number") from None
+    if math.isinf(number):
+        raise SampleError(name, f"column `{name}` holds {cell!r}; leave the cell blank where it is not known")
+    return number

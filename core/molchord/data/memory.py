@@ -28,6 +28,8 @@ def write_measurements(
         DataError: An entry cannot be used, or lengths differ.
         OutputExistsError: Something exists at `path` already.
     """
+    if isinstance(smiles, str):
+        raise DataError(f"SMILES were given as the text {smiles!r}; give a list of them")
     for name, entries in measurements.items():
         if name not in stores:
             raise DataError(f"measurements {name!r} have no declaration in `stores`; {did_you_mean(name, stores)}")

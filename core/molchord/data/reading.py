@@ -85,7 +85,7 @@ def items_of(source: MoleculeSource) -> Iterator[Item]:
         source = DataSet(Path(source))
     if isinstance(source, DataSet):
         return source.molecules()
-    return _lines(Path(source)) if isinstance(source, (str, Path)) else iter(source)
+    return _lines(Path(source)) if isinstance(source, (str, Path)) else _entries(source)
 
 
 def parsed(items: Iterable[Item]) -> Iterator[Molecule | SampleError]:
@@ -108,6 +108,15 @@ def molecules_of(source: MoleculeSource, failures: list[SampleError]) -> Iterato
             yield found
         else:
             failures.append(found)
+
+
+def _entries(source: Iterable[object]) -> Iterator[Item]:
+    """Yield the entries of a list; what is no SMILES, such as a data frame's blank cell, is an error in its place."""
+    for number, item in enumerate(source):
+        if isinstance(item, (str, Molecule, SampleError)):
+            yield item
+        else:
+            yield SampleError(f"entry {number}", f"it is {item!r}, which is no SMILES")
 
 
 def _lines(path: Path) -> Iterator[str | SampleError]:

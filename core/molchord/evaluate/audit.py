@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -109,15 +109,16 @@ def _tautomers(
         groups[skeleton(smiles[i])].append(i)
     found = unchecked = 0
     for group in groups.values():
-        here, there = [i for i in group if tested[i]], [i for i in group if trained[i] and not tested[i]]
+        here, there = [i for i in group if tested[i]], [i for i in group if trained[i]]
         if not here or not there:
             continue
         if len(group) > most:
             unchecked += len(here)
             continue
         most -= len(group)
-        keys = {_tautomer_key(smiles[i]) for i in there}
-        found += sum(_tautomer_key(smiles[i]) in keys for i in here)
+        keys = {i: _tautomer_key(smiles[i]) for i in group}
+        counts = Counter(keys[i] for i in there)
+        found += sum(counts[keys[i]] > int(trained[i]) for i in here)  # another one than itself
     return found, unchecked
 
 

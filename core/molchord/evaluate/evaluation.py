@@ -48,7 +48,7 @@ from molchord.retrieval.metrics import (
 )
 from molchord.retrieval.scores import self_consistency
 from molchord.run_folder import code_version
-from molchord.vocabulary import DEFAULT_POOLS, FUSIONS, MODES
+from molchord.vocabulary import DEFAULT_POOLS, FUSIONS, MODES, POOLS
 
 __all__ = ["Baselines", "Embedded", "OwnSimilarity", "PeakPositions", "Spectra", "blind_mrr", "evaluate"]
 
@@ -147,7 +147,7 @@ def evaluate(
         device: Where scores are computed.
 
     Raises:
-        DataError: Unknown pool, mode, fusion or split, no candidate, or no query at all.
+        DataError: Unknown pool, mode, fusion or split, none or one twice, no candidate, or no query at all.
 
     Example:
         >>> import torch
@@ -160,7 +160,7 @@ def evaluate(
         >>> found.find("ir", system="model").metrics["top1"]
         Interval(value=1.0, low=1.0, high=1.0)
     """
-    _check(embedded, modes, fusions)
+    _check(embedded, pools, modes, fusions)
     run = _Run(
         embedded=embedded,
         pools=tuple(pools),
@@ -436,13 +436,15 @@ def _audit(run: _Run, rows: Sequence[Row], fusion: str, tautomers: int | None) -
 # --- helpers ---------------------------------------------------------------------------------------------------------
 
 
-def _check(embedded: Embedded, modes: Sequence[str], fusions: Sequence[str]) -> None:
-    for name, allowed, given in (("mode", MODES, modes), ("fusion", FUSIONS, fusions)):
-        for value in given:
+def _check(embedded: Embedded, pools: Sequence[str], modes: Sequence[str], fusions: Sequence[str]) -> None:
+    for name, allowed, given in (("pool", POOLS, pools), ("mode", MODES, modes), ("fusion", FUSIONS, fusions)):
+        for value in given if name != "pool" else ():  # a pool is checked where it is made
             if value not in allowed:
                 raise DataError(f"evaluation failed: unknown {name} {value!r}; {did_you_mean(value, allowed)}")
         if not given:
             raise DataError(f"evaluation failed: no {name} was given; allowed: {', '.join(map(repr, allowed))}")
+        if len(set(given)) < len(given):
+            raise DataError(f"evaluation failed: a {name} is given twice in {list(given)!r}; name each once")
     if not embedded.spectra:
         raise DataError(
             "evaluation failed: there are no spectra; evaluate a run that has one modality beside the candidate"

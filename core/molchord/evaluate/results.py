@@ -108,8 +108,11 @@ class SplitAudit:
             f"nearest training Tanimoto, bins of 0.1 from: {bars}",
         ]
         for subset, bins in self.top1_by_nearest.items():
-            parts = ", ".join(f"{name}: {100 * top1:.1f} % of {count}" for name, (count, top1) in bins.items())
-            lines.append(f"Top-1 by nearest training Tanimoto, {subset}: {parts}")
+            parts = [
+                f"{name}: {100 * top1:.1f} % of {count}" if count else f"{name}: none"
+                for name, (count, top1) in bins.items()
+            ]
+            lines.append(f"Top-1 by nearest training Tanimoto, {subset}: {', '.join(parts)}")
         if self.unknown:
             lines.append(f"training molecules of unknown structure, compared by key alone: {self.unknown}")
         return "\n".join(lines)

@@ -47,7 +47,7 @@ class SimulationFolder:
         self.path, self._record = path, plugin.record
         mark = path / MARK
         if mark.is_file():
-            self._check(mark.read_text(encoding="utf-8"), plugin, config)
+            self._check(mark.read_text(encoding="utf-8", errors="replace"), plugin, config)
         if path.exists() and not mark.is_file() and (not path.is_dir() or any(path.iterdir())):
             raise DataError(f"{str(path)!r} is there and is no folder of jobs; name another one by `--jobs`")
         path.mkdir(parents=True, exist_ok=True)

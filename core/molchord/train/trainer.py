@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -219,10 +220,18 @@ class Trainer:
     def _standardise(self, scalar_features: NDArray[np.float32]) -> None:
         if not self.graph.scalar_features:
             return
-        known = scalar_features[self.rows["train"]]
-        mean, std = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
-        self.model.scalar_mean.copy_(torch.from_numpy(mean))
-        self.model.scalar_std.copy_(torch.from_numpy(np.where(std > 0, std, 1.0)))
+        for column, name in enumerate(self.graph.scalar_features):
+            known = scalar_features[self.rows["train"], column]
+            known = known[~np.isnan(known)]
+            if len(known) == 0:
+                warnings.warn(
+                    f"scalar feature {name!r} is known of no training molecule of data set {str(self.dataset.path)!r}, "
+                    "so nothing is learned from it; leave it out, or import it",
+                    stacklevel=2,
+                )
+                continue
+            self.model.scalar_mean[column] = float(known.mean())
+            self.model.scalar_std[column] = float(known.std()) or 1.0
 
     def counts(self) -> dict[str, int]:
         """Return how many training molecules have each modality and each pair."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +29,9 @@ __all__ = [
 
 MIN_POINTS = 8
 """A curve of fewer points reveals nothing about a molecule."""
+
+MOST_OVERLAP = 0.05
+"""Part of its width by which a curve may run back, as where stretches were joined."""
 
 LOWEST_TRANSMITTANCE = 1e-3
 """Transmittance below this (zero and negative values included) is read as this, an absorbance of 3."""
@@ -70,15 +74,14 @@ def length_unit(text: str) -> str | None:
     low = text.lower().replace(" ", "")
     if any(word in low for word in ("1/cm", "cm-1", "cm^-1", "cm^{-1}", "cm⁻¹", "cm**-1", "wavenumber", "ramanshift")):
         return "cm"
-    if (
-        any(word in low for word in ("micromet", "micron", "(um)", "µm", "μm", "[um]"))
-        or low == "um"
-        or low.endswith("_um")
-    ):
+    short = _SHORT.search(text.lower())
+    if "micromet" in low or "micron" in low or (short and short[1] != "nm"):
         return "um"
-    if any(word in low for word in ("nanomet", "(nm)", "[nm]")) or low == "nm" or low.endswith("_nm"):
-        return "nm"
-    return None
+    return "nm" if "nanomet" in low or short else None
+
+
+_SHORT = re.compile(r"(?<![a-z\d.])(?<!\d )(nm|um|µm|\u03bcm)(?![a-z])")
+"""Units in short; a number before one is of a laser or an aperture."""
 
 
 def absorbance(id: str, y: Numbers, unit: str) -> Numbers:
@@ -112,14 +115,18 @@ def absorbance(id: str, y: Numbers, unit: str) -> Numbers:
 def ordinate_kind(text: str) -> str | None:
     """Return "transmittance", "absorbance" or, where the text names neither, None.
 
+    A column may be titled "A", "Abs" or "T" alone.
+
     Example:
         >>> [ordinate_kind(t) for t in ("%T", "REFLECTANCE", "(micromol/mol)-1m-1 (base 10)", "counts")]
         ['transmittance', 'transmittance', 'absorbance', None]
     """
     low = text.lower().replace(" ", "")
-    if any(word in low for word in ("transm", "reflect", "%t")):
+    if low in ("t", "%r") or any(word in low for word in ("transm", "reflect", "%t")):
         return "transmittance"
-    if any(word in low for word in ("absorb", "absorption", "kubelka", "mol/mol", "extinction", "epsilon")):
+    if low in ("a", "abs", "abs.") or any(
+        word in low for word in ("absorb", "absorption", "kubelka", "mol/mol", "extinction", "epsilon")
+    ):
         return "absorbance"
     return None
 
@@ -127,13 +134,15 @@ def ordinate_kind(text: str) -> str | None:
 def clean(id: str, x: NDArray[np.floating], y: NDArray[np.floating]) -> tuple[Numbers, Numbers]:
     """Put a curve in ascending order, without points that are not finite; equal abscissae become their mean.
 
+    Stretches may overlap a little where they were joined; two spectra in one table may not.
+
     Args:
         id: Names the measurement in errors.
         x: Abscissa.
         y: Ordinate.
 
     Raises:
-        SampleError: Fewer than `MIN_POINTS` points are left, or the two differ in length.
+        SampleError: Fewer than `MIN_POINTS` points are left, the two differ in length, or the abscissa turns round.
 
     Example:
         >>> x, y = clean("a", np.array([9.0, 8, 7, 6, 5, 4, 3, 2, 2]), np.array([0.0, 1, 2, 3, 4, 5, 6, 7, 9]))
@@ -146,6 +155,12 @@ def clean(id: str, x: NDArray[np.floating], y: NDArray[np.floating]) -> tuple[Nu
     places, where, counts = np.unique(x[finite].astype(np.float64), return_inverse=True, return_counts=True)
     if len(places) < MIN_POINTS:
         raise SampleError(id, f"{len(places)} of {len(x)} points are usable; a curve needs {MIN_POINTS} or more")
+    steps = np.diff(x[finite].astype(np.float64))
+    back = min(steps[steps > 0].sum(), -steps[steps < 0].sum())
+    if back > MOST_OVERLAP * np.ptp(places):
+        raise SampleError(
+            id, f"the abscissa turns round, by {back:g} of {np.ptp(places):g} in all; leave one spectrum in the file"
+        )
     return places, np.bincount(where, weights=y[finite], minlength=len(places)) / counts
 
 

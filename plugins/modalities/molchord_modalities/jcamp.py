@@ -18,7 +18,7 @@ from molchord.api import SampleError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Block", "Record", "blocks", "data_types", "parse"]
+__all__ = ["Block", "Record", "blocks", "data_types", "is_jcamp", "parse"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +71,21 @@ def parse(text: str, name: str) -> Iterator[Block | SampleError]:
             yield block
     if not found:
         raise SampleError(name, "no `##TITLE=` was found; a JCAMP-DX file starts with one")
+
+
+def is_jcamp(text: str) -> bool:
+    r"""Return whether a text, or its beginning, is JCAMP-DX: labels, after comments alone, that say what the data are.
+
+    Other formats have lines that start with ``##`` too: RRUFF's, and the heads that some instruments write.
+
+    Example:
+        >>> is_jcamp("$$ by hand\n##TITLE=a\n"), is_jcamp("##NAMES=Calcite\n504.0, 2.7\n##END=\n")
+        (True, False)
+    """
+    lines = (line.partition("$$")[0].strip() for line in text.splitlines())
+    first = next((line for line in lines if line), "")
+    said = re.compile(r"^\s*##\s*(TITLE|JCAMP[ \-_/]*DX|DATA[ \-_/]*TYPE)\s*=", re.IGNORECASE | re.MULTILINE)
+    return first.startswith("##") and said.search(text) is not None
 
 
 def data_types(text: str) -> list[str]:
@@ -165,10 +180,10 @@ def _decode(records: list[Record], name: str) -> Block | None:
 
 
 def _number(labels: Mapping[str, str], label: str, where: str) -> float:
+    if not labels.get(label):
+        raise SampleError(where, f"the label `{label}` is missing; the abscissa cannot be made without it")
     try:
-        value = float(labels[label])
-    except KeyError:
-        raise SampleError(where, f"the label `{label}` is missing; the abscissa cannot be made without it") from None
+        value = float(re.sub(r"^([+-]?\d*),(\d+)$", r"\1.\2", labels[label]))
     except ValueError:
         raise SampleError(where, f"the label `{label}` is {labels[label]!r}, not a number") from None
     if not np.isfinite(value):
@@ -177,7 +192,7 @@ def _number(labels: Mapping[str, str], label: str, where: str) -> float:
 
 
 def _factor(labels: Mapping[str, str], label: str, where: str) -> float:
-    return _number(labels, label, where) if label in labels else 1.0
+    return _number(labels, label, where) if labels.get(label) else 1.0
 
 
 def _running(table: Record, labels: Mapping[str, str], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -205,7 +220,7 @@ def _pairs(table: Record, labels: Mapping[str, str], name: str) -> tuple[NDArray
     numbers = [value for offset, line in _rows(table) for value in _plain(line, f"{name}:{table.line + offset}")]
     if len(numbers) % 2:
         raise SampleError(where, f"the table has {len(numbers)} numbers, an odd count; pairs were expected")
-    if "NPOINTS" in labels and int(_number(labels, "NPOINTS", where)) * 2 != len(numbers):
+    if labels.get("NPOINTS") and int(_number(labels, "NPOINTS", where)) * 2 != len(numbers):
         raise SampleError(where, f"the table has {len(numbers) // 2} points, `NPOINTS` says {labels['NPOINTS']}")
     pairs = np.asarray(numbers, dtype=np.float64).reshape(-1, 2)
     scales = [_factor(labels, label, where) for label in ("XFACTOR", "YFACTOR")]
@@ -216,15 +231,15 @@ def _check(labels: Mapping[str, str], x: NDArray[np.float64], y: NDArray[np.floa
     """Check the table against what the labels state about it."""
     if len(x) == 0:
         raise SampleError(where, "the data table is empty")
-    if "DELTAX" in labels and len(x) > 1:
+    if labels.get("DELTAX") and len(x) > 1:
         said, got = abs(_number(labels, "DELTAX", where)), abs(x[-1] - x[0]) / (len(x) - 1)
         if abs(said - got) > 0.01 * got:
             raise SampleError(where, f"`DELTAX` says {said:g}, but FIRSTX, LASTX and NPOINTS give {got:g}")
-    if "FIRSTY" in labels and np.isfinite(y[0]):
+    if labels.get("FIRSTY") and np.isfinite(y[0]):
         said, factor = _number(labels, "FIRSTY", where), _factor(labels, "YFACTOR", where)
         allowed = 0.01 * abs(y[0]) + 1e-3 * float(np.nanmax(np.abs(y)))
-        # Some collections print FIRSTY before the factor is applied; both are let pass.
-        if min(abs(said - y[0]), abs(said * factor - y[0])) > allowed:
+        # Some collections print FIRSTY before the factor is applied, and some writers print 0 whatever it is.
+        if said != 0 and min(abs(said - y[0]), abs(said * factor - y[0])) > allowed:
             raise SampleError(where, f"`FIRSTY` says {said:g}, but the table starts with {y[0]:g}")
 
 
@@ -242,7 +257,9 @@ _DIFFERENCE = {letter: str(i) for i, letter in enumerate("%JKLMNOPQR")} | {
     letter: f"-{i}" for i, letter in enumerate("jklmnopqr", start=1)
 }
 _MOST_REPEATS = 1_000_000
-"""More can only be damage, and would fill the memory."""
+"""More in one line can only be damage, and would fill the memory."""
+_MOST_POINTS = 4_000_000
+"""More in one table, likewise."""
 _REPEATS = {letter: str(i) for i, letter in enumerate("STUVWXYZs", start=1)}
 
 
@@ -282,6 +299,8 @@ def _ordinates(table: Record, name: str) -> tuple[list[tuple[int, int, float]], 
                 raise SampleError(where, f"the ordinate check fails: {ordinates[0]:g} after {out[-1]:g}")
             ordinates = ordinates[1:]
         out += ordinates
+        if len(out) > _MOST_POINTS:
+            raise SampleError(where, f"the table is longer than {_MOST_POINTS} points; is it damaged?")
         check = packed and ends_in_difference
     return starts, out
 
@@ -304,10 +323,12 @@ def _unpack(line: str, where: str) -> tuple[list[float], bool]:
             if len(values) < 2:
                 raise SampleError(where, f"the repeat {match.group()!r} has no ordinate before it")
             count = int(_REPEATS[repeat] + more)
-            if count > _MOST_REPEATS:
-                raise SampleError(where, f"the repeat {match.group()!r} is longer than {_MOST_REPEATS} points")
-            for _ in range(count - 1):
-                values.append(values[-1] + (step or 0.0))
+            if len(values) + count > _MOST_REPEATS:
+                raise SampleError(
+                    where, f"the repeat {match.group()!r} is longer than {_MOST_REPEATS} points in a line"
+                )
+            last = values[-1]
+            values += [last + step * i for i in range(1, count)] if step else [last] * (count - 1)
         elif digits is not None:
             if lead and lead in _DIFFERENCE:
                 if len(values) < 2:

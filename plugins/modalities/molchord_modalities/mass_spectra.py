@@ -45,9 +45,11 @@ _ADDUCT_ALIASES = {
     "[M+FA-H]-": "[M+HCOO]-",
     "[M-H2O+H]+": "[M+H-H2O]+",
     "[M-NH3+H]+": "[M+H-NH3]+",
-    "[M-2H]--": "[M-2H]2-",
-    "[M+2H]++": "[M+2H]2+",
 }
+_SIGNS = str.maketrans("⁺⁻\u2212\u2013⁰¹²³⁴⁵⁶⁷⁸⁹", "+---0123456789")
+_IONS = {"H": 1, "Na": 1, "K": 1, "Li": 1, "NH4": 1, "Cl": -1, "Br": -1, "HCOO": -1, "CH3COO": -1}
+"""Charge that a part of an adduct brings with it."""
+_ENERGY = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(%|nce|kev|e?v\b)?")
 
 
 def read(path: Path) -> Iterator[Reading | SampleError]:
@@ -80,27 +82,35 @@ def collision_energy(text: str | None, instrument_type: str | None = None) -> tu
     how ions are accelerated) is unknown.
 
     Example:
-        >>> collision_energy("Ramp 20-40 V"), collision_energy("35 % (nominal)"), collision_energy("HCD 35 NCE")
+        >>> collision_energy("Ramp 20-40 V"), collision_energy("35 % (nominal)"), collision_energy("MS2 HCD 35 NCE")
         ((30.0, nan), (nan, 35.0), (nan, 35.0))
+        >>> collision_energy("NCE=25% 9eV"), collision_energy("[20,45]"), collision_energy("0.035 keV")
+        ((9.0, 25.0), (32.5, nan), (35.0, nan))
     """
     unknown = (math.nan, math.nan)
-    lowered = (text or "").lower()
-    stated = re.split(r"\bwith\b", lowered)[0]
+    stated = re.split(r"\bwith\b", (text or "").lower())[0]
     if re.search(r"\bor\b|m/?z|scaled|kv\b", stated):
         return unknown
-    # a decimal comma has no space after it and occurs once; "20,40,130" is a list
-    if len(re.findall(r"\d,\d", stated)) == 1 and stated.count(",") == 1:
+    stated = re.sub(r"\bms\^?\d\b|(\+/-|±)\s*[\d.]+", " ", stated)  # levels and tolerances are no energies
+    # a decimal comma has no space after it and occurs once; "20,40,130" and "[20,45]" are lists
+    if len(re.findall(r"\d,\d", stated)) == 1 and stated.count(",") == 1 and "[" not in stated:
         stated = re.sub(r"(\d),(\d)", r"\1.\2", stated)
-    numbers = [float(number) for number in re.findall(r"\d+(?:\.\d+)?", stated)]
-    if not numbers:
+    found = [(float(number) * (1000 if unit == "kev" else 1), unit) for number, unit in _ENERGY.findall(stated)]
+    if not found:
         return unknown
-    mean = sum(numbers) / len(numbers)
-    if "%" in stated or "nce" in stated or "nominal" in stated:
+    percent = [value for value, unit in found if unit in ("%", "nce")]
+    volts = [value for value, unit in found if unit.endswith("v")]
+    if percent and volts:
+        return _mean(volts), _mean(percent)
+    mean = _mean([value for value, _ in found])
+    if percent or "nce" in stated or "nominal" in stated:
         return math.nan, mean
-    if re.search(r"e?v\b", stated):
-        return mean, math.nan
     fourier = (instrument_type or "").upper().endswith("FT")
-    return (math.nan, mean) if fourier else (mean, math.nan)
+    return (math.nan, mean) if fourier and not volts else (mean, math.nan)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
 
 
 def canonical_adduct(text: str | None, ion_mode: str | None = None) -> str | None:
@@ -112,13 +122,32 @@ def canonical_adduct(text: str | None, ion_mode: str | None = None) -> str | Non
     """
     if text is None:
         return None
-    bare = re.sub(r"\s", "", text).rstrip("*.•")
-    if not bare.startswith("["):
-        sign = bare[-1] if bare[-1:] in ("+", "-") else {"positive": "+", "negative": "-"}.get(ion_mode or "", "")
-        bare = f"[{bare.rstrip('+-')}]{sign}"
-    elif bare.endswith("]"):
-        bare += {"positive": "+", "negative": "-"}.get(ion_mode or "", "")
-    return _ADDUCT_ALIASES.get(bare, bare)
+    bare = re.sub(r"\s", "", text).translate(_SIGNS).rstrip("*.•")
+    closed = re.fullmatch(r"\[(.+)\]([-+\d]*)|\((.+)\)([-+\d]*)", bare)
+    if closed is not None:
+        ion, charge = closed[1] or closed[3], closed[2] or closed[4] or ""
+    else:  # in "M+C2H3+", without brackets, the digit is none of the charge
+        ion, charge = re.fullmatch(r"(.*?)((?:[+-]+|[+-]\d)?)", bare).groups()  # type: ignore[union-attr]
+    canonical = f"[{ion}]{_charge(charge) or _charge_of(ion, ion_mode)}"
+    return _ADDUCT_ALIASES.get(canonical, canonical)
+
+
+def _charge(text: str) -> str:
+    """Write "+1", "1+", "+" as "+" and "++", "+2", "2+" as "2+"; "" for anything else."""
+    match = re.fullmatch(r"(\d?)([+-])\2*(\d?)", text)
+    if match is None:
+        return ""
+    number = match[1] or match[3] or str(text.count(match[2]))
+    return match[2] if number == "1" else number + match[2]
+
+
+def _charge_of(ion: str, ion_mode: str | None) -> str:
+    """Return the charge that an ion's parts bring, if its sign is the mode's; else that sign, "" without a mode."""
+    sign = {"positive": "+", "negative": "-"}.get(ion_mode or "", "")
+    total = 0
+    for part in re.finditer(r"([+-])(\d*)([A-Za-z]\w*)", ion):
+        total += (1 if part[1] == "+" else -1) * int(part[2] or 1) * _IONS.get(part[3], 0)
+    return _charge(f"{abs(total)}{sign}") if sign and total * (1 if sign == "+" else -1) > 0 else sign
 
 
 def _reading(entry: Entry, location: str) -> Reading | SampleError:
@@ -136,7 +165,7 @@ def _reading(entry: Entry, location: str) -> Reading | SampleError:
     order = np.argsort(mz[kept], kind="stable")
     mz, intensity = mz[kept][order], intensity[kept][order]
     arrays = {"mz": mz.astype(np.float32), "intensity": (intensity / intensity.max()).astype(np.float32)}
-    ion_mode = _ion_mode(said["ion_mode"], said["adduct"], said["charge"])
+    ion_mode = _ion_mode(said["ion_mode"], canonical_adduct(said["adduct"]), said["charge"])
     volts, percent = collision_energy(said["energy"], said["instrument_type"])
     columns: dict[str, float | str | None] = {
         "adduct": canonical_adduct(said["adduct"], ion_mode),
@@ -163,8 +192,8 @@ def _first(fields: dict[str, str], aliases: tuple[str, ...]) -> str | None:
 
 
 def _positive(text: str | None) -> float:
-    """Read the first number (MGF may append the intensity); NaN where there is none above 0."""
-    match = re.match(NUMBER, text or "")
+    """Read the first number (MGF may append the intensity), its decimal comma too; NaN where there is none above 0."""
+    match = re.match(NUMBER, re.sub(r"^(\d+),(\d+)(?=\s|$)", r"\1.\2", text or ""))
     value = float(match[0]) if match else math.nan
     return value if value > 0 else math.nan
 

@@ -1,4 +1,4 @@
-"""Entries of MGF, MSP (NIST, MassBank, MoNA, RIKEN) and two-column files, plain or gzipped, before they are judged."""
+"""Entries of MGF, MSP, MassBank records and two-column files, plain or gzipped, before they are judged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from molchord.api import SampleError
 
 __all__ = ["NUMBER", "Entry", "entries", "names_itself"]
 
-Layout = Literal["mgf", "msp", "columns"]
+Layout = Literal["mgf", "msp", "massbank", "columns"]
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 """Pattern of a number as these files write it."""
@@ -61,7 +61,7 @@ class Entry:
 
 
 def names_itself(path: Path) -> bool:
-    """Return whether a file's content is MGF, MSP or two columns headed m/z and intensity; reads its beginning only."""
+    """Return whether a file's beginning is MGF, MSP, a MassBank record or two columns headed m/z and intensity."""
     try:
         return _layout(path) is not None
     except SampleError:
@@ -69,13 +69,28 @@ def names_itself(path: Path) -> bool:
 
 
 def entries(path: Path) -> Iterator[Entry]:
-    """Yield what each entry of a file holds; a file that is neither MGF nor MSP is one entry of two columns.
+    """Yield what each entry of a file holds; a file that is none of the others is one entry of two columns.
 
     Raises:
         SampleError: The file as a whole cannot be read; what is yielded before the damage is good.
     """
-    split = {"mgf": _mgf_entries, "msp": _msp_entries, "columns": _column_entries}[_layout(path) or "columns"]
-    return split(_lines(path))
+    split = {"mgf": _mgf_entries, "msp": _msp_entries, "massbank": _massbank_entries, "columns": _column_entries}
+    layout = _layout(path)
+    if layout is None:
+        _refuse_others(path)
+    return split[layout or "columns"](_lines(path))
+
+
+def _refuse_others(path: Path) -> None:
+    """Refuse what is not a table of peaks, though it holds lines of two numbers.
+
+    Raises:
+        SampleError: It is JCAMP-DX or XML.
+    """
+    first = next((line for _, line in _lines(path) if line), "")
+    for start, what in (("##", "JCAMP-DX"), ("<", "XML, as mzML and mzXML are")):
+        if first.startswith(start):
+            raise SampleError(path.name, f"is {what}; write it as MGF or MSP, or as two columns of m/z and intensity")
 
 
 def _plain(name: str) -> str:
@@ -110,6 +125,8 @@ def _layout(path: Path) -> Layout | None:
     for number, line in _lines(path):
         if line.upper() == "BEGIN IONS":
             return "mgf"
+        if seen == 0 and line.startswith("ACCESSION:"):
+            return "massbank"
         if _plain(line.partition(":")[0]) == "numpeaks" and ":" in line:
             return "msp"
         if _HEADER_OF_COLUMNS.match(line):
@@ -144,10 +161,18 @@ def _mgf_entries(lines: Iterator[tuple[int, str]]) -> Iterator[Entry]:
 
 def _mgf_line(entry: Entry | None, shared: Entry, number: int, line: str) -> None:
     name, equals, value = line.partition("=")
-    if equals and not name[0].isdigit():
+    if equals and not name[:1].isdigit():
         (shared if entry is None else entry).put(name, value)
     elif entry is not None:
-        entry.peak(number, re.split(r"[\s,;]+", line))
+        entry.peak(number, re.split(r"[\s,;]+", _with_points(line)))
+
+
+def _with_points(line: str) -> str:
+    """Turn the decimal commas of a peak into points: "79,0544 100,5"; not what separates "79,100 91,50"."""
+    found = re.fullmatch(r"(\d+),(\d+)(\s+\d+)(?:,(\d+))?", line)
+    if found is None or (found[4] is not None and len(found[2]) < 4):
+        return line
+    return line.replace(",", ".")
 
 
 def _msp_entries(lines: Iterator[tuple[int, str]]) -> Iterator[Entry]:
@@ -191,7 +216,7 @@ def _msp_line(entry: Entry, number: int, line: str) -> None:
 
 def _msp_peaks(line: str) -> Iterator[list[str]]:
     """Split a line of peaks: one per line with an annotation, or several parted by semicolons or in a row."""
-    bare = re.sub(r'"[^"]*"', " ", line)
+    bare = _with_points(re.sub(r'"[^"]*"', " ", line).strip())
     for part in re.split(r"[;()]", bare):
         tokens = [token for token in re.split(r"[\s,:]+", part) if token]
         numeric = all(re.fullmatch(NUMBER, token) for token in tokens)
@@ -199,6 +224,38 @@ def _msp_peaks(line: str) -> Iterator[list[str]]:
             yield from (tokens[i : i + 2] for i in range(0, len(tokens), 2))
         elif tokens:
             yield tokens
+
+
+def _massbank_entries(lines: Iterator[tuple[int, str]]) -> Iterator[Entry]:
+    """Split MassBank records at the line that ends each, ``//``."""
+    entry: Entry | None = None
+    for number, line in lines:
+        if line == "//" and entry is not None:
+            yield _counted(entry)
+            entry = None
+        elif line and line != "//":
+            if entry is None:
+                entry = Entry(line=number)
+            _massbank_line(entry, number, line)
+    if entry is not None:
+        entry.spoil(entry.line, "the record's last line '//' is missing; was it cut off?")
+        yield entry
+
+
+def _massbank_line(entry: Entry, number: int, line: str) -> None:
+    """Read ``CH$SMILES: CCO``, ``MS$FOCUSED_ION: PRECURSOR_TYPE [M+H]+`` or, after the number of peaks, a peak."""
+    name, colon, value = line.partition(": ")
+    if not colon:
+        if entry.declared is not None:
+            entry.peak(number, line.split())
+        return  # a line of annotations
+    group, _, field_ = name.rpartition("$")
+    if group in ("AC", "MS") and field_ in ("MASS_SPECTROMETRY", "FOCUSED_ION"):
+        field_, _, value = value.strip().partition(" ")
+    if _plain(field_) == "numpeak":
+        _msp_line(entry, number, f"Num Peaks:{value}")
+    else:
+        entry.put("inchi" if name == "CH$IUPAC" else field_, value)
 
 
 def _counted(entry: Entry) -> Entry:
@@ -210,19 +267,41 @@ def _counted(entry: Entry) -> Entry:
 
 
 def _column_entries(lines: Iterator[tuple[int, str]]) -> Iterator[Entry]:
-    """Read one spectrum of two columns; ``# precursor_mz: 183.0`` and the like above it are its fields."""
+    """Read one spectrum of two columns; ``# precursor_mz: 183.0`` and the like above it are its fields.
+
+    Of more columns, titles indicate which two are read; one of scans must not hold several.
+    """
     entry = Entry(line=1)
+    places: tuple[int, int] = (0, 1)
+    scan: int | None = None
+    scans: set[str] = set()
     for number, line in lines:
         comment = re.match(r"^(?:#|//)\s*([\w /]+?)\s*[:=]\s*(.*)$", line)
         if comment:
             entry.put(comment[1], comment[2])
         elif line and not line.startswith(("#", "//")):
             tokens = _columns(line)
-            header = not entry.mz and not re.fullmatch(NUMBER, tokens[0])
-            if not header:
-                entry.peak(number, tokens)
+            if not entry.mz and not re.fullmatch(NUMBER, tokens[0]):
+                places, scan = _places(line)
+                continue
+            if scan is not None:
+                scans |= set(tokens[scan : scan + 1])
+                if len(scans) > 1:
+                    entry.spoil(number, f"the peaks are of several scans ({', '.join(sorted(scans))}); leave one")
+            entry.peak(number, [*(tokens[at] for at in places if at < len(tokens))])
     if entry.mz or entry.problem is not None:
         yield entry
+
+
+def _places(header: str) -> tuple[tuple[int, int], int | None]:
+    """Return where a line of titles has m/z and intensity, the first two where it does not say, and where scans."""
+    titles = [title.strip(' "').lower() for title in re.split(r"[,;\t]|\s{2,}", header)]
+    at = {
+        name: next((i for i, title in enumerate(titles) if re.match(pattern, title)), None)
+        for name, pattern in (("mz", r"m/?z|mass"), ("intensity", "int|rel|abund"), ("scan", "scan|spectrum"))
+    }
+    mz, intensity = at["mz"], at["intensity"]
+    return (0, 1) if mz is None or intensity is None else (mz, intensity), at["scan"]
 
 
 def _columns(line: str) -> list[str]:

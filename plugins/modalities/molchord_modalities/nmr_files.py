@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from molchord.api import Reading, SampleError
-from molchord_modalities import nmr_jcamp, nmr_npz, nmr_sdf, spectrum_text
+from molchord_modalities import jcamp, nmr_jcamp, nmr_npz, nmr_sdf, spectrum_text
 from molchord_modalities.nmr_lists import PeakList, frequency_of, nucleus_of, without_nucleus
 
 __all__ = ["names_itself", "read"]
@@ -50,12 +50,15 @@ def read(path: Path) -> Iterator[Reading | SampleError]:
         return
     if nmr_sdf.is_sdf(text):
         lists: Iterator[PeakList | SampleError] = nmr_sdf.parse(text, name)
-    elif text.lstrip().startswith("##"):
+    elif jcamp.is_jcamp(text):
         lists = nmr_jcamp.parse(text, name)
     else:
         lists = _table(text, name)
     for entry in lists:
-        yield entry if isinstance(entry, SampleError) else entry.reading()
+        try:
+            yield entry if isinstance(entry, SampleError) else entry.reading()
+        except SampleError as error:  # the lists that follow may be sound
+            yield error
 
 
 # --- JSON lines ------------------------------------------------------------------------------------------------------
@@ -65,6 +68,9 @@ def _json_line(line: str, where: str) -> Reading | SampleError:
     """Read one list: `nucleus`, `shifts` of each atom, and where known `mult`, `smiles`, `field_mhz`, `solvent`."""
     try:
         entry = json.loads(line)
+        wrong = [name for name in ("smiles", "solvent") if not isinstance(entry.get(name), str | None)]
+        if wrong:
+            raise SampleError(where, f"`{wrong[0]}` is {entry[wrong[0]]!r}, not a text")
         shifts = [float(shift) for shift in entry["shifts"]]
         return PeakList(
             shifts=shifts,
@@ -80,7 +86,7 @@ def _json_line(line: str, where: str) -> Reading | SampleError:
         return error
     except KeyError as error:
         return SampleError(where, f"the line has no {error}; a list needs `nucleus` and `shifts`")
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         return SampleError(where, f"the line is not a peak list ({error}); was it cut off?")
 
 
@@ -88,9 +94,9 @@ def _json_line(line: str, where: str) -> Reading | SampleError:
 
 _COMMENT = re.compile(r"\s*#\s*(?:(\w+)\s*[:=]\s*(.*\S))?")
 _TITLES = {
-    "shift": ("shift", "shifts", "chemical shift", "delta", "δ", "ppm"),
-    "multiplicity": ("multiplicity", "mult", "pattern", "dept"),
-    "nuclei": ("nuclei", "integral", "integration", "number of nuclei"),
+    "shift": ("shift", "shifts", "chemical shift", "delta", "δ", "ppm", "\u03bd"),
+    "multiplicity": ("multiplicity", "mult", "pattern", "dept", "class"),
+    "nuclei": ("nuclei", "integral", "integration", "number of nuclei", "h's"),
     "nucleus": ("nucleus",),
     "smiles": ("smiles",),
 }
@@ -173,7 +179,11 @@ def _listed(
     name: str,
 ) -> PeakList:
     def number(row: Mapping[str, str], column: str) -> float:
-        text = row[column] if separator == "," else row[column].replace(",", ".")
+        # Where commas separate, one within a cell, which is in quotes there, is a decimal one too.
+        text = row[column].replace(",", ".").replace("\u2212", "-")
+        ends = _RANGE.fullmatch(text) if column == "shift" else None
+        if ends is not None:  # of a multiplet
+            return (float(ends[1]) + float(ends[2])) / 2
         try:
             return float(text.lower().removesuffix("h") if column == "nuclei" else text)
         except ValueError:
@@ -189,6 +199,9 @@ def _listed(
         smiles=smiles,
         where=f"{name}:{rows[0]['line']}",
     )
+
+
+_RANGE = re.compile(r"(-?\d+\.?\d*)\s*(?:-|\u2013|\.\.|to)\s*(-?\d+\.?\d*)")
 
 
 def _is_row(line: str) -> bool:

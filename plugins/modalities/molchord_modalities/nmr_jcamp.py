@@ -77,7 +77,7 @@ def _decoded(records: Sequence[jcamp.Record], labels: Mapping[str, str], where: 
     frequency = _positive(labels, ".OBSERVEFREQUENCY", where)
     scale = _scale(labels, frequency, where)
     peaks = list(_peaks("\n".join(rows), kind, where))
-    if labels.get("NPOINTS", str(len(peaks))) != str(len(peaks)):
+    if (labels.get("NPOINTS") or str(len(peaks))) != str(len(peaks)):
         raise SampleError(where, f"the table has {len(peaks)} peaks, `NPOINTS` says {labels['NPOINTS']!r}")
     return PeakList(
         shifts=tuple(shift * scale for shift, _ in peaks),
@@ -105,10 +105,10 @@ def _scale(labels: Mapping[str, str], frequency: float | None, where: str) -> fl
 
 
 def _positive(labels: Mapping[str, str], label: str, where: str) -> float | None:
-    if label not in labels:
+    if not labels.get(label):
         return None
     try:
-        value = float(labels[label])
+        value = float(re.sub(r"^(\d+),(\d+)$", r"\1.\2", labels[label]))
     except ValueError:
         value = 0.0
     if not 0 < value < math.inf:
@@ -118,7 +118,11 @@ def _positive(labels: Mapping[str, str], label: str, where: str) -> float | None
 
 def _peaks(body: str, kind: str, where: str) -> Iterator[tuple[float, str | None]]:
     """Yield shift and multiplicity of each group, in brackets or, for pairs, free."""
-    groups = re.findall(r"\(([^()]*(?:<[^>]*>)?[^()]*)\)", body) if "(" in body else re.split(r"[;\n]+|\s{2,}", body)
+    groups = (
+        re.findall(r"\(([^()]*(?:<[^>]*>)?[^()]*)\)", body)
+        if "(" in body
+        else re.split(r"[;\n]+|\s{2,}|(?<=\d)\s(?=[-+.\d]+,)", body)
+    )
     for group in groups:
         if not group.strip():
             continue

@@ -15,11 +15,11 @@ from molchord_modalities.nmr_settings import MULTIPLICITIES, NUCLEI
 
 __all__ = ["PeakList", "frequency_of", "multiplicity_code", "nucleus_of", "without_nucleus"]
 
-_NAMES = {"quin": "quint", "p": "quint", "sex": "sext", "sep": "sept", "hept": "sept", "h": "sept"}
+_NAMES = {"quin": "quint", "p": "quint", "pent": "quint", "sex": "sext", "sep": "sept", "hept": "sept", "h": "sept"}
 _DEPT = {"c": "s", "ch": "d", "ch2": "t", "ch3": "q"}
 """What DEPT reveals about a carbon: how many hydrogens it has, which is what splits it."""
 _WORDS = {"singlet": "s", "doublet": "d", "triplet": "t", "quartet": "q", "quintet": "quint", "septet": "sept"}
-_WORDS |= {"multiplet": "m", "quadruplet": "q", "sextet": "sext", "heptet": "sept"}
+_WORDS |= {"pentet": "quint", "multiplet": "m", "quadruplet": "q", "sextet": "sext", "heptet": "sept"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,10 @@ class PeakList:
         for shift, pattern, count in zip(self.shifts, self.patterns, self.counts, strict=True):
             if not math.isfinite(shift):
                 raise SampleError(self.where, f"the list has the shift {shift!r}, which is not a number of ppm")
+            if count < 0 or math.isinf(count):
+                raise SampleError(
+                    self.where, f"the peak at {shift!r} ppm has {count!r} nuclei; leave out what is unknown"
+                )
             peaks[float(shift), multiplicity_code(pattern, self.where)] += count
         order = sorted(peaks)
         measurement = Measurement(
@@ -93,13 +97,17 @@ class PeakList:
 
 
 def nucleus_of(text: str) -> str | None:
-    """Return the nucleus that a text names, None where it names none of those that are read.
+    """Return the nucleus that a text names first, None where it names none of those that are read.
+
+    What is in braces is decoupled, not observed.
 
     Example:
-        >>> [nucleus_of(text) for text in ("13C", "^1H", "C13 shift", "<19F>", "195Pt", "13CO")]
+        >>> [nucleus_of(text) for text in ("13C{1H}", "^1H", "C13 shift", "<19F>", "195Pt", "13CO")]
         ['13C', '1H', '13C', '19F', None, None]
     """
-    return next((nucleus for nucleus, pattern in _NUCLEUS.items() if pattern.search(text)), None)
+    observed = re.sub(r"\{[^}]*\}", "", re.sub(r"\^\{(\d+)\}", r"\1", text.translate(_SUPERSCRIPTS)))
+    found = {match.start(): nucleus for nucleus, one in _NUCLEUS.items() if (match := one.search(observed))}
+    return found[min(found)] if found else None
 
 
 def without_nucleus(text: str) -> str:
@@ -109,11 +117,13 @@ def without_nucleus(text: str) -> str:
         >>> without_nucleus("13C shift"), without_nucleus("1H")
         ('shift', '')
     """
+    text = re.sub(r"\{[^}]*\}", "", text.translate(_SUPERSCRIPTS))
     for pattern in _NUCLEUS.values():
         text = pattern.sub("", text)
     return text.strip()
 
 
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 _NUCLEUS = {
     nucleus: re.compile(rf"(?i)(?<![0-9a-z])({number}-?{letter}|{letter}-?{number})(?![0-9a-z])")
     for nucleus in NUCLEI
@@ -129,7 +139,7 @@ def frequency_of(text: object) -> float | None:
         (125.8, None, None)
     """
     try:
-        value = float(str(text))
+        value = float(re.sub(r"^(\d+),(\d+)$", r"\1.\2", str(text).strip()))
     except ValueError:
         return None
     return value if math.isfinite(value) and value > 0 else None
@@ -138,7 +148,8 @@ def frequency_of(text: object) -> float | None:
 def multiplicity_code(pattern: str | None, where: str) -> int:
     """Return the code of a splitting pattern, 0 where none is given.
 
-    Capitals, broadness and the names of DEPT make no difference; a pattern of its own kind, such as "ddt", is "m".
+    Capitals, broadness, "apparent" and the names of DEPT make no difference; a pattern of its own kind, such as "ddt",
+    is "m". Couplings and remarks in brackets are not read.
 
     Raises:
         SampleError: It is not a pattern.
@@ -148,7 +159,9 @@ def multiplicity_code(pattern: str | None, where: str) -> int:
         >>> [MULTIPLICITIES[multiplicity_code(text, "x") - 1] for text in texts]
         ['q', 'q', 's', 'sept', 'm', 't']
     """
-    word = re.sub(r"[\s.,]", "", (pattern or "").lower())
+    said = re.split(r"\(|,\s*j\b", (pattern or "").lower())[0]
+    said = re.sub(r"\b(doublet|triplet|quartet)s?(?: of |$)", lambda found: found[1][0], said)
+    word = re.sub(r"^(apparent|app|pseudo|virtual)|[\s.,]|^[-?]+$", "", said.strip())
     word = re.sub(r"^(broad|br|b)(?=[sdtqm]|$)|br$", "", word)
     word = _WORDS.get(word, _DEPT.get(word, _NAMES.get(word, word)))
     if word == "":

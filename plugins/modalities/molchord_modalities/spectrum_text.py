@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import re
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +44,7 @@ class Columns:
 
 
 def decode(path: Path, limit: int = -1) -> str:
-    """Return a file's text (UTF-8, UTF-16 with its mark, or Latin-1; ``.gz`` unpacked).
+    """Return a file's text (UTF-8, UTF-16, or Latin-1; ``.gz`` unpacked).
 
     Args:
         path: The file.
@@ -57,8 +59,9 @@ def decode(path: Path, limit: int = -1) -> str:
     except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise SampleError(str(path), f"the file cannot be read ({reason}); check the path, or fetch it again") from None
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        text = raw.decode("utf-16", errors="replace")
+    wide = _wide(raw)
+    if wide is not None:
+        text = raw.decode(wide, errors="replace")
     else:
         try:
             text = raw.decode("utf-8-sig", errors="strict" if limit < 0 else "ignore")
@@ -69,6 +72,18 @@ def decode(path: Path, limit: int = -1) -> str:
     if "\0" in text:
         raise SampleError(str(path), "the file is binary, not text")
     return text
+
+
+def _wide(raw: bytes) -> str | None:
+    """Return which UTF-16 a file is in: as its mark says, or every other byte of its beginning is zero."""
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    head = raw[:200]
+    zeros = [head[start::2].count(0) for start in (0, 1)]
+    most = len(head) // 2
+    if most > 1 and max(zeros) > 0.9 * most and min(zeros) == 0:
+        return "utf-16-be" if zeros[0] else "utf-16-le"
+    return None
 
 
 def headings(text: str) -> str:
@@ -82,26 +97,27 @@ def headings(text: str) -> str:
         >>> headings("BEGIN IONS\n100.1 20\nEND IONS\n\n")
         ''
     """
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for _, line in _lines(text)]
     first = next((i for i, line in enumerate(lines) if _is_data(line)), len(lines))
     whole = lines if text.endswith("\n") else lines[:-1]
     if first == len(lines) or not all(_is_data(line) or _COMMENT.match(line) for line in whole[first:]):
         return ""
-    return "\n".join(lines[:first]).lower()
+    return _impersonal(lines[:first])
 
 
 def parse(text: str, name: str) -> Columns:
     r"""Read two columns; the separator is a comma, a semicolon, a tab or blanks, the decimal sign a point or a comma.
 
     Lines that start with ``#``, ``//``, ``%`` or ``!`` are comments; what is above the first row of numbers is
-    the header. Of more than two columns the one that the header names as an ordinate is taken.
+    the header. Titles say which column is the abscissa and, of more than two, which the ordinate. What instruments
+    write below the table, from ``>>>>>End`` or ``##### Extended Information`` on, is not read.
 
     Args:
         text: The whole file.
         name: Names the file in errors.
 
     Raises:
-        SampleError: No rows of numbers, a row that is not numbers, or no single ordinate.
+        SampleError: No rows of numbers, a row that is not numbers, no single ordinate, or a wavelength without unit.
 
     Example:
         >>> columns = parse("Wellenzahl (cm-1);%T\n400,5;99,1\n401,5;98,0\n", "a.csv")
@@ -111,10 +127,9 @@ def parse(text: str, name: str) -> Columns:
     header: list[str] = []
     above = 0
     rows: list[list[float]] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in _lines(text):
         if _COMMENT.match(line) or not (rows or _is_data(line)):
+            _refuse_numbers(line, f"{name}:{number}")
             header.append(line)
             above += not rows
             continue
@@ -127,30 +142,74 @@ def parse(text: str, name: str) -> Columns:
     if not rows:
         raise SampleError(name, "no row of two numbers was found; two columns were expected")
     titles = _titles(header, len(rows[0]))
-    chosen = _ordinate_column(titles, len(rows[0]), name)
+    across = _abscissa_column(titles, name)
+    chosen = _ordinate_column(titles, len(rows[0]), across, name)
     table = np.asarray(rows, dtype=np.float64)
     smiles = next((match.group(1) for line in header if (match := _SMILES.search(line))), None)
-    x_says = titles[:1] + header
-    y_says = titles[chosen : chosen + 1] + header
+    general = [_stated(line) for line in header]
+    x_unit = next((says for says in titles[across : across + 1] + general if length_unit(says) is not None), None)
+    if x_unit is None and titles and re.search("wavelength|wellenl", titles[across].lower()):
+        raise SampleError(name, f"the abscissa is titled {titles[across]!r}, without a unit; add '(nm)' or '(um)'")
     return Columns(
-        x=table[:, 0],
+        x=table[:, across],
         y=table[:, chosen],
-        x_unit=next((says for says in x_says if length_unit(says) is not None), None),
-        y_unit=next((says for says in y_says if ordinate_kind(says) is not None), None),
+        x_unit=x_unit,
+        y_unit=next((says for says in titles[chosen : chosen + 1] + general if ordinate_kind(says) is not None), None),
         smiles=smiles,
-        header="\n".join(header[:above]).lower(),
+        header=_impersonal(header[:above]),
     )
 
 
 _COMMENT = re.compile(r"\s*(#|//|%|!)")
 _SMILES = re.compile(r"smiles\s*[:=]\s*(\S+)", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?$")
-_MISSING = ("nan", "-nan", "inf", "-inf", "na", "n/a", "")
+_MISSING = ("nan", "-nan", "inf", "-inf", "na", "n/a", "#n/a", "")
+_END = re.compile(r"\s*(\x1a|>+\s*end\b|\[end\]|#+\s*extended information|\[comments\])", re.IGNORECASE)
+"""What ends a table: of DOS, Bruker, Horiba and JASCO."""
+_PERSON = re.compile(r"\W*(operator|user|author|analyst|owner)\b", re.IGNORECASE)
+_RUNNING = ("", "no", "no.", "nr", "nr.", "#", "index", "point", "row")
+"""Titles of columns that count."""
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the numbered lines that are not blank, up to the table's end."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if _END.match(line):
+            return
+        if line.strip():
+            yield number, line
+
+
+def _impersonal(header: list[str]) -> str:
+    """Return a header in lower case, without those who measured; some of them are called Raman."""
+    return "\n".join(line for line in header if not _PERSON.match(line)).lower()
+
+
+def _stated(line: str) -> str:
+    """Return what a header line may say about units: of ``key: value`` the value, and only of a key about axes."""
+    key, sign, value = re.sub(r"^\W+", "", line).partition("=" if "=" in line else ":")
+    if not sign:
+        return line
+    about = re.search(r"unit|axis|ordinate|abscissa|label|title", key.lower()) or length_unit(key) or ordinate_kind(key)
+    return value if about else ""
+
+
+def _refuse_numbers(line: str, where: str) -> None:
+    """Refuse a row of numbers that cannot be read as one, as with thousands signs; it is no header.
+
+    Raises:
+        SampleError: It is one.
+    """
+    fields = re.split(r"[;\s]+", line.strip())
+    if len(fields) > 1 and all(re.fullmatch(r"[\d.,+\-]*\d[\d.,+\-]*", field) for field in fields):
+        raise SampleError(where, f"the row {line.strip()[:40]!r} is not two numbers; leave out thousands signs")
 
 
 def _split(line: str) -> list[str]:
     """Split a row into its fields, a decimal comma turned into a point."""
     line = line.strip()
+    if '"' in line:
+        return [field.replace(",", ".") for field in _cells(line)]
     for separator in (";", "\t"):
         if separator in line:
             return [field.strip().replace(",", ".") for field in line.rstrip(separator).split(separator)]
@@ -159,6 +218,13 @@ def _split(line: str) -> list[str]:
     if len(blanks) > 1 and not any(field.endswith(",") or field.startswith(",") for field in blanks):
         return [field.replace(",", ".") for field in blanks]
     return [field.strip() for field in line.rstrip(",").split(",")]
+
+
+def _cells(line: str) -> list[str]:
+    """Split a line whose fields may be in quotes."""
+    bare = re.sub(r'"[^"]*"', "", line)
+    separator = next((sign for sign in (";", "\t", ",") if sign in bare), " ")
+    return [field.strip() for field in next(csv.reader([line], delimiter=separator), []) if field or separator != " "]
 
 
 def _is_data(line: str) -> bool:
@@ -190,17 +256,25 @@ def _titles(header: list[str], columns: int) -> list[str]:
     if not header:
         return []
     last = _COMMENT.sub("", header[-1], count=1) if header[-1].lstrip()[:1] in "#/!" else header[-1]
-    titles = [
-        field.strip().strip('"')
-        for field in re.split(r"[;\t,]" if re.search(r"[;\t,]", last) else r"\s+", last.strip())
-    ]
+    titles = _cells(last.strip(" \r\n"))
+    while len(titles) > columns and not titles[-1]:
+        titles.pop()
     return titles if len(titles) == columns else []
 
 
-def _ordinate_column(titles: list[str], columns: int, name: str) -> int:
+def _abscissa_column(titles: list[str], name: str) -> int:
+    """Return the first column that is titled with a wavenumber or a wavelength; without one, the first of all."""
+    named = [i for i, title in enumerate(titles) if length_unit(title) and not ordinate_kind(title)]
+    if not named and len(titles) > 2 and titles[0].lower() in _RUNNING:
+        raise SampleError(name, f"none of the columns {titles!r} is titled as an abscissa; title one 'cm-1' or so")
+    return named[0] if named else 0
+
+
+def _ordinate_column(titles: list[str], columns: int, across: int, name: str) -> int:
     if columns == 2:
-        return 1
-    named = [i for i, title in enumerate(titles) if i and (ordinate_kind(title) or "intensity" in title.lower())]
+        return 1 - across
+    others = [(i, title) for i, title in enumerate(titles) if i != across]
+    named = [i for i, title in others if ordinate_kind(title) or "intensity" in title.lower()]
     if len(named) != 1:
         got = f"{len(named)} of them named as an ordinate" if titles else "without titles"
         raise SampleError(

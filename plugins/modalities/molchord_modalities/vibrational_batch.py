@@ -12,31 +12,20 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from molchord.api import SpectrumBatch
+from molchord_modalities.line_shapes import branches_of, broaden
 from molchord_modalities.vibrational_samples import Curve, Sticks
-from molchord_modalities.vibrational_settings import KINDS, Grid, HydrogenBonds, Jitter, Line, VibrationalConfig
+from molchord_modalities.vibrational_settings import KINDS, HydrogenBonds, Jitter, VibrationalConfig
 
-__all__ = ["VibrationalBatch", "broaden", "channel", "collate", "normalise", "prepare", "warp"]
-
-_RESOLVED = (2.5, 1.5)
-"""Steps of the grid in a half width of Lorentzian and of Gaussian lines; on a coarser one lines lose their tops."""
-
-_TILE = 16
-"""Spectra that a processor sums at once: what they need fits its cache, and memory is not asked for anew."""
-
-_REACH = 60.0
-"""Half widths on either side of the grid before its ends meet."""
+__all__ = ["VibrationalBatch", "channel", "collate", "normalise", "prepare", "warp"]
 
 _FLOOR = 0.25
 """Part of a spectrum's range, from below, whose points make its floor; more than noise spans, less than bands do."""
-
-_BOLTZMANN = 0.6950348
-"""k / h c, cm^-1 per kelvin."""
 
 _LINEAR = 0.01
 """Part of the maximum below which the channel `asinh` is linear."""
 
 _SMOOTH = 6.0
-"""Standard deviation in cm^-1 of the Gaussian that makes the channel `smooth`, about a line's half width."""
+"""Standard deviation in cm^-1 of the Gaussian by which spectra are smoothed, about a line's half width."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,86 +112,12 @@ def prepare(batch: VibrationalBatch, config: VibrationalConfig, generator: torch
             level = draws.noise[:, None] * values.amax(dim=1, keepdim=True)
             values = values + level * _normal(values.shape, generator, device)
             observed = observed & draws.seen(config.grid.points)
-        values = normalise(values, observed, config.normalise)
+        values = normalise(values, observed, config.normalise, config.grid.step)
         if draws is not None:
             values = values * draws.intensity[:, None]
         stacked = torch.stack([channel(values, name, config.grid.step) for name in config.channels], dim=1)
         stacked = stacked.masked_fill(~observed[:, None], 0.0)  # smoothing reaches into what was not observed
     return SpectrumBatch(values=stacked, observed=observed)
-
-
-def broaden(
-    position: Float[Tensor, "b k"],
-    intensity: Float[Tensor, "b k"],
-    grid: Grid,
-    line: Line,
-    factor: Float[Tensor, " b"],
-    *,
-    narrowest: float = 1.0,
-    branches: Float[Tensor, " b"] | None = None,
-) -> Float[Tensor, "b p"]:
-    """Sum a line of unit area at each stick, sum_k a_k L(x - f_k).
-
-    The sum is within 1e-3 of its highest point where no half width exceeds a thirtieth of the grid.
-
-    In Fourier space a line shape is a product: of exp(-2 pi w |q|) for a Lorentzian line of half width w, of
-    exp(-(pi w q)^2 / ln 2) for a Gaussian one, and of both for a Voigt line. Sticks are put on the grid by cubic
-    B-splines, whose transform sinc^4 is divided out (as in the particle-mesh sums of Essmann et al., J. Chem. Phys.
-    103, 8577 (1995), section II), so the cost per stick is that of four points.
-
-    Args:
-        position: Wavenumbers in cm^-1. A stick that is further outside the grid than sixty half widths is left out.
-        intensity: Areas of the lines, 0 at padding.
-        grid: Points.
-        line: Shape and widths.
-        factor: Factor on the widths of each spectrum.
-        narrowest: The smallest factor that any batch may have, so that no spectrum depends on its neighbours.
-        branches: Distance in cm^-1 of the P and the R branch of each spectrum's bands from their Q branch, each branch
-            with a third of the area; None: bands of one branch.
-
-    Example:
-        >>> one, grid = torch.ones(1, 1), Grid(start=500, stop=1500, points=501)
-        >>> round(float(broaden(one * 1000, one, grid, Line(width=5), one[0])[0, 250] * math.pi * 5), 2)
-        1.0
-    """
-    lorentzian, gaussian = line.half_widths
-    finer = math.ceil(grid.step / (narrowest * max(lorentzian / _RESOLVED[0], gaussian / _RESOLVED[1])))
-    step = grid.step / finer
-    widest = float(max(lorentzian, gaussian))
-    size = 1 << math.ceil(math.log2(finer * grid.points + 2 * _REACH * widest / step))
-    before = (size - finer * grid.points) // 2
-    q = torch.fft.rfftfreq(size, device=position.device)
-    splines = torch.sinc(q) ** -4 / step
-    out = position.new_empty(len(position), grid.points)
-    rows = _TILE if position.device.type == "cpu" else max(1, len(position))
-    for start in range(0, len(position), rows):
-        part = slice(start, start + rows)
-        width = (factor[part] / step)[:, None]
-        shape = torch.exp(-2 * math.pi * lorentzian * width * q - (math.pi * gaussian * width * q) ** 2 / math.log(2))
-        if branches is not None:
-            shape *= (1 + 2 * torch.cos(2 * math.pi * q * (branches[part] / step)[:, None])) / 3
-        points = _deposited((position[part] - grid.start) / step + before, intensity[part], size)
-        found = torch.fft.irfft(torch.fft.rfft(points) * shape.mul_(splines), n=size)
-        out[part] = found[:, before : before + finer * grid.points : finer]
-    return out
-
-
-def _deposited(place: Float[Tensor, "b k"], weight: Float[Tensor, "b k"], size: int) -> Float[Tensor, "b n"]:
-    """Put weights onto points by cubic B-splines; what is outside is left out."""
-    weight = weight.masked_fill((place < 1) | (place >= size - 3), 0.0)
-    place = place.clamp(1, size - 3)
-    left = place.floor()
-    part = place - left
-    left = left.long()
-    rest, square, cube = 1 - part, part**2, part**3
-    splines = (rest**3, 3 * cube - 6 * square + 4, -3 * cube + 3 * square + 3 * part + 1, cube)
-    shares = torch.stack([weight * spline / 6 for spline in splines], dim=2).flatten(1)
-    places = torch.stack([left - 1, left, left + 1, left + 2], dim=2).flatten(1)
-    out = weight.new_zeros(len(weight), size)
-    if out.device.type == "cpu":
-        return out.scatter_add_(1, places, shares)
-    rows = torch.arange(len(out), device=out.device)[:, None].expand_as(places)
-    return out.index_put_((rows, places), shares, accumulate=True)  # sums in one order, as `scatter_add_` does not
 
 
 def warp(
@@ -232,32 +147,46 @@ def warp(
     return values.masked_fill(~seen, 0.0), seen
 
 
-def normalise(values: Float[Tensor, "b p"], observed: Bool[Tensor, "b p"], how: str) -> Float[Tensor, "b p"]:
+def normalise(
+    values: Float[Tensor, "b p"], observed: Bool[Tensor, "b p"], how: str, step: float
+) -> Float[Tensor, "b p"]:
     """Scale each spectrum by its observed points, and set the others to 0.
 
     Args:
         values: Spectra.
         observed: Points that count.
-        how: ``floor`` (mean of the points in the lowest quarter of the range to 0, maximum to 1), ``minmax``, ``max``,
-            ``area`` (mean 1) or ``none``.
+        how: ``floor`` (mean of the points in the lowest quarter of the range to 0, maximum to 1), ``steady`` (the same
+            two levels, but those of the smoothed spectrum), ``minmax``, ``max``, ``area`` (mean 1) or ``none``.
+        step: Distance of two points in cm^-1.
 
     Example:
-        >>> normalise(torch.tensor([[1.0, 3.0, 2.0]]), torch.ones(1, 3, dtype=torch.bool), "minmax").tolist()
+        >>> normalise(torch.tensor([[1.0, 3.0, 2.0]]), torch.ones(1, 3, dtype=torch.bool), "minmax", 2.0).tolist()
         [[0.0, 1.0, 0.5]]
     """
     smallest = torch.finfo(values.dtype).tiny
-    high = values.masked_fill(~observed, -math.inf).amax(dim=1, keepdim=True)
-    low = values.masked_fill(~observed, math.inf).amin(dim=1, keepdim=True)
-    if how == "floor":
-        low = _mean(values, observed & (values <= low + _FLOOR * (high - low)))
     values = values.masked_fill(~observed, 0.0)
-    if how in ("floor", "minmax"):
+    seen = values
+    if how == "steady":
+        seen = _smoothed(values, step) / _smoothed(observed.to(values.dtype), step).clamp(min=smallest)
+    high = seen.masked_fill(~observed, -math.inf).amax(dim=1, keepdim=True)
+    low = seen.masked_fill(~observed, math.inf).amin(dim=1, keepdim=True)
+    if how in ("floor", "steady"):
+        low = _mean(values, observed & (seen <= low + _FLOOR * (high - low)))
+    if how in ("floor", "steady", "minmax"):
         values = (values - low) / (high - low).clamp(min=smallest)
     elif how == "max":
         values = values / high.clamp(min=smallest)
     elif how == "area":
         values = values / _mean(values, observed).clamp(min=smallest)
     return values.masked_fill(~observed, 0.0)
+
+
+def _smoothed(values: Float[Tensor, "b p"], step: float) -> Float[Tensor, "b p"]:
+    """Convolve with a Gaussian of unit area; beyond the ends are zeros."""
+    reach = math.ceil(3 * _SMOOTH / step)
+    place = torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype) * (step / _SMOOTH)
+    kernel = torch.softmax(-(place**2) / 2, dim=0)
+    return torch.nn.functional.conv1d(values[:, None], kernel[None, None], padding=reach)[:, 0]
 
 
 def channel(values: Float[Tensor, "b p"], name: str, step: float) -> Float[Tensor, "b p"]:
@@ -275,10 +204,7 @@ def channel(values: Float[Tensor, "b p"], name: str, step: float) -> Float[Tenso
     if name == "sqrt":
         return values.clamp(min=0).sqrt()
     if name == "smooth":
-        reach = math.ceil(3 * _SMOOTH / step)
-        place = torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype) * (step / _SMOOTH)
-        kernel = torch.softmax(-(place**2) / 2, dim=0)
-        values = torch.nn.functional.conv1d(values[:, None], kernel[None, None], padding=reach)[:, 0]
+        values = _smoothed(values, step)
     return values if name == "plain" else _asinh(values / _LINEAR) / math.asinh(1 / _LINEAR)
 
 
@@ -337,7 +263,7 @@ def _spectra(
 ) -> Float[Tensor, "s p"]:
     position, intensity, rows = batch.position, batch.intensity, batch.stick_row
     draw = partial(broaden, grid=config.grid, line=config.line)
-    branches = _branches(batch.rotational_constant, config.line.temperature)
+    branches = branches_of(batch.rotational_constant, config.line.temperature)
     if draws is None or generator is None:
         return draw(position, intensity, factor=torch.ones(len(rows), device=position.device), branches=branches)
     own, spread = (_normal(position.shape, generator, position.device) for _ in range(2))
@@ -356,15 +282,6 @@ def _spectra(
         lower, wider = position + bonds.shift.to(position.device), factor * bonds.width.to(position.device)
         wide = draw(lower, apart, factor=wider, narrowest=narrowest)
     return draw(position, intensity, factor=factor, narrowest=narrowest, branches=branches) + wide
-
-
-def _branches(constant: Float[Tensor, " s"], temperature: float | None) -> Float[Tensor, " s"] | None:
-    """Return how far the most populated lines of the P and R branches are from the Q branch, cm^-1.
-
-    Half of sqrt(8 B k T / h c) (Herzberg, Molecular Spectra and Molecular Structure I, 1950, eq. III,164), of a linear
-    molecule; the middle constant serves other ones.
-    """
-    return None if temperature is None else (2 * _BOLTZMANN * temperature * constant).sqrt()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,9 @@ class Vibrational:
         self.name = technique.name
         self._reader = VibrationalReader(technique)
         self._rendered: _Rendered | None = None
+        corrections = [getattr(config.correction, name) for name in KINDS]
+        self._scale = np.array([config.scale * one.scale for one in corrections], dtype=np.float32)
+        self._strength = np.array([one.intensity for one in corrections], dtype=np.float32)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Vibrational, (self.technique, self.config)
@@ -119,10 +122,8 @@ class Vibrational:
             raise SampleError(self.name, f"a stick's kind is {kind.max()}; the kinds are 0 to {len(KINDS) - 1}")
         keep = (position > 0) & (intensity > 0)
         kind = kind[keep].astype(np.uint8)
-        corrections = [getattr(self.config.correction, name) for name in KINDS]
-        scale = self.config.scale * np.array([c.scale for c in corrections])[kind]
-        position = (position[keep] * scale + self.config.shift).astype(np.float32)
-        intensity = (intensity[keep] * np.array([c.intensity for c in corrections])[kind]).astype(np.float32)
+        position = (position[keep] * self._scale[kind] + np.float32(self.config.shift)).astype(np.float32)
+        intensity = (intensity[keep] * self._strength[kind]).astype(np.float32)
         grid = self.config.grid
         if not np.any((position >= grid.start) & (position <= grid.stop)):
             limits = f"{grid.start:g}-{grid.stop:g} cm^-1"

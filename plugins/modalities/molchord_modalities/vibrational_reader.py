@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,9 +39,9 @@ class VibrationalReader:
             return {"smiles", "modes", "freq", self.technique.name} <= xtb.names(path)
         try:
             start = spectrum_text.decode(path, limit=1 << 16)
-            if _is_jcamp(start):
+            if jcamp.is_jcamp(start):
                 types = jcamp.data_types(spectrum_text.decode(path))
-                return any(self.technique.data_type in text for text in types)
+                return any(self._is_type(text) for text in types)
         except SampleError:
             return False
         return self._names_itself(spectrum_text.headings(start))
@@ -62,10 +63,15 @@ class VibrationalReader:
                 yield Reading(measurement=measurement, smiles=one.smiles, location=one.location)
             return
         text = spectrum_text.decode(path)
-        if _is_jcamp(text):
+        if jcamp.is_jcamp(text):
             yield from self._read_jcamp(text, str(path))
         else:
             yield self._read_columns(text, str(path))
+
+    def _is_type(self, data_type: str) -> bool:
+        """Return whether a ``DATA TYPE`` in capitals is of this technique; infrared is also written "FT-IR"."""
+        short = self.technique.curve == "absorbance" and re.search(r"\b(FT-?)?IR\b", data_type)
+        return self.technique.data_type in data_type or bool(short)
 
     def _names_itself(self, header: str) -> bool:
         lengths = {curve.length_unit(field) for line in header.splitlines() for field in _fields(line)}
@@ -81,7 +87,7 @@ class VibrationalReader:
                 yield block
                 continue
             data_type = block.labels.get("DATATYPE", "")
-            if data_type and self.technique.data_type not in data_type.upper():
+            if data_type and not self._is_type(data_type.upper()):
                 others.add(data_type)
                 continue
             found = True
@@ -173,10 +179,6 @@ def sticks(
     if kind is not None:
         arrays["stick_kind"] = kind.astype(np.uint8)
     return Measurement(arrays=arrays, columns={"origin": origin, **columns})
-
-
-def _is_jcamp(text: str) -> bool:
-    return text.lstrip().startswith("##")
 
 
 def _named(header: str) -> str | None:

@@ -1,6 +1,7 @@
 """Files of two toy modalities become a data set; what cannot be used is reported and the rest is imported."""
 
 import csv
+import dataclasses
 import gzip
 import hashlib
 from pathlib import Path
@@ -414,3 +415,104 @@ def test_real_files_of_every_built_in_modality(shared_data: Path, tmp_path):
                 found = [a for a in arrays.values() if len(a)]
                 np.testing.assert_array_equal(found[0], source["freq"][modes])
                 np.testing.assert_array_equal(found[1], source[array][modes])
+
+
+# --- counts and places
+
+
+def test_each_measurement_names_its_source_by_number(tmp_path):
+    """The column `_source` of the measurements is the column `source` of sources.csv."""
+    import pyarrow as pa
+
+    files = [
+        write(tmp_path / f"{name}.txt", f"red\n{smiles} {i}\n")
+        for i, (name, smiles) in enumerate(zip("bca", ["C", "CC", "C"], strict=True))
+    ]
+    import_files(files, tmp_path / "d", host=HOST)
+    with (tmp_path / "d" / "sources.csv").open(newline="") as file:
+        names = {int(row["source"]): row["file"] for row in csv.DictReader(file)}
+    assert names == {0: "b.txt", 1: "c.txt", 2: "a.txt"}
+    with pa.ipc.open_file(tmp_path / "d" / "red" / "measurements.arrow") as reader:
+        rows = reader.read_all().to_pylist()
+    assert [(row["_source"], row["_molecule"], row["_location"]) for row in rows] == [
+        (0, 0, "b.txt:2"), (1, 1, "c.txt:2"), (2, 0, "a.txt:2"),
+    ]  # fmt: skip
+
+
+def test_one_molecule_is_a_limit_too(tmp_path):
+    report = import_files([write(tmp_path / "a.txt", "red\nC 1\nCC 2\nC 3\n")], tmp_path / "d", host=HOST, limit=1)
+    assert (report.molecules, report.measurements, report.beyond) == (1, {"red": 2}, 1)
+    for limit in (0, -1):
+        with pytest.raises(DataError, match=f"^limit is {limit}; give 1 or more$"):
+            import_files([tmp_path / "a.txt"], tmp_path / "e", host=HOST, limit=limit)
+
+
+def test_a_summary_has_every_count_that_is_not_nought(tmp_path):
+    a = write(tmp_path / "a.txt", "red\nC 1\nCC 2 licence=BY\nCCC 3\nbad\n")
+    report = import_files([a], tmp_path / "d", host=HOST, where={"red": {"licence": None}}, limit=1)
+    assert report.summary() == (
+        f"{tmp_path / 'd'}: 1 molecules, 1 red, 1 left out by `where`, 1 beyond the limit, 1 rejected (see rejected.csv)"
+    )
+
+
+def test_where_nothing_is_imported_three_reasons_are_given(tmp_path):
+    a = write(tmp_path / "a.txt", "red\n" + "".join(f"x{i} 1\n" for i in range(5)))
+    with pytest.raises(DataError) as caught:
+        import_files([a], tmp_path / "d", host=HOST)
+    message = str(caught.value)
+    assert message.count("RDKit cannot parse the SMILES") == 3
+    assert message.startswith(
+        "nothing was imported: 5 entries rejected and 0 left out by `where`; a.txt a.txt:2: RDKit"
+    )
+    other = write(tmp_path / "b.dat", "violet\n")
+    with pytest.raises(DataError, match="; b.dat: no modality recognises this file"):  # no place in the file, no blank
+        import_files([other], tmp_path / "d", host=HOST)
+
+
+def test_a_plugin_that_fails_to_recognise_a_file_does_not_end_the_import(tmp_path):
+    class Fails(Toy):
+        def can_read(self, path):
+            raise KeyError("no header")
+
+    failing = plugin("blue")
+    failing = Plugin(
+        "modality", dataclasses.replace(failing.record, build=lambda config, kind: Fails("blue")), "toys", "1.0"
+    )
+    a = write(tmp_path / "a.txt", "red\nC 1\n")
+    report = import_files([a], tmp_path / "d", host=Host(plugins=(plugin("red"), failing)))
+    assert report.measurements == {"red": 1}
+    assert rejected(tmp_path / "d") == [("a.txt", "", "blue", "the plugin failed: KeyError: 'no header'")]
+
+
+@pytest.mark.parametrize(
+    ("cell", "number"),
+    [
+        ("5", 5.0),
+        ("-1e3", -1000.0),
+        (" 2.5 ", 2.5),
+        ("nan", None),
+        ("", None),
+        ("inf", "refused"),
+        ("-Infinity", "refused"),
+        ("1,5", "refused"),
+    ],
+)
+def test_numbers_of_a_table_are_finite_or_not_known(tmp_path, cell, number):
+    table = write(tmp_path / "t.csv", f"smiles;mp\nC;{cell}\nCC;7\n")
+    import_files([], tmp_path / "d", host=HOST, table=table, numeric=["mp"])
+    found = DataSet(tmp_path / "d").numeric("mp")
+    if number == "refused":
+        assert found.tolist() == [7.0]
+        ((_, place, _, reason),) = rejected(tmp_path / "d")
+        assert place == "line 2"
+        assert reason.startswith(f"column `mp` holds {cell!r}")
+    else:
+        np.testing.assert_array_equal(found, [np.nan if number is None else number, 7.0])
+
+
+def test_a_molecule_in_two_splits_is_named(tmp_path):
+    table = write(tmp_path / "t.csv", "smiles,side\nCCO,train\nOCC,test\nOCC,train\nCCO,\n")
+    import_files([], tmp_path / "d", host=HOST, table=table, split="column:side")
+    assert DataSet(tmp_path / "d").split.tolist() == [0]
+    ((_, place, _, reason),) = rejected(tmp_path / "d")
+    assert (place, reason) == ("line 3", "the molecule is in split 'train' already, not in 'test'")

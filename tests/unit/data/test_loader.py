@@ -13,8 +13,8 @@ from molchord.data.loader import (
     Batches,
     BatchShard,
     Collate,
+    DrawnRows,
     NoMeasurements,
-    Rows,
     Source,
     divided,
     scalar_table,
@@ -162,7 +162,7 @@ def test_a_modality_without_measurements_is_absent_everywhere():
 
 
 def test_an_item_holds_what_is_present_and_why_the_rest_is_not(source):
-    rows = Rows({"toy": source}, seed=7)
+    rows = DrawnRows({"toy": source}, seed=7)
     assert rows[-1, 0] == {"row": 0, "samples": {"toy": 0.0}, "failures": []}
     assert rows[-1, 1] == {"row": 1, "samples": {}, "failures": []}
     assert rows[-1, 4] == {"row": 4, "samples": {}, "failures": [("toy", "number 100", "it is too large")]}
@@ -176,12 +176,12 @@ def test_every_draw_follows_from_seed_epoch_row_and_name(source):
         expected = float(source.read(index).arrays["y"][0]) + rng.random() / 2
         np.random.seed(epoch)
         torch.manual_seed(row)
-        assert Rows({"toy": source}, seed)[epoch, row]["samples"]["toy"] == expected
+        assert DrawnRows({"toy": source}, seed)[epoch, row]["samples"]["toy"] == expected
 
 
 def test_another_modality_changes_no_draw(source, data):
-    alone = Rows({"toy": source}, 7)[2, 6]["samples"]["toy"]
-    first = Rows({"other": Source("other", Toy(), data.table("toy")), "toy": source}, 7)[2, 6]["samples"]
+    alone = DrawnRows({"toy": source}, 7)[2, 6]["samples"]["toy"]
+    first = DrawnRows({"other": Source("other", Toy(), data.table("toy")), "toy": source}, 7)[2, 6]["samples"]
     assert first["toy"] == alone
     assert first["other"] != alone
 
@@ -190,7 +190,7 @@ def test_a_batch_holds_present_rows_packed_in_order(source):
     numbers = np.arange(14, dtype=np.float32).reshape(7, 2)
     features = {"bits": np.arange(7, dtype=np.uint8)[:, None] * np.ones(3, np.uint8)}
     made = Collate({"toy": Toy(), "gone": Toy()}, numbers, features)(
-        [Rows({"toy": source}, 7)[-1, r] for r in (6, 4, 1, 0)]
+        [DrawnRows({"toy": source}, 7)[-1, r] for r in (6, 4, 1, 0)]
     )
     assert made.molecule.tolist() == [6, 4, 1, 0]
     assert made.present["toy"].tolist() == [True, False, False, True]

@@ -219,6 +219,18 @@ def test_lists_give_molecules_and_refusals_in_their_places():
     )
 
 
+def test_what_is_no_text_is_an_error_in_its_place():
+    """A column of a data frame has NaN where a cell is blank."""
+    assert smiles_of(["CCO", float("nan"), None, 7, np.str_("C")]) == (
+        ["CCO", "C"],
+        [
+            ("entry 1", "it is nan, which is no SMILES"),
+            ("entry 2", "it is None, which is no SMILES"),
+            ("entry 3", "it is 7, which is no SMILES"),
+        ],
+    )
+
+
 def test_molecules_are_made_as_they_are_asked_for():
     asked = []
 

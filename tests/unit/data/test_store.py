@@ -600,3 +600,11 @@ def test_memory_of_an_open_data_set_is_bounded_by_100_bytes_a_molecule(tmp_path,
 def test_reading_a_data_set_imports_neither_torch_nor_rdkit():
     code = "import sys; import molchord.data.store; assert not {'torch', 'rdkit'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_one_text_is_no_list_of_smiles(tmp_path):
+    """Its characters would be: "CCO" is C twice and O."""
+    with pytest.raises(DataError) as caught:
+        DataSet.from_measurements("CCO", {}, tmp_path / "d", stores={})
+    assert str(caught.value) == "SMILES were given as the text 'CCO'; give a list of them"
+    assert not (tmp_path / "d").exists()

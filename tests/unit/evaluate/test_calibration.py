@@ -114,13 +114,13 @@ def test_the_spectrum_that_says_more_gets_the_lower_tau():
     assert found["good"] < 0.3 < found["noise"]
 
 
-@pytest.mark.parametrize(("shift", "bound"), [(0, 1e-3), (1, 10.0)])
-def test_tau_stays_within_its_range(shift, bound):
+@pytest.mark.parametrize("shift", [0, 1])
+def test_tau_stays_within_its_range(shift):
     """Perfect queries want none at all, wrong ones an infinite one."""
     rows = torch.eye(DIM)
     found = fit_tau({"ir": rows}, rows, (torch.arange(DIM) + shift) % DIM)["ir"]
     assert 1e-3 - 1e-9 <= found <= 10 + 1e-5
-    assert found == pytest.approx(bound, rel=0.05) or (shift == 0 and found < 0.1)
+    assert found < 0.1 if shift == 0 else found == pytest.approx(10, rel=0.05)
 
 
 def test_without_queries_nothing_is_fitted():

@@ -701,3 +701,18 @@ def test_the_audit_looks_at_molecules_trained_on_in_other_data_sets():
     assert "compared by key alone: 1" in found.text()
     joined = out_of_fold([dataclasses.replace(evaluate(embedded, **options), audit=found)])
     assert joined.audit.unknown == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("pools", [], "no pool was given; allowed: 'test', 'all', 'all:N', 'isomers', 'unseen:N', 'mass:Xppm'"),
+        ("pools", ["test", "all", "test"], "a pool is given twice in ['test', 'all', 'test']; name each once"),
+        ("modes", ["blind", "blind"], "a mode is given twice in ['blind', 'blind']; name each once"),
+        ("fusions", ("gm-exp", "gm-exp"), "a fusion is given twice in ['gm-exp', 'gm-exp']; name each once"),
+    ],
+)
+def test_what_is_measured_is_named_once(name, given, said):
+    with pytest.raises(DataError) as caught:
+        evaluate(made_up(), **{name: given}, audit=False, fingerprints=fingerprints_of())
+    assert str(caught.value) == f"evaluation failed: {said}"

@@ -175,10 +175,10 @@ def test_bonds_lost_and_formed():
 
 @pytest.fixture
 def _imported_anew(monkeypatch):
-    """Once found, the library is kept by the simulator's module, so the simulator and its module are loaded again."""
+    """Once found, the library is kept by the simulator's module, so it gets another one."""
+    monkeypatch.setattr(molchord_simulators, "gfn2", gfn2)  # puts it back
+    del molchord_simulators.gfn2  # where `from molchord_simulators import gfn2` looks first
     for name in ("gfn2", "harmonic"):
-        loaded = importlib.import_module(f"molchord_simulators.{name}")
-        monkeypatch.setattr(molchord_simulators, name, loaded)  # puts it back
         monkeypatch.delitem(sys.modules, f"molchord_simulators.{name}")
 
 
@@ -757,15 +757,24 @@ def test_one_error_does_not_end_the_program(tmp_path, monkeypatch, capsys):
         if len(given["z"]) == 3:
             raise np.linalg.LinAlgError("no convergence")
         flat = np.ones(1, np.float32)
-        return {"z": given["z"], "pos": given["pos"].astype(np.float32), "freq": flat, "ir": flat, "raman": flat}
+        more = {"kind": np.zeros(1, np.uint8), "constants": np.ones(3, np.float32)}
+        return {
+            "z": given["z"],
+            "pos": given["pos"].astype(np.float32),
+            "freq": flat,
+            "ir": flat,
+            "raman": flat,
+            **more,
+        }
 
     monkeypatch.setattr(gfn2, "compute", compute)
     assert gfn2.main([str(tmp_path / "jobs.npz"), str(tmp_path / "results.npz")]) == 0
     contents = read_contents(tmp_path / "results.npz")
     assert contents.ids == (molecule("N").key14,)
-    here = _Job(SIMULATOR, computes=True)(molecule("O"))
-    assert contents.failed == (here,)
-    assert here.reason == "the simulator failed: LinAlgError: no convergence"
+    (failed,) = contents.failed
+    (here,) = simulate_molecules(SIMULATOR, [molecule("O")], workers=1)
+    assert failed.reason == here.reason == "the simulator failed: LinAlgError: no convergence"
+    assert failed.id == molecule("O").key14
 
 
 # --- files and the kit -----------------------------------------------------------------------------------------------
@@ -907,11 +916,18 @@ def test_the_bundled_set_says_how_its_inputs_were_made(small, tmp_path):
     assert read_contents(tmp_path / "two" / "part-00.npz").prepared_by == " | ".join(both)
 
 
-@pytest.mark.parametrize("intensity", [7e4, np.nan, np.inf])
-def test_the_bundled_set_refuses_what_half_precision_does_not_hold(intensity, tmp_path):
-    with pytest.raises(DataError, match=r"values of 'F' are not finite in half precision"):
+@pytest.mark.parametrize("intensity", [np.nan, np.inf])
+def test_the_bundled_set_refuses_what_is_not_finite(intensity, tmp_path):
+    with pytest.raises(DataError, match=r"values of 'F' are not finite"):
         maker()([computed(tmp_path / "a.npz", ["F"], intensity)], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_bundled_set_lists_what_half_precision_does_not_hold(tmp_path):
+    maker()([computed(tmp_path / "a.npz", ["F"], 7e4), computed(tmp_path / "b.npz", ["O"], 6e4)], tmp_path / "out")
+    found = read_contents(tmp_path / "out" / "part-00.npz")
+    assert found.ids == (molecule("O").key14,)
+    assert [(one.id, one.reason) for one in found.failed] == [(molecule("F").key14, "intensity beyond half precision")]
 
 
 @pytest.mark.parametrize("smiles", ["CCl", "CCCCCCCCCC", "C[SiH3]"])

@@ -15,8 +15,9 @@ from scipy.special import voigt_profile
 from molchord.api import Compares, Measurement, Molecule, SampleError, SpectrumBatch
 from molchord_modalities import curve
 from molchord_modalities.ir import IR
+from molchord_modalities.line_shapes import broaden
 from molchord_modalities.raman import RAMAN
-from molchord_modalities.vibrational_batch import broaden, normalise, warp
+from molchord_modalities.vibrational_batch import normalise, warp
 from molchord_modalities.vibrational_settings import Grid, Line, VibrationalConfig
 
 WATER = ([1539.0, 3643.0, 3651.0], [90.0, 9.0, 30.0])
@@ -381,7 +382,9 @@ def test_normalisation_uses_observed_points_only(how):
         "area": [2 / 3, 4 / 3, 1, 0],
         "none": [2, 4, 3, 0],
     }
-    torch.testing.assert_close(normalise(values, observed, how), torch.tensor([expected[how]], dtype=torch.float32))
+    torch.testing.assert_close(
+        normalise(values, observed, how, 2.0), torch.tensor([expected[how]], dtype=torch.float32)
+    )
 
 
 def test_channels_are_named_in_order():
@@ -480,6 +483,32 @@ def test_noise_averages_out_of_the_floor_but_lifts_a_smallest_value():
         a, b = (render(build(**c, normalise=how), *[sticks()] * 20, generator=seeded()).values for c in (clean, noisy))
         moved[how] = float((b - a).mean())
     assert abs(moved["floor"]) < 0.01 < 0.06 < moved["minmax"]
+
+
+def test_noise_moves_the_steady_normalisation_less_than_half_as_much():
+    """By how much ten percent of noise changes what a spectrum is divided by."""
+    rng = np.random.default_rng(5)
+    many = [sticks(rng.uniform(600, 3500, 40), rng.exponential(1.0, 40)) for _ in range(60)]
+    clean = render(build(channels=["plain"], normalise="none"), *many).values[:, 0]
+    seen = torch.ones(clean.shape, dtype=torch.bool)
+    noisy = clean + 0.1 * clean.amax(dim=1, keepdim=True) * torch.randn(clean.shape, generator=seeded())
+    scale = {}
+    for how in ("floor", "steady"):
+        a, b = normalise(clean, seen, how, 2.0), normalise(noisy, seen, how, 2.0)
+        # both are straight lines of what they were made from
+        (slope_a, slope_b) = (float((y[:, :-1] - y[:, 1:]).abs().sum() / (x[:, :-1] - x[:, 1:]).abs().sum())
+                              for x, y in ((clean, a), (noisy, b)))  # fmt: skip
+        scale[how] = slope_a / slope_b
+    assert 2 * abs(scale["steady"] - 1) < abs(scale["floor"] - 1), scale
+
+
+def test_the_steady_normalisation_does_not_see_beyond_a_window():
+    values = torch.zeros(1, 200)
+    values[0, 60:70], values[0, 120:] = 1.0, 50.0
+    observed = torch.zeros(1, 200, dtype=torch.bool)
+    observed[0, 20:118] = True
+    expected = normalise(values[:, 20:118], observed[:, 20:118], "steady", 2.0)
+    torch.testing.assert_close(normalise(values, observed, "steady", 2.0)[:, 20:118], expected)
 
 
 def test_a_window_leaves_a_stretch_of_the_size_asked_for_anywhere():
