@@ -135,8 +135,8 @@ SETS = {
 CARD = """# {name}
 
 Harmonic infrared and Raman spectra of {molecules:,} molecules {limits},
-computed for this project; one entry a molecule (InChIKey block), in random order within each of {parts} files;
-{megabytes:.1f} MB, {kilobytes:.2f} kB a molecule.
+computed for this project; one entry per molecule (InChIKey block), in random order within each of {parts} files;
+{megabytes:.1f} MB, {kilobytes:.2f} kB per molecule.
 
     molchord data import datasets/{name} --out data/{name}
 
