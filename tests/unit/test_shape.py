@@ -27,9 +27,6 @@ LONG_FILES = {
     "core/molchord/evaluate/evaluation.py": "every row of an evaluation, a function for each kind",
     "core/molchord/data/loader.py": "from a data set to batches: sources, draws, collation, workers",
     "core/molchord/testing/modalities.py": "the kit's checks of modalities, a function for each",
-    "plugins/modalities/molchord_modalities/vibrational_batch.py": (
-        "every step from samples to the channels that an encoder gets, a function for each"
-    ),
     "plugins/simulators/molchord_simulators/gfn2.py": "one method of computation, from the Hessian to the spectra",
 }
 """Files that may be longer than 400 lines, and why."""
