@@ -201,10 +201,15 @@ def test_library_mode_needs_and_uses_spectra(work, tmp_path, capsys):
     assert "spectra" in run(capsys, "search", work / "run", work / "library", *query, status=2)
 
 
-def test_realign_frees_the_last_layers(work, tmp_path, capsys):
-    said = run(capsys, "realign", work / "run", "--data", work / "data", "--out", tmp_path / "r2", "--epochs", "1")
-    assert "trained" in said
-    assert "modalities.ir.head.out" in (tmp_path / "r2" / "graph.yaml").read_text()
+def test_realign_trains_every_tower_or_the_parts_named_at_the_rate_given(work, tmp_path, capsys):
+    given = ("realign", work / "run", "--data", work / "data", "--epochs", "1")
+    assert "trained" in run(capsys, *given, "--out", tmp_path / "r2")
+    assert "    modalities.ir: true" in (tmp_path / "r2" / "graph.yaml").read_text()
+    run(capsys, *given, "--out", tmp_path / "r3", "--trainable", "heads", "--lr", "0.002")
+    written = (tmp_path / "r3" / "graph.yaml").read_text()
+    assert "    modalities.ir.head.out: true" in written
+    assert "    modalities.ir: true" not in written
+    assert "lr: 0.002" in written
 
 
 def test_dry_run_writes_nothing(work, tmp_path, capsys):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from molchord.api import Measurement, Molecule, SampleError
 from molchord.chem import FORCE_FIELD_STEPS, RDKIT_VERSION, conformer_seed, conformers, parse, pieces, with_hydrogens
 from molchord_simulators import gfn2
+from molchord_simulators.threads import one_thread
 
 __all__ = ["Harmonic"]
 
@@ -57,7 +58,8 @@ class Harmonic:
             ImportError: tblite is not installed.
         """
         try:
-            return gfn2.compute(job)
+            with one_thread():
+                return gfn2.compute(job)
         except gfn2.Failed as error:
             raise SampleError("gfn2", str(error)) from None
 

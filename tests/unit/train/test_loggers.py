@@ -217,11 +217,11 @@ def test_a_training_that_fails_closes_its_loggers(graph, tmp_path, monkeypatch):
     recorder = Recorder()
     with_loggers(monkeypatch, recorder=recorder)
 
-    def fail(self, folder):
-        raise RuntimeError("the disk is gone")
+    def fail(self, *_):
+        raise RuntimeError("the device is gone")
 
-    monkeypatch.setattr("molchord.train.trainer.Trainer.save", fail)
-    with pytest.raises(RuntimeError, match="the disk is gone"):
+    monkeypatch.setattr("molchord.train.trainer.Trainer.learn", fail)
+    with pytest.raises(RuntimeError, match="the device is gone"):
         Run.train(graph, tiny_data(), tmp_path / "run", device="cpu", progress=False, loggers=["recorder"])
     assert recorder.told[1:] == [False]
 

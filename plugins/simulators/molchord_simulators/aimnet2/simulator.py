@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -20,6 +19,7 @@ from molchord_simulators.aimnet2.network import ELEMENTS, Network
 from molchord_simulators.aimnet2.spectra import Spectrum
 from molchord_simulators.gfn2 import Failed
 from molchord_simulators.harmonic import Harmonic
+from molchord_simulators.threads import one_thread
 
 __all__ = ["AIMNet2", "averaged"]
 
@@ -88,7 +88,7 @@ class AIMNet2:
 
     def compute_batch(self, jobs: Sequence[Arrays]) -> list[dict[str, NDArray[Any]] | SampleError]:
         """Do `compute` for many, to within rounding; a failure takes its place."""
-        with _one_thread():
+        with one_thread():
             own = [i for i, job in enumerate(jobs) if set(np.asarray(job["z"]).tolist()) <= ELEMENTS]
             found: dict[int, Spectrum | Failed] = {}
             if own:
@@ -201,14 +201,3 @@ def _network(members: int, device: str) -> Network:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return Network(weights.read(weights.find(), members), torch.float32, torch.device(device))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one core: parallel are the molecules, and threads may sum in any order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
