@@ -21,7 +21,7 @@ RUN := runs/demo
 LIBRARY := runs/demo-library
 INSTALLED := .venv/.installed
 
-.PHONY: demo docs test test-slow test-wheel benchmark-accuracy clean
+.PHONY: coverage demo docs test test-slow test-wheel benchmark-accuracy clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)/report.html $(LIBRARY)/manifest.json
@@ -47,12 +47,16 @@ $(LIBRARY)/manifest.json: $(RUN)/report.html | $(INSTALLED)
 	@$(BIN)/molchord embed $(RUN) datasets/demo --out $(LIBRARY) --force
 
 test: $(INSTALLED)
-	$(BIN)/pytest -n $(JOBS) -m 'not slow' --cov --cov-report=term:skip-covered --cov-fail-under=90 -q
+	$(BIN)/pytest -n $(JOBS) -m 'not slow' -q
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell core plugins recipes examples datasets/*.py docs *.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
+
+# Which lines no test runs; tests take a sixth longer under it.
+coverage: $(INSTALLED)
+	$(BIN)/pytest -n $(JOBS) -m 'not slow' --cov --cov-report=term:skip-covered --cov-fail-under=90 -q
 
 # What installs packages and runs whole pages: the tutorial, the examples, the notebook, wheels, Ray.
 test-slow: $(INSTALLED)
