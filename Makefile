@@ -60,7 +60,7 @@ coverage: $(INSTALLED)
 
 # What installs packages and runs whole pages: the tutorial, the examples, the notebook, wheels, Ray.
 test-slow: $(INSTALLED)
-	$(BIN)/pytest -n $(JOBS) -m slow -q
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m slow -q
 
 # The documentation, as it is read: http://127.0.0.1:8000
 docs: $(INSTALLED)
