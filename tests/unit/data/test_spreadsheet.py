@@ -61,7 +61,7 @@ def test_a_table_that_is_not_there_is_named(tmp_path):
             next(read_rows(path, ()))
 
 
-COMPRESSED = gzip.compress(b"smiles\n" + b"".join(b"%sO\n" % (b"C" * n) for n in range(200)))
+COMPRESSED = gzip.compress(b"smiles\n" + b"".join(b"%sO\n" % (b"C" * n) for n in range(200)), mtime=0)
 
 
 @pytest.mark.parametrize("seed", range(25))
