@@ -32,6 +32,7 @@ from molchord.api import Array
 from molchord.chem import molecule
 from molchord.errors import DataError
 from molchord.simulation.files import Contents, Outcome, read_contents, write_entries
+from molchord_modalities.vibrational_settings import KIND_BEGINS
 from molchord_simulators.gfn2 import rotational_constants
 
 ARRAYS = {
@@ -39,7 +40,6 @@ ARRAYS = {
     "ir": Array(unit="km/mol", axis="modes", dtype="float16"),
     "raman": Array(unit="angstrom^4/dalton", axis="modes", dtype="float16"),
 }
-KIND_BEGINS = (2300.0, 3340.0)  # cm^-1; the kind of a mode where a file does not say it
 DECIMALS = 1  # of a wavenumber; as float32, which any reader takes, since the archive packs the rest away
 PREPARED_BY = "one conformer by ETKDGv3, relaxed by MMFF94 or UFF (RDKit)"  # of files that do not say it
 ROUNDED = "; wavenumbers rounded to 0.1 cm^-1, intensities to half precision"

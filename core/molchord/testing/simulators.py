@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from molchord.api import (
     Batched,
@@ -174,13 +175,16 @@ def batch_gives_the_same(record: SimulatorRecord) -> None:
     for smiles, job, together in zip(_SMILES, jobs, reversed(list(found)), strict=True):
         alone = simulator.compute(job)
         require(not isinstance(together, SampleError), f"{smiles!r} fails in a batch and not alone")
-        for name, array in record.results.items():
-            one, other = np.asarray(alone[name]), np.asarray(dict(together)[name])
-            same = one.shape == other.shape and (
-                bool((one == other).all()) if array.dtype == "str" or one.dtype.kind not in "fc"
-                else bool(np.abs(one - other).max(initial=0.0) <= _ROUNDING * np.abs(one).max(initial=0.0))
-            )  # fmt: skip
+        for name in record.results:
+            same = _alike(np.asarray(alone[name]), np.asarray(dict(together)[name]))
             require(same, f"`{name}` of {smiles!r} in a batch is not that of {smiles!r} alone")
+
+
+def _alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Return whether two arrays are equal, those of numbers with decimals to within `_ROUNDING`."""
+    if one.shape != other.shape or one.dtype.kind not in "fc":
+        return np.array_equal(one, other)
+    return bool(np.abs(one - other).max(initial=0.0) <= _ROUNDING * np.abs(one).max(initial=0.0))
 
 
 def _arrays(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from molchord_modalities import curve
 from molchord_modalities.quality_warnings import curve_warnings
 from molchord_modalities.vibrational_reader import VibrationalReader, sticks
 from molchord_modalities.vibrational_samples import Curve, Sticks
-from molchord_modalities.vibrational_settings import KINDS, Technique, VibrationalConfig
+from molchord_modalities.vibrational_settings import KIND_BEGINS, KINDS, Technique, VibrationalConfig
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Vibrational"]
 
-_KIND_BEGINS = (2300.0, 3340.0)
-"""Where stretching of C-H and of O-H and N-H begins in harmonic spectra, cm^-1, for sticks whose kind is not known."""
 _LEAST_PEAK = 0.01
 _PEAK_REACH = 8.0
 """cm^-1 on either side of a maximum."""
@@ -117,7 +115,7 @@ class Vibrational:
         if not (np.isfinite(position).all() and np.isfinite(intensity).all()):
             raise SampleError(self.name, "a stick's position or intensity is not a finite number")
         if kind.shape != position.shape:
-            kind = np.searchsorted(_KIND_BEGINS, position, side="right")  # no kinds are stored
+            kind = np.searchsorted(KIND_BEGINS, position, side="right")  # no kinds are stored
         if np.any(kind >= len(KINDS)):
             raise SampleError(self.name, f"a stick's kind is {kind.max()}; the kinds are 0 to {len(KINDS) - 1}")
         keep = (position > 0) & (intensity > 0)

@@ -11,6 +11,7 @@ from molchord.api import Array, Category, Config, Real, SpectrumSpec, Stores
 
 __all__ = [
     "KINDS",
+    "KIND_BEGINS",
     "Baseline",
     "Correction",
     "Corrections",
@@ -26,6 +27,9 @@ __all__ = [
 KINDS = ("rest", "ch", "xh")
 """Kinds of modes by what they stretch: a bond of hydrogen to nitrogen, oxygen or a halogen (`xh`), one to carbon or
 another element (`ch`), anything else."""
+
+KIND_BEGINS = (2300.0, 3340.0)
+"""Where stretching of C-H and of O-H and N-H begins in harmonic spectra, cm^-1, for sticks whose kind is not known."""
 
 
 def _ascending(values: tuple[float, float]) -> tuple[float, float]:
