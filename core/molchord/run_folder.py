@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from molchord.data.store import DataSet
+from molchord.domain import Domain
 from molchord.errors import MolchordError, OutputExistsError, RunError
 from molchord.files import replace_file, write_tensors
 from molchord.graph.resolve import ModelGraph
@@ -63,6 +64,8 @@ class RunManifest(BaseModel):
         beta: Confidence factor for each number of spectra, fitted on validation queries.
         likeness: For each subset of spectra, mean cosines with the share of validation queries that are no more like
             their own molecule, up to 5 %.
+        domain: Elements and sizes of the training molecules that have each spectrum, those of the runs that its weights
+            come from included; without a spectrum where it is not known.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -80,6 +83,7 @@ class RunManifest(BaseModel):
     tau: dict[str, float] = {}
     beta: dict[int, float] = {}
     likeness: dict[str, list[tuple[float, float]]] = {}
+    domain: dict[str, Domain] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -125,7 +129,7 @@ def check_run_output(path: Path, inputs: Iterable[tuple[str, Path]], *, force: b
     try:
         read_run_manifest(path)
     except RunError as error:
-        raise RunError(f"output {str(path)!r} is not replaced, for it is no run: {error}") from error
+        raise RunError(f"output {str(path)!r} is not replaced, because it is not a run: {error}") from error
 
 
 def write_run_manifest(run: Path, manifest: RunManifest) -> None:

@@ -14,7 +14,7 @@ from molchord.data.reading import Given
 from molchord.embedder import Embedder
 from molchord.errors import QueryError
 from molchord.library.library import Hit, Library
-from molchord.library.quality import inspected, out_of_distribution, unlike_training, warned
+from molchord.library.quality import beyond_training, inspected, out_of_distribution, unlike_training, warned
 from molchord.rerank.rerank import Reranking, reranked
 from molchord.retrieval.scores import pooled
 from molchord.run_folder import RunManifest
@@ -115,7 +115,7 @@ def search(
         found += out_of_distribution(hits[0], manifest.tau, manifest.likeness)
     if reranking is not None:
         hits = reranked(hits, reranking, query.measurements, tau=manifest.tau, beta=manifest.beta)
-    return warned(hits[:k], found, stacklevel=3)
+    return beyond_training(warned(hits[:k], found, stacklevel=3), manifest.domain, stacklevel=3)
 
 
 def _quality_warnings(embedder: Embedder, query: Query) -> list[QualityWarning]:

@@ -16,6 +16,7 @@ ORDER = [
     "api",
     "seeding",
     "chem",
+    "domain",
     "host",
     "graph",
     "data",

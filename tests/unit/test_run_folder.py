@@ -148,7 +148,9 @@ def test_only_a_run_or_an_empty_folder_is_replaced(tmp_path):
     for name in ("gone", "empty", "run"):
         check_run_output(tmp_path / name, [], force=True)
     for name in ("full", "file"):
-        with pytest.raises(RunError, match=f"output .*{name}' is not replaced, for it is no run: run .* manifest.json"):
+        with pytest.raises(
+            RunError, match=f"output .*{name}' is not replaced, because it is not a run: run .* manifest.json"
+        ):
             check_run_output(tmp_path / name, [], force=True)
     with pytest.raises(RunError, match="link' is a symbolic link and is not replaced; choose another folder"):
         check_run_output(tmp_path / "link", [], force=True)

@@ -38,7 +38,8 @@ class Hit:
             looked at again.
         rerank_score: Score by which a hit was re-ranked; None where it was not.
         features: The re-ranker's features, by name; NaN where it has no answer.
-        quality_warnings: What makes the answer uncertain, a sentence each, the same for all of its hits.
+        quality_warnings: What makes the answer uncertain, a sentence each: the same for all of its hits, but
+            for what is said of this candidate's elements and size.
     """
 
     rank: int

@@ -1,4 +1,4 @@
-"""Quality warnings of a query: those of its modalities about its measurements, and of queries out of distribution.
+"""Quality warnings of measurements, of queries out of distribution, and of candidates beyond the training set.
 
 Such a query is searched with anyway; its hits carry the warnings, and their probability is the calibrated one
 times the lowest confidence factor. The rest belongs to "none of these".
@@ -13,12 +13,14 @@ from typing import Any
 
 from molchord.api import Inspects, Measurement, Modality, QualityWarning
 from molchord.data.reading import ruled_out
+from molchord.domain import Domain
 from molchord.library.library import Hit
 
-__all__ = ["inspected", "out_of_distribution", "unlike_training", "warned"]
+__all__ = ["beyond_training", "inspected", "out_of_distribution", "unlike_training", "warned"]
 
 UNLIKE_TRAINING = 0.1
-"""What is left of the probability where a measurement is of another sort than those that the run was trained on."""
+"""What is left of the probability where a measurement is of another sort than those that the run was trained on, or a
+candidate of elements or of a size that it hardly met."""
 
 
 def inspected(modality: Modality, name: str, measurements: Sequence[Measurement]) -> list[QualityWarning]:
@@ -91,6 +93,35 @@ def out_of_distribution(
         "is unlike what the run was trained on"
     )
     return [QualityWarning(message, share / lower[-1][1])]
+
+
+def beyond_training(hits: Sequence[Hit], domain: Mapping[str, Domain], *, stacklevel: int) -> list[Hit]:
+    """Return the hits; one of elements or of a size that training hardly had is marked, and its probability lowered.
+
+    Args:
+        hits: Hits of one search.
+        domain: What the run was trained on, by spectrum.
+        stacklevel: As for `warnings.warn`.
+
+    Warns:
+        UserWarning: Some hits are such.
+    """
+    out, beyond = [], []
+    for hit in hits:
+        found = ((name, domain[name].lacks(hit.formula)) for name in hit.cosines if name in domain)
+        message = next((f"beyond what {name!r} was trained on: it has {why}" for name, why in found if why), None)
+        if message is not None:
+            beyond.append(f"hit {hit.rank} is {message}")
+            hit = dataclasses.replace(
+                hit,
+                probability=None if hit.probability is None else hit.probability * UNLIKE_TRAINING,
+                quality_warnings=(*hit.quality_warnings, f"the candidate is {message}"),
+            )
+        out.append(hit)
+    if beyond:
+        others = f"; {len(beyond)} of {len(hits)} hits are beyond it" if len(beyond) > 1 else ""
+        warnings.warn(beyond[0] + others, stacklevel=stacklevel + 1)
+    return out
 
 
 def warned(hits: Sequence[Hit], found: Sequence[QualityWarning], *, stacklevel: int) -> list[Hit]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import TypeAlias
 
 from molchord.api import Logger
 from molchord.data.store import DataSet
+from molchord.domain import Domain, domain_of
 from molchord.embedder import Embedder
 from molchord.errors import TrainingStopped
 from molchord.files import discard, replace_file, replace_folder, write_csv
@@ -169,12 +171,12 @@ def _write_folder(trainer: Trainer, path: Path, sources: Sequence[Path]) -> None
     trained_on |= dict(zip(trainer.dataset.keys(rows), trainer.dataset.smiles(rows), strict=True))
     with replace_folder(path) as folder:
         replace_file(folder / "graph.yaml", trainer.graph.to_yaml())
-        write_run_manifest(folder, _manifest(trainer))
+        write_run_manifest(folder, _manifest(trainer, sources))
         write_trained_on(folder, trained_on)
         trainer.save(folder)
 
 
-def _manifest(trainer: Trainer) -> RunManifest:
+def _manifest(trainer: Trainer, sources: Sequence[Path]) -> RunManifest:
     graph, code = trainer.graph, code_version()
     versions = graph.config_versions()
     return RunManifest(
@@ -194,7 +196,22 @@ def _manifest(trainer: Trainer) -> RunManifest:
         },
         fitted=trainer.fitted,
         molecules=trainer.counts(),
+        domain=_domains(trainer, [read_run_manifest(source).domain for source in sources]),
     )
+
+
+def _domains(trainer: Trainer, sources: Sequence[Mapping[str, Domain]]) -> dict[str, Domain]:
+    """Return the domain of each spectrum: what the run is trained on, joined with what its sources were."""
+    out = {}
+    for name, present in trainer.present.items():
+        rows = trainer.rows["train"]
+        rows = rows[present[rows] & trainer.present[trainer.graph.candidate][rows]]
+        known = [source[name] for source in sources if name in source]
+        if len(rows):
+            known.append(domain_of(trainer.dataset.formulas(rows)))
+        if name != trainer.graph.candidate and known:
+            out[name] = functools.reduce(Domain.joined, known)
+    return out
 
 
 @contextmanager

@@ -15,11 +15,13 @@ from torch import nn
 from molchord.api import Measurement
 from molchord.data.store import DataSet
 from molchord.device import choose_device
+from molchord.domain import domain_of
 from molchord.errors import DataError, GraphError, OutputExistsError, RunError, TrainingStopped
 from molchord.graph.resolve import ModelGraph, Use
 from molchord.graph.settings import OptimizerConfig, ScheduleConfig, TrainConfig
 from molchord.host import installed
 from molchord.run import Run
+from molchord.run_folder import RunManifest
 from molchord.testing import molecules
 from molchord.train.dry_run import dry_run
 from molchord.train.hard_negatives import HardNegatives
@@ -292,6 +294,18 @@ def test_parts_come_from_another_run(dataset, tmp_path):
     with pytest.raises(RunError, match="differs in 'modalities.ir"):
         Run.train(wrong, dataset, tmp_path / "third", progress=False)
     assert not (tmp_path / "third").exists()
+
+
+def test_a_run_knows_elements_and_sizes_by_spectrum_and_those_of_its_sources(dataset, tmp_path):
+    first = Run.train(make_graph(train={"epochs": 1}), dataset, tmp_path / "first", progress=False)
+    assert set(first.manifest.domain) == set(SPECTRA)
+    having = {"ir": lambda row: True, "raman": lambda row: row % 3 < 2, "msms": lambda row: row % 2}
+    for name, domain in first.manifest.domain.items():
+        rows = [row for row in dataset.rows("train").tolist() if having[name](row)]
+        assert domain == domain_of(dataset.formulas(rows))
+    other = first.realign(dataset, tmp_path / "to", epochs=1, progress=False)
+    assert other.manifest.domain == {name: own.joined(own) for name, own in first.manifest.domain.items()}
+    assert RunManifest.model_validate({**first.manifest.model_dump(), "domain": {}}).domain == {}
 
 
 def test_a_head_from_another_run_keeps_that_runs_scalar_features(dataset, tmp_path):
