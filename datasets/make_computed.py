@@ -1,20 +1,22 @@
 """Add computed spectra to one of the sets of `datasets/`, in the compact files that the repository holds.
 
-Usage: python datasets/make_computed.py SET FILE.npz ... [--out FOLDER] [--without FILE.npz ...]
+Usage: python datasets/make_computed.py SET FILE.npz ... [--out FOLDER] [--without FILE ...]
 
 SET is `qm9-xtb-grown`, `qm9-aimnet2` or `ordinary-aimnet2`. Takes files of results, as ``molchord data simulate``
 writes them, and any other ``*-xtb.npz`` or ``*-aimnet2.npz`` files, with the failures that they, or ``fails-*.json``
 beside ``chunk-*.npz``, list. Molecules that the folder holds already are left out, but one that failed may be computed
-later; left out are, too, those of files after `--without`, such as molecules that others measure on. The rest goes into
-one more file, ``part-00.npz`` and so on, so that large files are committed once, in an order that follows from their
-InChIKey alone and thus is random. Files that list failures go into another call than those that do not, so that the
-card can say what part failed. Wavenumbers are rounded to 0.1 cm^-1, intensities to half precision, geometries left out;
-sets by AIMNet2 keep their rotational constants. The card beside the folder is written from what all its parts hold.
+later; left out are, too, those of files after `--without` (``.npz``, or tables with a column `inchikey`), such as
+molecules that benchmarks measure on. The rest goes into one more file, ``part-00.npz`` and so on, so that large files
+are committed once, in an order that follows from their InChIKey alone and thus is random. Files that list failures go
+into another call than those that do not, so that the card can say what part failed. Wavenumbers are rounded to
+0.1 cm^-1, intensities to half precision, geometries left out; sets by AIMNet2 keep their rotational constants. The card
+beside the folder is written from what all its parts hold.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import json
 import re
@@ -103,6 +105,7 @@ _AIMNET2_ARRAYS = {
     "simulator": Array(unit="1", dtype="str"),
 }
 _QM9 = "QM9 in random order"
+_OPEN_QM9 = f"{_QM9}, without those whose measured infrared or Raman spectra benchmarks use"
 _QM9_LICENCE = "The SMILES are facts from QM9 (Ramakrishnan et al., Scientific Data 1, 140022, 2014)."
 _QM9_LIMITS = "of QM9 and alike (C, H, N, O, F; at most 9 heavy atoms)"
 
@@ -116,7 +119,7 @@ SETS = {
         ),
         Computed(
             name="qm9-aimnet2", arrays=_AIMNET2_ARRAYS, elements=frozenset("CHNOF"), heavy_atoms=9, limits=_QM9_LIMITS,
-            method=_AIMNET2, source=_QM9, licence=_QM9_LICENCE, computed_by=_BY_AIMNET2, lowest=-100,
+            method=_AIMNET2, source=_OPEN_QM9, licence=_QM9_LICENCE, computed_by=_BY_AIMNET2, lowest=-100,
             simulator="aimnet2",
         ),
         Computed(
@@ -126,7 +129,7 @@ SETS = {
             limits="that chemists meet (H, B, C, N, O, F, Si, P, S, Cl, As, Se, Br, I; at most 24 heavy atoms)",
             method=_AIMNET2,
             source="the lists of molecules of MassBank, nmrshiftdb2 and C3SDB, "
-            "without\nthose whose measured gas-phase infrared spectra benchmarks use, in random order",
+            "without\nthose whose measured infrared or Raman spectra benchmarks use, in random order",
             licence="The SMILES are facts.", computed_by=_BY_AIMNET2, lowest=-100, simulator="aimnet2",
         ),
     )
@@ -278,7 +281,7 @@ def _texts(files: Iterable[Path], name: str, default: str) -> str:
     texts = set()
     for path in files:
         with np.load(path, allow_pickle=False) as data:
-            texts.add(str(data[name]) if name in data.files else default)
+            texts.add(str(data[name]).removesuffix(ROUNDED) if name in data.files else default)
     return " | ".join(sorted(texts))
 
 
@@ -330,6 +333,9 @@ def main(which: Computed, files: Sequence[Path], out: Path, without: Sequence[Pa
 
 def _keys(path: Path) -> list[str]:
     """Return the key14 of a file's molecules."""
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8", newline="") as file:
+            return [row["inchikey"][:14] for row in csv.DictReader(file)]
     with np.load(path, allow_pickle=False) as data:
         return [molecule(text).key14 for text in data["smiles"].tolist()]
 
@@ -339,7 +345,7 @@ if __name__ == "__main__":
     parser.add_argument("set", choices=sorted(SETS), metavar="SET", help=", ".join(sorted(SETS)))
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE.npz", help="none: only write the card anew")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: the set's folder beside this script")
-    parser.add_argument("--without", nargs="+", type=Path, default=[], metavar="FILE.npz")
+    parser.add_argument("--without", nargs="+", type=Path, default=[], metavar="FILE")
     arguments = parser.parse_args()
     chosen = SETS[arguments.set]
     folder = Path(__file__).parent / chosen.name if arguments.out is None else arguments.out

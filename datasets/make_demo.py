@@ -11,14 +11,12 @@ would have.
 
 from __future__ import annotations
 
-import csv
-import gzip
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from make_massbank import LICENCES, entries, write_attribution
 
 from molchord.data.importer import import_files
 from molchord.data.manifest import sha256_file
@@ -27,7 +25,6 @@ from molchord.host import installed
 MOLECULES = 2000
 HALF_WIDTH, NOISE = 6.0, 0.003  # of the unknown: cm^-1, part of the maximum
 ORIGINALS = ("qm9-xtb.npz", "massbank-xtb.npz", "massbank/ms2.mgf.gz")
-LICENCES = ("CC0", "CC BY")
 UNKNOWN = "ZYGHJZDHTFUPRJ"
 """Coumarin, of the test split."""
 UNKNOWN_SMALL = "ISAKRJDGNUQOIC"
@@ -41,21 +38,6 @@ STORAGE = {
         "stick_intensity": {"dtype": "float16"},
     }.items()
 } | {"msms.intensity": {"dtype": "float16"}, "structure.positions": {"dtype": "float16"}}
-
-
-def entries(path: Path) -> Iterator[tuple[dict[str, str], str]]:
-    """Yield (fields, text) of every entry of a compressed MGF file."""
-    fields: dict[str, str] = {}
-    lines: list[str] = []
-    with gzip.open(path, "rt") as file:
-        for line in file:
-            lines.append(line)
-            if "=" in line:
-                name, _, value = line.strip().partition("=")
-                fields[name] = value
-            if line.startswith("END IONS"):
-                yield fields, "".join(lines)
-                fields, lines = {}, []
 
 
 def sliced(source: Path, chosen: np.ndarray, out: Path) -> None:
@@ -130,10 +112,7 @@ def main(folder: Path, out: Path) -> None:
             f"{' or '.join(LICENCES)} in the third, and these MS/MS spectra; geometries left out."
         )
         report = import_files(sources, out, host=installed(), storage=STORAGE, note=note, force=True)
-    with (out / "ATTRIBUTION.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["massbank_record", "licence"])
-        writer.writerows(sorted(credits))
+    write_attribution(out / "ATTRIBUTION.csv", credits)
     print(report.summary())
 
 
