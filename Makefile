@@ -58,7 +58,7 @@ test: $(INSTALLED)
 coverage: $(INSTALLED)
 	$(BIN)/pytest -n $(JOBS) -m 'not slow' --cov --cov-report=term:skip-covered --cov-fail-under=90 -q
 
-# What installs packages and runs whole pages: the tutorial, the examples, the notebook, wheels, Ray.
+# What installs packages, kills programs and runs whole pages: wheels, `torchrun`, Ray, the tutorial, the examples.
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m slow -q
 

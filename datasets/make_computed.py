@@ -161,7 +161,7 @@ every set that it is in.
 ## What is missing
 Molecules were taken from {source}, and left out where no conformer was found, the bonds changed or a mode
 below {lowest} cm^-1 remained. The files list those that failed (`failed_smiles`, `failed_reason`) where that was
-recorded: {failed:,} beside {beside:,} that were computed, {share:.1f} %. They are no random sample.
+recorded: {failed:,} beside {beside:,} that were computed, {share:.1f} %. They are not a random sample.
 
 | reason | molecules |
 |---|---|

@@ -118,7 +118,7 @@ shift, which flatters the predictor a little.
 {rows}
 
 csp5 does not say which molecules it was trained on. Errors this small say that many of these were among them, so they
-are no test of molecules that it has never seen. A model trained on this set has seen no measured list, but its
+are not a test of molecules that it has never seen. A model trained on this set has seen no measured list, but its
 predictions may be as good as measured shifts: leave the molecules of a test out of training, as the split by hash does,
 which is the same in every set.
 """

@@ -59,13 +59,11 @@ class RunManifest(BaseModel):
         fitted: State of the modalities that were fitted on the training set.
         molecules: Training molecules, and how many have each modality and pair.
         best: Epoch and metric of the saved weights.
-        tau: Temperature of each spectrum against the candidate, for the geometric mean: fitted on validation queries,
-            from the loss's own, which it is where there are none.
+        tau: Temperature of each spectrum against the candidate: fitted on validation queries, or else the loss's own.
         beta: Confidence factor for each number of spectra, fitted on validation queries.
         likeness: For each subset of spectra, mean cosines with the share of validation queries that are no more like
             their own molecule, up to 5 %.
-        domain: Elements and sizes of the training molecules that have each spectrum, those of the runs that its weights
-            come from included; without a spectrum where it is not known.
+        domain: By spectrum, what the molecules are made of that it was learned from, in this run and its sources.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -191,7 +191,7 @@ class _Study:
     def __init__(self, path: Path, sweep: TuneConfig, made_of: Mapping[str, str]) -> None:
         optuna = _optuna()
         if path.exists() and not (path / JOURNAL).is_file() and (not path.is_dir() or any(path.iterdir())):
-            raise RunError(f"folder {str(path)!r} is no study; choose another folder")
+            raise RunError(f"folder {str(path)!r} is not a study; choose another folder")
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.sweep = sweep

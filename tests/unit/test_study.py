@@ -210,7 +210,7 @@ def test_a_study_of_something_else_is_not_gone_on_with(study, data, tmp_path):
         tune(GRAPH, others, study.path, trials=9, progress=False)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
-    with pytest.raises(RunError, match="is no study; choose another folder"):
+    with pytest.raises(RunError, match="is not a study; choose another folder"):
         tune(GRAPH, data, tmp_path / "mine", trials=1, progress=False)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 

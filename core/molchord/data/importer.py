@@ -382,7 +382,7 @@ def _number(name: str, cell: str) -> float:
     try:
         number = float(cell)
     except ValueError:
-        raise SampleError(name, f"column `{name}` holds {cell!r}, which is no number") from None
+        raise SampleError(name, f"column `{name}` holds {cell!r}, which is not a number") from None
     if math.isinf(number):
         raise SampleError(name, f"column `{name}` holds {cell!r}; leave the cell blank where it is not known")
     return number

@@ -194,7 +194,7 @@ def read_data_manifest(folder: Path) -> DataManifest:
     if not folder.is_dir():
         raise DataError(f"data set {str(folder)!r} does not exist; make one with `molchord data import`")
     if not path.is_file():
-        raise DataError(f"folder {str(folder)!r} is no data set: it holds no `{MANIFEST}`")
+        raise DataError(f"folder {str(folder)!r} is not a data set: it holds no `{MANIFEST}`")
     text = path.read_text(encoding="utf-8", errors="replace")
     check_version(folder, text)
     try:

@@ -307,7 +307,7 @@ def new_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
         if not force:
             raise OutputExistsError(path)
         if not (path / MANIFEST).is_file():
-            raise DataError(f"output {str(path)!r} is no data set and is not replaced; choose another folder")
+            raise DataError(f"output {str(path)!r} is not a data set and is not replaced; choose another folder")
         check_version(path, (path / MANIFEST).read_text(encoding="utf-8", errors="replace"))
     with replace_folder(path) as folder:
         yield folder

@@ -247,7 +247,7 @@ def _prior(embedder: Embedder, dataset: DataSet) -> NDArray[np.float64]:
     """Score every candidate by a run that sees no spectrum: all its queries are the same."""
     if not embedder.graph.train.candidates_only:
         raise RunError(
-            f"run {str(embedder.path)!r} is no candidates-only model: it has seen spectra; "
+            f"run {str(embedder.path)!r} is not a candidates-only model: it has seen spectra; "
             f"train the same graph with `train.candidates_only: true`"
         )
     embedded = embed_dataset(embedder, dataset).embedded

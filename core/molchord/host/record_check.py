@@ -40,7 +40,7 @@ def fault_of(row: PluginType, record: Record) -> Fault | None:
 def _fault_of_config(row: PluginType, record: Record) -> Fault | None:
     config = record.config
     if not (inspect.isclass(config) and issubclass(config, BaseModel)):
-        return f"has `config` {config!r}, which is no pydantic model", "derive it from 'molchord.api.Config'"
+        return f"has `config` {config!r}, which is not a pydantic model", "derive it from 'molchord.api.Config'"
     if not config.model_config.get("frozen") or config.model_config.get("extra") != "forbid":
         return f"has a `config` {config.__name__} that is not frozen with extra='forbid'", "derive it from 'Config'"
     keys = {key for name, f in config.model_fields.items() for key in (name, f.alias) if key is not None}

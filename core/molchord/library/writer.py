@@ -213,7 +213,7 @@ def check_replaceable(target: Path, *, force: bool) -> None:
     if not force:
         raise OutputExistsError(target)
     if not target.is_dir() or (any(target.iterdir()) and not (target / MANIFEST).is_file()):
-        raise QueryError(f"output {str(target)!r} exists and is no library; choose another folder")
+        raise QueryError(f"output {str(target)!r} exists and is not a library; choose another folder")
     if (target / MANIFEST).is_file():
         read_library_manifest(target)
 

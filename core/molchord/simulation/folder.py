@@ -49,7 +49,7 @@ class SimulationFolder:
         if mark.is_file():
             self._check(mark.read_text(encoding="utf-8", errors="replace"), plugin, config)
         if path.exists() and not mark.is_file() and (not path.is_dir() or any(path.iterdir())):
-            raise DataError(f"{str(path)!r} is there and is no folder of jobs; name another one by `--jobs`")
+            raise DataError(f"{str(path)!r} is there and is not a folder of jobs; name another one by `--jobs`")
         path.mkdir(parents=True, exist_ok=True)
         replace_file(mark, f"{plugin.qualified}\n{config.model_dump_json()}\n{self._record.config_version}\n")
 

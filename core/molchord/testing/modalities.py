@@ -76,7 +76,7 @@ def measurements_fit_declaration(record: ModalityRecord) -> None:
     To mend it: declare every array and column in `stores`, with shape and axis, or leave it out of the measurement.
     """
     needs = record.mass_needs
-    require(needs is None or needs in record.stores.columns, f"`mass_needs` {needs!r} is no column of `stores`")
+    require(needs is None or needs in record.stores.columns, f"`mass_needs` {needs!r} is not a column of `stores`")
     for _, modality in _kinds(record):
         for measurement in examples(modality):
             _fits(record, measurement)

@@ -91,7 +91,7 @@ def collision_energy(text: str | None, instrument_type: str | None = None) -> tu
     stated = re.split(r"\bwith\b", (text or "").lower())[0]
     if re.search(r"\bor\b|m/?z|scaled|kv\b", stated):
         return unknown
-    stated = re.sub(r"\bms\^?\d\b|(\+/-|±)\s*[\d.]+", " ", stated)  # levels and tolerances are no energies
+    stated = re.sub(r"\bms\^?\d\b|(\+/-|±)\s*[\d.]+", " ", stated)  # levels and tolerances are not energies
     # a decimal comma has no space after it and occurs once; "20,40,130" and "[20,45]" are lists
     if len(re.findall(r"\d,\d", stated)) == 1 and stated.count(",") == 1 and "[" not in stated:
         stated = re.sub(r"(\d),(\d)", r"\1.\2", stated)

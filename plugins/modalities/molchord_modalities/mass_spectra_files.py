@@ -46,10 +46,10 @@ class Entry:
         try:
             mz, intensity = float(tokens[0]), float(tokens[1])
         except (ValueError, IndexError):
-            self.spoil(number, f"{' '.join(tokens)!r} is no pair of m/z and intensity")
+            self.spoil(number, f"{' '.join(tokens)!r} is not a pair of m/z and intensity")
             return
         if not (math.isfinite(mz) and math.isfinite(intensity) and mz > 0):
-            self.spoil(number, f"m/z {mz!r} with intensity {intensity!r} is no peak")
+            self.spoil(number, f"m/z {mz!r} with intensity {intensity!r} is not a peak")
             return
         self.mz.append(mz)
         self.intensity.append(intensity)
@@ -206,7 +206,7 @@ def _msp_line(entry: Entry, number: int, line: str) -> None:
             entry.declared = int(value)
         except ValueError:
             entry.declared = -1
-            entry.spoil(number, f"the number of peaks {value.strip()!r} is no whole number")
+            entry.spoil(number, f"the number of peaks {value.strip()!r} is not a whole number")
     else:
         entry.put(name, value)
         if _plain(name).startswith("comment"):  # MoNA keeps fields there: "SMILES=CCO" "collision energy=35 %"

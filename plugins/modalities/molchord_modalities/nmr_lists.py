@@ -167,5 +167,5 @@ def multiplicity_code(pattern: str | None, where: str) -> int:
     if word == "":
         return 0
     if not re.fullmatch(r"[a-z']{1,12}", word):
-        raise SampleError(where, f"the multiplicity {pattern!r} is no pattern such as 's', 'dd' or 'm'")
+        raise SampleError(where, f"the multiplicity {pattern!r} is not a pattern such as 's', 'dd' or 'm'")
     return MULTIPLICITIES.index(word if word in MULTIPLICITIES else "m") + 1

@@ -195,7 +195,7 @@ def _stated(line: str) -> str:
 
 
 def _refuse_numbers(line: str, where: str) -> None:
-    """Refuse a row of numbers that cannot be read as one, as with thousands signs; it is no header.
+    """Refuse a row of numbers that cannot be read as one, as with thousands signs; it is not a header.
 
     Raises:
         SampleError: It is one.

@@ -329,7 +329,7 @@ def test_a_table_of_smiles_and_spectrum_files(tmp_path):
     assert "spectrum file 's/nope.txt' does not exist" in found["line 5", "red"]
     assert "this entry is bad" in found["s/bad.txt:2", "red"]
     assert "cannot parse the SMILES 'xx'" in found["line 9", ""]
-    assert "column `mp` holds 'cold', which is no number" in found["line 10", ""]
+    assert "column `mp` holds 'cold', which is not a number" in found["line 10", ""]
     assert "more or fewer cells" in found["line 11", ""]
     assert len(found) == report.rejected == 6
 

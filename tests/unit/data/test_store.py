@@ -341,7 +341,7 @@ def edit(path, change):
 def test_a_missing_folder_and_a_folder_that_is_no_data_set(tmp_path):
     with pytest.raises(DataError, match="nothing-here' does not exist; make one with `molchord data import`"):
         DataSet(tmp_path / "nothing-here")
-    with pytest.raises(DataError, match=r"is no data set: it holds no `manifest.json`"):
+    with pytest.raises(DataError, match=r"is not a data set: it holds no `manifest.json`"):
         DataSet(tmp_path)
 
 

@@ -162,7 +162,7 @@ def loose_config():
 
 
 def config_that_is_no_model():
-    """plugin 'nmr' (broken 1.0) has `config` <class 'dict'>, which is no pydantic model; derive it from 'molchord.api.Config'"""
+    """plugin 'nmr' (broken 1.0) has `config` <class 'dict'>, which is not a pydantic model; derive it from 'molchord.api.Config'"""
     return OK.replace("'nmr'", "'nmr', config=dict")
 
 

@@ -167,6 +167,7 @@ def test_the_input_is_read_as_it_is_needed(run, tmp_path, monkeypatch):
 # --- stopped and started again
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_one_shard_at_most(run, whole, tmp_path):
     script = tmp_path / "embed.py"
     script.write_text(

@@ -237,7 +237,7 @@ def test_an_existing_folder_is_kept_without_force(library):
 def test_force_never_replaces_a_folder_that_is_no_library(tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.txt").write_text("years of work")
-    with pytest.raises(QueryError, match="is no library"):
+    with pytest.raises(QueryError, match="is not a library"):
         make(tmp_path / "home", force=True)
     (tmp_path / "home" / "manifest.json").write_text("{}")
     with pytest.raises(QueryError, match="cannot be read"):

@@ -313,7 +313,7 @@ def test_what_is_something_else_is_not_taken(tmp_path, what):
         (path / "thesis.txt").write_text("keep")
     with pytest.raises(DataError) as caught:
         folder(path)
-    assert str(caught.value) == f"{str(path)!r} is there and is no folder of jobs; name another one by `--jobs`"
+    assert str(caught.value) == f"{str(path)!r} is there and is not a folder of jobs; name another one by `--jobs`"
 
 
 def test_an_empty_or_new_folder_is_taken(tmp_path):

@@ -359,6 +359,7 @@ def test_a_stopped_simulation_goes_on(tmp_path, short_chunks):
     ]
 
 
+@pytest.mark.slow
 def test_a_killed_simulation_loses_a_chunk_at_most(tmp_path):
     """SIGKILL in the middle: nothing half-written is left, and the same command ends it."""
     code = f"""
@@ -587,7 +588,7 @@ def test_wrong_folders_are_refused(tmp_path):
         simulate(CHAINS[2:4], tmp_path / "data", host=host, force=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("keep")
-    with pytest.raises(DataError, match="is no folder of jobs"):
+    with pytest.raises(DataError, match="is not a folder of jobs"):
         make(["O"], tmp_path / "other", jobs=tmp_path / "mine")
     with pytest.raises(DataError, match="the list of SMILES is empty"):
         make([], tmp_path / "other")
@@ -674,12 +675,14 @@ def test_workers_take_one_core_each_beside_a_fork_server(tmp_path):
     assert done.stdout.split() == ["1", "1"]
 
 
+@pytest.mark.slow
 def test_a_molecule_that_kills_its_process_is_listed(deadly):
     found = list(simulate_molecules(deadly, map(molecule, CHAINS[:5]), workers=2))
     assert (found[1].id, found[1].reason) == (molecule(CHAINS[1]).key14, "its process died")
     assert [one["length"] for one in found[:1] + found[2:]] == [1, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_processes_that_all_die_stop_the_run(deadly):
     with pytest.raises(DataError, match="a worker process died"):
         list(simulate_molecules(deadly, [molecule("CC")] * 2, workers=2))

@@ -28,6 +28,8 @@ from molchord.train.batch_statistics import Synchronised, synchronise
 from molchord.train.processes import Processes
 from molchord.train.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 
 

@@ -179,7 +179,7 @@ def test_massbank_records_follow_each_other_in_one_file(tmp_path):
     [
         (("PK$NUM_PEAK: 2", "PK$NUM_PEAK: 3"), "the entry declares 3 peaks and has 2"),
         (("PK$NUM_PEAK: 2\n", ""), "the entry has no 'Num Peaks'"),
-        (("PK$NUM_PEAK: 2", "PK$NUM_PEAK: N/A"), "the number of peaks 'N/A' is no whole number"),
+        (("PK$NUM_PEAK: 2", "PK$NUM_PEAK: N/A"), "the number of peaks 'N/A' is not a whole number"),
         (("  45.0335 1000 499", "  45.0335 high 499"), "line 25: '45.0335 high 499' is no pair"),
         (("MS_TYPE MS2", "MS_TYPE MS"), "is a spectrum of level 'MS'"),
     ],
@@ -390,8 +390,8 @@ def test_a_table_of_one_scan_is_read_and_of_several_refused(tmp_path):
     [
         ("##TITLE=a\n##XYPOINTS=(XY..XY)\n79.1,100\n##END=\n", "is JCAMP-DX; write it as MGF or MSP"),
         ('<?xml version="1.0"?>\n<mzML>\n1 2\n', "is XML, as mzML and mzXML are"),
-        ("79.1 100\n91.1\n", "'91.1' is no pair of m/z and intensity"),
-        ("79.1 100\n91.1 x\n", "'91.1 x' is no pair of m/z and intensity"),
+        ("79.1 100\n91.1\n", "'91.1' is not a pair of m/z and intensity"),
+        ("79.1 100\n91.1 x\n", "'91.1 x' is not a pair of m/z and intensity"),
     ],
 )
 def test_what_is_no_table_of_peaks_is_refused_by_name(tmp_path, text, says):

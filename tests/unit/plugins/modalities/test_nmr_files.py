@@ -130,7 +130,7 @@ def test_patterns_as_people_write_them(text, pattern):
 
 @pytest.mark.parametrize("text", ["4", "d4", "t/q", "a pattern of more than twelve letters"])
 def test_what_is_no_pattern_is_refused(text):
-    with pytest.raises(SampleError, match="is no pattern such as 's', 'dd' or 'm'"):
+    with pytest.raises(SampleError, match="is not a pattern such as 's', 'dd' or 'm'"):
         multiplicity_code(text, "a.csv:1")
 
 
