@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import final
 
 from torch import Tensor
@@ -97,7 +98,7 @@ def search(
     window = mass if ppm is not None or da is not None or not taken else None
     hits = library.search(
         query.vectors,
-        k=max(k, reranking.k) if reranking is not None and k > 0 else k,
+        k=max(k, reranking.k) if reranking is not None and isinstance(k, Integral) and k > 0 else k,
         fusion=fusion,
         mode=mode,
         tau=manifest.tau,

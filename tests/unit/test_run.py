@@ -271,6 +271,13 @@ def test_a_pool_that_cannot_be_made_is_refused_before_anything_is_embedded(monke
             tiny_run().evaluate(pools=["test", pool])
 
 
+@pytest.mark.parametrize("seed", [-1, 1.5, "7"])
+def test_a_seed_that_is_none_is_refused_before_anything_is_embedded(monkeypatch, seed):
+    monkeypatch.setattr("molchord.evaluate.measure.embed_dataset", lambda *_, **__: pytest.fail("it embeds"))
+    with pytest.raises(DataError, match=f"`seed` is {seed!r}, but must be a whole number of at least 0"):
+        tiny_run().evaluate(pools=["test"], seed=seed)
+
+
 # --- measurements that cannot be used
 
 

@@ -180,6 +180,12 @@ def test_as_many_hits_as_asked_for_by_descending_score(run, library, k):
     assert [hit.smiles for hit in hits] == [hit.smiles for hit in more][:k]
 
 
+@pytest.mark.parametrize("k", [0, -1, 2.5, "3", None])
+def test_a_number_of_hits_that_is_none_is_refused(run, library, k):
+    with pytest.raises(QueryError, match=rf"`k` is {k!r}, but must be a whole number of at least 1"):
+        run.search(library, k=k, ir=examples_of("ir", 1))
+
+
 def test_hits_are_those_of_plain_cosines(run, library):
     spectrum = run.embed("ir", examples_of("ir", 1))[0].astype(np.float64)
     smiles = ["CCO", "CC#N", "CSC", "c1ccccc1", "CC(C)=O"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,11 @@ def measure(
 
     Raises:
         OutputExistsError: One of the files exists and `force` is not set.
-        DataError: The data set has a measurement of none of the modalities, or no query.
+        DataError: The data set has a measurement of none of the modalities, or no query; or `seed` is below 0.
         RunError: A re-ranker's weights would go into the run that is shipped.
     """
+    if not isinstance(seed, Integral) or seed < 0:
+        raise DataError(f"evaluation failed: `seed` is {seed!r}, but must be a whole number of at least 0")
     _check_output(embedder, out, rerank, force=force)
     _check_modes(modes, fusions, perturb, rerank)
     if where is not None:

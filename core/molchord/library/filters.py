@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from numbers import Real
 from typing import TypeAlias
 
 import numpy as np
@@ -38,7 +39,7 @@ def mass_window(mass: float | None, ppm: float | None, da: float | None) -> tupl
         return None
     for name, value in (("mass", mass), ("ppm", ppm), ("da", da)):
         least = 0.0 if name != "mass" else math.ulp(0.0)
-        if value is not None and not (math.isfinite(value) and value >= least):
+        if value is not None and not (isinstance(value, Real) and math.isfinite(value) and value >= least):
             raise QueryError(f"search failed: `{name}` is {value!r}, but must be a positive number")
     if mass is None or (ppm is None) == (da is None):
         raise QueryError(

@@ -10,6 +10,7 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, final
 
@@ -128,8 +129,8 @@ class Reranking:
             use = {"use": plugin.qualified, **saved.config}
         built = build("reranker", use, host=host, saved=None if saved is None else saved.config_version)
         k = saved.k if saved is not None else DEFAULT_K if asked.k is None else asked.k
-        if k < 1:
-            raise QueryError(f"re-ranking failed: `k` is {k!r}, but must be at least 1")
+        if not isinstance(k, Integral) or k < 1:
+            raise QueryError(f"re-ranking failed: `k` is {k!r}, but must be a whole number of at least 1")
         computed = _computed(embedder, asked, plugin.name) if plugin.record.computed else None
         named = plugin.name if plugin.dist == BUILTIN else plugin.qualified
         return cls(

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
+from numbers import Integral
 from typing import cast, final
 
 import torch
@@ -403,11 +404,12 @@ class TopK:
     values: Tensor
     index: Tensor
     cosines: Tensor | None
+    _k: int
 
     def __init__(self, k: int) -> None:
-        if k < 1:
-            raise QueryError(f"search failed: `k` is {k!r}, but must be at least 1")
-        self._k = k
+        if not isinstance(k, Integral) or k < 1:
+            raise QueryError(f"search failed: `k` is {k!r}, but must be a whole number of at least 1")
+        self._k = int(k)
         self._order: Tensor | None = None
         self.cosines = None
 

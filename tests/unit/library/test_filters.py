@@ -36,6 +36,7 @@ def test_a_window_reaches_as_far_down_as_up(mass, ppm, da, ends):
         (-1.0, 10.0, None, "`mass` is -1.0"),
         (math.nan, 10.0, None, "`mass` is nan"),
         (math.inf, 10.0, None, "`mass` is inf"),
+        ("46", 10.0, None, "`mass` is '46', but must be a positive number"),
         (500.0, -10.0, None, "`ppm` is -10.0"),
         (500.0, None, math.nan, "`da` is nan"),
     ],

@@ -516,7 +516,7 @@ def test_refusals_of_a_search(run, measured, cache):
 
 
 def test_refusals_of_an_evaluation(run, measured, cache):
-    with pytest.raises(QueryError, match="`k` is 0, but must be at least 1"):
+    with pytest.raises(QueryError, match="`k` is 0, but must be a whole number of at least 1"):
         evaluated(run, measured, Rerank("simulate_and_match", k=0, computed=cache))
     with pytest.raises(DataError, match="`rerank` needs mode 'blind' and fusion 'gm-exp'"):
         evaluated(run, measured, Rerank("simulate_and_match", computed=cache), fusions=["gm-half"])
