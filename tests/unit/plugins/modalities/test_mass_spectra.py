@@ -180,7 +180,7 @@ def test_massbank_records_follow_each_other_in_one_file(tmp_path):
         (("PK$NUM_PEAK: 2", "PK$NUM_PEAK: 3"), "the entry declares 3 peaks and has 2"),
         (("PK$NUM_PEAK: 2\n", ""), "the entry has no 'Num Peaks'"),
         (("PK$NUM_PEAK: 2", "PK$NUM_PEAK: N/A"), "the number of peaks 'N/A' is not a whole number"),
-        (("  45.0335 1000 499", "  45.0335 high 499"), "line 25: '45.0335 high 499' is no pair"),
+        (("  45.0335 1000 499", "  45.0335 high 499"), "line 25: '45.0335 high 499' is not a pair"),
         (("MS_TYPE MS2", "MS_TYPE MS"), "is a spectrum of level 'MS'"),
     ],
 )

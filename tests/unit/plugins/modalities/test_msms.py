@@ -206,8 +206,8 @@ def test_encodings_do_not_matter(tmp_path, text, change):
     [
         ("TITLE=B\nPEPMASS=9\n", "entry 2 (B): has no peak with a positive intensity"),
         ("TITLE=B\n12.0 0\n13.0 -1\n", "entry 2 (B): has no peak with a positive intensity"),
-        ("12.0 abc\n", "entry 2: line 14: '12.0 abc' is no pair"),
-        ("12.0\n", "entry 2: line 14: '12.0' is no pair"),
+        ("12.0 abc\n", "entry 2: line 14: '12.0 abc' is not a pair"),
+        ("12.0\n", "entry 2: line 14: '12.0' is not a pair"),
         ("12.0 nan\n", "entry 2: line 14: m/z 12.0 with intensity nan is not a peak"),
         ("-12.0 3\n", "is not a peak"),
         ("MSLEVEL=1\n12.0 3\n", "is a spectrum of level '1'"),
@@ -229,7 +229,7 @@ def test_one_bad_mgf_entry_lets_the_next_ones_through(tmp_path, bad, reason):
         (("Num Peaks: 2", "Num Peaks: two"), "number of peaks 'two'"),
         (("45.0335 50\n", "45.0335 50\n46.1 3\n"), "declares 2 peaks and has 3"),
         (("Ion_mode: POSITIVE", "no field"), "line 9: 'no field' is neither a field nor a peak"),
-        (("45.0335 50", "45.0335 -"), "is no pair"),
+        (("45.0335 50", "45.0335 -"), "is not a pair"),
         (("Spectrum_type: MS2", "Spectrum_type: MS1"), "level 'MS1'"),
     ],
 )

@@ -282,7 +282,7 @@ def test_damaged_predicted_lists_are_refused(change, says, tmp_path):
         ("a.csv", "# nucleus: 13C\nshift\nnan\n", "not a number of ppm"),
         ("a.csv", "shift\n18.1\n", "the nucleus is None"),
         ("a.csv", "# nucleus: 195Pt\nshift\n18.1\n", "'195Pt', not one of 1H, 13C"),
-        ("a.csv", "# nucleus: 13C\nshift,multiplicity\n18.1,4\n", "'4' is no pattern"),
+        ("a.csv", "# nucleus: 13C\nshift,multiplicity\n18.1,4\n", "'4' is not a pattern"),
         ("a.csv", "offset,height\n18.1,4\n", "no column `shift`"),
         ("a.jsonl", listed(shifts=[]), "0 shifts, 2 patterns"),
         ("a.jsonl", listed(shifts=[], mult=[]), "no peak"),
