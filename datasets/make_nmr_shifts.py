@@ -128,16 +128,20 @@ which is the same in every set.
 
 
 def predict(source: Path, work: Path, shifts: Predict, out: Path | None = None, limit: int | None = None) -> None:
-    """Predict the molecules of a file that a set lacks, block by block; blocks that are there stay."""
+    """Predict the molecules of a file that set and work folder lack, block by block after those that are there."""
     work.mkdir(parents=True, exist_ok=True)
-    known = set() if out is None else _ids(read_contents(part) for part in _parts(out))
-    new = (one for one in parsed(items_of(source)) if isinstance(one, SampleError) or one.key14 not in known)
+    blocks = sorted(work.glob("block-*.npz"))
+    known = _ids(read_contents(path) for path in (*blocks, *(() if out is None else _parts(out))))
+    new = (one for one in parsed(items_of(source)) if _id(one) not in known)
     items = iter(tqdm(islice(new, limit), unit=" molecules", disable=None))
-    for number, block in enumerate(iter(lambda: list(islice(items, BLOCK)), [])):
+    for number, block in enumerate(iter(lambda: list(islice(items, BLOCK)), []), start=len(blocks)):
+        entries = [_entry(one, shifts) for one in block]
         path = work / f"block-{number:05d}.npz"
-        if not path.exists():
-            entries = [_entry(one, shifts) for one in block]
-            write_entries(path, ARRAYS, entries, prepared_by=prepared_by(), computed_by=computed_by())
+        write_entries(path, ARRAYS, entries, prepared_by=prepared_by(), computed_by=computed_by())
+
+
+def _id(one: Molecule | SampleError) -> str:
+    return one.id if isinstance(one, SampleError) else one.key14
 
 
 def _parts(out: Path) -> list[Path]:
@@ -151,7 +155,7 @@ def _ids(contents: Iterable[Contents]) -> set[str]:
 
 def _entry(one: Molecule | SampleError, shifts: Predict) -> Outcome:
     if isinstance(one, SampleError):
-        return Outcome(id=one.id, smiles=one.id, reason=one.reason)
+        return Outcome(id=_id(one), smiles=one.id, reason=one.reason)
     try:
         return Outcome(id=one.key14, smiles=one.smiles, arrays=peaks(conformer(one), shifts))
     except SampleError as error:

@@ -93,6 +93,17 @@ def test_molecules_come_in_random_order_the_same_whatever_the_list_s(script, tmp
     assert list(parts[0]) not in ([molecule(s).key14 for s in smiles], [molecule(s).key14 for s in smiles[::-1]])
 
 
+def test_molecules_of_another_list_are_predicted_after_those_of_the_work_folder(script, tmp_path):
+    """A set was packed, and the work folder stayed: what is new is not taken for what is there."""
+    first = made(script, tmp_path, "C", "CC", "not a molecule")
+    (tmp_path / "list.csv").write_text("smiles\nCCC\nCC\nnot a molecule\nCCCC\n")
+    script["predict"](tmp_path / "list.csv", tmp_path / "work", numbers, first.parent)
+    blocks = [read_contents(path) for path in sorted((tmp_path / "work").iterdir())]
+    assert [set(block.ids) for block in blocks] == [
+        {molecule(one).key14 for one in names} for names in (("C", "CC"), ("CCC", "CCCC"))
+    ]
+
+
 def test_a_stopped_prediction_continues_with_the_first_block_that_is_missing(script, tmp_path, monkeypatch):
     monkeypatch.setitem(script["predict"].__globals__, "BLOCK", 2)
     made(script, tmp_path, "C", "CC", "CCC", "CCCC", limit=2)
