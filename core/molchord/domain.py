@@ -68,7 +68,7 @@ class Domain(BaseModel):
             return None
         if rare:
             held = self.elements.get(rare[0], 0)
-            return f"{rare[0]}, which {held or 'none'} of {self.molecules:,} training molecules holds"
+            return f"{rare[0]}, which {held or 'none'} of {self.molecules:,} training molecules hold{'s' * (held < 2)}"
         lower, upper = self.heavy_atoms
         size = _heavy(counts)
         if lower <= size <= upper:

@@ -22,11 +22,11 @@ def test_molecules_of_these_elements_and_sizes_lack_nothing(formula):
 @pytest.mark.parametrize(
     ("formula", "reason"),
     [
-        ("CH3Br", "Br, which 9 of 200 training molecules holds"),
+        ("CH3Br", "Br, which 9 of 200 training molecules hold"),
         ("C2H5I", "I, which none of 200 training molecules holds"),
         ("C7H8", "7 heavy atoms, and training molecules have 1 to 6"),
         ("H2", "0 heavy atoms, and training molecules have 1 to 6"),
-        ("C9H20IBr", "Br, which 9 of 200 training molecules holds"),  # elements come first, in order
+        ("C9H20IBr", "Br, which 9 of 200 training molecules hold"),  # elements come first, in order
     ],
 )
 def test_what_a_molecule_lacks_is_said(formula, reason):

@@ -120,7 +120,7 @@ def beyond_training(hits: Sequence[Hit], domain: Mapping[str, Domain], *, stackl
         out.append(hit)
     if beyond:
         others = f"; {len(beyond)} of {len(hits)} hits are beyond it" if len(beyond) > 1 else ""
-        warnings.warn(beyond[0] + others, stacklevel=stacklevel + 1)
+        warnings.warn(f"{beyond[0]}{others}; their probability is lowered to a tenth", stacklevel=stacklevel + 1)
     return out
 
 
