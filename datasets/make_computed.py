@@ -184,7 +184,7 @@ _MORE_ARRAYS = """\
 | `simulator` | | `aimnet2`, `aimnet2 (one member)`, or `gfn2` where all is by that |
 
 `kind` follows from the displacements of the mode's atoms, or, of molecules computed before that was recorded, from its
-wavenumber: 2 above 3340 cm^-1, 1 from 2300 to 3340 cm^-1. The first parts lack it.
+wavenumber: 2 above 3340 cm^-1, 1 from 2300 to 3340 cm^-1. Some parts lack it.
 """
 _INSTALL = "\n    pip install --no-deps Auto3D==2.3.1    # the parameters of AIMNet2, MIT licence"
 _PORTABLE = """\

@@ -38,11 +38,11 @@ class Domain(BaseModel):
     heavy_atoms: tuple[int, int]
 
     def joined(self, other: Domain) -> Domain:
-        """Return the domain of both sets of molecules; a molecule of both counts twice."""
+        """Return the domain of both sets of molecules; counts are lower bounds, for a molecule may be in both."""
         lower, upper = zip(self.heavy_atoms, other.heavy_atoms, strict=True)
         return Domain(
-            molecules=self.molecules + other.molecules,
-            elements=dict(sorted((Counter(self.elements) + Counter(other.elements)).items())),
+            molecules=max(self.molecules, other.molecules),
+            elements=dict(sorted((Counter(self.elements) | Counter(other.elements)).items())),
             heavy_atoms=(min(lower), max(upper)),
         )
 

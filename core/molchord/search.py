@@ -116,7 +116,9 @@ def search(
         found += out_of_distribution(hits[0], manifest.tau, manifest.likeness)
     if reranking is not None:
         hits = reranked(hits, reranking, query.measurements, tau=manifest.tau, beta=manifest.beta)
-    return beyond_training(warned(hits[:k], found, stacklevel=3), manifest.domain, stacklevel=3)
+    hits = warned(hits[:k], found, stacklevel=3)
+    # In library mode a candidate is found by its measured spectra, whatever its structure.
+    return beyond_training(hits, manifest.domain, stacklevel=3) if mode == "blind" else hits
 
 
 def _quality_warnings(embedder: Embedder, query: Query) -> list[QualityWarning]:

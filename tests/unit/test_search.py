@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from molchord.api import Measurement, SampleError
+from molchord.domain import domain_of
 from molchord.errors import QueryError
 from molchord.search import Query, query_of, search
 from molchord.testing import examples_of, tiny_run
@@ -184,6 +185,14 @@ def test_as_many_hits_as_asked_for_by_descending_score(run, library, k):
 def test_a_number_of_hits_that_is_none_is_refused(run, library, k):
     with pytest.raises(QueryError, match=rf"`k` is {k!r}, but must be a whole number of at least 1"):
         run.search(library, k=k, ir=examples_of("ir", 1))
+
+
+def test_hits_beyond_the_training_set_are_marked_in_blind_mode(run, library, monkeypatch):
+    monkeypatch.setattr(run.manifest, "domain", {"ir": domain_of(["C2H6O"] * 100)})
+    with pytest.warns(UserWarning, match="beyond what 'ir' was trained on"):
+        hits = run.search(library, ir=examples_of("ir", 1))
+    marked = {hit.smiles for hit in hits if hit.quality_warnings}
+    assert marked == {"CC#N", "CSC", "c1ccccc1", "CC(C)=O"}
 
 
 def test_hits_are_those_of_plain_cosines(run, library):

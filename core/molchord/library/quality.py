@@ -1,7 +1,8 @@
 """Quality warnings of measurements, of queries out of distribution, and of candidates beyond the training set.
 
 Such a query is searched with anyway; its hits carry the warnings, and their probability is the calibrated one
-times the lowest confidence factor. The rest belongs to "none of these".
+times the lowest confidence factor, and of a candidate beyond the training set a tenth of that; ranks stay. The rest
+belongs to "none of these".
 """
 
 from __future__ import annotations
@@ -119,8 +120,9 @@ def beyond_training(hits: Sequence[Hit], domain: Mapping[str, Domain], *, stackl
             )
         out.append(hit)
     if beyond:
-        others = f"; {len(beyond)} of {len(hits)} hits are beyond it" if len(beyond) > 1 else ""
-        warnings.warn(f"{beyond[0]}{others}; their probability is lowered to a tenth", stacklevel=stacklevel + 1)
+        others = f"; {len(beyond)} of {len(hits)} hits are beyond the training set" if len(beyond) > 1 else ""
+        lowered = "; their probability is lowered to a tenth" if hits[0].probability is not None else ""
+        warnings.warn(f"{beyond[0]}{others}{lowered}", stacklevel=stacklevel + 1)
     return out
 
 

@@ -196,17 +196,22 @@ def _manifest(trainer: Trainer, sources: Sequence[Path]) -> RunManifest:
         },
         fitted=trainer.fitted,
         molecules=trainer.counts(),
-        domain=_domains(trainer, [read_run_manifest(source).domain for source in sources]),
+        domain=_domains(trainer, [read_run_manifest(source) for source in sources]),
     )
 
 
-def _domains(trainer: Trainer, sources: Sequence[Mapping[str, Domain]]) -> dict[str, Domain]:
-    """Return the domain of each spectrum: what the run is trained on, joined with what its sources were."""
+def _domains(trainer: Trainer, sources: Sequence[RunManifest]) -> dict[str, Domain]:
+    """Return the domain of each spectrum: what the run is trained on, joined with what its sources were.
+
+    A spectrum that a source was trained on by an earlier version, which did not write its domain, has none.
+    """
     out = {}
     for name, present in trainer.present.items():
+        if any(name in source.specs and not source.domain for source in sources):
+            continue
         rows = trainer.rows["train"]
         rows = rows[present[rows] & trainer.present[trainer.graph.candidate][rows]]
-        known = [source[name] for source in sources if name in source]
+        known = [source.domain[name] for source in sources if name in source.domain]
         if len(rows):
             known.append(domain_of(trainer.dataset.formulas(rows)))
         if name != trainer.graph.candidate and known:

@@ -221,7 +221,7 @@ def test_candidates_beyond_the_training_set_are_marked_one_by_one():
         found = beyond_training([usual, strange, dataclasses.replace(strange, rank=3)], known, stacklevel=1)
     why = "beyond what 'ir' was trained on: it has Br, which none of 300 training molecules holds"
     assert [str(w.message) for w in caught] == [
-        f"hit 2 is {why}; 2 of 3 hits are beyond it; their probability is lowered to a tenth"
+        f"hit 2 is {why}; 2 of 3 hits are beyond the training set; their probability is lowered to a tenth"
     ]
     assert found[0] == usual
     assert found[1].quality_warnings == ("said before", f"the candidate is {why}")
