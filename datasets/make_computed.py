@@ -5,21 +5,19 @@ Usage: python datasets/make_computed.py SET FILE.npz ... [--out FOLDER] [--witho
 SET is `qm9-xtb-grown`, `qm9-aimnet2` or `ordinary-aimnet2`. Takes files of results, as ``molchord data simulate``
 writes them, and any other ``*-xtb.npz`` or ``*-aimnet2.npz`` files, with the failures that they, or ``fails-*.json``
 beside ``chunk-*.npz``, list. Molecules that the folder holds already are left out, but one that failed may be computed
-later; left out are, too, those of files after `--without` (``.npz``, or tables with a column `inchikey`), such as
-molecules that benchmarks measure on. The rest goes into one more file, ``part-00.npz`` and so on, so that large files
-are committed once, in an order that follows from their InChIKey alone and thus is random. Files that list failures go
-into another call than those that do not, so that the card can say what part failed. Wavenumbers are rounded to
-0.1 cm^-1, intensities to half precision, geometries left out; sets by AIMNet2 keep their rotational constants. The card
-beside the folder is written from what all its parts hold.
+later; left out are, too, those of files after `--without` (``.npz``, or tables with a column `key14` or `inchikey`),
+such as molecules that benchmarks measure on. The rest goes into one more file, ``part-00.npz`` and so on, so that large
+files are committed once, in an order that follows from their InChIKey alone and thus is random. Files that list
+failures go into another call than those that do not, so that the card can say what part failed. Wavenumbers are rounded
+to 0.1 cm^-1, intensities to half precision, geometries left out; sets by AIMNet2 keep their rotational constants. The
+card beside the folder is written from what all its parts hold.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from held_out import keys_of
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from molchord.api import Array
-from molchord.chem import molecule
+from molchord.chem import element_counts, molecule
 from molchord.errors import DataError
 from molchord.simulation.files import Contents, Outcome, read_contents, write_entries
 from molchord_modalities.vibrational_settings import KIND_BEGINS
@@ -184,7 +183,7 @@ _MORE_ARRAYS = """\
 | `simulator` | | `aimnet2`, `aimnet2 (one member)`, or `gfn2` where all is by that |
 
 `kind` follows from the displacements of the mode's atoms, or, of molecules computed before that was recorded, from its
-wavenumber: 2 above 3340 cm^-1, 1 from 2300 to 3340 cm^-1. Some parts lack it.
+wavenumber: 2 above 3340 cm^-1, 1 from 2300 to 3340 cm^-1.{without_kind}
 """
 _INSTALL = "\n    pip install --no-deps Auto3D==2.3.1    # the parameters of AIMNet2, MIT licence"
 _PORTABLE = """\
@@ -240,7 +239,7 @@ def _further(which: Computed, data: Mapping[str, NDArray[Any]], count: int) -> d
 
 def _key14(which: Computed, path: Path, smiles: str) -> str:
     found = molecule(smiles)
-    atoms = {element: int(count or 1) for element, count in re.findall(r"([A-Z][a-z]?)(\d*)", found.formula)}
+    atoms = element_counts(found.formula)
     if not atoms.keys() <= which.elements or sum(atoms.values()) - atoms.get("H", 0) > which.heavy_atoms:
         raise DataError(
             f"{str(path)!r}: {smiles!r} ({found.formula}) is beyond {which.heavy_atoms} atoms of "
@@ -305,10 +304,20 @@ def card(which: Computed, parts: Sequence[Path]) -> str:
         simulator=which.simulator, lowest=which.lowest, molecules=molecules, parts=len(parts), megabytes=size / 1e6,
         kilobytes=size / 1e3 / max(molecules, 1), noise=noise, modes=modes, failed=failed, beside=beside,
         share=100 * failed / max(failed + beside, 1), reasons="\n".join(rows) or "| none recorded | 0 |",
-        more_arrays=_MORE_ARRAYS if by_aimnet2 else "", install=_INSTALL if by_aimnet2 else "",
+        more_arrays=_MORE_ARRAYS.format(without_kind=_without_kind(parts)) if by_aimnet2 else "",
+        install=_INSTALL if by_aimnet2 else "",
         portable="" if by_aimnet2 else _PORTABLE,
         noise_means="soft torsions of a learned surface" if by_aimnet2 else "numerical noise of soft torsions",
     )  # fmt: skip
+
+
+def _without_kind(parts: Sequence[Path]) -> str:
+    """Say which parts are older than the array `kind`."""
+    lacking = []
+    for part in parts:
+        with np.load(part, allow_pickle=False) as data:
+            lacking += [f"`{part.name}`"] if "kind" not in data.files else []
+    return f" {' and '.join(lacking)} lack{'s' * (len(lacking) == 1)} it." if lacking else ""
 
 
 def _reason(text: str) -> str:
@@ -331,13 +340,12 @@ def main(which: Computed, files: Sequence[Path], out: Path, without: Sequence[Pa
     print(f"{out}: {computed} molecules and {len(new) - computed} failures added to {there} that were there")
 
 
-def _keys(path: Path) -> list[str]:
+def _keys(path: Path) -> set[str]:
     """Return the key14 of a file's molecules."""
     if path.suffix == ".csv":
-        with path.open(encoding="utf-8", newline="") as file:
-            return [row["inchikey"][:14] for row in csv.DictReader(file)]
+        return keys_of(path)
     with np.load(path, allow_pickle=False) as data:
-        return [molecule(text).key14 for text in data["smiles"].tolist()]
+        return {molecule(text).key14 for text in data["smiles"].tolist()}
 
 
 if __name__ == "__main__":

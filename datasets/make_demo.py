@@ -16,10 +16,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from make_massbank import LICENCES, entries, write_attribution
+from make_massbank import ATTRIBUTION, LICENCES, entries
 
 from molchord.data.importer import import_files
 from molchord.data.manifest import sha256_file
+from molchord.files import write_csv
 from molchord.host import installed
 
 MOLECULES = 2000
@@ -112,7 +113,7 @@ def main(folder: Path, out: Path) -> None:
             f"{' or '.join(LICENCES)} in the third, and these MS/MS spectra; geometries left out."
         )
         report = import_files(sources, out, host=installed(), storage=STORAGE, note=note, force=True)
-    write_attribution(out / "ATTRIBUTION.csv", credits)
+    write_csv(out / "ATTRIBUTION.csv", ATTRIBUTION, sorted(credits))
     print(report.summary())
 
 

@@ -10,16 +10,18 @@ folder an attribution file that lists each entry's record and licence, and the c
 from __future__ import annotations
 
 import argparse
-import csv
 import gzip
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from held_out import keys_of
+
 from molchord.data.manifest import sha256_file
-from molchord.files import replace_file
+from molchord.files import replace_file, write_csv
 
 LICENCES = ("CC0", "CC BY")
+ATTRIBUTION = ("massbank_record", "licence")
 
 CARD = """# massbank
 
@@ -48,7 +50,7 @@ so its authors, is named where its spectrum is used: https://massbank.eu/MassBan
 name.
 
 ## How it was made
-    python datasets/make_massbank.py ms2.mgf.gz --without benchmark.csv
+    python datasets/make_massbank.py {command}
 
 from a file with sha256 `{digest}`.
 """
@@ -69,23 +71,9 @@ def entries(path: Path) -> Iterator[tuple[dict[str, str], str]]:
                 fields, lines = {}, []
 
 
-def write_attribution(path: Path, credits: Iterable[tuple[str, str]]) -> None:
-    """Write a table of records and their licences."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["massbank_record", "licence"])
-        writer.writerows(sorted(credits))
-
-
-def _named(table: Path) -> set[str]:
-    """Return the InChIKey blocks of a table's molecules."""
-    with table.open(encoding="utf-8", newline="") as file:
-        return {(row.get("key14") or row["inchikey"])[:14] for row in csv.DictReader(file)}
-
-
 def make(source: Path, out: Path, without: Sequence[Path] = ()) -> None:
     """Write the entries that may be passed on, their attribution and the card."""
-    held_out = set[str]().union(*map(_named, without))
+    held_out = set[str]().union(*map(keys_of, without))
     texts: list[str] = []
     credits: list[tuple[str, str]] = []
     keys: set[str] = set()
@@ -104,11 +92,12 @@ def make(source: Path, out: Path, without: Sequence[Path] = ()) -> None:
     out.mkdir(parents=True, exist_ok=True)
     # A fixed time keeps the file the same where the entries are.
     replace_file(out / "ms2.mgf.gz", gzip.compress("".join(texts).encode(), 9, mtime=0))
-    write_attribution(out.parent / f"{out.name}-attribution.csv", credits)
+    write_csv(out.parent / f"{out.name}-attribution.csv", ATTRIBUTION, sorted(credits))
     card = CARD.format(
         spectra=len(texts), molecules=len(keys), megabytes=(out / "ms2.mgf.gz").stat().st_size / 1e6,
         table="\n".join(f"| {name} | {count:,} |" for name, count in sorted(counts.items())),
         other=left["licence"], held=left["held out"], digest=sha256_file(source),
+        command=" ".join([source.name, *(["--without"] if without else []), *(table.name for table in without)]),
     )  # fmt: skip
     replace_file(out.parent / f"{out.name}.md", card)
 

@@ -44,7 +44,6 @@ def test_the_card_counts_what_is_there_and_what_is_not(made):
 
 
 def test_every_record_that_ships_is_named_with_its_licence():
-
     folder = ROOT / "datasets" / "massbank"
     text = gzip.decompress((folder / "ms2.mgf.gz").read_bytes()).decode()
     found = {name: [line[len(name) + 1 :] for line in text.splitlines() if line.startswith(f"{name}=")]
