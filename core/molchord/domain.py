@@ -10,8 +10,6 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from molchord.chem import element_counts
-
 __all__ = ["Domain", "domain_of"]
 
 FEW = 10
@@ -62,10 +60,10 @@ class Domain(BaseModel):
             >>> seen.lacks("C6H6")
             '6 heavy atoms, and training molecules have 2 to 3'
         """
-        counts = element_counts(formula)
-        rare = [element for element in sorted(set(counts) - HYDROGEN) if self.elements.get(element, 0) < FEW]
+        counts = _counts(formula)
         if self.molecules < LEAST:
             return None
+        rare = [element for element in sorted(set(counts) - HYDROGEN) if self.elements.get(element, 0) < FEW]
         if rare:
             held = self.elements.get(rare[0], 0)
             return f"{rare[0]}, which {held or 'none'} of {self.molecules:,} training molecules hold{'s' * (held < 2)}"
@@ -85,10 +83,16 @@ def domain_of(formulas: Iterable[str]) -> Domain:
     Raises:
         SampleError: A formula cannot be read.
     """
-    counted = [element_counts(formula) for formula in formulas]
+    counted = [_counts(formula) for formula in formulas]
     elements = Counter(element for counts in counted for element in {"H" if e in HYDROGEN else e for e in counts})
     sizes = [_heavy(counts) for counts in counted]
     return Domain(molecules=len(counted), elements=dict(sorted(elements.items())), heavy_atoms=(min(sizes), max(sizes)))
+
+
+def _counts(formula: str) -> dict[str, int]:
+    from molchord.chem import element_counts  # RDKit, which opening a run does without
+
+    return element_counts(formula)
 
 
 def _heavy(counts: Mapping[str, int]) -> int:

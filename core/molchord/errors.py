@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 
 
 class MolchordError(Exception):
@@ -92,6 +93,26 @@ def nearest(got: str, allowed: Iterable[str]) -> list[str]:
         ['width', 'depth']
     """
     return sorted(allowed, key=lambda name: (-difflib.SequenceMatcher(None, got, name).ratio(), name))
+
+
+def check_whole(value: object, name: str, *, least: int, failed: str, error: type[MolchordError]) -> None:
+    """Refuse a setting that is not a whole number, or too small.
+
+    Args:
+        value: What was given; integers of numpy will do.
+        name: Name of the setting.
+        least: Smallest number allowed.
+        failed: What could not be done, such as "search".
+        error: What is raised.
+
+    Example:
+        >>> check_whole(2.5, "k", least=1, failed="search", error=QueryError)
+        Traceback (most recent call last):
+            ...
+        molchord.errors.QueryError: search failed: `k` is 2.5, but must be a whole number of at least 1
+    """
+    if not isinstance(value, Integral) or value < least:
+        raise error(f"{failed} failed: `{name}` is {value!r}, but must be a whole number of at least {least}")
 
 
 def did_you_mean(got: str, allowed: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ import json
 import shutil
 import subprocess
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
@@ -272,21 +272,18 @@ def initialise(model: torch.nn.Module, sources: Mapping[str, str]) -> None:
     model.load_state_dict(own)
 
 
-def taken_states(sources: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return, by modality, the fitted state of the run that its encoder is taken from, where that has one.
-
-    Args:
-        sources: As in `initialise`.
-    """
-    out = {}
+def taken_towers(sources: Mapping[str, str]) -> Iterator[tuple[str, RunManifest, str]]:
+    """Yield the own modality, the run and its modality of each tower or encoder taken; `sources` as in `initialise`."""
     for part, source in sources.items():
         folder, _, other = source.partition("#")
         ends = [path.split(".") for path in (part, other)]
         if all(end[0] == "modalities" and len(end) > 1 and end[2:] in ([], ["encoder"]) for end in ends):
-            state = read_run_manifest(find_run(folder)).fitted.get(ends[1][1])
-            if state is not None:
-                out[ends[0][1]] = state
-    return out
+            yield ends[0][1], read_run_manifest(find_run(folder)), ends[1][1]
+
+
+def taken_states(sources: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return, by modality, the fitted state of the run that its encoder is taken from, where that has one."""
+    return {own: run.fitted[other] for own, run, other in taken_towers(sources) if other in run.fitted}
 
 
 def taken_scalar_features(graph: ModelGraph, sources: Mapping[str, str]) -> dict[str, tuple[float, float]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral
 from typing import final
 
 from torch import Tensor
@@ -13,7 +12,7 @@ from torch import Tensor
 from molchord.api import Measurement, QualityWarning, SampleError
 from molchord.data.reading import Given
 from molchord.embedder import Embedder
-from molchord.errors import QueryError
+from molchord.errors import QueryError, check_whole
 from molchord.library.library import Hit, Library
 from molchord.library.quality import beyond_training, inspected, out_of_distribution, unlike_training, warned
 from molchord.rerank.rerank import Reranking, reranked
@@ -93,12 +92,13 @@ def search(
     Warns:
         UserWarning: The query has quality warnings.
     """
+    check_whole(k, "k", least=1, failed="search", error=QueryError)
     # A mass that a tower takes in need not be a filter; else it is one, and needs its window.
     taken = any("exact_mass" in embedder.graph.modalities[name].scalar_features for name in query.vectors)
     window = mass if ppm is not None or da is not None or not taken else None
     hits = library.search(
         query.vectors,
-        k=max(k, reranking.k) if reranking is not None and isinstance(k, Integral) and k > 0 else k,
+        k=k if reranking is None else max(k, reranking.k),
         fusion=fusion,
         mode=mode,
         tau=manifest.tau,
@@ -116,9 +116,10 @@ def search(
         found += out_of_distribution(hits[0], manifest.tau, manifest.likeness)
     if reranking is not None:
         hits = reranked(hits, reranking, query.measurements, tau=manifest.tau, beta=manifest.beta)
-    hits = warned(hits[:k], found, stacklevel=3)
+    # The frames are those of this function, of `Run.search` and of what lets that take old names of its arguments.
+    hits = warned(hits[:k], found, stacklevel=4)
     # In library mode a candidate is found by its measured spectra, whatever its structure.
-    return beyond_training(hits, manifest.domain, stacklevel=3) if mode == "blind" else hits
+    return beyond_training(hits, manifest.domain, stacklevel=4) if mode == "blind" else hits
 
 
 def _quality_warnings(embedder: Embedder, query: Query) -> list[QualityWarning]:
@@ -144,5 +145,5 @@ def _usable(embedder: Embedder, modality: str, measurements: list[Measurement]) 
         usable.append(measurement)
     if reasons and usable:
         left = f"{len(reasons)} of {len(measurements)} measurements of {modality!r} cannot be used"
-        warnings.warn(f"{left} ({reasons[0]}); the others are searched with", stacklevel=4)
+        warnings.warn(f"{left} ({reasons[0]}); the others are searched with", stacklevel=5)
     return usable or measurements

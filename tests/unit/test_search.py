@@ -189,8 +189,9 @@ def test_a_number_of_hits_that_is_none_is_refused(run, library, k):
 
 def test_hits_beyond_the_training_set_are_marked_in_blind_mode(run, library, monkeypatch):
     monkeypatch.setattr(run.manifest, "domain", {"ir": domain_of(["C2H6O"] * 100)})
-    with pytest.warns(UserWarning, match="beyond what 'ir' was trained on"):
+    with pytest.warns(UserWarning, match="beyond what 'ir' was trained on") as caught:
         hits = run.search(library, ir=examples_of("ir", 1))
+    assert [warning.filename for warning in caught] == [__file__]
     marked = {hit.smiles for hit in hits if hit.quality_warnings}
     assert marked == {"CC#N", "CSC", "c1ccccc1", "CC(C)=O"}
 

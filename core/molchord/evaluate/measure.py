@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from molchord.data.store import DataSet
 from molchord.embedder import Embedder
-from molchord.errors import DataError, RunError
+from molchord.errors import DataError, RunError, check_whole
 from molchord.evaluate.embedding import EmbeddedData, Perturb, baselines_of, check_pools, embed_dataset, readers
 from molchord.evaluate.evaluation import evaluate
 from molchord.evaluate.reranking import Reranked, fit_reranking
@@ -55,8 +54,7 @@ def measure(
         DataError: The data set has a measurement of none of the modalities, or no query; or `seed` is below 0.
         RunError: A re-ranker's weights would go into the run that is shipped.
     """
-    if not isinstance(seed, Integral) or seed < 0:
-        raise DataError(f"evaluation failed: `seed` is {seed!r}, but must be a whole number of at least 0")
+    check_whole(seed, "seed", least=0, failed="evaluation", error=DataError)
     _check_output(embedder, out, rerank, force=force)
     _check_modes(modes, fusions, perturb, rerank)
     if where is not None:

@@ -113,11 +113,7 @@ def beyond_training(hits: Sequence[Hit], domain: Mapping[str, Domain], *, stackl
         message = next((f"beyond what {name!r} was trained on: it has {why}" for name, why in found if why), None)
         if message is not None:
             beyond.append(f"hit {hit.rank} is {message}")
-            hit = dataclasses.replace(
-                hit,
-                probability=None if hit.probability is None else hit.probability * UNLIKE_TRAINING,
-                quality_warnings=(*hit.quality_warnings, f"the candidate is {message}"),
-            )
+            hit = _lowered(hit, UNLIKE_TRAINING, [f"the candidate is {message}"])
         out.append(hit)
     if beyond:
         others = f"; {len(beyond)} of {len(hits)} hits are beyond the training set" if len(beyond) > 1 else ""
@@ -131,10 +127,14 @@ def warned(hits: Sequence[Hit], found: Sequence[QualityWarning], *, stacklevel: 
     for warning in found:
         warnings.warn(warning.message, stacklevel=stacklevel + 1)
     factor = min((warning.confidence_factor for warning in found), default=1.0)
-    messages = tuple(warning.message for warning in found)
-    return [
-        dataclasses.replace(
-            hit, probability=None if hit.probability is None else hit.probability * factor, quality_warnings=messages
-        )
-        for hit in hits
-    ]
+    messages = [warning.message for warning in found]
+    return [_lowered(hit, factor, messages) for hit in hits]
+
+
+def _lowered(hit: Hit, factor: float, messages: Sequence[str]) -> Hit:
+    """Return a hit with further quality warnings and the part of its probability that they leave it."""
+    return dataclasses.replace(
+        hit,
+        probability=None if hit.probability is None else hit.probability * factor,
+        quality_warnings=(*hit.quality_warnings, *messages),
+    )

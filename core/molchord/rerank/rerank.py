@@ -10,7 +10,6 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import Any, final
 
@@ -22,7 +21,7 @@ from pydantic import BaseModel
 from molchord.api import Candidate, Measurement, Molecule, Reranker
 from molchord.data.store import DataSet
 from molchord.embedder import Embedder
-from molchord.errors import PluginError, QueryError
+from molchord.errors import PluginError, QueryError, check_whole
 from molchord.host import Use, build, installed
 from molchord.host.registry import BUILTIN
 from molchord.library.library import Hit
@@ -129,8 +128,7 @@ class Reranking:
             use = {"use": plugin.qualified, **saved.config}
         built = build("reranker", use, host=host, saved=None if saved is None else saved.config_version)
         k = saved.k if saved is not None else DEFAULT_K if asked.k is None else asked.k
-        if not isinstance(k, Integral) or k < 1:
-            raise QueryError(f"re-ranking failed: `k` is {k!r}, but must be a whole number of at least 1")
+        check_whole(k, "k", least=1, failed="re-ranking", error=QueryError)
         computed = _computed(embedder, asked, plugin.name) if plugin.record.computed else None
         named = plugin.name if plugin.dist == BUILTIN else plugin.qualified
         return cls(

@@ -20,14 +20,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
-from numbers import Integral
 from typing import cast, final
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from molchord.errors import QueryError, did_you_mean
+from molchord.errors import QueryError, check_whole, did_you_mean
 from molchord.vocabulary import FUSIONS
 
 __all__ = [
@@ -404,12 +403,10 @@ class TopK:
     values: Tensor
     index: Tensor
     cosines: Tensor | None
-    _k: int
 
     def __init__(self, k: int) -> None:
-        if not isinstance(k, Integral) or k < 1:
-            raise QueryError(f"search failed: `k` is {k!r}, but must be a whole number of at least 1")
-        self._k = int(k)
+        check_whole(k, "k", least=1, failed="search", error=QueryError)
+        self._k = k
         self._order: Tensor | None = None
         self.cosines = None
 

@@ -27,6 +27,7 @@ from molchord.run_folder import (
     read_run_manifest,
     read_weights,
     saved_graph,
+    taken_towers,
     trained_smiles,
     training_data,
     write_run_manifest,
@@ -93,7 +94,7 @@ def train(
             path = temporary / "run" if temporary is not None else Path() if out is None else out
             with _discarding(temporary):
                 if processes.rank == 0:
-                    _write_folder(trainer, path, sources)
+                    _write_folder(trainer, path, sources, start)
         path = processes.broadcast(path)
         with _discarding(temporary, keep=TrainingStopped):
             _run(trainer, path, built, trained)
@@ -164,19 +165,19 @@ def _complete(trainer: Trainer, path: Path) -> None:
     write_run_manifest(path, manifest)
 
 
-def _write_folder(trainer: Trainer, path: Path, sources: Sequence[Path]) -> None:
-    """Write the folder of a run that is about to be trained, from parts of the runs in `sources`."""
+def _write_folder(trainer: Trainer, path: Path, sources: Sequence[Path], start: Embedder | None) -> None:
+    """Write the folder of a run that is about to be trained, from parts of the runs in `sources` or all of `start`."""
     rows = trainer.rows["train"]
     trained_on = {key: text for source in sources for key, text in trained_smiles(source).items()}
     trained_on |= dict(zip(trainer.dataset.keys(rows), trainer.dataset.smiles(rows), strict=True))
     with replace_folder(path) as folder:
         replace_file(folder / "graph.yaml", trainer.graph.to_yaml())
-        write_run_manifest(folder, _manifest(trainer, sources))
+        write_run_manifest(folder, _manifest(trainer, start))
         write_trained_on(folder, trained_on)
         trainer.save(folder)
 
 
-def _manifest(trainer: Trainer, sources: Sequence[Path]) -> RunManifest:
+def _manifest(trainer: Trainer, start: Embedder | None) -> RunManifest:
     graph, code = trainer.graph, code_version()
     versions = graph.config_versions()
     return RunManifest(
@@ -196,26 +197,30 @@ def _manifest(trainer: Trainer, sources: Sequence[Path]) -> RunManifest:
         },
         fitted=trainer.fitted,
         molecules=trainer.counts(),
-        domain=_domains(trainer, [read_run_manifest(source) for source in sources]),
+        domain=_domains(trainer, start),
     )
 
 
-def _domains(trainer: Trainer, sources: Sequence[RunManifest]) -> dict[str, Domain]:
-    """Return the domain of each spectrum: what the run is trained on, joined with what its sources were.
+def _domains(trainer: Trainer, start: Embedder | None) -> dict[str, Domain]:
+    """Return the domain of each spectrum: what its tower is trained on here, joined with what it was before.
 
-    A spectrum that a source was trained on by an earlier version, which did not write its domain, has none.
+    A tower from a run that does not know its domain, since an earlier version trained it, has none.
     """
+    graph, rows = trainer.graph, trainer.rows["train"]
+    before = [*taken_towers(graph.train.init)]
+    if start is not None:
+        manifest = read_run_manifest(start.path)
+        before += [(name, manifest, name) for name in manifest.specs]
     out = {}
-    for name, present in trainer.present.items():
-        if any(name in source.specs and not source.domain for source in sources):
+    for name in graph.modalities:
+        taken = [run.domain.get(other) for own, run, other in before if own == name]
+        known = [domain for domain in taken if domain is not None]
+        here = rows[(trainer.present[name] & trainer.present[graph.candidate])[rows]]
+        if name == graph.candidate or len(known) < len(taken) or not (known or len(here)):
             continue
-        rows = trainer.rows["train"]
-        rows = rows[present[rows] & trainer.present[trainer.graph.candidate][rows]]
-        known = [source.domain[name] for source in sources if name in source.domain]
-        if len(rows):
-            known.append(domain_of(trainer.dataset.formulas(rows)))
-        if name != trainer.graph.candidate and known:
-            out[name] = functools.reduce(Domain.joined, known)
+        if len(here):
+            known.append(domain_of(trainer.dataset.formulas(here)))
+        out[name] = functools.reduce(Domain.joined, known)
     return out
 
 

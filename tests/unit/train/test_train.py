@@ -305,6 +305,17 @@ def test_a_run_knows_elements_and_sizes_by_spectrum_and_those_of_its_sources(dat
         assert domain == domain_of(dataset.formulas(rows))
     other = first.realign(dataset, tmp_path / "to", epochs=1, progress=False)
     assert other.manifest.domain == first.manifest.domain  # the same molecules again
+    # What a tower saw elsewhere comes with it, and with no other tower.
+    bromine = {name: domain_of(["CH3Br"] * 20) for name in SPECTRA}
+    write_run_manifest(first.path, first.manifest.model_copy(update={"domain": bromine}))
+    init = {
+        "modalities.ir": f"{first.path}#modalities.ir",
+        "modalities.structure": f"{first.path}#modalities.structure",
+    }
+    second = Run.train(make_graph(train={"epochs": 1, "init": init}), dataset, tmp_path / "second", progress=False)
+    assert {name: domain.elements.get("Br") for name, domain in second.manifest.domain.items()} == {
+        "ir": 20, "raman": None, "msms": None
+    }  # fmt: skip
     # Of a source that an earlier version wrote nothing is known, so that of the new run nothing is claimed.
     old = {key: value for key, value in first.manifest.model_dump().items() if key != "domain"}
     write_run_manifest(first.path, RunManifest.model_validate(old))
