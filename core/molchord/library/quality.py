@@ -117,7 +117,8 @@ def beyond_training(hits: Sequence[Hit], domain: Mapping[str, Domain], *, stackl
         out.append(hit)
     if beyond:
         others = f"; {len(beyond)} of {len(hits)} hits are beyond the training set" if len(beyond) > 1 else ""
-        lowered = "; their probability is lowered to a tenth" if hits[0].probability is not None else ""
+        whose = "their" if len(beyond) > 1 else "its"
+        lowered = f"; {whose} probability is lowered to a tenth" if hits[0].probability is not None else ""
         warnings.warn(f"{beyond[0]}{others}{lowered}", stacklevel=stacklevel + 1)
     return out
 
