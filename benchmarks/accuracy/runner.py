@@ -214,6 +214,7 @@ def _tested(
         if beside and table.candidates_only:
             short = system.changed(train__candidates_only=True, train__epochs=PRIOR_EPOCHS, as_long_as=None)
             prior = bench.run(table, short, seed, fold)
+        condition = CONDITIONS[test.condition]
         evaluation = run.evaluate(
             data,
             pools=test.pools,
@@ -221,7 +222,7 @@ def _tested(
             fusions=test.fusions,
             split=test.split,
             where=_where(test, data),
-            perturb=CONDITIONS[test.condition],
+            perturb=condition if condition is None else condition.reading(run.graph),
             candidates_only=prior,
             baselines=beside,
             audit=beside and test is table.tests[0],

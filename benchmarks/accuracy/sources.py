@@ -43,6 +43,7 @@ class Source:
         limit: Number of molecules after which only further measurements of those are taken.
         spectra: A table of measured infrared spectra in the data folder, taken for molecules of the files alone, where
             its column `origin` says MSDC-IR.
+        raman: An archive of measured Raman curves in the data folder, a table of their molecules beside it.
         without: Data sets whose molecules are in no split here, so that nothing trained on this one has seen them.
         beside: A data set to which structures without spectra are added, in no split, none of them in it.
         structures: How many of the QM9 list, drawn with seed 0.
@@ -55,6 +56,7 @@ class Source:
     simulator: str | None = None
     limit: int | None = None
     spectra: str | None = None
+    raman: str | None = None
     without: tuple[str, ...] = ()
     beside: str | None = None
     structures: int = 0
@@ -74,6 +76,10 @@ SOURCES: Mapping[str, Source] = {
     "computed without nist": Source(files=COMPUTED, without=("nist",)),
     "aimnet2 without nist": Source(bundled=AIMNET2, without=("nist",)),
     "nist by aimnet2": Source(files=("nist-aimnet2.npz",), simulator="aimnet2"),
+    "five": Source(bundled=("datasets/massbank", *AIMNET2, "datasets/ordinary-shifts")),
+    "raman": Source(raman="raman-bio/raman_exp.npz"),
+    "raman and 2,000 ordinary structures": Source(beside="raman", ordinary=2000),
+    "shifts": Source(files=("nmr/nmrshiftdb2_8k.jsonl.gz",)),
     "nist": Source(files=("nist-xtb.npz",), spectra="nist-ir/index.csv"),
     "massbank": Source(files=("massbank/ms2.mgf.gz",)),
     "nist and 2,033 ordinary structures": Source(beside="nist", ordinary=2033),
@@ -106,9 +112,9 @@ def opened(name: str, work: Path, sources: Mapping[str, Source] = SOURCES) -> Pa
     if source.folder is not None:
         return _existing(ROOT / source.folder)
     files = [_existing(DATA / file) for file in source.files]
-    files += [file for below in source.bundled for file in sorted(_existing(ROOT / below).glob("*.npz"))]
+    files += _bundled(source)
     files += [_existing(path) for path, count in ((QM9, source.structures), (ORDINARY, source.ordinary)) if count]
-    files += [_existing(DATA / source.spectra)] if source.spectra is not None else []
+    files += [_existing(DATA / path) for path in (source.spectra, source.raman) if path is not None]
     below = [opened(other, work, sources) for other in (*source.without, *([source.beside] if source.beside else []))]
     # A source whose files have other sizes makes another folder.
     parts = [repr(source), *(str(file.stat().st_size) for file in files), *(mc.DataSet(b).sha256 for b in below)]
@@ -121,7 +127,7 @@ def opened(name: str, work: Path, sources: Mapping[str, Source] = SOURCES) -> Pa
         if source.beside is None:
             _imported(
                 source,
-                [file for file in files if file.suffix != ".csv"],
+                [_existing(DATA / file) for file in source.files] + _bundled(source),
                 [mc.DataSet(path) for path in below],
                 unfinished,
             )
@@ -129,6 +135,10 @@ def opened(name: str, work: Path, sources: Mapping[str, Source] = SOURCES) -> Pa
             _with_structures(mc.DataSet(below[0]), source, unfinished)
         unfinished.rename(folder)
     return folder
+
+
+def _bundled(source: Source) -> list[Path]:
+    return [file for below in source.bundled for file in sorted(_existing(ROOT / below).glob("*.*z"))]
 
 
 def _existing(path: Path) -> Path:
@@ -144,6 +154,9 @@ def _imported(source: Source, files: Sequence[Path], without: Sequence[mc.DataSe
         _write(table, ("smiles", "ir"), _spectra(DATA / source.spectra, files[0]))
         options = {"table": table, "columns": [("ir", "ir")]}
     with TemporaryDirectory() as named:
+        if source.raman is not None:
+            _write(table, ("smiles", "raman"), _curves(DATA / source.raman, Path(named)))
+            options = {"table": table, "columns": [("raman", "raman")]}
         if source.simulator is not None:
             files = [_with_simulator(file, source.simulator, Path(named)) for file in files]
         mc.import_files(files, folder, limit=source.limit, **options)
@@ -170,6 +183,18 @@ def _spectra(index: Path, computed: Path) -> list[tuple[str, str]]:
     with index.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["origin"] == "MSDC-IR" and row["inchikey"][:14] in keys]
     return [(row["smiles"], str(index.parent / "jdx" / row["file"])) for row in rows]
+
+
+def _curves(archive: Path, folder: Path) -> list[tuple[str, str]]:
+    """Write each measured Raman curve of an archive as text, and list SMILES and file."""
+    with np.load(archive, allow_pickle=False) as held:
+        grid, curves = held["grid"], held["intensity"]
+    with archive.with_name(f"{archive.stem}_meta.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        text = "\n".join(f"{x:.1f},{y:.6g}" for x, y in zip(grid, curves[int(row["row"])], strict=True))
+        (folder / f"{row['row']}.csv").write_text(f"raman shift (cm-1),intensity\n{text}\n", encoding="utf-8")
+    return [(row["smiles"], str(folder / f"{row['row']}.csv")) for row in rows if row["smiles"]]
 
 
 def _with_structures(base: mc.DataSet, source: Source, folder: Path) -> None:

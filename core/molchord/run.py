@@ -180,7 +180,7 @@ class Run:
     def _calibrated(cls, path: Path, dataset: DataSet, device: str) -> None:
         cls.load(path, device=device).calibrate(dataset)
 
-    def calibrate(self, data: DataSet | str | Path | None = None) -> None:
+    def calibrate(self, data: DataSet | str | Path | None = None, *, perturb: Perturb | None = None) -> None:
         """Fit temperatures, confidence and what counts as out_of_distribution, and save them with the run.
 
         They are fitted on validation queries of every subset of spectra, and training does so at its end. Do it again
@@ -188,6 +188,8 @@ class Run:
 
         Args:
             data: The data set whose validation queries to take; None: the one the run was trained on.
+            perturb: Makes of modality, measurement and key14 of such a query the measurement that is searched with:
+                computed spectra as an instrument would give them, for confidence that is not only about clean ones.
 
         Warns:
             UserWarning: There are too few queries, so hits will carry no probability.
@@ -199,7 +201,7 @@ class Run:
             >>> sorted(run.manifest.tau)
             ['ir']
         """
-        self.embedder = fit_calibration(self.embedder, self.manifest, self._data(data))
+        self.embedder = fit_calibration(self.embedder, self.manifest, self._data(data), perturb)
 
     @renamed("Run.realign", free="trainable")
     def realign(

@@ -18,6 +18,7 @@ from molchord.chem.fingerprints import (
     maccs_keys,
     morgan,
     morgan_counts,
+    morgan_environments,
     tanimoto,
     torsion_counts,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "molecule",
     "morgan",
     "morgan_counts",
+    "morgan_environments",
     "parse",
     "pieces",
     "scaffold",

@@ -19,6 +19,7 @@ __all__ = [
     "maccs_keys",
     "morgan",
     "morgan_counts",
+    "morgan_environments",
     "tanimoto",
     "torsion_counts",
 ]
@@ -91,6 +92,23 @@ def morgan_counts(mol: Mol, radius: int, size: int) -> NDArray[np.uint32]:
         radius=radius, fpSize=size
     ).GetCountFingerprintAsNumPy(mol)
     return counts
+
+
+def morgan_environments(mol: Mol, radius: int, size: int) -> NDArray[np.int64]:
+    """Return which Morgan environment of each radius from 1 an atom is the centre of: (n, radius) numbers below `size`.
+
+    Example:
+        >>> ethane = morgan_environments(parse("CC"), 2, 64)
+        >>> ethane.shape, bool((ethane[0] == ethane[1]).all())
+        ((2, 2), True)
+    """
+    found = rdFingerprintGenerator.AdditionalOutput()
+    found.AllocateAtomToBits()
+    # Redundant environments too, so that every atom has one of each radius.
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=radius, includeRedundantEnvironments=True)
+    generator.GetSparseCountFingerprint(mol, additionalOutput=found)
+    rows = np.array([list(bits) for bits in found.GetAtomToBits()], dtype=np.int64).reshape(-1, radius + 1)
+    return np.asarray(rows[:, 1:] % size)
 
 
 def torsion_counts(mol: Mol, size: int) -> NDArray[np.uint32]:

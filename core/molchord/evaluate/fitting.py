@@ -9,21 +9,29 @@ from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.errors import DataError
 from molchord.evaluate.calibration import calibrate, likeness
-from molchord.evaluate.embedding import embed_dataset
+from molchord.evaluate.embedding import Perturb, embed_dataset
 from molchord.run_folder import RunManifest, write_run_manifest
 
 __all__ = ["fit_calibration"]
 
 
-def fit_calibration(embedder: Embedder, manifest: RunManifest, dataset: DataSet) -> Embedder:
+def fit_calibration(
+    embedder: Embedder, manifest: RunManifest, dataset: DataSet, perturb: Perturb | None = None
+) -> Embedder:
     """Fit on validation queries, save what was found with the run, and return the embedder with these temperatures.
+
+    Args:
+        embedder: The run as it is.
+        manifest: Its manifest, which gets what is fitted.
+        dataset: Whose validation queries to take.
+        perturb: Makes each of them what an instrument would give; None: as they are stored.
 
     Warns:
         UserWarning: There are too few queries, so hits will carry no probability.
     """
     # The fit starts where the loss is, whatever was fitted before.
     start = dataclasses.replace(embedder, tau=embedder.model.temperatures())
-    embedded = embed_dataset(start, dataset, mass_seed=embedder.graph.seed).embedded
+    embedded = embed_dataset(start, dataset, mass_seed=embedder.graph.seed, split="val", perturb=perturb).embedded
     manifest.tau = dict(start.tau)
     try:
         manifest.tau, manifest.beta = calibrate(embedded, refit_tau=True)

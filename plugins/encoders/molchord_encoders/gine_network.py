@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.nn import GINEConv, global_add_pool, global_max_pool
 
-from molchord.api import GraphBatch, GraphSpec
+from molchord.api import Category, Column, GraphBatch, GraphSpec
 from molchord_encoders.columns import EMBEDDING_STD, ColumnEmbedding
 
 __all__ = ["Gine"]
 
 _ELEMENTS = 118
+_MOST_EMBEDDED = 256  # values of a column
+_LENGTH = 10.0  # of a row of counts
 _TYPICAL_ATOMS = 18.0  # brings sums over atoms near 1; a constant, so that they still count
 
 
@@ -24,8 +28,13 @@ class Gine(nn.Module):
     here, so that each round chooses what a bond's threshold acts on). The sum keeps counts (how many carbons), the
     maximum what is there at all. Nothing depends on the other molecules of a batch. Positions are not used.
 
+    A column with more values than an embedding of atoms learns from a few thousand molecules, such as the environments
+    of `structure`, is counted instead: a linear map of how often each value occurs is added to what the rounds make
+    (Cheng et al., Wide & deep learning for recommender systems, 2016). The map learns the known pieces soon, the rounds
+    generalise to others.
+
     Args:
-        spec: Columns of atoms and bonds; all are embedded.
+        spec: Columns of atoms and bonds; all are embedded, or counted.
         width: Size of the output.
         hidden: Size of an atom's state.
         layers: Rounds of message passing.
@@ -43,7 +52,9 @@ class Gine(nn.Module):
         self.width = width
         self.element = nn.Embedding(_ELEMENTS + 1, hidden)
         nn.init.normal_(self.element.weight, std=EMBEDDING_STD)
-        self.atom = ColumnEmbedding(spec.atom, hidden)
+        counted = {name: values for name, column in spec.atom.items() if (values := _values(column)) > _MOST_EMBEDDED}
+        self.atom = ColumnEmbedding({n: column for n, column in spec.atom.items() if n not in counted}, hidden)
+        self.pieces = _Counted(counted, width) if counted else None
         self.rounds = nn.ModuleList(_Round(spec, hidden, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(hidden)
         self.out = nn.Sequential(nn.Linear(2 * hidden, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
@@ -57,7 +68,38 @@ class Gine(nn.Module):
         total = global_add_pool(atoms, batch.graph, batch.size) / _TYPICAL_ATOMS
         largest = global_max_pool(atoms, batch.graph, batch.size)
         encoded: Tensor = self.out(torch.cat([total, largest], dim=1))
-        return encoded
+        return encoded if self.pieces is None else encoded + self.pieces(batch)
+
+
+def _values(column: Column) -> int:
+    return len(column.values) if isinstance(column, Category) else 0
+
+
+class _Counted(nn.Module):
+    """Linear map of how often each value of some atom columns occurs in a molecule; unknown ones do not count.
+
+    Args:
+        columns: Number of values of each.
+        width: Size of the output.
+    """
+
+    def __init__(self, columns: Mapping[str, int], width: int) -> None:
+        super().__init__()
+        self.columns = dict(columns)
+        self.linear = nn.Linear(sum(columns.values()), width)
+
+    def forward(self, batch: GraphBatch) -> Float[Tensor, "b width"]:
+        """Count and map; logarithms of 1 + count, a row's length 10, so that single numbers are near 1."""
+        counts = []
+        for name, values in self.columns.items():
+            rows = torch.zeros(batch.size * (values + 1), device=batch.elements.device)
+            rows.index_add_(
+                0, batch.graph * (values + 1) + batch.atom[name], torch.ones_like(batch.graph, dtype=rows.dtype)
+            )
+            counts.append(rows.view(batch.size, values + 1)[:, 1:])
+        logarithms = torch.log1p(torch.cat(counts, dim=1))
+        mapped: Tensor = self.linear(_LENGTH * nn.functional.normalize(logarithms, dim=1))
+        return mapped
 
 
 class _Round(nn.Module):

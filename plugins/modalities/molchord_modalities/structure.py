@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from molchord.api import Array, Config, GraphSpec, Modality, ModalityRecord, Stores
-from molchord_modalities.structure_columns import ATOM_COLUMNS, BOND_COLUMNS
+from molchord_modalities.structure_columns import ATOM_COLUMNS, BOND_COLUMNS, environment_columns
 
 __all__ = ["STRUCTURE", "StructureConfig"]
 
@@ -29,6 +29,22 @@ class StructureConfig(Config):
     optimise: bool = Field(default=False, description="Relax every ETKDG conformer with MMFF94.")
     hydrogens: Literal["explicit", "implicit"] = Field(
         default="explicit", description="Hydrogens as atoms of the graph, or only counted on their neighbour."
+    )
+
+    environments: Annotated[int, Field(ge=0, le=4)] = Field(
+        default=0,
+        description="Radius up to which each atom has its Morgan environments as columns, for an encoder that counts "
+        "them, such as gine; 0: none.",
+    )
+    drop: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.15,
+        description="Training augmentation: probability that an environment is left out of a molecule; never in "
+        "evaluation.",
+    )
+    hide: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.5,
+        description="Training augmentation: probability that a molecule has no environment at all, so that the encoder "
+        "learns to do without.",
     )
 
     @model_validator(mode="after")
@@ -55,7 +71,7 @@ def spec(config: StructureConfig, kind: str) -> GraphSpec:
     return GraphSpec(
         positions=config.geometry in ("etkdg", "source"),
         conformers=config.conformers,
-        atom=ATOM_COLUMNS,
+        atom=ATOM_COLUMNS | environment_columns(config.environments),
         bond=BOND_COLUMNS,
     )
 
@@ -78,6 +94,7 @@ STRUCTURE = ModalityRecord(
             "atom": Array(unit="1", axis="atom", shape=(len(ATOM_COLUMNS),), dtype="uint8"),
             "bonds": Array(unit="1", axis="bond", shape=(2,), dtype="int32"),
             "bond": Array(unit="1", axis="bond", shape=(len(BOND_COLUMNS),), dtype="uint8"),
+            "environments": Array(unit="1", axis="environment", dtype="uint16"),
             "positions": Array(unit="angstrom", axis="position", shape=(3,)),
         }
     ),

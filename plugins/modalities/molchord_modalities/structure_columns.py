@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from molchord.api import Category
 
-__all__ = ["ATOM_COLUMNS", "BOND_COLUMNS"]
+__all__ = ["ATOM_COLUMNS", "BOND_COLUMNS", "ENVIRONMENTS", "environment_columns"]
 
 _NO_YES = Category(("no", "yes"))
 
@@ -28,3 +28,17 @@ BOND_COLUMNS: dict[str, Category] = {
     "conjugated": _NO_YES,
 }
 """Bond columns; an order that is not listed (dative, quadruple) has code 0."""
+
+ENVIRONMENTS = 4096
+"""Numbers that the Morgan environments of one radius are folded into."""
+
+
+def environment_columns(radius: int) -> dict[str, Category]:
+    """Return a column for the Morgan environment of each radius from 1 to this one.
+
+    Example:
+        >>> list(environment_columns(2))
+        ['environment1', 'environment2']
+    """
+    folded = Category(tuple(map(str, range(ENVIRONMENTS))))
+    return {f"environment{r}": folded for r in range(1, radius + 1)}

@@ -22,10 +22,12 @@ from molchord.api import (
     Molecule,
     Reading,
     SampleError,
+    Stores,
     collate_graphs,
 )
-from molchord.chem import canonical, conformer_seed, conformers, with_hydrogens
+from molchord.chem import canonical, conformer_seed, conformers, morgan_environments, with_hydrogens
 from molchord_modalities import structure_source
+from molchord_modalities.structure_columns import ATOM_COLUMNS, ENVIRONMENTS
 from molchord_modalities.structure_graphs import check_positions, described, elements_only
 
 __all__ = ["Structure"]
@@ -41,6 +43,9 @@ class Structure:
         conformers: How many of a molecule.
         optimise: Whether each conformer is relaxed by MMFF94.
         hydrogens: ``explicit`` or ``implicit``.
+        environments: Radius up to which each atom has its Morgan environments; 0: none.
+        drop: Probability that an environment is left out of a molecule in training.
+        hide: Probability that all are.
 
     Example:
         >>> from molchord_modalities.structure_columns import ATOM_COLUMNS, BOND_COLUMNS
@@ -60,12 +65,16 @@ class Structure:
         conformers: int = 1,
         optimise: bool = False,
         hydrogens: str = "explicit",
+        environments: int = 0,
+        drop: float = 0.0,
+        hide: float = 0.0,
     ) -> None:
         self._spec = spec
         self._geometry = geometry
         self._conformers = conformers
         self._optimise = optimise
         self._hydrogens = hydrogens
+        self._environments, self._drop, self._hide = environments, drop, hide
 
     def derive(self, molecule: Molecule) -> Measurement:
         """Make the graph of a molecule, with positions as the configuration specifies.
@@ -77,7 +86,7 @@ class Structure:
         return self._derive(molecule, self._geometry)
 
     def transform(self, measurement: Measurement, rng: np.random.Generator | None) -> GraphSample:
-        """Make one sample; nothing is drawn at random.
+        """Make one sample; some environments are left out where `rng` is given.
 
         Raises:
             SampleError: The measurement is not a graph, or lacks the positions that the configuration asks for, or two
@@ -95,7 +104,8 @@ class Structure:
         return GraphSample(
             elements=elements.astype(np.int64),
             bonds=np.concatenate([bonds, bonds[:, ::-1]]).T,
-            atom={name: arrays["atom"][:, i].astype(np.int64) for i, name in enumerate(self._spec.atom)},
+            atom={name: arrays["atom"][:, i].astype(np.int64) for i, name in enumerate(ATOM_COLUMNS)}
+            | self._environment_codes(arrays.get("environments"), atoms, rng),
             bond={name: twice[:, i].astype(np.int64) for i, name in enumerate(self._spec.bond)},
             positions=self._positions(arrays.get("positions"), atoms) if self._spec.positions else None,
         )
@@ -107,6 +117,17 @@ class Structure:
     def prepare(self, batch: GraphBatch, generator: torch.Generator | None) -> GraphBatch:
         """Return the batch as it is; nothing is drawn at random."""
         return batch
+
+    def migrate(self, measurement: Measurement, declared: Stores) -> Measurement:
+        """Return a measurement of an older data set as it is: of that, only the source's geometry is ever taken.
+
+        Raises:
+            SampleError: It was stored under a declaration that has no geometry.
+        """
+        lacking = {"elements", "bonds", "positions"} - declared.arrays.keys()
+        if lacking:
+            raise SampleError("structure", f"the data set lacks the array `{min(lacking)}`; import the files again")
+        return measurement
 
     def example(self, molecules: Sequence[Molecule], seed: int) -> list[Measurement]:
         """Make the graph of each molecule; with `geometry: source` an ETKDG conformer plays the source's geometry."""
@@ -140,7 +161,31 @@ class Structure:
         graph = full if self._hydrogens == "explicit" else bare
         kept = graph.GetNumAtoms()  # hydrogens come after all other atoms
         arrays = described(graph) | {"positions": positions[:, :kept].reshape(-1, 3).astype(np.float32)}
+        codes = np.zeros((kept, self._environments), dtype=np.uint16)
+        if self._environments:
+            codes[: bare.GetNumAtoms()] = morgan_environments(bare, self._environments, ENVIRONMENTS) + 1
+        arrays["environments"] = codes.ravel()
         return Measurement(arrays=arrays, columns={"origin": "computed"})
+
+    def _environment_codes(
+        self, stored: NDArray[Any] | None, atoms: int, rng: np.random.Generator | None
+    ) -> dict[str, NDArray[np.int64]]:
+        found = 0 if stored is None else len(stored)
+        if found != atoms * self._environments:
+            raise SampleError(
+                "structure", f"holds {found} environments, needs {self._environments} for each of {atoms} atoms"
+            )
+        if stored is None or not found:
+            return {}
+        codes = stored.reshape(atoms, self._environments).astype(np.int64)
+        if codes.max() > ENVIRONMENTS:
+            raise SampleError("structure", f"has an environment outside of {ENVIRONMENTS}")
+        if rng is not None:
+            drop = 1.0 if rng.random() < self._hide else self._drop
+            for column in codes.T:
+                pieces, which = np.unique(column, return_inverse=True)
+                column[(rng.random(len(pieces)) < drop)[which]] = 0
+        return {f"environment{r}": codes[:, r - 1] for r in range(1, self._environments + 1)}
 
     def _positions(self, stored: NDArray[Any] | None, atoms: int) -> NDArray[np.float32]:
         conformers = self._conformers
