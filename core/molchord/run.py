@@ -26,7 +26,8 @@ from molchord.files import discard
 from molchord.graph.changes import realigned
 from molchord.graph.resolve import ModelGraph, Use
 from molchord.library.build import embed_library
-from molchord.library.library import Hit, Library
+from molchord.library.hits import Hits
+from molchord.library.library import Library
 from molchord.model import Model
 from molchord.rerank.rerank import Rerank, Reranking
 from molchord.run_folder import RunManifest, find_run, read_run_manifest, run_id, training_data
@@ -409,7 +410,7 @@ class Run:
         rerank: Rerank | str | None = None,
         index: str | None = None,
         **spectra: Given,
-    ) -> list[Hit]:
+    ) -> Hits:
         """Rank a library's candidates by the geometric mean of their similarities to the given spectra.
 
         Args:

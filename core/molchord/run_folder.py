@@ -1,7 +1,7 @@
 """The run folder: graph, weights, manifest, and the training state for an exact resume. Nothing is pickled.
 
 Layout: ``graph.yaml`` (resolved), ``model.safetensors`` (best weights), ``manifest.json``, ``metrics.jsonl``,
-``checkpoints/last.safetensors``, ``trained_on.txt`` (key14 and SMILES of every molecule that any part was trained on).
+``background.safetensors``, ``checkpoints/last.safetensors``, ``trained_on.txt`` (key14 and SMILES it was trained on).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from molchord.absence import Absence
 from molchord.data.store import DataSet
 from molchord.domain import Domain
 from molchord.errors import MolchordError, OutputExistsError, RunError
@@ -63,6 +64,7 @@ class RunManifest(BaseModel):
         beta: Confidence factor for each number of spectra, fitted on validation queries.
         likeness: For each subset of spectra, mean cosines with the share of validation queries that are no more like
             their own molecule, up to 5 %.
+        absence: What the probability of "none of these" is judged by, by the query's modalities joined by " + ".
         domain: By spectrum, what the molecules are made of that it was learned from, in this run and its sources.
     """
 
@@ -81,6 +83,7 @@ class RunManifest(BaseModel):
     tau: dict[str, float] = {}
     beta: dict[int, float] = {}
     likeness: dict[str, list[tuple[float, float]]] = {}
+    absence: dict[str, Absence] = {}
     domain: dict[str, Domain] = {}
 
     @model_validator(mode="before")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
+import torch
 from torch import Tensor
 
+from molchord.absence import Background, Filter, first_hit_features
 from molchord.api import Measurement, QualityWarning, SampleError
 from molchord.data.reading import Given
 from molchord.embedder import Embedder
 from molchord.errors import QueryError, check_whole
-from molchord.library.library import Hit, Library
+from molchord.library.hits import Hit, Hits
+from molchord.library.library import Library
 from molchord.library.quality import beyond_training, inspected, out_of_distribution, unlike_training, warned
 from molchord.rerank.rerank import Reranking, reranked
 from molchord.retrieval.scores import pooled
@@ -80,7 +84,7 @@ def search(
     formula: str | None = None,
     reranking: Reranking | None = None,
     index: str | None = None,
-) -> list[Hit]:
+) -> Hits:
     """Rank a library's candidates for a query; what is not said here is as `Run.search` has it.
 
     The embedder made the vectors of both, and the manifest of its run holds what was calibrated; `reranking` brings its
@@ -96,6 +100,7 @@ def search(
     # A mass that a tower takes in need not be a filter; else it is one, and needs its window.
     taken = any("exact_mass" in embedder.graph.modalities[name].scalar_features for name in query.vectors)
     window = mass if ppm is not None or da is not None or not taken else None
+    limits: dict[str, Any] = {"mass": window, "ppm": ppm, "da": da, "formula": formula}
     hits = library.search(
         query.vectors,
         k=k if reranking is None else max(k, reranking.k),
@@ -103,23 +108,61 @@ def search(
         mode=mode,
         tau=manifest.tau,
         pair_tau=embedder.model.pair_temperatures(),
-        mass=window,
-        ppm=ppm,
-        da=da,
-        formula=formula,
+        **limits,
         calibration=manifest.beta or None,
         device=str(embedder.device),
         index=index,
     )
-    found = _quality_warnings(embedder, query)
+    candidates = sum(map(len, library.filter(**limits)))
+    found, none = _quality_warnings(embedder, query), None
     if mode == "blind" and hits:
-        found += out_of_distribution(hits[0], manifest.tau, manifest.likeness)
+        none = _none_of_these(embedder, manifest, query, hits[0], candidates, limits)
+        found += _unlike(hits[0], manifest, none)
+        hits = [dataclasses.replace(hit, probability=_left(hit.probability, none)) for hit in hits]
     if reranking is not None:
         hits = reranked(hits, reranking, query.measurements, tau=manifest.tau, beta=manifest.beta)
     # The frames are those of this function, of `Run.search` and of what lets that take old names of its arguments.
     hits = warned(hits[:k], found, stacklevel=4)
     # In library mode a candidate is found by its measured spectra, whatever its structure.
-    return beyond_training(hits, manifest.domain, stacklevel=4) if mode == "blind" else hits
+    hits = beyond_training(hits, manifest.domain, stacklevel=4) if mode == "blind" else hits
+    left = _left(min((warning.confidence_factor for warning in found), default=1.0), none)
+    return Hits(hits, none_of_these=None if none is None or left is None else 1 - left, candidates=candidates)
+
+
+def _unlike(first: Hit, manifest: RunManifest, none: float | None) -> list[QualityWarning]:
+    """Warn of a first hit unlike the query; the probability of none, where there is one, has taken it into account."""
+    found = out_of_distribution(first, manifest.tau, manifest.likeness)
+    return found if none is None else [QualityWarning(warning.message, 1.0) for warning in found]
+
+
+def _left(probability: float | None, none: float | None) -> float | None:
+    """Return what the probability of none leaves a hit."""
+    return probability if probability is None or none is None else (1 - none) * min(probability, 1.0)
+
+
+def _none_of_these(
+    embedder: Embedder, manifest: RunManifest, query: Query, first: Hit, candidates: int, limits: Mapping[str, Any]
+) -> float | None:
+    """Judge the first hit; None where the run was not fitted for such queries, or the hits have no probability."""
+    absence = manifest.absence.get(" + ".join(query.vectors))
+    if absence is None or first.probability is None:
+        return None
+    background = Background.read(embedder.path)
+    if background is None:
+        return None
+    beta = manifest.beta[len(query.vectors)]
+    weights = {name: beta / manifest.tau[name] for name in query.vectors}
+    whole = sum(weights[name] * vector.cpu() for name, vector in query.vectors.items())
+    value = sum(weights[name] * cosine for name, cosine in first.cosines.items())
+    row = first_hit_features(
+        value,
+        value / sum(weights.values()),
+        candidates,
+        first.probability,
+        background.logits(torch.as_tensor(whole), first.key14),
+    )
+    narrowed: Filter = "formula" if limits["formula"] is not None else "mass" if limits["mass"] is not None else "none"
+    return absence.probability(row, narrowed)
 
 
 def _quality_warnings(embedder: Embedder, query: Query) -> list[QualityWarning]:

@@ -28,6 +28,7 @@ from molchord.data.splits import hash_split
 from molchord.errors import DataError
 from molchord.host import installed
 from molchord.testing import MOLECULES, examples_of
+from molchord_modalities.vibrational_settings import KINDS
 
 ROOT = Path(__file__).parent.parent.parent
 SPLITS = ["train"] * 8 + ["val"] * 2 + ["test"] * 6
@@ -102,6 +103,33 @@ def test_spectra_of_a_query_share_the_scale_and_shift_for_themselves():
     assert np.abs(shifts).max() <= 11 * STEP
     assert np.abs(shifts).max() > 8 * STEP
     assert abs(np.corrcoef(shifts.T)[0, 1]) < 0.5
+
+
+def test_a_run_that_corrects_sticks_gets_the_curve_of_corrected_ones():
+    graph = mc.ModelGraph.load(ROOT / "recipes" / "gas.yaml")
+    seen = Perturbed(width=1.0).reading(graph)
+    known = sticks(3000.0)
+    by_kind = {
+        kind: dataclasses.replace(known, arrays={**known.arrays, "stick_kind": np.array([i])})
+        for i, kind in enumerate(KINDS)
+    }
+    for kind, scale in {"rest": 0.965, "ch": 0.955, "xh": 0.945}.items():
+        assert top(seen("ir", by_kind[kind], "KEY")) == pytest.approx(3000 * scale, abs=STEP)
+    assert top(seen("ir", sticks(3500.0), "KEY")) == pytest.approx(3500 * 0.945, abs=STEP)  # by where it lies
+    both = sticks(1000.0, 3500.0)
+    curve = dataclasses.replace(seen, width=8.0)("ir", both, "KEY").arrays["absorbance"]
+    high = curve[: len(curve) // 2].max(), curve[len(curve) // 2 :].max()
+    assert high[1] / high[0] == pytest.approx(0.55, rel=0.02)
+
+
+def test_each_line_moves_for_itself_by_the_size_that_is_asked_for():
+    moved = Perturbed(width=1.0, stick_shift=12.0)
+    found = np.array([top(moved("ir", sticks(2000.0), f"KEY{i}")) for i in range(300)]) - 2000
+    assert np.std(found) == pytest.approx(12, rel=0.15)
+    shifts = Measurement(arrays={"shift": np.linspace(10, 190, 400)}, columns={"nucleus": "13C"})
+    seen = Perturbed(ppm={"13C": 2.0})("carbon", shifts, "KEY")
+    assert np.std(seen.arrays["shift"] - shifts.arrays["shift"]) == pytest.approx(2.0, rel=0.15)
+    assert Perturbed(ppm={"1H": 0.2})("carbon", shifts, "KEY") is shifts
 
 
 def test_noise_is_a_part_of_the_maximum_and_the_same_each_time():

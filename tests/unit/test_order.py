@@ -16,6 +16,7 @@ ORDER = [
     "api",
     "seeding",
     "chem",
+    "absence",
     "domain",
     "host",
     "graph",

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from molchord.text_table import aligned
 
 if TYPE_CHECKING:
-    from molchord.library.library import Hit
+    from molchord.library.hits import Hit, Hits
 
-__all__ = ["hit_row", "hit_table", "print_warnings", "say"]
+__all__ = ["hit_row", "hit_table", "none_of_these", "print_warnings", "say"]
 
 
 def say(arguments: argparse.Namespace, data: Any, text: str) -> None:
@@ -53,6 +53,25 @@ def hit_table(hits: Sequence[Hit]) -> str:
         facts = [*cosines, hit.formula, f"{hit.exact_mass:.4f}", hit.smiles]
         lines.append([str(hit.rank), f"{hit.score:.3g}", *chance, *again, *facts])
     return "\n".join(aligned(lines))
+
+
+def none_of_these(hits: Hits) -> str:
+    """Return the line that says how probable it is that no candidate is the molecule; nothing where that is not known.
+
+    Example:
+        >>> from molchord.library.hits import Hits
+        >>> none_of_these(Hits([], none_of_these=0.634, candidates=20))
+        'none of these: 63.4 %'
+        >>> none_of_these(Hits([], none_of_these=0.88, candidates=1))
+        'none of these: 88.0 %; it is the only candidate, and the spectra say 12.0 % that it is right'
+    """
+    if hits.none_of_these is None:
+        return ""
+    line = f"none of these: {100 * hits.none_of_these:.1f} %"
+    if hits.candidates == 1:
+        right = 1 - hits.none_of_these
+        line += f"; it is the only candidate, and the spectra say {100 * right:.1f} % that it is right"
+    return line
 
 
 def hit_row(hit: Hit) -> dict[str, Any]:

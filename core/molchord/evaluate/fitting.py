@@ -8,6 +8,7 @@ import warnings
 from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.errors import DataError
+from molchord.evaluate.absence import background_of, fit_absence
 from molchord.evaluate.calibration import calibrate, likeness
 from molchord.evaluate.embedding import Perturb, embed_dataset
 from molchord.run_folder import RunManifest, write_run_manifest
@@ -38,5 +39,9 @@ def fit_calibration(
     except DataError as error:
         warnings.warn(f"hits will carry no probability: {error}", stacklevel=4)
     manifest.likeness = likeness(dataclasses.replace(embedded, tau=manifest.tau))
+    background = background_of(embedded)
+    manifest.absence = fit_absence(embedded, background, manifest.tau, manifest.beta)
+    if manifest.absence:
+        background.write(embedder.path)
     write_run_manifest(embedder.path, manifest)
     return dataclasses.replace(embedder, tau=manifest.tau)

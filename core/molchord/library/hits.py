@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
@@ -15,7 +15,7 @@ from molchord.deprecation import renamed_attribute
 from molchord.retrieval.exact import Found
 from molchord.retrieval.scores import geometric_mean
 
-__all__ = ["Hit", "hits_of"]
+__all__ = ["Hit", "Hits", "hits_of"]
 
 
 @final
@@ -31,8 +31,8 @@ class Hit:
         exact_mass: Monoisotopic mass in Da.
         score: Geometric mean of the mapped similarities; NaN where a vector is not finite.
         cosines: Cosine of each of the query's modalities with the candidate.
-        probability: Calibrated probability among the candidates that passed the filters, lowered by the
-            quality warnings; None without a calibration for this number of spectra, and in library mode.
+        probability: Calibrated probability, what "none of these" leaves, lowered by the quality warnings; None
+            without a calibration for this number of spectra, and in library mode.
         proven: Whether no candidate left out can score higher: true of a search without an index, which leaves none
             out; with one, where a bound shows it; false where the first ones were re-ranked, since the others were not
             looked at again.
@@ -56,6 +56,26 @@ class Hit:
     quality_warnings: tuple[str, ...] = ()
 
     doubts = renamed_attribute("Hit", "doubts", "quality_warnings")
+
+
+@final
+class Hits(list[Hit]):
+    """The hits of one search, best first.
+
+    Attributes:
+        none_of_these: Calibrated probability that no candidate which passed the filters is the molecule; None where the
+            hits have no probability, or the run was not fitted for such queries.
+        candidates: How many candidates passed the filters.
+
+    Example:
+        >>> Hits([], none_of_these=0.4, candidates=3).none_of_these
+        0.4
+    """
+
+    def __init__(self, hits: Iterable[Hit], *, none_of_these: float | None, candidates: int) -> None:
+        super().__init__(hits)
+        self.none_of_these = none_of_these
+        self.candidates = candidates
 
 
 def hits_of(

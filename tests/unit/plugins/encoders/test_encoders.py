@@ -533,6 +533,30 @@ def test_gine_counts() -> None:
     assert (output[0] - output[1]).norm() > 0.01 * output[0].norm()  # a mean or a maximum alone would give the same
 
 
+def test_gine_adds_a_linear_map_of_the_counts_of_a_column_of_many_values() -> None:
+    """Against numpy, molecule by molecule: codes from 1, 0 is unknown and does not count."""
+    many = 300
+    spec = GraphSpec(atom={"small": Category(("a", "b")), "piece": Category(tuple(map(str, range(many))))})
+    torch.manual_seed(0)
+    encoder = RECORDS["gine"].build(GineConfig(hidden=8, width=5), spec).eval()
+    rng = np.random.default_rng(3)
+    samples = [
+        replace(graph_sample(rng, n), atom={"small": rng.integers(0, 3, n), "piece": codes}, bond={})
+        for n, codes in ((4, np.array([7, 7, 0, 300])), (2, np.array([1, 2])), (1, np.array([0])))
+    ]
+    batch = collate_graphs(samples, spec)
+    with torch.no_grad():
+        found = encoder(batch)
+        weight, bias = (p.double().numpy() for p in (encoder.pieces.linear.weight, encoder.pieces.linear.bias))
+        encoder.pieces = None
+        rounds = encoder(batch).double().numpy()
+    for row, sample in enumerate(samples):
+        counts = np.log1p(np.bincount(sample.atom["piece"], minlength=many + 1)[1:])
+        unit = 10 * counts / max(np.linalg.norm(counts), 1e-12)
+        np.testing.assert_allclose(found[row].double(), rounds[row] + weight @ unit + bias, atol=1e-5)
+    assert len(encoder.atom.names) == 1  # counted instead of embedded
+
+
 def test_gine_does_not_depend_on_the_order_of_atoms_and_ignores_positions() -> None:
     spec = replace(GRAPH, positions=True)
     torch.manual_seed(0)

@@ -1,5 +1,6 @@
 """The modality `structure`: graphs, conformers, the geometry of a source."""
 
+import dataclasses
 import hashlib
 import pickle
 import subprocess
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from rdkit import Chem
 from rdkit.Chem import AllChem, rdDetermineBonds
 from rdkit.Chem.rdDistGeom import EmbedMolecule, ETKDGv3
+from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
 from rdkit.rdBase import BlockLogs
 
 from molchord.api import Derives, Measurement, Molecule, SampleError
@@ -471,3 +473,61 @@ def test_real_archives(shared_data, name, tmp_path):
         result = structure.derive(molecule(reading.smiles, reading.measurement)).arrays
         first, second = result["bonds"].T
         assert np.linalg.norm(result["positions"][first] - result["positions"][second], axis=-1).max() < 3.0
+
+
+# --- environments --------------------------------------------------------------------------------------------------
+
+
+def test_environments_count_as_rdkits_morgan_fingerprint_does():
+    smiles, size = "CC(=O)Nc1ccc(O)cc1Br", 4096
+    mol = Chem.MolFromSmiles(smiles)
+    found = sample(smiles, environments=2, hydrogens="implicit")
+    codes = np.concatenate([found.atom["environment1"], found.atom["environment2"]])
+    counts = np.bincount(codes - 1, minlength=size)
+    whole = GetMorganGenerator(radius=2, fpSize=size, includeRedundantEnvironments=True)
+    atoms_alone = GetMorganGenerator(radius=0, fpSize=size)
+    expected = whole.GetCountFingerprintAsNumPy(mol).astype(int) - atoms_alone.GetCountFingerprintAsNumPy(mol)
+    np.testing.assert_array_equal(counts, expected)
+
+
+def test_explicit_hydrogens_have_no_environment_and_leave_the_others_as_they_are():
+    bare, full = (sample("CCO", environments=1, hydrogens=h).atom["environment1"] for h in ("implicit", "explicit"))
+    assert full[:3].tolist() == bare.tolist()
+    assert bare.min() > 0
+    assert full[3:].tolist() == [0] * 6
+
+
+@pytest.mark.parametrize(
+    ("drop", "hide", "share"), [(0.0, 1.0, 1.0), (0.0, 0.0, 0.0), (0.3, 0.0, 0.3), (0.0, 0.5, 0.5)]
+)
+def test_environments_are_left_out_in_training_alone_and_whole(drop, hide, share):
+    structure = STRUCTURE.build(StructureConfig(environments=1, drop=drop, hide=hide), "graph")
+    measurement = structure.derive(molecule("CCCCO"))
+    known = structure.transform(measurement, None).atom["environment1"]
+    gone = []
+    for seed in range(400):
+        drawn = structure.transform(measurement, np.random.default_rng(seed)).atom["environment1"]
+        for code in set(known[known > 0].tolist()):
+            left = set(drawn[known == code].tolist())
+            assert left in ({code}, {0})  # it goes from all of its atoms
+            gone.append(left == {0})
+    assert np.mean(gone) == pytest.approx(share, abs=0.06)
+
+
+def test_measurements_without_environments_are_refused_where_they_are_asked_for():
+    structure = STRUCTURE.build(StructureConfig(environments=2), "graph")
+    with pytest.raises(SampleError, match="holds 0 environments, needs 2 for each of 9 atoms"):
+        structure.transform(derived("CCO"), None)
+    whole = structure.derive(molecule("CCO"))
+    beyond = Measurement(arrays=whole.arrays | {"environments": np.full(18, 5000, dtype=np.uint16)})
+    with pytest.raises(SampleError, match="outside of 4096"):
+        structure.transform(beyond, None)
+
+
+def test_geometry_of_a_data_set_from_before_environments_is_still_taken():
+    structure = STRUCTURE.build(StructureConfig(), "graph")
+    earlier = {name: array for name, array in STRUCTURE.stores.arrays.items() if name != "environments"}
+    stored = Measurement(arrays={"elements": np.array([6], dtype=np.uint8)})
+    assert structure.migrate(stored, dataclasses.replace(STRUCTURE.stores, arrays=earlier)) is stored
+    with pytest.raises(SampleError, match="lacks the array `bonds`"):
+        structure.migrate(stored, dataclasses.replace(STRUCTURE.stores, arrays={}))
