@@ -97,6 +97,8 @@ def morgan_counts(mol: Mol, radius: int, size: int) -> NDArray[np.uint32]:
 def morgan_environments(mol: Mol, radius: int, size: int) -> NDArray[np.int64]:
     """Return which Morgan environment of each radius from 1 an atom is the centre of: (n, radius) numbers below `size`.
 
+    An atom without neighbours has none: -1.
+
     Example:
         >>> ethane = morgan_environments(parse("CC"), 2, 64)
         >>> ethane.shape, bool((ethane[0] == ethane[1]).all())
@@ -107,8 +109,10 @@ def morgan_environments(mol: Mol, radius: int, size: int) -> NDArray[np.int64]:
     # Redundant environments too, so that every atom has one of each radius.
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=radius, includeRedundantEnvironments=True)
     generator.GetSparseCountFingerprint(mol, additionalOutput=found)
-    rows = np.array([list(bits) for bits in found.GetAtomToBits()], dtype=np.int64).reshape(-1, radius + 1)
-    return np.asarray(rows[:, 1:] % size)
+    environments = np.full((mol.GetNumAtoms(), radius), -1, dtype=np.int64)
+    for row, bits in zip(environments, found.GetAtomToBits(), strict=True):
+        row[: len(bits) - 1] = [bit % size for bit in bits[1:]]
+    return environments
 
 
 def torsion_counts(mol: Mol, size: int) -> NDArray[np.uint32]:

@@ -490,6 +490,21 @@ def test_environments_count_as_rdkits_morgan_fingerprint_does():
     np.testing.assert_array_equal(counts, expected)
 
 
+@pytest.mark.parametrize("hydrogens", ["implicit", "explicit"])
+@pytest.mark.parametrize("smiles", ODD)
+def test_odd_molecules_have_environments_too(smiles, hydrogens):
+    found = sample(smiles, environments=3, hydrogens=hydrogens)
+    for radius in (1, 2, 3):
+        codes = found.atom[f"environment{radius}"]
+        assert len(codes) == len(found.elements)
+        assert 0 <= codes.min() <= codes.max() <= 4096
+
+
+def test_an_atom_without_neighbours_has_no_environment():
+    salt = sample("[Na+].[Cl-].CO", environments=1, hydrogens="implicit")
+    assert ((salt.atom["environment1"] == 0) == np.isin(salt.elements, [11, 17])).all()
+
+
 def test_explicit_hydrogens_have_no_environment_and_leave_the_others_as_they_are():
     bare, full = (sample("CCO", environments=1, hydrogens=h).atom["environment1"] for h in ("implicit", "explicit"))
     assert full[:3].tolist() == bare.tolist()
