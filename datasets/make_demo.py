@@ -70,7 +70,7 @@ def curves(source: Path, key14: str, out: Path) -> None:
         curve = lines @ data[name][modes].astype(np.float64)
         curve = curve / curve.max() + rng.normal(0, NOISE, len(grid))
         rows = [f"{x:.0f},{y:.4f}" for x, y in zip(grid, curve, strict=True)]
-        (out / f"{name}.csv").write_text("\n".join([heading, *rows]) + "\n")
+        (out / f"{name}.csv").write_text("\n".join(["# origin: computed", heading, *rows]) + "\n")
 
 
 def unknown(folder: Path, out: Path) -> None:

@@ -62,8 +62,8 @@ class RunManifest(BaseModel):
         best: Epoch and metric of the saved weights.
         tau: Temperature of each spectrum against the candidate: fitted on validation queries, or else the loss's own.
         beta: Confidence factor for each number of spectra, fitted on validation queries.
-        likeness: For each subset of spectra, mean cosines with the share of validation queries that are no more like
-            their own molecule, up to 5 %.
+        likeness: By subset of spectra, the lowest mean cosines of validation queries with their molecule, with shares.
+        calibrated_on: "measured" or "computed" by spectrum: what most of the validation queries were.
         absence: What the probability of "none of these" is judged by, by the query's modalities joined by " + ".
         domain: By spectrum, what the molecules are made of that it was learned from, in this run and its sources.
     """
@@ -83,6 +83,7 @@ class RunManifest(BaseModel):
     tau: dict[str, float] = {}
     beta: dict[int, float] = {}
     likeness: dict[str, list[tuple[float, float]]] = {}
+    calibrated_on: dict[str, str] = {}
     absence: dict[str, Absence] = {}
     domain: dict[str, Domain] = {}
 
@@ -200,10 +201,8 @@ def trained_smiles(run: Path) -> dict[str, str]:
     except FileNotFoundError as error:
         raise RunError(f"run {str(run)!r} has no trained_on.txt; restore it, or train the run again") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(
-            f"trained_on.txt of run {str(run)!r} cannot be read ({_first_line(error)}); restore it, or train the run "
-            "again"
-        ) from error
+        what = f"trained_on.txt of run {str(run)!r} cannot be read ({_first_line(error)})"
+        raise RunError(f"{what}; restore it, or train the run again") from error
     parts = (line.partition(" ") for line in lines if line)
     return {key: smiles for key, _, smiles in parts}
 

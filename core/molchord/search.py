@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -24,6 +24,10 @@ from molchord.retrieval.scores import pooled
 from molchord.run_folder import RunManifest
 
 __all__ = ["Query", "query_of", "search"]
+
+
+_SURE = 0.5
+"""No higher probability is stated for measured spectra by a calibration on computed ones."""
 
 
 @final
@@ -125,8 +129,31 @@ def search(
     hits = warned(hits[:k], found, stacklevel=4)
     # In library mode a candidate is found by its measured spectra, whatever its structure.
     hits = beyond_training(hits, manifest.domain, stacklevel=4) if mode == "blind" else hits
+    return _answer(hits, none, found, candidates, _uncalibrated(manifest, query))
+
+
+def _answer(
+    hits: list[Hit], none: float | None, found: Sequence[QualityWarning], candidates: int, uncalibrated: Sequence[str]
+) -> Hits:
+    """Return the hits with what there is to say of all: none of these gets what the quality warnings took."""
     left = _left(min((warning.confidence_factor for warning in found), default=1.0), none)
-    return Hits(hits, none_of_these=None if none is None or left is None else 1 - left, candidates=candidates)
+    return Hits(
+        _unsure(hits) if uncalibrated else hits,
+        none_of_these=None if none is None or left is None else 1 - left,
+        candidates=candidates,
+        uncalibrated=uncalibrated,
+    )
+
+
+def _uncalibrated(manifest: RunManifest, query: Query) -> list[str]:
+    """Name the spectra that are measured where those of the calibration were computed."""
+    computed = [name for name in query.measurements if manifest.calibrated_on.get(name) == "computed"]
+    return [name for name in computed if any(one.origin == "measured" for one in query.measurements[name])]
+
+
+def _unsure(hits: Sequence[Hit]) -> list[Hit]:
+    """Return the hits without a probability above one half: computed spectra do not tell how sure measured ones are."""
+    return [dataclasses.replace(h, probability=None) if (h.probability or 0) > _SURE else h for h in hits]
 
 
 def _unlike(first: Hit, manifest: RunManifest, none: float | None) -> list[QualityWarning]:

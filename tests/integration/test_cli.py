@@ -144,7 +144,8 @@ def test_any_subset_of_spectra_is_a_query(work, capsys):
         text = run(capsys, "search", work / "run", work / "library", f"--{name}", work / f"{name}.csv", "--k", "3")
         assert text.splitlines()[0].split()[:2] == ["rank", "score"]
         assert f"cos {name}" in text
-        assert len(text.splitlines()) == 4
+        assert len(text.splitlines()) == 5
+        assert text.splitlines()[-1].startswith(f"not calibrated for measured spectra ({name!r})")
 
 
 def test_several_files_of_one_modality_are_one_factor(work, capsys):
@@ -403,3 +404,18 @@ def test_evaluate_where_replaces_the_graphs_own(work, tmp_path, capsys):
     run(capsys, *base, "--out", tmp_path / "a", "--where", "ir.origin=computed")
     said = run(capsys, *base, "--out", tmp_path / "b", "--where", "nmr.origin=measured", status=2)
     assert "`--where` got modality 'nmr'" in said
+
+
+def test_calibrate_fits_a_copy_whose_weights_and_libraries_stay(work, tmp_path, capsys):
+    said = run(capsys, "calibrate", work / "run", "--data", work / "data", "--out", tmp_path / "r2")
+    assert "calibrated; ir computed, raman computed" in said
+    assert (tmp_path / "r2" / "model.safetensors").read_bytes() == (work / "run" / "model.safetensors").read_bytes()
+    text = run(
+        capsys, "search", tmp_path / "r2", work / "library", "--ir", work / "ir.csv", "--mass", "46.0419", "--ppm", "20"
+    )
+    assert "not calibrated for measured spectra ('ir')" in text
+    assert "already exists" in run(
+        capsys, "calibrate", work / "run", "--data", work / "data", "--out", tmp_path / "r2", status=2
+    )
+    refused = run(capsys, "calibrate", "pretrained", "--data", work / "data", status=2)
+    assert "the shipped run is not changed; name a folder for a calibrated copy with `--out`" in refused

@@ -15,7 +15,7 @@ from molchord.text_table import aligned
 if TYPE_CHECKING:
     from molchord.library.hits import Hit, Hits
 
-__all__ = ["hit_row", "hit_table", "none_of_these", "print_warnings", "say"]
+__all__ = ["hit_row", "hit_table", "print_warnings", "say", "sureness"]
 
 
 def say(arguments: argparse.Namespace, data: Any, text: str) -> None:
@@ -32,7 +32,7 @@ def print_warnings(sentences: Iterable[object]) -> None:
 def hit_table(hits: Sequence[Hit]) -> str:
     """Return hits as an aligned table."""
     names = list(hits[0].cosines)
-    sure = hits[0].probability is not None
+    sure = bool(getattr(hits, "uncalibrated", ())) or any(hit.probability is not None for hit in hits)
     seen = list(hits[0].features)
     header = [
         "rank",
@@ -46,32 +46,38 @@ def hit_table(hits: Sequence[Hit]) -> str:
     ]
     lines = [header]
     for hit in hits:
-        chance = [] if hit.probability is None else [f"{100 * hit.probability:.1f} %"]
+        chance = "not calibrated" if hit.probability is None else f"{100 * hit.probability:.1f} %"
         cosines = [f"{hit.cosines[name]:.3f}" for name in names]
         again = [] if hit.rerank_score is None else [f"{hit.rerank_score:.3f}", *map(_shown, hit.features.values())]
         again += ["-"] * (len(seen) + 1 - len(again)) if seen else []
         facts = [*cosines, hit.formula, f"{hit.exact_mass:.4f}", hit.smiles]
-        lines.append([str(hit.rank), f"{hit.score:.3g}", *chance, *again, *facts])
+        lines.append([str(hit.rank), f"{hit.score:.3g}", *([chance] if sure else []), *again, *facts])
     return "\n".join(aligned(lines))
 
 
-def none_of_these(hits: Hits) -> str:
-    """Return the line that says how probable it is that no candidate is the molecule; nothing where that is not known.
+def sureness(hits: Hits) -> list[str]:
+    """Return what there is to say of the answer as a whole: how probable none is, and what was not calibrated.
 
     Example:
         >>> from molchord.library.hits import Hits
-        >>> none_of_these(Hits([], none_of_these=0.634, candidates=20))
-        'none of these: 63.4 %'
-        >>> none_of_these(Hits([], none_of_these=0.88, candidates=1))
-        'none of these: 88.0 %; it is the only candidate, and the spectra say 12.0 % that it is right'
+        >>> sureness(Hits([], none_of_these=0.634, candidates=20))
+        ['none of these: 63.4 %']
+        >>> sureness(Hits([], none_of_these=0.88, candidates=1))
+        ['none of these: 88.0 %; it is the only candidate, and the spectra say 12.0 % that it is right']
     """
-    if hits.none_of_these is None:
-        return ""
-    line = f"none of these: {100 * hits.none_of_these:.1f} %"
-    if hits.candidates == 1:
+    lines = []
+    if hits.none_of_these is not None:
+        lines.append(f"none of these: {100 * hits.none_of_these:.1f} %")
         right = 1 - hits.none_of_these
-        line += f"; it is the only candidate, and the spectra say {100 * right:.1f} % that it is right"
-    return line
+        if hits.candidates == 1 and not (hits.uncalibrated and right > 0.5):
+            lines[0] += f"; it is the only candidate, and the spectra say {100 * right:.1f} % that it is right"
+    if hits.uncalibrated:
+        names = " and ".join(map(repr, hits.uncalibrated))
+        lines.append(
+            f"not calibrated for measured spectra ({names}), so no probability above 50 % is stated; "
+            "`molchord calibrate RUN --data MEASURED --out RUN2` fits it on measured ones"
+        )
+    return lines
 
 
 def hit_row(hit: Hit) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""Commands that make runs and measure them: `train`, `tune`, `evaluate`, `realign`."""
+"""Commands that make runs and measure them: `train`, `tune`, `evaluate`, `calibrate`, `realign`."""
 
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,13 @@ def add_runs(group: Group) -> None:
     )
     add_device(command)
     _add_evaluate(group)
+    command = add_command(
+        group, "calibrate", _calibrate, "fit temperatures, probabilities and none-of-these on validation queries"
+    )
+    add_run(command)
+    command.add_argument("--data", required=True, metavar="DATASET", help="whose validation queries to take")
+    command.add_argument("--out", metavar="RUN2", help="folder to write a calibrated copy to (default: RUN is changed)")
+    add_force(command)
     command = add_command(group, "realign", _realign, "adapt a run to other data, such as measured spectra")
     add_run(command)
     command.add_argument("--data", required=True, metavar="DATASET")
@@ -188,6 +196,27 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     out = arguments.run_folder if arguments.out is None else arguments.out
     tail = f"every fusion and baseline: {out}/evaluation.csv; to look at: {out}/report.html"
     say(arguments, evaluation.as_dict(), evaluation.text() if arguments.full else f"{evaluation.summary()}\n{tail}")
+    return 0
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    """Fit what probabilities need on other queries, such as measured ones; the weights stay."""
+    from molchord.files import replace_folder
+    from molchord.run import Run
+    from molchord.run_folder import SHIPPED, check_run_output
+
+    run = Run.load(arguments.run_folder, device=arguments.device)
+    if arguments.out is not None:
+        out = Path(arguments.out)
+        check_run_output(out, [("run", run.path), ("data set", Path(arguments.data))], force=arguments.force)
+        with replace_folder(out) as unfinished:
+            shutil.copytree(run.path, unfinished, dirs_exist_ok=True)
+        run = Run.load(out, device=arguments.device)
+    elif run.path == SHIPPED:
+        raise RunError("the shipped run is not changed; name a folder for a calibrated copy with `--out`")
+    run.calibrate(arguments.data)
+    on = ", ".join(f"{name} {origin}" for name, origin in run.manifest.calibrated_on.items())
+    say(arguments, {"run": str(run.path), **run.manifest.model_dump()}, f"{run.path}: calibrated; {on}")
     return 0
 
 

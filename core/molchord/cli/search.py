@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from molchord.cli.options import Group, add_renamed, add_rerank, add_run, rerank_of
-from molchord.cli.output import hit_row, hit_table, none_of_these, say
+from molchord.cli.output import hit_row, hit_table, say, sureness
 from molchord.errors import QueryError, did_you_mean
 from molchord.vocabulary import FUSIONS, MODES
 
@@ -41,13 +41,14 @@ def _search(arguments: argparse.Namespace) -> int:
         ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, rerank=rerank_of(arguments),
         index=arguments.index, **spectra,
     )  # fmt: skip
-    text = "\n".join(filter(None, (hit_table(hits), none_of_these(hits))))
+    text = "\n".join([hit_table(hits), *sureness(hits)])
     for name, measurements in spectra.items():
         if len(measurements) > 1:
             text += f"\n{name}: {len(measurements)} measurements, together one factor of the score"
     if arguments.index is not None and not hits[0].proven:
         text += f"\nnot proven: index {arguments.index!r} may have missed a better candidate; without it none is missed"
-    say(arguments, [{**hit_row(hit), "none_of_these": hits.none_of_these} for hit in hits], text)
+    whole = {"none_of_these": hits.none_of_these, "uncalibrated": hits.uncalibrated}
+    say(arguments, [{**hit_row(hit), **whole} for hit in hits], text)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Iterator
 
 from molchord.data.store import DataSet
 from molchord.embedder import Embedder
@@ -39,9 +40,23 @@ def fit_calibration(
     except DataError as error:
         warnings.warn(f"hits will carry no probability: {error}", stacklevel=4)
     manifest.likeness = likeness(dataclasses.replace(embedded, tau=manifest.tau))
+    manifest.calibrated_on = dict(_origins(embedder, dataset))
     background = background_of(embedded)
     manifest.absence = fit_absence(embedded, background, manifest.tau, manifest.beta)
     if manifest.absence:
         background.write(embedder.path)
     write_run_manifest(embedder.path, manifest)
     return dataclasses.replace(embedder, tau=manifest.tau)
+
+
+def _origins(embedder: Embedder, dataset: DataSet) -> Iterator[tuple[str, str]]:
+    """Say of each spectrum whether most of its validation queries were measured or computed."""
+    for name in embedder.spectra:
+        stored = embedder.graph.modalities[name].data
+        if stored not in dataset.stored:
+            continue
+        table = dataset.table(stored)
+        chosen = table.select(embedder.graph.modalities[name].where)
+        origins = table.column("origin")[[i for row in dataset.rows("val") for i in table.of(row) if chosen[i]]]
+        if len(origins):
+            yield name, "computed" if (origins == "computed").mean() > 0.5 else "measured"

@@ -32,7 +32,8 @@ class Hit:
         score: Geometric mean of the mapped similarities; NaN where a vector is not finite.
         cosines: Cosine of each of the query's modalities with the candidate.
         probability: Calibrated probability, what "none of these" leaves, lowered by the quality warnings; None
-            without a calibration for this number of spectra, and in library mode.
+            without a calibration for this number of spectra, in library mode, and where it would be above 0.5 for
+            measured spectra that it was not calibrated on.
         proven: Whether no candidate left out can score higher: true of a search without an index, which leaves none
             out; with one, where a bound shows it; false where the first ones were re-ranked, since the others were not
             looked at again.
@@ -66,14 +67,19 @@ class Hits(list[Hit]):
         none_of_these: Calibrated probability that no candidate which passed the filters is the molecule; None where the
             hits have no probability, or the run was not fitted for such queries.
         candidates: How many candidates passed the filters.
+        uncalibrated: Spectra of the query that are measured where those of the calibration were computed: hits whose
+            probability would be above 0.5 have none.
 
     Example:
         >>> Hits([], none_of_these=0.4, candidates=3).none_of_these
         0.4
     """
 
-    def __init__(self, hits: Iterable[Hit], *, none_of_these: float | None, candidates: int) -> None:
+    def __init__(
+        self, hits: Iterable[Hit], *, none_of_these: float | None, candidates: int, uncalibrated: Sequence[str] = ()
+    ) -> None:
         super().__init__(hits)
+        self.uncalibrated = tuple(uncalibrated)
         self.none_of_these = none_of_these
         self.candidates = candidates
 

@@ -32,6 +32,7 @@ class Columns:
         x_unit: What the header states as the abscissa's unit, None where it states none.
         y_unit: What the header states about the ordinate, None where it states nothing.
         smiles: The SMILES that a comment ``# smiles: CCO`` gives, or None.
+        origin: "computed" where a comment ``# origin: computed`` says so, else "measured".
         header: What is above the first row of numbers, in lower case.
     """
 
@@ -40,6 +41,7 @@ class Columns:
     x_unit: str | None
     y_unit: str | None
     smiles: str | None
+    origin: str
     header: str
 
 
@@ -156,11 +158,13 @@ def parse(text: str, name: str) -> Columns:
         x_unit=x_unit,
         y_unit=next((says for says in titles[chosen : chosen + 1] + general if ordinate_kind(says) is not None), None),
         smiles=smiles,
+        origin="computed" if any(map(_COMPUTED.search, header)) else "measured",
         header=_impersonal(header[:above]),
     )
 
 
 _COMMENT = re.compile(r"\s*(#|//|%|!)")
+_COMPUTED = re.compile(r"^\s*[#/%!]+\s*origin\s*[:=]\s*computed\b", re.IGNORECASE)
 _SMILES = re.compile(r"smiles\s*[:=]\s*(\S+)", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?$")
 _MISSING = ("nan", "-nan", "inf", "-inf", "na", "n/a", "#n/a", "")

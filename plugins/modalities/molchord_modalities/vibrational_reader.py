@@ -132,9 +132,8 @@ class VibrationalReader:
                 raise SampleError(name, "the curve looks like transmittance; put 'transmittance' or '%T' in a header")
             y_unit = "absorbance"
         x, y = self._in_units(name, columns.x, columns.y, x_unit, y_unit or "")
-        return Reading(
-            measurement=self._curve(name, x, y, ordinate=columns.y_unit), smiles=columns.smiles, location=name
-        )
+        measurement = self._curve(name, x, y, ordinate=columns.y_unit, origin=columns.origin)
+        return Reading(measurement=measurement, smiles=columns.smiles, location=name)
 
     def _in_units(
         self, where: str, x: NDArray[np.float64], y: NDArray[np.float64], x_unit: str, y_unit: str

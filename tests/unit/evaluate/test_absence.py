@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from molchord.absence import FEATURES, Absence, Background, first_hit_features
-from molchord.cli.output import none_of_these
+from molchord.cli.output import hit_table, sureness
 from molchord.errors import RunError
 from molchord.evaluate.absence import answers, background_of, fit_absence
 from molchord.evaluate.calibration import calibrate
@@ -134,6 +134,7 @@ def run(tmp_path):
             "absence": {"ir": Absence(weights={"none": [0, 0, 0, 0, 1.0, -1.0], "formula": [0, 0, 0, 0, 0, 2.0]})},
             "beta": {1: 1.0},
             "likeness": {},
+            "calibrated_on": {},
             "domain": {},
         }
     )
@@ -157,7 +158,7 @@ def test_a_search_leaves_the_hits_what_none_of_these_leaves(run, filters, candid
     factor = sum(hit.probability for hit in hits) / (1 - none)
     assert factor == pytest.approx(1.0, abs=1e-6)
     assert hits.none_of_these == pytest.approx(none)
-    line = none_of_these(hits)
+    (line,) = sureness(hits)
     assert line.startswith(f"none of these: {100 * none:.1f} %")
     assert ("only candidate" in line) == (candidates == 1)
 
@@ -167,8 +168,30 @@ def test_a_run_that_was_not_fitted_for_such_a_query_says_nothing(run):
     bare = manifest.model_copy(update={"absence": {}})
     hits = search(embedder, bare, library, query_of(embedder, {"ir": examples_of("ir", 1)}))
     assert hits.none_of_these is None
-    assert none_of_these(hits) == ""
+    assert sureness(hits) == []
     assert sum(hit.probability for hit in hits) == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("origin", ["measured", "computed"])
+def test_what_was_calibrated_on_computed_spectra_is_not_sure_of_measured_ones(run, origin):
+    embedder, manifest, library = run
+    computed = manifest.model_copy(update={"calibrated_on": {"ir": "computed"}})
+    [given] = examples_of("ir", 1)
+    given = dataclasses.replace(given, columns={**given.columns, "origin": origin})
+    query = query_of(embedder, {"ir": [given]})
+    hits = search(embedder, computed, library, query, mass=41.0265, ppm=20.0)
+    sure = search(embedder, manifest, library, query, mass=41.0265, ppm=20.0)
+    assert hits.none_of_these == sure.none_of_these
+    for filters in ({"mass": 41.0265, "ppm": 20.0}, {}):  # one candidate, of which 0.5 is left; several
+        hits = search(embedder, computed, library, query, **filters)
+        sure = search(embedder, manifest, library, query, **filters)
+        chances = [h.probability for h in sure]
+        if origin == "measured":
+            chances = [None if chance > 0.5 else chance for chance in chances]
+        assert [h.probability for h in hits] == chances
+        assert hits.uncalibrated == (("ir",) if origin == "measured" else ())
+        assert ("not calibrated for measured spectra ('ir')" in "\n".join(sureness(hits))) == (origin == "measured")
+        assert ("not calibrated" in hit_table(hits)) == (None in chances)
 
 
 def test_a_damaged_background_is_named(run, tmp_path):

@@ -216,7 +216,7 @@ def test_what_cannot_be_made_says_why(smiles, reason):
 
 def test_measurement_is_as_declared():
     for geometry in ("none", "etkdg"):
-        measurement = derived("CCO", geometry=geometry)
+        measurement = derived("CCO", geometry=geometry, environments=2)
         assert measurement.origin == "computed"
         assert set(measurement.arrays) == set(STRUCTURE.stores.arrays)
         lengths: dict[str, set[int]] = {}
@@ -224,7 +224,7 @@ def test_measurement_is_as_declared():
             array = measurement.arrays[name]
             assert (array.dtype, array.shape[1:]) == (np.dtype(declared.dtype), declared.shape)
             lengths.setdefault(declared.axis, set()).add(len(array))
-        assert lengths == {"atom": {9}, "bond": {8}, "position": {9 if geometry == "etkdg" else 0}}
+        assert lengths == {"atom": {9}, "bond": {8}, "environment": {18}, "position": {9 if geometry == "etkdg" else 0}}
 
 
 def test_bonds_stand_in_both_directions_with_equal_columns():
