@@ -141,8 +141,8 @@ def coverage(stated: NDArray[np.float64], right: NDArray[np.bool_], weight: NDAr
     The upper end of the risk's 95 % Wilson interval is what must stay below, over as many searches as there are.
 
     Example:
-        >>> coverage(np.linspace(1, 0, 400), np.arange(400) < 200, np.full(400, 1 / 400))
-        0.495
+        >>> round(coverage(np.linspace(1, 0, 400), np.arange(400) < 200, np.full(400, 1 / 400)), 2)
+        0.51
     """
     order = np.argsort(-stated, kind="stable")
     wrong, answered = np.cumsum((weight * ~right)[order]), np.cumsum(weight[order])

@@ -4,8 +4,8 @@ Usage: python datasets/make_demo.py FOLDER
 
 FOLDER holds ``qm9-xtb.npz``, ``massbank-xtb.npz`` and ``massbank/ms2.mgf.gz``. Takes every molecule of
 ``massbank-xtb.npz`` that has MS/MS under CC0 or CC BY, with all those spectra, and the first molecules of
-``qm9-xtb.npz``, 2,000 together; the import itself is that of ``molchord data import``. Writes the attribution file, and
-``examples/unknown`` and ``examples/unknown-small``: the spectra of two held-out molecules as the files that a chemist
+``qm9-xtb.npz``, 2,000 together; the import itself is that of ``molchord data import``. Writes the attribution file and
+``examples/unknown`` and ``examples/unknown-ordinary``: spectra of two held-out molecules as the files that a chemist
 would have.
 """
 
@@ -28,8 +28,10 @@ HALF_WIDTH, NOISE = 6.0, 0.003  # of the unknown: cm^-1, part of the maximum
 ORIGINALS = ("qm9-xtb.npz", "massbank-xtb.npz", "massbank/ms2.mgf.gz")
 UNKNOWN = "ZYGHJZDHTFUPRJ"
 """Coumarin, of the test split."""
-UNKNOWN_SMALL = "ISAKRJDGNUQOIC"
-"""Uracil, of the test split of `qm9-xtb-grown`."""
+UNKNOWN_ORDINARY = "WCXDHFDTOYPNIE"
+"""Acetamiprid, of the test split of `ordinary-aimnet2` and `massbank`."""
+MEASURED = {"ir": ((0.965, 0.955, 0.945), (1.0, 1.2, 0.55)), "raman": ((0.965, 0.955, 0.945), (1.0, 1.0, 1.0))}
+"""What brings AIMNet2's sticks near measured ones: factors on wavenumbers and intensities by kind, as in five.yaml."""
 # Wavenumbers to 0.1 cm^-1 and half-precision intensities keep the set small; m/z stays at single precision.
 STORAGE = {
     f"{modality}.{array}": how
@@ -59,32 +61,39 @@ def sliced(source: Path, chosen: np.ndarray, out: Path) -> None:
 
 
 def curves(source: Path, key14: str, out: Path) -> None:
-    """Write the infrared and Raman spectrum of one molecule of an npz file as noisy broadened curves."""
+    """Write the infrared and Raman spectrum of one molecule of an npz file as noisy broadened curves.
+
+    Where the file knows the kinds of its modes, the sticks are brought near measured ones first.
+    """
     data = np.load(source)
     row = [str(id)[:14] for id in data["id"]].index(key14)
     modes = slice(*data["modes"][row : row + 2])
+    kind = data["kind"][modes].astype(int) if "kind" in data.files else None
     grid, rng = np.arange(400.0, 4001.0, 2.0), np.random.default_rng(0)
     out.mkdir(parents=True, exist_ok=True)
     for name, heading in (("ir", "wavenumber_cm-1,absorbance"), ("raman", "raman_shift_cm-1,intensity")):
-        lines = HALF_WIDTH / ((grid[:, None] - data["freq"][modes][None]) ** 2 + HALF_WIDTH**2)
-        curve = lines @ data[name][modes].astype(np.float64)
+        position, height = data["freq"][modes].astype(np.float64), data[name][modes].astype(np.float64)
+        if kind is not None:
+            scale, strength = (np.array(factors)[kind] for factors in MEASURED[name])
+            position, height = position * scale, height * strength
+        lines = HALF_WIDTH / ((grid[:, None] - position[None]) ** 2 + HALF_WIDTH**2)
+        curve = lines @ height
         curve = curve / curve.max() + rng.normal(0, NOISE, len(grid))
         rows = [f"{x:.0f},{y:.4f}" for x, y in zip(grid, curve, strict=True)]
         (out / f"{name}.csv").write_text("\n".join(["# origin: computed", heading, *rows]) + "\n")
 
 
-def unknown(folder: Path, out: Path) -> None:
-    """Write the spectra of a molecule of the test split as files: two curves, and one MS/MS spectrum."""
-    curves(folder / "massbank-xtb.npz", UNKNOWN, out)
-    texts = [text for fields, text in entries(folder / "massbank" / "ms2.mgf.gz") if _is_unknown(fields)]
+def msms(source: Path, key14: str, licence: str, out: Path) -> None:
+    """Write the spectrum of a molecule with the most peaks, without what names it."""
+    texts = [
+        text
+        for fields, text in entries(source)
+        if fields["INCHIKEY"].startswith(key14) and fields.get("LICENSE") == licence
+    ]
     private = ("SMILES=", "INCHIKEY=", "TITLE=")
     richest = max(texts, key=lambda text: text.count("\n"))
     kept = [line for line in richest.strip().splitlines() if not line.startswith(private)]
     (out / "msms.mgf").write_text("\n".join(kept) + "\n")
-
-
-def _is_unknown(fields: dict[str, str]) -> bool:
-    return fields["INCHIKEY"].startswith(UNKNOWN) and fields.get("LICENSE") == "CC0"
 
 
 def main(folder: Path, out: Path) -> None:
@@ -120,5 +129,8 @@ def main(folder: Path, out: Path) -> None:
 if __name__ == "__main__":
     here = Path(__file__).parent
     main(Path(sys.argv[1]), here / "demo")
-    unknown(Path(sys.argv[1]), here.parent / "examples" / "unknown")
-    curves(here / "qm9-xtb-grown" / "part-01.npz", UNKNOWN_SMALL, here.parent / "examples" / "unknown-small")
+    examples, folder = here.parent / "examples", Path(sys.argv[1])
+    curves(folder / "massbank-xtb.npz", UNKNOWN, examples / "unknown")
+    msms(folder / "massbank" / "ms2.mgf.gz", UNKNOWN, "CC0", examples / "unknown")
+    curves(here / "ordinary-aimnet2" / "part-04.npz", UNKNOWN_ORDINARY, examples / "unknown-ordinary")
+    msms(here / "massbank" / "ms2.mgf.gz", UNKNOWN_ORDINARY, "CC BY", examples / "unknown-ordinary")

@@ -5,12 +5,13 @@ import dataclasses
 import doctest
 import gzip
 import json
+import math
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import cells, report
+from benchmarks import absence, cells, report
 from benchmarks.accuracy import __main__ as command
 from benchmarks.accuracy import perturb, plan, sources
 from benchmarks.accuracy.perturb import CONDITIONS, GRID, STEP, Perturbed
@@ -22,10 +23,12 @@ from benchmarks.full_table import table_text
 from benchmarks.plots import draw
 
 import molchord as mc
+from molchord.absence import Absence
 from molchord.api import Measurement
 from molchord.chem import molecule
 from molchord.data.splits import hash_split
 from molchord.errors import DataError
+from molchord.evaluate.absence import Answers
 from molchord.host import installed
 from molchord.testing import MOLECULES, examples_of
 from molchord_modalities.vibrational_settings import KINDS
@@ -56,6 +59,36 @@ def bench(tmp_path_factory):
 @pytest.fixture(scope="module")
 def recipe(bench):
     return System(name="recipe", graph=str(bench.work.parent / "tiny.yaml"))
+
+
+# --- none of these
+
+
+def test_rates_of_what_is_stated_by_hand():
+    """Four searches; weights of one feature, so that none is stated with 0.2 or 0.8."""
+    four = math.log(4)
+    made = Answers(
+        rows=np.array([[1, 0, 0, 0, 0], [1, 0, 0, 0, 0], [-1, 0, 0, 0, 0], [-1, 0, 0, 0, 0]], dtype=float),
+        absent=np.array([False, False, False, True]),
+        right=np.array([True, False, True, False]),
+        share=np.array([1.0, 1.0, 1.0, 1.0]),
+        query=np.arange(4),
+    )
+    found = absence.rates(Absence(weights={"none": [-four, 0, 0, 0, 0, 0]}), "none", made, 0.4)
+    # Three searches with their molecule weigh 0.2 each, the one without 0.4; 0.8 is stated of all four answers, and it
+    # is true of the first one, and of "none of these" for the last one.
+    assert found["ece"] == pytest.approx(0.8 - (0.2 + 0.4))
+    assert found["ece_without"] == pytest.approx(1 - 0.4)
+    assert found["top1"] == pytest.approx(0.4 / 0.6)
+    assert found["auroc"] == pytest.approx((1 + 1 + 0.5) / 3)
+    assert found["brier"] == pytest.approx(0.2 * 0.2**2 + 0.2 * 0.8**2 + 0.2 * 0.8**2 + 0.4 * 0.2**2)
+    assert found["reliability"] == [[pytest.approx(1.0), pytest.approx(0.8), pytest.approx(0.6)]]
+
+
+def test_coverage_waits_for_enough_searches():
+    few = absence.coverage(np.linspace(1, 0.5, 20), np.ones(20, dtype=bool), np.full(20, 0.05))
+    many = absence.coverage(np.linspace(1, 0.5, 200), np.ones(200, dtype=bool), np.full(200, 0.005))
+    assert (few, many) == (0.0, pytest.approx(1.0))  # twenty right answers do not show a risk under one in twenty
 
 
 # --- what happens to queries
@@ -490,7 +523,7 @@ def test_every_table_is_well_formed(name, tmp_path):
         assert pool in tests[name].pools
 
 
-@pytest.mark.parametrize("module", [cells, perturb, plan], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [absence, cells, perturb, plan], ids=lambda module: module.__name__)
 def test_examples_run(module):
     found = doctest.testmod(module)
     assert found.attempted
