@@ -1,4 +1,4 @@
-"""Ship a trained run as the model that comes with molchord, in half precision, with its card.
+"""Ship a trained run as the model that comes with molchord, in eight bits a number, with its card.
 
 Usage: python -m models.make_pretrained RUN DATA [--out FOLDER] [--work FOLDER]
 
@@ -16,13 +16,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from benchmarks.accuracy.perturb import CONDITIONS, LIKE_MEASURED
 from benchmarks.accuracy.plan import FIVE_FOLDS
 from benchmarks.accuracy.sources import opened
 from safetensors.torch import load_file, save_file
 
 import molchord as mc
+from molchord.eight_bits import packed
 from molchord.evaluate.repeats import out_of_fold
 from molchord.evaluate.results import Evaluation, Row
 from molchord.run_folder import read_run_manifest, read_trained_on, write_run_manifest, write_trained_on
@@ -57,7 +57,7 @@ chose the epoch and fitted temperatures and confidence; {{test:,}} test molecule
 `trained_on.txt` lists every training molecule.
 
 ## Model
-{{parameters:,}} parameters, stored in half precision ({{megabytes:.1f}} MB). `graph.yaml` is the model graph: a 2-D
+{{parameters:,}} parameters, stored in eight bits each ({{megabytes:.1f}} MB). `graph.yaml` is the model graph: a 2-D
 graph network (GINE, implicit hydrogens), a strided convolution tower for IR and for Raman, a bag of peaks and neutral
 losses for MS/MS, set attention over the lines of each NMR list. Candidates enter as their stereo-free SMILES alone.
 {{epochs}} epochs in {{hours:.1f}} hours on one core; best epoch {{best}}; one seed.
@@ -93,14 +93,12 @@ Random order gives {{random:.3f}} % (Top-1). Rows of other molecules do not comp
 
 
 def ship(run: mc.Run, dataset: mc.DataSet, out: Path) -> mc.Run:
-    """Write what is needed of a run, with the weights in half precision, calibrate these, and load it."""
+    """Write what is needed of a run, with the weights in eight bits, calibrate these, and load it."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     for name in SHIPPED:
         shutil.copyfile(run.path / name, out / name)
-    weights = load_file(out / "model.safetensors")
-    halves = {name: t.half() if t.dtype == torch.float32 else t for name, t in weights.items()}
-    save_file(halves, out / "model.safetensors")
+    save_file(packed(load_file(out / "model.safetensors")), out / "model.safetensors")
     known = read_trained_on(run.path)
     rows = np.array([row for row, key in enumerate(dataset.keys()) if key in known])
     write_trained_on(out, dict(zip(dataset.keys(rows), dataset.smiles(rows), strict=True)))

@@ -24,6 +24,7 @@ from torch import Tensor
 from molchord.absence import Absence
 from molchord.data.store import DataSet
 from molchord.domain import Domain
+from molchord.eight_bits import unpacked
 from molchord.errors import MolchordError, OutputExistsError, RunError
 from molchord.files import replace_file, write_tensors
 from molchord.graph.resolve import ModelGraph
@@ -223,7 +224,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {_today(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, dict(file.metadata() or {})
+            return unpacked(tensors), dict(file.metadata() or {})
     except (OSError, SafetensorError) as error:
         raise RunError(
             f"weights {str(path)!r} cannot be read ({_first_line(error)}); train or copy the run again"

@@ -18,6 +18,7 @@ ORDER = [
     "chem",
     "absence",
     "domain",
+    "eight_bits",
     "host",
     "graph",
     "data",
