@@ -32,7 +32,7 @@ demo: $(RUN)/report.html $(LIBRARY)/manifest.json
 	@echo
 	@echo "The answer is in examples/unknown/README.md. The run is in $(RUN), the report in $(RUN)/report.html."
 	@echo "Three commands to try next:"
-	@echo "  $(BIN)/molchord search $(RUN) $(LIBRARY) --raman examples/unknown/raman.csv --mass 146.0368 --ppm 10"
+	@echo "  $(BIN)/molchord search $(RUN) $(LIBRARY) --raman examples/unknown/raman.csv --mass 146.0368"
 	@echo "  $(BIN)/molchord graph check --explain recipes/demo.yaml"
 	@echo "  $(BIN)/molchord plugins list"
 

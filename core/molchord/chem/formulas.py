@@ -7,7 +7,7 @@ import re
 
 from molchord.api import SampleError
 
-__all__ = ["element_counts", "hill"]
+__all__ = ["capitalised", "element_counts", "hill"]
 
 
 def element_counts(formula: str) -> dict[str, int]:
@@ -54,6 +54,37 @@ def hill(formula: str) -> str:
     first = [element for element in ("C", "H") if "C" in counts and element in counts]
     ordered = [*first, *sorted(set(counts) - set(first))]
     return "".join(e + (str(counts[e]) if counts[e] > 1 else "") for e in ordered) + _parts(formula)[1]
+
+
+def capitalised(formula: str) -> str:
+    """Return a formula of small letters with its capitals, where they can stand in one way only; others as they are.
+
+    Letters without any number are taken for a word.
+
+    Raises:
+        SampleError: The letters can be read in more than one way, as those of `co2`, or in none.
+
+    Example:
+        >>> capitalised("c9h8o4"), capitalised("C9H8O4")
+        ('C9H8O4', 'C9H8O4')
+    """
+    if formula != formula.lower() or not re.search("[0-9]", formula):
+        return formula
+    return re.sub("[a-z]+", lambda letters: _read(letters[0], formula), formula)
+
+
+def _read(letters: str, formula: str) -> str:
+    """Return the one way to read small letters as elements."""
+    found: list[list[str]] = [[""]] + [[] for _ in letters]
+    for end in range(1, len(letters) + 1):
+        for size in (1, 2):
+            symbol = letters[end - size : end].capitalize()
+            if size <= end and symbol in _symbols():
+                found[end] += [way + symbol for way in found[end - size]]
+    if len(found[-1]) != 1:
+        can = " or ".join(map(repr, found[-1][:3])) or "no elements"
+        raise SampleError(formula, f"formula {formula!r} cannot be read: {letters!r} can be {can}; write its capitals")
+    return found[-1][0]
 
 
 def _parts(formula: str) -> tuple[str, str]:

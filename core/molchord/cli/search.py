@@ -67,7 +67,7 @@ def search_parser() -> argparse.ArgumentParser:
     parser.add_argument("--k", type=int, default=25, help="hits to print (default 25)")
     add_renamed(parser, "--fusion", "--map", choices=FUSIONS, default=FUSIONS[0], help="how similarities are joined")
     parser.add_argument("--mode", choices=MODES, default=MODES[0])
-    parser.add_argument("--mass", type=float, metavar="DA", help="exact mass")
+    parser.add_argument("--mass", type=float, metavar="DA", help="exact mass; alone: within 10 ppm")
     parser.add_argument("--ppm", type=float, help="half width of the mass window in ppm")
     parser.add_argument("--da", type=float, help="half width of the mass window in Da")
     parser.add_argument("--formula", help="sum formula, such as C8H9NO2")

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from molchord.errors import QueryError, SampleError
 
-__all__ = ["Rows", "adjoined", "mass_window", "runs", "sought_formula"]
+__all__ = ["PPM", "Rows", "adjoined", "mass_window", "runs", "sought_formula"]
 
 Rows: TypeAlias = "NDArray[np.int64] | range"
 """Ascending rows of a library."""
+
+PPM = 10.0
+"""Half width of a mass window where none is given."""
 
 _RUN = 256
 
@@ -28,12 +31,14 @@ def mass_window(mass: float | None, ppm: float | None, da: float | None) -> tupl
         ppm: Half width in millionths of `mass`.
         da: Half width in Da.
 
+    A mass alone means 10 ppm, what a calibrated instrument holds.
+
     Raises:
-        QueryError: A mass without a width, a width without a mass, two widths, or a number that makes no sense.
+        QueryError: A width without a mass, two widths, or a number that makes no sense.
 
     Example:
-        >>> mass_window(100.0, 10.0, None)
-        (99.999, 100.001)
+        >>> mass_window(100.0, 20.0, None), mass_window(100.0, None, None)
+        ((99.998, 100.002), (99.999, 100.001))
     """
     if mass is None and ppm is None and da is None:
         return None
@@ -41,31 +46,37 @@ def mass_window(mass: float | None, ppm: float | None, da: float | None) -> tupl
         least = 0.0 if name != "mass" else math.ulp(0.0)
         if value is not None and not (isinstance(value, Real) and math.isfinite(value) and value >= least):
             raise QueryError(f"search failed: `{name}` is {value!r}, but must be a positive number")
-    if mass is None or (ppm is None) == (da is None):
+    if mass is None or (ppm is not None and da is not None):
         raise QueryError(
-            f"search failed: a mass filter needs `mass` and one of `ppm` and `da`, got mass={mass!r}, ppm={ppm!r}, "
-            f"da={da!r}"
+            f"search failed: a mass filter needs `mass`, and at most one of `ppm` and `da`, got mass={mass!r}, "
+            f"ppm={ppm!r}, da={da!r}"
         )
-    half = da if da is not None else mass * (ppm or 0.0) * 1e-6
+    half = da if da is not None else mass * (PPM if ppm is None else ppm) * 1e-6
     return mass - half, mass + half
 
 
 def sought_formula(formula: str) -> str:
     """Return the formula that a search asks for in Hill order, with its charge sign after it as RDKit writes it.
 
+    Spaces, subscripts and small letters are read as people mean them, where they can mean one thing only.
+
     Raises:
         QueryError: The formula cannot be read.
 
     Example:
-        >>> sought_formula("OH6C2"), sought_formula("H4N+"), sought_formula("C1H4")
-        ('C2H6O', 'H4N+', 'CH4')
+        >>> sought_formula("OH6C2"), sought_formula("H4N+"), sought_formula("C2H4 Br2"), sought_formula("c2h4br2")
+        ('C2H6O', 'H4N+', 'C2H4Br2', 'C2H4Br2')
     """
-    from molchord.chem import hill  # RDKit, which a search without a formula does without
+    from molchord.chem import capitalised, hill  # RDKit, which a search without a formula does without
 
     try:
-        return hill(formula)
+        return hill(capitalised("".join(formula.translate(_PLAIN).split())))
     except SampleError as error:
         raise QueryError(f"search failed: {error.reason}") from None
+
+
+_PLAIN = {0x2080 + digit: str(digit) for digit in range(10)} | {0x207A: "+", 0x207B: "-", 0x2212: "-"}
+"""Subscript digits, superscript signs and the minus sign."""
 
 
 def runs(rows: Rows) -> list[Rows]:

@@ -273,13 +273,14 @@ def test_an_entry_that_does_not_fit_is_refused(tmp_path, entry, message):
     [
         ({"mass": 5.0, "ppm": 10.0}, "no candidate of library .* passes the filters"),
         ({"formula": "C99"}, "no candidate of library .* passes the filters"),
-        ({"mass": 100.0}, "needs `mass` and one of `ppm` and `da`"),
-        ({"mass": 100.0, "ppm": 1.0, "da": 1.0}, "needs `mass` and one of"),
-        ({"ppm": 10.0}, "needs `mass` and one of"),
+        ({"mass": 100.0, "ppm": 1.0, "da": 1.0}, "needs `mass`, and at most one of"),
+        ({"ppm": 10.0}, "needs `mass`, and at most one of"),
         ({"mass": math.nan, "ppm": 10.0}, "`mass` is nan"),
         ({"mass": 100.0, "ppm": -1.0}, "`ppm` is -1.0"),
         ({"mass": 0.0, "da": 1.0}, "`mass` is 0.0"),
         ({"formula": "water"}, "formula 'water' cannot be read"),
+        ({"formula": "co2"}, "'co' can be 'CO' or 'Co'; write its capitals"),
+        ({"formula": "xq3"}, "'xq' can be no elements"),
         ({"mode": "libary"}, "did you mean 'library'"),
         ({"fusion": "exp"}, "unknown fusion 'exp'"),
         ({"k": 0}, "`k` is 0"),
@@ -352,3 +353,9 @@ def test_mass_windows_include_their_ends():
     assert mass_window(None, None, None) is None
     assert mass_window(100.0, None, 0.5) == (99.5, 100.5)
     assert mass_window(200.0, 10.0, None) == pytest.approx((199.998, 200.002))
+    assert mass_window(200.0, None, None) == mass_window(200.0, 10.0, None)  # what anyone means by a mass alone
+
+
+@pytest.mark.parametrize("written", ["C2H4 Br2", " c2h4br2", "C\u2082H\u2084Br\u2082", "Br2 C2 H4", "C2H4Br2\n"])
+def test_formulas_are_read_as_people_write_them(written):
+    assert sought_formula(written) == "C2H4Br2"
