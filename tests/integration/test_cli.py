@@ -419,3 +419,18 @@ def test_calibrate_fits_a_copy_whose_weights_and_libraries_stay(work, tmp_path, 
     )
     refused = run(capsys, "calibrate", "pretrained", "--data", work / "data", status=2)
     assert "the shipped run is not changed; name a folder for a calibrated copy with `--out`" in refused
+
+
+def test_an_ion_is_as_good_as_a_mass(work, capsys):
+    words = ("search", work / "run", work / "library", "--ir", work / "ir.csv", "--json")
+    by_mass = json.loads(run(capsys, *words, "--mass", "46.0419"))
+    assert json.loads(run(capsys, *words, "--mz", "47.0491", "--adduct", "[M+H]+")) == by_mass
+    assert by_mass[0]["formula"] == "C2H6O"
+    for wrong, says in (
+        (("--mz", "47.0491"), "add --adduct, such as --mz 195.0877"),
+        (("--adduct", "[M+H]+"), "add --mz"),
+        (("--mz", "47.0491", "--adduct", "M"), "adduct 'M' cannot be read"),
+        (("--mz", "47.0491", "--adduct", "[M+H]+", "--mass", "46"), "leave one out"),
+        (("--mz", "nan", "--adduct", "[M+H]+"), "must be a positive number"),
+    ):
+        assert says in run(capsys, *words, *wrong, status=2)

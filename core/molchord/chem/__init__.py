@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import rdkit
 
+from molchord.chem.adducts import neutral_mass
 from molchord.chem.fingerprints import (
     FINGERPRINT_BITS,
     FingerprintKind,
@@ -57,6 +58,7 @@ __all__ = [
     "morgan",
     "morgan_counts",
     "morgan_environments",
+    "neutral_mass",
     "parse",
     "pieces",
     "scaffold",

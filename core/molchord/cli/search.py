@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from molchord.cli.options import Group, add_renamed, add_rerank, add_run, rerank_of
 from molchord.cli.output import hit_row, hit_table, say, sureness
-from molchord.errors import QueryError, did_you_mean
+from molchord.errors import QueryError, SampleError, did_you_mean
 from molchord.vocabulary import FUSIONS, MODES
 
 __all__ = ["add_search", "search_parser"]
@@ -68,6 +69,8 @@ def search_parser() -> argparse.ArgumentParser:
     add_renamed(parser, "--fusion", "--map", choices=FUSIONS, default=FUSIONS[0], help="how similarities are joined")
     parser.add_argument("--mode", choices=MODES, default=MODES[0])
     parser.add_argument("--mass", type=float, metavar="DA", help="exact mass; alone: within 10 ppm")
+    parser.add_argument("--mz", type=float, metavar="MZ", help="m/z of an ion in place of its mass; needs --adduct")
+    parser.add_argument("--adduct", metavar="ION", help="which ion, such as '[M+H]+' or '[M-H]-'")
     parser.add_argument("--ppm", type=float, help="half width of the mass window in ppm")
     parser.add_argument("--da", type=float, help="half width of the mass window in Da")
     parser.add_argument("--formula", help="sum formula, such as C8H9NO2")
@@ -94,12 +97,35 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         )
     spectra = _add_spectra(parser, words[0])
     arguments, rest = parser.parse_known_args(words)
+    arguments.mass = _mass(arguments)
     for word in rest:
         name = word.lstrip("-").partition("=")[0]
         if word.startswith("-"):
             raise QueryError(f"run {words[0]!r} has no spectrum {name!r}; {did_you_mean(name, spectra)}")
         raise QueryError(f"`molchord search` got {word!r} without a modality; write --MODALITY {word}")
     return arguments
+
+
+def _mass(arguments: argparse.Namespace) -> float | None:
+    """Return the mass that was given, or that of the molecule whose ion was."""
+    mz, adduct = arguments.mz, arguments.adduct
+    if (mz is None) != (adduct is None):
+        lacking = "--adduct" if adduct is None else "--mz"
+        raise QueryError(
+            f"`--mz` and `--adduct` belong together; add {lacking}, such as --mz 195.0877 --adduct '[M+H]+'"
+        )
+    if mz is None:
+        return float(arguments.mass) if arguments.mass is not None else None
+    if arguments.mass is not None:
+        raise QueryError("`--mass` is the molecule's own, and `--mz` with `--adduct` gives it too; leave one out")
+    if not (math.isfinite(mz) and mz > 0):
+        raise QueryError(f"`--mz` is {mz!r}, but must be a positive number")
+    from molchord.chem import neutral_mass  # RDKit, which is needed for an adduct only
+
+    try:
+        return neutral_mass(mz, adduct)
+    except SampleError as error:
+        raise QueryError(f"search failed: {error.reason}") from None
 
 
 def _add_spectra(parser: argparse.ArgumentParser, run: str) -> tuple[str, ...]:
