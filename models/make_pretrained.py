@@ -149,12 +149,12 @@ def card(
     """Return the model card."""
     lines = (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     seconds = [float(json.loads(line)["seconds"]) for line in lines]
-    size = (shipped.path / "model.safetensors").stat().st_size
+    size, counts = (shipped.path / "model.safetensors").stat().st_size, run.manifest.molecules
     return CARD.format(
         train=len(dataset.rows("train")), val=len(dataset.rows("val")), test=len(dataset.rows("test")),
         parameters=sum(parameter.numel() for parameter in shipped.model.parameters()), megabytes=size / 1e6,
         epochs=len(seconds), hours=sum(seconds) / 3600, best=int(shipped.manifest.best["epoch"]),
-        counts=", ".join(f"{run.manifest.molecules[name]:,} {TITLES[name]}" for name in TITLES),
+        counts=", ".join(f"{counts[name]:,} {title}" for name, title in TITLES.items() if name in counts),
         figures=_figures([(test, row) for test, one in found.items() for row in one.rows if _shown(row)]),
         measured=_figures(seen), random=100 / len(dataset), pool=len(dataset),
     )  # fmt: skip

@@ -361,14 +361,15 @@ def test_an_unlike_query_is_doubted_in_any_blind_search(run):
 
 def test_the_shipped_model_gives_an_absent_molecule_little_of_the_probability():
     run = Run.load("pretrained")
-    uracil, others = "O=c1cc[nH]c(=O)[nH]1", ["CC(=O)c1ccccc1", "c1ccccc1", "CCO", "CC(C)=O", "c1ccncc1"]
-    query = {"ir": ROOT / "examples/unknown-small/ir.csv", "raman": ROOT / "examples/unknown-small/raman.csv"}
-    with pytest.warns(UserWarning, match="it is not among the candidates"):
-        absent = run.search(run.library(others), **query)
-    assert sum(h.probability for h in absent) < 0.1
-    there = run.search(run.library([uracil, *others]), **query)
-    assert there[0].smiles == uracil
-    assert there[0].probability > 0.9
+    there, others = "CC(=NC#N)N(C)Cc1ccc(Cl)nc1", ["CC(=O)c1ccccc1", "c1ccccc1", "CCO", "CC(C)=O", "c1ccncc1"]
+    query = {name: ROOT / f"examples/unknown-ordinary/{name}.csv" for name in ("ir", "raman")}
+    absent = run.search(run.library(others), **query)
+    assert sum(hit.probability or 0 for hit in absent) < 0.3
+    assert absent.none_of_these > 0.7
+    found = run.search(run.library([there, *others]), **query)
+    assert found[0].smiles == there
+    assert found[0].probability > 0.7
+    assert found.none_of_these < 0.3
 
 
 def test_hits_of_less_than_one_are_refused(run):
