@@ -27,7 +27,7 @@ from benchmarks.accuracy.__main__ import write
 from benchmarks.accuracy.perturb import LIKE_MEASURED
 from benchmarks.accuracy.runner import hardware
 from benchmarks.accuracy.sources import ROOT, MissingData, opened
-from benchmarks.plots import COLOURS, GRID
+from benchmarks.plots import COLOURS, GRID, INK
 from molchord.absence import Absence, Background, Filter
 from molchord.evaluate.absence import Answers, answers
 from molchord.evaluate.embedded import Embedded
@@ -52,6 +52,8 @@ SUBSETS = (
 GONE = (0.0, 0.2, 0.4)
 BINS = 10
 RISK, SURE = 0.05, 0.8
+DRAWN = 0.01
+"""Least share of the searches that a point of the figure stands for."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -163,10 +165,11 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     for axis, pool in zip(axes, pools, strict=True):
         axis.plot([0, 1], [0, 1], color=GRID, linewidth=1)
         chosen = [row for row in rows if row["gone"] == GONE[1] and row["pool"] == pool]
-        for row, colour in zip(chosen, itertools.cycle(COLOURS)):
-            _, said, true = zip(*row["reliability"], strict=True)
+        for row, colour in zip(chosen, itertools.cycle((*COLOURS, INK))):
+            _, said, true = zip(*(part for part in row["reliability"] if part[0] >= DRAWN), strict=True)
+            dashes = "-" if row["queries"] == "like measured" else "--"
             label = f"{' + '.join(row['subset'])}, {row['queries']}"
-            axis.plot(said, true, color=colour, marker="o", markersize=3, linewidth=1.2, label=label)
+            axis.plot(said, true, dashes, color=colour, marker="o", markersize=3, linewidth=1.2, label=label)
         axis.set(title=f"candidates: {pool}", xlabel="stated", xlim=(0, 1), ylim=(0, 1))
     axes[0].set_ylabel("true")
     handles, labels = axes[0].get_legend_handles_labels()

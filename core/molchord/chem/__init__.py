@@ -23,7 +23,7 @@ from molchord.chem.fingerprints import (
     tanimoto,
     torsion_counts,
 )
-from molchord.chem.formulas import capitalised, element_counts, hill
+from molchord.chem.formulas import element_counts, hill
 from molchord.chem.geometry import FORCE_FIELD_STEPS, conformer_seed, conformers
 from molchord.chem.graphs import bare_match, covalent_radius, isotope_mass, pieces, with_hydrogens
 from molchord.chem.identity import drawing, molecule, scaffold, skeleton, tautomer_key
@@ -42,7 +42,6 @@ __all__ = [
     "Mol",
     "bare_match",
     "canonical",
-    "capitalised",
     "conformer_seed",
     "conformers",
     "covalent_radius",

@@ -41,7 +41,8 @@ RESERVED_KEYS = frozenset({"use", "encoder", "head", "scalar_features", "anchors
 
 RESERVED_NAMES = frozenset(
     [
-        *("k", "mass", "ppm", "da", "formula", "library", "run", "fusion", "map", "mode", "rerank", "computed"),
+        *("k", "mass", "mz", "adduct", "ppm", "da", "formula", "library", "run", "fusion", "map", "mode"),
+        *("rerank", "computed"),
         *("simulator", "index", "seed", "device", "out", "json", "force", "help"),
     ]
 )

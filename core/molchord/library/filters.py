@@ -67,7 +67,9 @@ def sought_formula(formula: str) -> str:
         >>> sought_formula("OH6C2"), sought_formula("H4N+"), sought_formula("C2H4 Br2"), sought_formula("c2h4br2")
         ('C2H6O', 'H4N+', 'C2H4Br2', 'C2H4Br2')
     """
-    from molchord.chem import capitalised, hill  # RDKit, which a search without a formula does without
+    # RDKit, which a search without a formula does without
+    from molchord.chem import hill
+    from molchord.chem.formulas import capitalised
 
     try:
         return hill(capitalised("".join(formula.translate(_PLAIN).split())))

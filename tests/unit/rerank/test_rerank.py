@@ -401,6 +401,7 @@ def test_evaluation_leaves_the_weights_that_a_search_takes(run, measured, cache,
     saved = WeightsFile.read(run.path / "rerank.json")
     assert saved.reranker == "molchord:simulate_and_match"
     assert saved.weights["all"]["ir"].features["ir whole"] > 0
+    run.manifest.calibrated_on.clear()  # so that measured queries have their probabilities
     library = run.library(MOLECULES)
     query = curve(STICKS[3], 0.02, 99)
     hits = run.search(library, ir=query, k=5, rerank=asked)
@@ -449,6 +450,7 @@ def test_a_query_of_several_measurements_is_compared_with_all_of_them(run, cache
 
 def test_hits_beyond_k_keep_their_order(run, measured, cache):
     evaluated(run, measured, Rerank("simulate_and_match", k=4, computed=cache), out=run.path, pools=["test"])
+    run.manifest.calibrated_on.clear()  # so that measured queries have their probabilities
     library, query = run.library(MOLECULES), curve(STICKS[3])
     plain = [hit.key14 for hit in run.search(library, ir=query, k=16)]
     again = [
