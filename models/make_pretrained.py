@@ -87,6 +87,8 @@ Random order gives {{random:.3f}} % (Top-1). Rows of other molecules do not comp
   measured), in a pool of {{pool:,}} that holds their molecule. It is not calibrated on measured IR, Raman or NMR.
 
 ## Train it again
+The sets grow; the counts above are those of this training.
+
     molchord data import {" ".join(f"datasets/{name}" for name in SOURCES)} --out {DATA}
     molchord train recipes/five.yaml --data {DATA} --out runs/five
     python -m models.make_pretrained runs/five {DATA}
