@@ -181,16 +181,24 @@ class Run:
     def _calibrated(cls, path: Path, dataset: DataSet, device: str) -> None:
         cls.load(path, device=device).calibrate(dataset)
 
-    def calibrate(self, data: DataSet | str | Path | None = None, *, perturb: Perturb | None = None) -> None:
+    def calibrate(
+        self,
+        data: DataSet | str | Path | None = None,
+        *,
+        perturb: Perturb | None = None,
+        where: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         """Fit temperatures, confidence and what counts as out_of_distribution, and save them with the run.
 
         They are fitted on validation queries of every subset of spectra, and training does so at its end. Do it again
         for other queries, or for weights that have changed.
 
         Args:
-            data: The data set whose validation queries to take; None: the one the run was trained on.
+            data: The data set whose validation queries to take, and what of its training split the run has not seen;
+                None: the one the run was trained on. Spectra that it lacks keep what was fitted before.
             perturb: Makes of modality, measurement and key14 of such a query the measurement that is searched with:
                 computed spectra as an instrument would give them, for confidence that is not only about clean ones.
+            where: Which measurements to take, by modality, such as ``{"ir": {"origin": "measured"}}``.
 
         Warns:
             UserWarning: There are too few queries, so hits will carry no probability.
@@ -202,7 +210,7 @@ class Run:
             >>> sorted(run.manifest.tau)
             ['ir']
         """
-        self.embedder = fit_calibration(self.embedder, self.manifest, self._data(data), perturb)
+        self.embedder = fit_calibration(self.embedder, self.manifest, self._data(data), perturb, where)
 
     @renamed("Run.realign", free="trainable")
     def realign(

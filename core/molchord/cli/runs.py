@@ -60,8 +60,11 @@ def add_runs(group: Group) -> None:
         group, "calibrate", _calibrate, "fit temperatures, probabilities and none-of-these on validation queries"
     )
     add_run(command)
-    command.add_argument("--data", required=True, metavar="DATASET", help="whose validation queries to take")
+    command.add_argument(
+        "--data", required=True, metavar="DATASET", help="whose molecules to search for, but those of its test split"
+    )
     command.add_argument("--out", metavar="RUN2", help="folder to write a calibrated copy to (default: RUN is changed)")
+    add_where(command)
     add_force(command)
     command = add_command(group, "realign", _realign, "adapt a run to other data, such as measured spectra")
     add_run(command)
@@ -214,7 +217,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
         run = Run.load(out, device=arguments.device)
     elif run.path == SHIPPED:
         raise RunError("the shipped run is not changed; name a folder for a calibrated copy with `--out`")
-    run.calibrate(arguments.data)
+    run.calibrate(arguments.data, where=where_of_run(run, arguments.where))
     on = ", ".join(f"{name} {origin}" for name, origin in run.manifest.calibrated_on.items())
     say(arguments, {"run": str(run.path), **run.manifest.model_dump()}, f"{run.path}: calibrated; {on}")
     return 0

@@ -4,59 +4,101 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
+import numpy as np
+
+from molchord.absence import Background
 from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.errors import DataError
 from molchord.evaluate.absence import background_of, fit_absence
 from molchord.evaluate.calibration import calibrate, likeness
+from molchord.evaluate.embedded import Embedded
 from molchord.evaluate.embedding import Perturb, embed_dataset
+from molchord.graph.changes import changed
 from molchord.run_folder import RunManifest, write_run_manifest
+from molchord.vocabulary import SPLITS
 
 __all__ = ["fit_calibration"]
 
 
 def fit_calibration(
-    embedder: Embedder, manifest: RunManifest, dataset: DataSet, perturb: Perturb | None = None
+    embedder: Embedder,
+    manifest: RunManifest,
+    dataset: DataSet,
+    perturb: Perturb | None = None,
+    where: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Embedder:
     """Fit on validation queries, save what was found with the run, and return the embedder with these temperatures.
+
+    Of another data set than that of the training, all molecules are queries that are not of its test split and that the
+    run has not seen; what it says nothing about stays as it was fitted before.
 
     Args:
         embedder: The run as it is.
         manifest: Its manifest, which gets what is fitted.
         dataset: Whose validation queries to take.
         perturb: Makes each of them what an instrument would give; None: as they are stored.
+        where: Which measurements to take, by modality; None: as the graph says.
 
     Warns:
         UserWarning: There are too few queries, so hits will carry no probability.
     """
-    # The fit starts where the loss is, whatever was fitted before.
-    start = dataclasses.replace(embedder, tau=embedder.model.temperatures())
-    embedded = embed_dataset(start, dataset, mass_seed=embedder.graph.seed, split="val", perturb=perturb).embedded
-    manifest.tau = dict(start.tau)
+    graph = embedder.graph if where is None else changed(embedder.graph, where)
+    other = manifest.data.get("sha256") != dataset.sha256
+    # The fit starts where the loss is, whatever was fitted before, but for spectra that another data set lacks.
+    start = {**embedder.model.temperatures(), **(manifest.tau if other else {})}
+    fitted = dataclasses.replace(embedder, graph=graph, tau=start)
+    embedded = embed_dataset(fitted, dataset, mass_seed=graph.seed, split="val", perturb=perturb).embedded
+    embedded = _all_unseen(embedded) if other else embedded
+    origins = dict(_origins(fitted, dataset, embedded))
+    before = _untouched(manifest, origins) if other else manifest.model_copy(update={name: {} for name in _FITTED})
+    manifest.tau = start
     try:
-        manifest.tau, manifest.beta = calibrate(embedded, refit_tau=True)
+        manifest.tau, beta = calibrate(embedded, refit_tau=True)
+        manifest.beta = {**before.beta, **beta}
     except DataError as error:
         warnings.warn(f"hits will carry no probability: {error}", stacklevel=4)
-    manifest.likeness = likeness(dataclasses.replace(embedded, tau=manifest.tau))
-    manifest.calibrated_on = dict(_origins(embedder, dataset))
-    background = background_of(embedded)
-    manifest.absence = fit_absence(embedded, background, manifest.tau, manifest.beta)
-    if manifest.absence:
+    manifest.likeness = {**before.likeness, **likeness(dataclasses.replace(embedded, tau=manifest.tau))}
+    manifest.calibrated_on = {**before.calibrated_on, **origins}
+    background = (Background.read(embedder.path) if other else None) or background_of(embedded)
+    absence = fit_absence(embedded, background, manifest.tau, manifest.beta)
+    manifest.absence = {**before.absence, **absence}
+    if absence:
         background.write(embedder.path)
     write_run_manifest(embedder.path, manifest)
     return dataclasses.replace(embedder, tau=manifest.tau)
 
 
-def _origins(embedder: Embedder, dataset: DataSet) -> Iterator[tuple[str, str]]:
+_FITTED = ("beta", "likeness", "calibrated_on", "absence")
+
+
+def _untouched(manifest: RunManifest, fitted: Collection[str]) -> RunManifest:
+    """Return a manifest with what stays true where the temperatures of some spectra are fitted anew."""
+
+    def others(of: Mapping[str, Any]) -> dict[str, Any]:
+        return {names: value for names, value in of.items() if not {*names.split(" + ")} & {*fitted}}
+
+    return manifest.model_copy(update={"likeness": others(manifest.likeness), "absence": others(manifest.absence)})
+
+
+def _all_unseen(embedded: Embedded) -> Embedded:
+    """Return the data with all molecules as validation queries that are not of the test split and not trained on."""
+    split = np.where(embedded.in_split("train") & ~embedded.trained, SPLITS.index("val"), embedded.split)
+    return dataclasses.replace(embedded, split=split)
+
+
+def _origins(embedder: Embedder, dataset: DataSet, embedded: Embedded) -> Iterator[tuple[str, str]]:
     """Say of each spectrum whether most of its validation queries were measured or computed."""
+    asked = np.flatnonzero(embedded.in_split("val"))
     for name in embedder.spectra:
         stored = embedder.graph.modalities[name].data
         if stored not in dataset.stored:
             continue
         table = dataset.table(stored)
         chosen = table.select(embedder.graph.modalities[name].where)
-        origins = table.column("origin")[[i for row in dataset.rows("val") for i in table.of(row) if chosen[i]]]
+        origins = table.column("origin")[[i for row in asked for i in table.of(int(row)) if chosen[i]]]
         if len(origins):
             yield name, "computed" if (origins == "computed").mean() > 0.5 else "measured"

@@ -2,19 +2,23 @@
 
 import dataclasses
 import math
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
+import molchord as mc
 from molchord.absence import FEATURES, Absence, Background, first_hit_features
 from molchord.cli.output import hit_table, sureness
 from molchord.errors import RunError
+from molchord.evaluate import fitting
 from molchord.evaluate.absence import answers, background_of, fit_absence
 from molchord.evaluate.calibration import calibrate
 from molchord.evaluate.embedded import Embedded, Spectra
 from molchord.search import query_of, search
+from molchord.testing import MOLECULES as MOLECULES_OF_THE_KIT
 from molchord.testing import examples_of, tiny_run
 
 DIM, MOLECULES = 16, 900
@@ -203,3 +207,38 @@ def test_a_damaged_background_is_named(run, tmp_path):
     Background(key14=("A",), vectors=torch.ones(2, 4)).write(tmp_path)
     with pytest.raises(RunError, match="has 1 keys for 2 vectors"):
         Background.read(tmp_path)
+
+
+# --- calibration on another data set ---------------------------------------------------------------------------------
+
+
+def test_of_another_data_set_all_unseen_molecules_but_the_test_split_are_queries():
+    data = embedded(noise=0.2)
+    trained = np.arange(MOLECULES) < 300
+    found = fitting._all_unseen(dataclasses.replace(data, trained=trained))
+    train, val, test = (data.split == code for code in range(3))
+    np.testing.assert_array_equal(found.in_split("val"), val | (train & ~trained))
+    np.testing.assert_array_equal(found.in_split("test"), test)
+
+
+def test_what_another_data_set_says_nothing_about_stays():
+    kept = {"ir": [(0.1, 0.05)], "raman": [(0.2, 0.05)], "ir + raman": [(0.3, 0.05)]}
+    weights = {names: Absence(weights={"none": [0.0] * 6}) for names in kept}
+    manifest = tiny_run().manifest.model_copy(update={"likeness": kept, "absence": weights, "beta": {1: 2.0}})
+    left = fitting._untouched(manifest, {"ir": "measured"})
+    assert (set(left.likeness), set(left.absence), left.beta) == ({"raman"}, {"raman"}, {1: 2.0})
+
+
+def test_a_run_calibrated_on_measured_spectra_states_what_they_say(tmp_path):
+    run = mc.Run.load(shutil.copytree(tiny_run().path, tmp_path / "run"))
+    assert run.manifest.calibrated_on == {"ir": "computed"}
+    given = [dataclasses.replace(one, columns={**one.columns, "origin": "measured"}) for one in examples_of("ir", 16)]
+    other = mc.from_measurements(list(MOLECULES_OF_THE_KIT[:16]), {"ir": given}, tmp_path / "measured")
+    before = dict(run.manifest.tau)
+    run.calibrate(other)
+    again = mc.Run.load(run.path)
+    assert again.manifest.calibrated_on == {"ir": "measured"}
+    assert again.manifest.tau == run.manifest.tau != before
+    hits = again.search(again.library(["CCO", "CSC"]), ir=given[:1])
+    assert hits.uncalibrated == ()
+    assert sum(hit.probability for hit in hits) == pytest.approx(1.0, abs=1e-6)
