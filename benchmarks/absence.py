@@ -208,7 +208,9 @@ def _calibrated(run: mc.Run, work: Path) -> Iterator[dict[str, Any]]:
             parts.append([*judged(fitted, tested, "gas IR, calibrated on measured", [("ir",)])])
     for same in zip(*parts, strict=True):
         mean = {key: float(np.mean([row[key] for row in same])) for key in same[0] if isinstance(same[0][key], float)}
-        yield {**same[0], **mean, "searches": sum(row["searches"] for row in same), "reliability": _pooled(same)}
+        whole = _pooled(same)
+        mean["ece"] = sum(share * abs(said - true) for share, said, true in whole)
+        yield {**same[0], **mean, "searches": sum(row["searches"] for row in same), "reliability": whole}
 
 
 def _pooled(rows: Sequence[Mapping[str, Any]]) -> list[list[float]]:
