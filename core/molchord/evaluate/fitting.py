@@ -21,7 +21,7 @@ from molchord.graph.changes import changed
 from molchord.run_folder import RunManifest, write_run_manifest
 from molchord.vocabulary import SPLITS
 
-__all__ = ["fit_calibration"]
+__all__ = ["all_unseen", "fit_calibration", "untouched"]
 
 
 def fit_calibration(
@@ -52,9 +52,9 @@ def fit_calibration(
     start = {**embedder.model.temperatures(), **(manifest.tau if other else {})}
     fitted = dataclasses.replace(embedder, graph=graph, tau=start)
     embedded = embed_dataset(fitted, dataset, mass_seed=graph.seed, split="val", perturb=perturb).embedded
-    embedded = _all_unseen(embedded) if other else embedded
+    embedded = all_unseen(embedded) if other else embedded
     origins = dict(_origins(fitted, dataset, embedded))
-    before = _untouched(manifest, origins) if other else manifest.model_copy(update={name: {} for name in _FITTED})
+    before = untouched(manifest, origins) if other else manifest.model_copy(update={name: {} for name in _FITTED})
     manifest.tau = start
     try:
         manifest.tau, beta = calibrate(embedded, refit_tau=True)
@@ -75,7 +75,7 @@ def fit_calibration(
 _FITTED = ("beta", "likeness", "calibrated_on", "absence")
 
 
-def _untouched(manifest: RunManifest, fitted: Collection[str]) -> RunManifest:
+def untouched(manifest: RunManifest, fitted: Collection[str]) -> RunManifest:
     """Return a manifest with what stays true where the temperatures of some spectra are fitted anew."""
 
     def others(of: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _untouched(manifest: RunManifest, fitted: Collection[str]) -> RunManifest:
     return manifest.model_copy(update={"likeness": others(manifest.likeness), "absence": others(manifest.absence)})
 
 
-def _all_unseen(embedded: Embedded) -> Embedded:
+def all_unseen(embedded: Embedded) -> Embedded:
     """Return the data with all molecules as validation queries that are not of the test split and not trained on."""
     split = np.where(embedded.in_split("train") & ~embedded.trained, SPLITS.index("val"), embedded.split)
     return dataclasses.replace(embedded, split=split)

@@ -212,10 +212,10 @@ def test_a_damaged_background_is_named(run, tmp_path):
 # --- calibration on another data set ---------------------------------------------------------------------------------
 
 
-def test_of_another_data_set_all_unseen_molecules_but_the_test_split_are_queries():
+def test_of_another_data_setall_unseen_molecules_but_the_test_split_are_queries():
     data = embedded(noise=0.2)
     trained = np.arange(MOLECULES) < 300
-    found = fitting._all_unseen(dataclasses.replace(data, trained=trained))
+    found = fitting.all_unseen(dataclasses.replace(data, trained=trained))
     train, val, test = (data.split == code for code in range(3))
     np.testing.assert_array_equal(found.in_split("val"), val | (train & ~trained))
     np.testing.assert_array_equal(found.in_split("test"), test)
@@ -225,7 +225,7 @@ def test_what_another_data_set_says_nothing_about_stays():
     kept = {"ir": [(0.1, 0.05)], "raman": [(0.2, 0.05)], "ir + raman": [(0.3, 0.05)]}
     weights = {names: Absence(weights={"none": [0.0] * 6}) for names in kept}
     manifest = tiny_run().manifest.model_copy(update={"likeness": kept, "absence": weights, "beta": {1: 2.0}})
-    left = fitting._untouched(manifest, {"ir": "measured"})
+    left = fitting.untouched(manifest, {"ir": "measured"})
     assert (set(left.likeness), set(left.absence), left.beta) == ({"raman"}, {"raman"}, {1: 2.0})
 
 
