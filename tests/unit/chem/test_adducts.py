@@ -64,11 +64,11 @@ def test_precursors_of_massbank_give_the_mass_of_its_structures():
         for number, line in enumerate(file):
             key, _, value = line.strip().partition("=")
             entry = {} if line.startswith("BEGIN") else entry | {key: value}
-            if line.startswith("END") and {"PEPMASS", "ADDUCT", "SMILES"} <= entry.keys() and number % 7 == 0:
+            if line.startswith("END") and {"PEPMASS", "ADDUCT", "SMILES"} <= entry.keys() and number % 29 == 0:
                 mol = Chem.MolFromSmiles(entry["SMILES"])
                 if Chem.GetFormalCharge(mol) or not entry["ADDUCT"]:
                     continue
                 mass = neutral_mass(float(entry["PEPMASS"]), entry["ADDUCT"])
                 found[abs(mass - ExactMolWt(mol)) < 20e-6 * mass + 1e-3] += 1
-    assert found.total() > 1000
+    assert found.total() > 500
     assert found[True] > 0.97 * found.total()

@@ -21,7 +21,7 @@ from molchord.search import query_of, search
 from molchord.testing import MOLECULES as MOLECULES_OF_THE_KIT
 from molchord.testing import examples_of, tiny_run
 
-DIM, MOLECULES = 16, 900
+DIM, MOLECULES = 16, 540
 
 
 def embedded(noise: float, seed: int = 0) -> Embedded:
@@ -79,7 +79,7 @@ def test_what_is_stated_is_as_often_right_with_a_fifth_of_the_molecules_absent(n
     for stated, true in ((none, made.absent), ((1 - none) * made.share, made.right)):
         bins = np.minimum((10 * stated).astype(int), 9)
         error = sum(abs((weight * (stated - true))[bins == i].sum()) for i in range(10))
-        assert error < 0.06
+        assert error < 0.08
 
 
 def test_pools_hold_what_they_say():
@@ -214,7 +214,7 @@ def test_a_damaged_background_is_named(run, tmp_path):
 
 def test_of_another_data_setall_unseen_molecules_but_the_test_split_are_queries():
     data = embedded(noise=0.2)
-    trained = np.arange(MOLECULES) < 300
+    trained = np.arange(MOLECULES) < 180
     found = fitting.all_unseen(dataclasses.replace(data, trained=trained))
     train, val, test = (data.split == code for code in range(3))
     np.testing.assert_array_equal(found.in_split("val"), val | (train & ~trained))
