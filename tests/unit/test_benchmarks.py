@@ -72,7 +72,6 @@ def test_rates_of_what_is_stated_by_hand():
         absent=np.array([False, False, False, True]),
         right=np.array([True, False, True, False]),
         share=np.array([1.0, 1.0, 1.0, 1.0]),
-        query=np.arange(4),
     )
     found = absence.rates(Absence(weights={"none": [-four, 0, 0, 0, 0, 0]}), "none", made, 0.4)
     # Three searches with their molecule weigh 0.2 each, the one without 0.4; 0.8 is stated of all four answers, and it

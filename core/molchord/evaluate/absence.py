@@ -44,14 +44,12 @@ class Answers:
         absent: (k,) whether the query's molecule was not among the candidates.
         right: (k,) whether the first hit is the query's molecule.
         share: (k,) share of the first hit among the candidates, by the softmax.
-        query: (k,) number of the query.
     """
 
     rows: NDArray[np.float64]
     absent: NDArray[np.bool_]
     right: NDArray[np.bool_]
     share: NDArray[np.float64]
-    query: NDArray[np.int64]
 
 
 def background_of(embedded: Embedded, seed: int = 0) -> Background:
@@ -140,24 +138,24 @@ def answers(
     behind = beta * logits(vectors, background.vectors, tau)
     total = beta * sum(1 / tau[name] for name in subset)
     place_of = {key: place for place, key in enumerate(background.key14)}
+    formulas = np.array(embedded.formula)
     made = []
     for query, own in enumerate(queries.molecule[chosen].tolist()):
-        for others in _pools(embedded, own, narrowed, sizes, rng):
+        for others in _pools(embedded, own, formulas, narrowed, sizes, rng):
             # As many candidates with the molecule as without, or their number would tell.
             for pool in (np.append(others[1:], own), others):
                 best, first, share = _first(values[query], pool)
                 seen = _without(behind[query], place_of.get(embedded.key14[best]))
                 row = first_hit_features(first, first / total, len(pool), share, seen)
-                made.append((row, pool is others, best == own, share, query))
+                made.append((row, pool is others, best == own, share))
     if not made:
         return None
-    rows, absent, right, shares, numbers = zip(*made, strict=True)
+    rows, absent, right, shares = zip(*made, strict=True)
     return Answers(
         rows=np.stack(rows),
         absent=np.array(absent),
         right=np.array(right),
         share=np.array(shares),
-        query=np.array(numbers),
     )
 
 
@@ -173,13 +171,18 @@ def _without(row: Tensor, place: int | None) -> Tensor:
 
 
 def _pools(
-    embedded: Embedded, own: int, narrowed: Filter, sizes: tuple[int, ...], rng: np.random.Generator
+    embedded: Embedded,
+    own: int,
+    formulas: NDArray[np.str_],
+    narrowed: Filter,
+    sizes: tuple[int, ...],
+    rng: np.random.Generator,
 ) -> Iterator[NDArray[np.int64]]:
     """Yield the candidates of each pool, one at least, the molecule itself not among them."""
     others = embedded.present.copy()
     others[own] = False
     if narrowed == "formula":
-        others &= np.array([formula == embedded.formula[own] for formula in embedded.formula])
+        others &= formulas == formulas[own]
     elif narrowed == "mass":
         mass = embedded.exact_mass[own]
         others &= np.abs(embedded.exact_mass - mass) <= _PPM * mass
