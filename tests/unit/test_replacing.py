@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.unit.faults import check, failing
+from tests.unit.faults import RENAMES, check, failing
 
 import molchord as mc
 from molchord.api import Array, Config, IndexRecord, Measurement, Molecule, Real, Stores
@@ -33,9 +33,6 @@ from molchord.simulation.folder import SimulationFolder
 from molchord.study import tune
 from molchord.testing import tiny_data, tiny_run
 from molchord.train.trainer import Trainer
-
-RENAMES = ("rename", "replace", "exchange", "mkdir")
-"""For what takes long: only these calls fail."""
 
 
 @pytest.fixture(params=["refused", "interrupted after"])
