@@ -3,7 +3,8 @@
 Usage: python -m benchmarks.chemist [RUN] [--work FOLDER]
 
 Every search is one that `molchord search` makes; nothing is trained. Where the molecule is not among the candidates,
-every second one that was measured was left out. Writes ``benchmarks/results/chemist.json`` and prints its table.
+every second one that was measured was left out. Writes ``benchmarks/results/chemist.json``, and from it
+``benchmarks/chemist.md``.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ import molchord as mc
 from benchmarks.accuracy.__main__ import write
 from benchmarks.accuracy.runner import hardware
 from benchmarks.accuracy.sources import ROOT, MissingData, opened
+from benchmarks.cells import markdown
 from molchord.chem import molecule
 from molchord.errors import QueryError
 from molchord.run_folder import code_version
-from molchord.text_table import aligned
 
-__all__ = ["Asked", "answered", "main"]
+__all__ = ["Asked", "answered", "main", "page_text"]
 
 RESULT = ROOT / "benchmarks" / "results" / "chemist.json"
+PAGE = ROOT / "benchmarks" / "chemist.md"
 SURE = 0.8
 ACETAMIPRID = "CC(=NC#N)N(C)Cc1ccc(Cl)nc1"
 COUMARIN = "O=c1ccc2ccccc2o1"
@@ -65,22 +67,62 @@ def main(argv: Sequence[str] | None = None) -> None:
         for situation, library, asked in situations(run, arguments.work, Path(scratch)):
             rows.append({"situation": situation, **answered(run, library, asked)})
             print(situation, rows[-1], flush=True)
-    write(RESULT, {"run": run.id[:12], "settings": code_version(), "hardware": hardware(), "rows": rows})
-    print("\n".join(aligned([HEADER, *map(_shown, rows)])))
+    result = {"run": run.id[:12], "settings": code_version(), "hardware": hardware(), "rows": rows}
+    write(RESULT, result)
+    PAGE.write_text(page_text(result), encoding="utf-8")
+    print(PAGE.read_text(encoding="utf-8"))
 
 
-HEADER = ["situation", "searches", "candidates", "Top-1 / 5 / 25 %", "said >= 80 %: right", "none, mean", "warned %"]
+INTRO = """\
+# A chemist's day
+
+Measured spectra, searched by `molchord search` with the run {run}, written by `python -m benchmarks.chemist`. Nothing
+is trained, and no molecule of these infrared and Raman spectra has trained the shipped model. A search that no
+candidate passes is an answer too: none of these.
+
+"""
+HEADER = ("situation", "searches", "candidates, median", "Top-1 / 5 / 25 %", "stated >= 80 %", "of these right",
+          "none of these, mean %", "warned %")  # fmt: skip
+WARNINGS = """
+## Warnings
+
+How often each warning was given: of {right} searches whose first hit is the molecule, and of {wrong} others.
+
+"""
+
+
+def page_text(result: Mapping[str, Any]) -> str:
+    """Return the page of a result."""
+    rows = result["rows"]
+    right = sum(row["right"] for row in rows)
+    wrong = sum(row["searches"] for row in rows) - right
+    kinds: dict[str, list[int]] = {}
+    for row in rows:
+        for kind, (on_right, on_wrong) in row["warnings"].items():
+            counts = kinds.setdefault(kind, [0, 0])
+            counts[0] += on_right
+            counts[1] += on_wrong
+    shares = [
+        (kind, f"{100 * on_right / max(1, right):.1f}", f"{100 * on_wrong / max(1, wrong):.1f}")
+        for kind, (on_right, on_wrong) in sorted(kinds.items(), key=lambda item: -item[1][0])
+    ]
+    return (
+        INTRO.format(run=f"`{result['run']}`")
+        + markdown(HEADER, map(_shown, rows))
+        + WARNINGS.format(right=right, wrong=wrong)
+        + markdown(("warning", "% of right answers", "% of others"), shares)
+    )
 
 
 def _shown(row: Mapping[str, Any]) -> list[str]:
-    top = "-" if row["top"] is None else " / ".join(f"{100 * value:.0f}" for value in row["top"])
     return [
         row["situation"],
         str(row["searches"]),
         f"{row['candidates']:.0f}",
-        top,
-        f"{row['sure_right']} of {row['sure']}",
-        f"{100 * row['none']:.0f} %",
+        " / ".join(f"{100 * value:.0f}" for value in row["top"]),
+        str(row["sure"]),
+        str(row["sure_right"]),
+        f"{100 * row['none']:.0f}",
         f"{100 * row['warned']:.0f}",
     ]
 
@@ -119,6 +161,7 @@ def answered(run: mc.Run, library: mc.Library, asked: Sequence[Asked]) -> dict[s
         "searches": len(asked),
         "candidates": float(np.median(candidates)),
         "top": [float((place <= k).mean()) for k in (1, 5, 25)],
+        "right": int((place == 1).sum()),
         "sure": sure,
         "sure_right": int(right),
         "none": float(np.nanmean(none)),
@@ -129,7 +172,7 @@ def answered(run: mc.Run, library: mc.Library, asked: Sequence[Asked]) -> dict[s
 
 def _kind(message: str) -> str:
     """Return what a warning says without what is particular to one search."""
-    return re.sub(r"\[[^]]*\]|'[^']*'|\d[\d.,]*", "#", message)[:120]
+    return re.sub(r"\[[^]]*\]|'[^']*'|-?\d[\d.,]*", "#", message).partition(";")[0]
 
 
 def situations(run: mc.Run, work: Path, scratch: Path) -> Iterator[tuple[str, mc.Library, list[Asked]]]:

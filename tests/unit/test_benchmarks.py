@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import absence, cells, report
+from benchmarks import absence, cells, chemist, report
 from benchmarks.accuracy import __main__ as command
 from benchmarks.accuracy import perturb, plan, sources
 from benchmarks.accuracy.perturb import CONDITIONS, GRID, STEP, Perturbed
@@ -30,7 +30,7 @@ from molchord.data.splits import hash_split
 from molchord.errors import DataError
 from molchord.evaluate.absence import Answers
 from molchord.host import installed
-from molchord.testing import MOLECULES, examples_of
+from molchord.testing import MOLECULES, examples_of, tiny_run
 from molchord_modalities.vibrational_settings import KINDS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -527,3 +527,20 @@ def test_examples_run(module):
     found = doctest.testmod(module)
     assert found.attempted
     assert not found.failed
+
+
+def test_a_chemists_searches_are_counted_with_what_is_said_of_them():
+    run = tiny_run()
+    library = run.library(["CCO", "CC#N", "CSC"])
+    first = run.search(library, ir=examples_of("ir", 1))[0]
+    asked = [
+        chemist.Asked(key14=first.key14, spectra={"ir": examples_of("ir", 1)}, limits={}),
+        chemist.Asked(key14="A" * 14, spectra={"ir": examples_of("ir", 1)}, limits={}),
+        chemist.Asked(key14=first.key14, spectra={"ir": examples_of("ir", 1)}, limits={"formula": "C60"}),
+    ]
+    found = chemist.answered(run, library, asked)
+    assert (found["searches"], found["right"], found["candidates"]) == (3, 1, 3.0)
+    assert found["top"] == pytest.approx([1 / 3] * 3)
+    page = chemist.page_text({"run": "abc", "rows": [{"situation": "toy", **found, "warnings": {"odd": [1, 1]}}]})
+    assert "| toy | 3 | 3 | 33 / 33 / 33 |" in page
+    assert "| odd | 100.0 | 50.0 |" in page

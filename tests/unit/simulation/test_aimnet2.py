@@ -118,7 +118,7 @@ def test_the_mean_of_members_is_that_of_each():
     torch.testing.assert_close(each[0], network(1)(z, x, charge).energy)
 
 
-@pytest.mark.parametrize("smiles", ["O", "[NH4+]", "CSCl"])
+@pytest.mark.parametrize("smiles", ["O", "[OH-]", "CSCl"])
 def test_second_derivatives_are_finite_differences_of_first_ones(smiles):
     z, x, charge = tensors(start(smiles, 0.05))
     n, step = z.shape[1], 1e-4
