@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.once import made_once
 
 from molchord.data.splits import hash_split
 from molchord.testing import molecules
@@ -43,12 +44,16 @@ class Environment:
     """A fresh environment that sees the packages of the one the tests run in, and what is installed into it."""
 
     def __init__(self, folder):
-        venv.create(folder, with_pip=False)
         self.python = folder / "bin" / "python"
+
+    @classmethod
+    def new(cls, folder):
+        venv.create(folder, with_pip=False)
         here = sysconfig.get_path("purelib")
         [site] = folder.glob("lib/python*/site-packages")
         # `addsitedir` and not the bare path, so that editable packages there are seen too.
         (site / "beyond.pth").write_text(f"import site; site.addsitedir({here!r})\n")
+        return cls(folder)
 
     def pip(self, *arguments):
         run(sys.executable, "-m", "pip", "--python", self.python, *arguments)
@@ -77,9 +82,11 @@ def run(*command, status=0, cwd=None):
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
     """An environment with every example installed."""
-    environment = Environment(tmp_path_factory.mktemp("examples") / "venv")
-    environment.install(*PACKAGES)
-    return environment
+
+    def make(folder):
+        Environment.new(folder / "venv").install(*PACKAGES)
+
+    return Environment(made_once(tmp_path_factory, "examples", make) / "venv")
 
 
 @pytest.fixture(scope="module")

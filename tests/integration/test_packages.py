@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.once import made_once
 
 from molchord.testing import molecules
 
@@ -30,14 +31,16 @@ def python(*arguments, **options):
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """Both distributions, the wheel built from the source distribution."""
-    folder = tmp_path_factory.mktemp("dist")
     build = "import hatchling.build as b, sys; print(getattr(b, sys.argv[1])(sys.argv[2]))"
-    sdist = folder / python("-c", build, "build_sdist", folder, cwd=ROOT).strip().splitlines()[-1]
-    with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter="data")
-    source = folder / sdist.name.removesuffix(".tar.gz")
-    wheel = folder / python("-c", build, "build_wheel", folder, cwd=source).strip().splitlines()[-1]
-    return sdist, wheel
+
+    def make(folder):
+        sdist = folder / python("-c", build, "build_sdist", folder, cwd=ROOT).strip().splitlines()[-1]
+        with tarfile.open(sdist) as archive:
+            archive.extractall(folder, filter="data")
+        python("-c", build, "build_wheel", folder, cwd=folder / sdist.name.removesuffix(".tar.gz"))
+
+    folder = made_once(tmp_path_factory, "dist", make)
+    return next(folder.glob("*.tar.gz")), next(folder.glob("*.whl"))
 
 
 def test_wheel_holds_what_it_must(built):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.once import made_once
 from tests.unit.train.several_processes import exact, free_port, gradients, make_graph
 from torch import nn
 
@@ -52,10 +53,12 @@ def dataset(tmp_path_factory):
 @pytest.fixture(scope="module")
 def results(dataset, tmp_path_factory):
     """What `several_processes.py` leaves."""
-    folder = tmp_path_factory.mktemp("results")
-    command = [sys.executable, str(HERE / "several_processes.py"), str(dataset.path), str(folder)]
-    subprocess.run(command, check=True, timeout=900, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    return folder
+
+    def make(folder):
+        command = [sys.executable, str(HERE / "several_processes.py"), str(dataset.path), str(folder)]
+        subprocess.run(command, check=True, timeout=900, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+    return made_once(tmp_path_factory, "several-processes", make)
 
 
 def assert_same(one, other, tolerance):
