@@ -22,11 +22,12 @@ from molchord.evaluate.fitting import fit_calibration
 from molchord.evaluate.measure import measure
 from molchord.evaluate.results import Evaluation
 from molchord.evaluate.spectral_library import spectral_library
+from molchord.explain.reasons import Explanation, explain
 from molchord.files import discard
 from molchord.graph.changes import realigned
 from molchord.graph.resolve import ModelGraph, Use
 from molchord.library.build import embed_library
-from molchord.library.hits import Hits
+from molchord.library.hits import Hit, Hits
 from molchord.library.library import Library
 from molchord.model import Model
 from molchord.rerank.rerank import Rerank, Reranking
@@ -467,6 +468,41 @@ class Run:
             reranking=reranking,
             index=index,
         )
+
+    def explain(
+        self,
+        hits: Sequence[Hit],
+        *,
+        hit: int = 1,
+        others: int = 4,
+        mass: float | None = None,
+        against: DataSet | str | Path | Mapping[str, Measurement] | None = None,
+        **spectra: Given,
+    ) -> Explanation:
+        """Find out which parts of the spectra speak for a hit, by leaving each of them out once.
+
+        Args:
+            hits: What `search` found with these spectra.
+            hit: Rank of the hit to explain.
+            others: How many of the other first hits it is held against.
+            mass: As for `search`, where towers take it in.
+            against: Spectra of the candidate to draw below those of the query: a data set that may have some, or one
+                measurement for each modality.
+            spectra: As for `search`.
+
+        Raises:
+            QueryError: There is no such hit, or as `search` raises about the spectra.
+
+        Example:
+            >>> from molchord.testing import examples_of, tiny_run
+            >>> run = tiny_run()
+            >>> unknown = examples_of("ir", 1)
+            >>> hits = run.search(run.library(["CCO", "CC#N", "CSC"]), ir=unknown)
+            >>> why = run.explain(hits, ir=unknown)
+            >>> why.reasons["ir"][0].window.name, len(why.others)
+            ('500-600 cm^-1', 2)
+        """
+        return explain(self.embedder, self.manifest, hits, spectra, hit=hit, others=others, mass=mass, against=against)
 
     @renamed("Run.evaluate", maps="fusions")
     def evaluate(

@@ -32,6 +32,7 @@ ORDER = [
     "library",
     "rerank",
     "search",
+    "explain",
     "evaluate",
     "run",
     "study",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, final
+
+import numpy as np
 
 from molchord.api import (
     Measurement,
@@ -11,11 +14,12 @@ from molchord.api import (
     PeaksSpec,
     SpectrumBatch,
     SpectrumSpec,
+    Window,
     collate_peaks,
     collate_spectra,
 )
 
-__all__ = ["LastCompared", "collated"]
+__all__ = ["LastCompared", "collated", "peaks_without"]
 
 _T = TypeVar("_T")
 
@@ -23,6 +27,29 @@ _T = TypeVar("_T")
 def collated(samples: Sequence[Any], spec: PeaksSpec | SpectrumSpec) -> PeaksBatch | SpectrumBatch:
     """Pad peak lists to the longest, or stack spectra, whichever the encoder gets."""
     return collate_spectra(samples, spec) if isinstance(spec, SpectrumSpec) else collate_peaks(samples, spec)
+
+
+def peaks_without(measurement: Measurement, place: str, windows: Sequence[Window]) -> Measurement:
+    """Return a measurement without the peaks in some windows.
+
+    Args:
+        measurement: With arrays of one length, one value a peak; shorter ones are of no peak.
+        place: The array of the peaks' places.
+        windows: What to leave out, both ends included.
+
+    Example:
+        >>> peaks = Measurement(arrays={"mz": np.array([43.0, 61.0]), "intensity": np.array([1.0, 2.0])})
+        >>> peaks_without(peaks, "mz", [Window(name="", start=43.0, stop=43.0, unit="m/z")]).arrays["intensity"]
+        array([2.])
+    """
+    places = np.asarray(measurement.arrays[place], dtype=np.float64)
+    kept = np.ones(len(places), dtype=np.bool_)
+    for window in windows:
+        kept &= ~((places >= window.start) & (places <= window.stop))
+    if kept.all():
+        return measurement
+    arrays = {name: a[kept] if len(a) == len(kept) else a for name, a in measurement.arrays.items()}
+    return dataclasses.replace(measurement, arrays=arrays)
 
 
 @final
