@@ -32,6 +32,7 @@ ORDER = [
     "library",
     "rerank",
     "search",
+    "properties",
     "explain",
     "evaluate",
     "run",

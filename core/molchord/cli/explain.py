@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from molchord.cli.options import Group
 from molchord.cli.output import hit_row, say
-from molchord.cli.search import parsed, search_parser, searched
+from molchord.cli.search import parsed_words, search_parser, searched
 from molchord.errors import QueryError
 from molchord.files import replace_file
 from molchord.text_table import aligned
@@ -32,7 +32,7 @@ def add_explain(group: Group) -> None:
     summary = "say which parts of the spectra speak for a hit of a search"
     command = group.add_parser("explain", help=summary, add_help=False, prefix_chars="\0")
     command.add_argument("words", nargs="*")
-    command.set_defaults(run=lambda arguments: _explain(parsed(arguments.words, _parser())))
+    command.set_defaults(run=lambda arguments: _explain(parsed_words(arguments.words, _parser())))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,9 +54,9 @@ def _explain(arguments: argparse.Namespace) -> int:
     hits, spectra = searched(run, arguments, max(arguments.k, arguments.hit))
     why = run.explain(hits, hit=arguments.hit, mass=arguments.mass, against=arguments.against, **spectra)
     if arguments.plot is not None:
-        from molchord.explain.drawing import drawn
+        from molchord.explain.drawing import picture_of
 
-        replace_file(arguments.plot, drawn(why, arguments.plot.suffix.lower()[1:]))
+        replace_file(arguments.plot, picture_of(why, arguments.plot.suffix.lower()[1:]))
     say(arguments, _row(why), _text(why, arguments))
     return 0
 

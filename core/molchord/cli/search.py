@@ -7,19 +7,19 @@ import math
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from molchord.cli.options import Group, add_renamed, add_rerank, add_run, rerank_of
-from molchord.cli.output import hit_row, hit_table, say, sureness
+from molchord.cli.output import estimates_text, hit_row, hit_table, say, sureness
 from molchord.errors import QueryError, SampleError, did_you_mean
-from molchord.vocabulary import FUSIONS, MODES
+from molchord.vocabulary import DEFAULT_PROPERTY, FUSIONS, MODES
 
 if TYPE_CHECKING:
     from molchord.api import Measurement
     from molchord.library.hits import Hits
     from molchord.run import Run
 
-__all__ = ["add_search", "parsed", "search_parser", "searched"]
+__all__ = ["add_search", "parsed_words", "search_parser", "searched"]
 
 SPECTRUM = "spectrum "
 """Start of the place of a spectrum's files among the arguments; no other argument has a blank in it."""
@@ -28,27 +28,34 @@ SPECTRUM = "spectrum "
 def add_search(group: Group) -> None:
     """Declare the command.
 
-    Which spectra there are depends on the run, so the words are parsed once it is known: none is an option until then.
+    Which spectra there are depends on the run, so the words are parsed once it is known: none is an option until
+    then.
     """
     summary = "rank a library's candidates by spectra"
     command = group.add_parser("search", help=summary, add_help=False, prefix_chars="\0")
     command.add_argument("words", nargs="*")
-    command.set_defaults(run=lambda arguments: _search(parsed(arguments.words, search_parser())))
+    command.set_defaults(run=lambda arguments: _search(parsed_words(arguments.words, search_parser())))
 
 
 def _search(arguments: argparse.Namespace) -> int:
     """Rank the candidates of a library by their similarity to spectra."""
+    from molchord.properties import DEPTH
     from molchord.run import Run
 
     run = Run.load(arguments.run_folder, device=arguments.device)
-    hits, spectra = searched(run, arguments, arguments.k)
+    hits, spectra = searched(run, arguments, arguments.k if arguments.groups is None else max(arguments.k, DEPTH))
+    found = None if arguments.groups is None else run.groups(hits, arguments.groups)
+    hits = hits.first(arguments.k)
     text = "\n".join([hit_table(hits), *sureness(hits)])
     for name, measurements in spectra.items():
         if len(measurements) > 1:
             text += f"\n{name}: {len(measurements)} measurements, together one factor of the score"
     if arguments.index is not None and not hits[0].proven:
         text += f"\nnot proven: index {arguments.index!r} may have missed a better candidate; without it none is missed"
-    whole = {"none_of_these": hits.none_of_these, "uncalibrated": hits.uncalibrated}
+    whole: dict[str, Any] = {"none_of_these": hits.none_of_these, "uncalibrated": hits.uncalibrated}
+    if found is not None:
+        text += f"\n{estimates_text(found)}"
+        whole["groups"] = {one.name: one.probability for one in found.estimates}
     say(arguments, [{**hit_row(hit), **whole} for hit in hits], text)
     return 0
 
@@ -90,11 +97,15 @@ def search_parser(command: str = "search", does: str = "Rank a library's candida
     parser.add_argument("--formula", help="sum formula, such as C8H9NO2")
     parser.add_argument("--index", metavar="NAME", help="index that proposes candidates (default: all are searched)")
     add_rerank(parser)
+    parser.add_argument(
+        "--groups", nargs="?", const=DEFAULT_PROPERTY, metavar="PROPERTY",
+        help=f"say which functional groups the molecule has, listed or not (default property {DEFAULT_PROPERTY})",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print machine-readable output")
     return parser
 
 
-def parsed(words: Sequence[str], parser: ArgumentParser) -> argparse.Namespace:
+def parsed_words(words: Sequence[str], parser: ArgumentParser) -> argparse.Namespace:
     """Parse what follows `search`, or a command like it; the run's own spectra are options.
 
     Raises:

@@ -14,7 +14,7 @@ from molchord.api import Trace
 from molchord.explain.peaks import peaks_of
 from molchord.explain.reasons import Explanation, Reason
 
-__all__ = ["drawn"]
+__all__ = ["picture_of"]
 
 INK, QUIET, FOR, BELOW, GRID = "#1d2733", "#5b6672", "#0b7a75", "#d98032", "#e4e8ec"
 SHADED = 3
@@ -27,7 +27,7 @@ _FIRST, _LEAST = 0.45, 0.12
 """How opaque the part is that says most, and how much the others are at least."""
 
 
-def drawn(explanation: Explanation, form: str = "svg") -> bytes:
+def picture_of(explanation: Explanation, form: str = "svg") -> bytes:
     """Draw an explanation, a panel for each spectrum, as a file of a form that matplotlib writes.
 
     Args:
@@ -40,7 +40,7 @@ def drawn(explanation: Explanation, form: str = "svg") -> bytes:
         ...           probability=None)
         >>> curve = Trace(position=np.arange(5.0), height=np.array([0, 1.0, 0, 0.5, 0]), axis="cm^-1", scale="")
         >>> empty = Explanation(hit=hit, others=(), similarity={"ir": 0.9}, reasons={}, traces={"ir": curve}, below={})
-        >>> drawn(empty)[:5]
+        >>> picture_of(empty)[:5]
         b'<?xml'
     """
     names = list(explanation.traces)

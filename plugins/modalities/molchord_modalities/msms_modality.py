@@ -34,7 +34,7 @@ from molchord.api import (
 from molchord.chem import fragment_formulas, isotope_mass, parse, pieces
 from molchord_modalities import mass_spectra, mass_spectra_files
 from molchord_modalities.msms_settings import Jitter
-from molchord_modalities.peak_lists import LastCompared, collated, peaks_without
+from molchord_modalities.peak_lists import LastCompared, collated, peak_windows, peaks_without
 from molchord_modalities.spectral_entropy import NOISE, Peaks, Weighted, matched, weighted
 
 __all__ = ["Msms"]
@@ -143,7 +143,7 @@ class Msms:
             SampleError: The measurement cannot be used.
         """
         mz, _ = _strongest(*self._kept(measurement), self._min_intensity, self._max_peaks)
-        return [Window(name=f"m/z {one:.4f}", start=one, stop=one, unit="m/z") for one in np.unique(mz).tolist()]
+        return peak_windows(mz, "m/z {}", 4, "m/z")
 
     def without(self, measurement: Measurement, windows: Sequence[Window]) -> Measurement:
         """Return the measurement without some peaks."""

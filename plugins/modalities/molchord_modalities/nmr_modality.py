@@ -30,7 +30,7 @@ from molchord.chem import parse
 from molchord_modalities import nmr_files
 from molchord_modalities.nmr_matching import Padded, matched, padded
 from molchord_modalities.nmr_settings import MULTIPLICITIES, NUCLEI, Jitter, PpmGrid
-from molchord_modalities.peak_lists import LastCompared, collated, peaks_without
+from molchord_modalities.peak_lists import LastCompared, collated, peak_windows, peaks_without
 
 if TYPE_CHECKING:
     import torch
@@ -201,8 +201,7 @@ class Nmr:
         Raises:
             SampleError: The list cannot be used.
         """
-        shifts = np.unique(_checked(measurement).shift).tolist()
-        return [Window(name=f"{one:.2f} ppm", start=one, stop=one, unit="ppm") for one in shifts]
+        return peak_windows(_checked(measurement).shift, "{} ppm", 2, "ppm")
 
     def without(self, measurement: Measurement, windows: Sequence[Window]) -> Measurement:
         """Return the list without some shifts."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from molchord.api import (
     Measurement,
@@ -19,7 +20,7 @@ from molchord.api import (
     collate_spectra,
 )
 
-__all__ = ["LastCompared", "collated", "peaks_without"]
+__all__ = ["LastCompared", "collated", "peak_windows", "peaks_without"]
 
 _T = TypeVar("_T")
 
@@ -27,6 +28,26 @@ _T = TypeVar("_T")
 def collated(samples: Sequence[Any], spec: PeaksSpec | SpectrumSpec) -> PeaksBatch | SpectrumBatch:
     """Pad peak lists to the longest, or stack spectra, whichever the encoder gets."""
     return collate_spectra(samples, spec) if isinstance(spec, SpectrumSpec) else collate_peaks(samples, spec)
+
+
+def peak_windows(places: NDArray[np.float64], form: str, digits: int, unit: str) -> list[Window]:
+    """Return a window for each peak, by ascending place, equal places once.
+
+    Args:
+        places: Of the peaks.
+        form: Their names, such as ``"m/z {}"``.
+        digits: Digits behind the point of a name, more where two would have one name.
+        unit: Of the places.
+
+    Example:
+        >>> [window.name for window in peak_windows(np.array([2.5, 1.0]), "{} ppm", 2, "ppm")]
+        ['1.00 ppm', '2.50 ppm']
+    """
+    distinct = np.unique(places).tolist()
+    names = [form.format(f"{place:.{digits}f}") for place in distinct]
+    if len(set(names)) < len(names):
+        return peak_windows(places, form, digits + 1, unit)
+    return [Window(name=name, start=place, stop=place, unit=unit) for name, place in zip(names, distinct, strict=True)]
 
 
 def peaks_without(measurement: Measurement, place: str, windows: Sequence[Window]) -> Measurement:
