@@ -1,14 +1,15 @@
 """How well functional groups are told, with the molecule among the candidates and without.
 
-Usage: python -m benchmarks.groups RUN DATA [DATA ...]
+Usage: python -m benchmarks.groups RUN DATA [DATA ...] [--more LIBRARY]
 
-Test molecules of each DATA are searched for among its molecules, as stored and made like measured ones. What was fitted
-of the run decides, as `Run.groups` has it; nothing is fitted here. Writes ``benchmarks/results/groups.json``.
+Test molecules of each DATA are searched for among its molecules, and among these and those of LIBRARY, as stored and
+made like measured ones. What was fitted of the run decides, as `Run.groups` has it; nothing is fitted here. Writes ``benchmarks/results/groups.json``.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ SUBSETS = (
     ("ir", "raman", "carbon", "proton"),
 )  # fmt: skip
 BINS = 10
+_NO_SPLIT = 9
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -46,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.groups", description=__doc__)
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("data", type=Path, nargs="+", metavar="DATA")
+    parser.add_argument("--more", type=Path, metavar="LIBRARY", help="candidates to search among as well")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     run = mc.load(arguments.run, device="cpu")
@@ -55,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     conditions = (("as stored", None), ("like measured", LIKE_MEASURED.reading(run.graph)))
     for data, (queries, perturb) in itertools.product(arguments.data, conditions):
         embedded = embed_dataset(run.embedder, mc.DataSet(data), perturb=perturb).embedded
-        for row in _judged(run, embedded, asked, fit):
+        pools = [embedded, *([] if arguments.more is None else [_more(embedded, mc.Library(arguments.more))])]
+        for row in (row for pool in pools for row in _judged(run, pool, asked, fit)):
             rows.append({"data": data.name, "queries": queries, **row})
             print({key: round(value, 4) if isinstance(value, float) else value for key, value in rows[-1].items()})
     write(RESULT, {"run": run.id[:12], "settings": code_version(), "hardware": hardware(), "rows": rows})
@@ -85,6 +89,25 @@ def figures(said: NDArray[np.float64], truth: NDArray[np.float64]) -> dict[str, 
     }
 
 
+def _more(embedded: Embedded, library: mc.Library) -> Embedded:
+    """Return the data with the molecules of a library as candidates too, of no split."""
+    own = set(embedded.key14)
+    every = library.molecules(range(len(library)))
+    rows = [row for row, molecule in enumerate(every) if molecule.key14 not in own]
+    added = [every[row] for row in rows]
+    return dataclasses.replace(
+        embedded,
+        key14=[*embedded.key14, *(molecule.key14 for molecule in added)],
+        smiles=[*embedded.smiles, *(molecule.smiles for molecule in added)],
+        formula=[*embedded.formula, *(molecule.formula for molecule in added)],
+        exact_mass=np.append(embedded.exact_mass, [molecule.exact_mass for molecule in added]),
+        split=np.append(embedded.split, np.full(len(added), _NO_SPLIT)),
+        trained=np.append(embedded.trained, np.zeros(len(added), dtype=np.bool_)),
+        candidates=torch.cat([embedded.candidates.cpu(), library.vectors(rows)]),
+        present=np.append(embedded.present, np.ones(len(added), dtype=np.bool_)),
+    )
+
+
 def _judged(run: mc.Run, embedded: Embedded, asked: Asked, fit: PropertyFit) -> Iterator[dict[str, Any]]:
     """Yield the figures of each set of spectra, with the molecule among the candidates and without."""
     manifest, base, pool = run.manifest, np.array(fit.base), np.flatnonzero(embedded.present)
@@ -104,10 +127,10 @@ def _judged(run: mc.Run, embedded: Embedded, asked: Asked, fit: PropertyFit) -> 
             first = vote(odds, values[found], base, Vote())
             unlisted = vote(odds, values[found], base, fit.votes[name])
             said = (1 - none)[:, None] * first + none[:, None] * unlisted
-            row = {"subset": list(subset), "listed": listed, "molecules": len(own), "none": float(none.mean())}
-            yield {**row, **figures(said, values[own])}
+            row = {"subset": list(subset), "listed": listed, "molecules": len(own), "pool": len(pool)}
+            yield {**row, "none": float(none.mean()), **figures(said, values[own])}
         always = np.repeat(base[None], len(own), axis=0)
-        yield {"subset": list(subset), "listed": None, "molecules": len(own), **figures(always, values[own])}
+        yield {"subset": list(subset), "listed": None, "molecules": len(own), "pool": 0, **figures(always, values[own])}
 
 
 def _none(
