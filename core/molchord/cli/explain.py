@@ -18,7 +18,7 @@ from molchord.text_table import aligned
 if TYPE_CHECKING:
     from molchord.explain.reasons import Explanation, Reason
 
-__all__ = ["add_explain"]
+__all__ = ["add_explain", "explain_parser"]
 
 FORMS = (".svg", ".png")
 LISTED, DECIDING = 5, 3
@@ -32,10 +32,11 @@ def add_explain(group: Group) -> None:
     summary = "say which parts of the spectra speak for a hit of a search"
     command = group.add_parser("explain", help=summary, add_help=False, prefix_chars="\0")
     command.add_argument("words", nargs="*")
-    command.set_defaults(run=lambda arguments: _explain(parsed_words(arguments.words, _parser())))
+    command.set_defaults(run=lambda arguments: _explain(parsed_words(arguments.words, explain_parser())))
 
 
-def _parser() -> argparse.ArgumentParser:
+def explain_parser() -> argparse.ArgumentParser:
+    """Return the parser of what follows `explain`, still without the spectra of a run."""
     parser = search_parser("explain", "Say which parts of the spectra speak for a hit of a search.")
     parser.add_argument("--hit", type=int, default=1, metavar="RANK", help="hit to explain (default 1)")
     parser.add_argument("--against", metavar="DATASET", help="draw a spectrum of the hit from there below the query's")
