@@ -3,7 +3,8 @@
 Usage: python -m benchmarks.groups RUN DATA [DATA ...] [--more LIBRARY]
 
 Test molecules of each DATA are searched for among its molecules, and among these and those of LIBRARY, as stored and
-made like measured ones. What was fitted of the run decides, as `Run.groups` has it; nothing is fitted here. Writes ``benchmarks/results/groups.json``.
+made like measured ones. What was fitted of the run decides, as `Run.groups` has it; nothing is fitted here. Writes
+``benchmarks/results/groups.json``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from benchmarks.accuracy.sources import ROOT
 from molchord.absence import Background, first_hit_features
 from molchord.evaluate.embedded import Embedded, queries_of
 from molchord.evaluate.embedding import embed_dataset
-from molchord.evaluate.properties import first_others, molecules_of
+from molchord.evaluate.properties import first_others, embedded_molecules
 from molchord.properties import Asked, PropertyFit, Vote, read_properties, vote
 from molchord.run_folder import code_version
 from molchord.vocabulary import DEFAULT_PROPERTY
@@ -111,7 +112,7 @@ def _more(embedded: Embedded, library: mc.Library) -> Embedded:
 def _judged(run: mc.Run, embedded: Embedded, asked: Asked, fit: PropertyFit) -> Iterator[dict[str, Any]]:
     """Yield the figures of each set of spectra, with the molecule among the candidates and without."""
     manifest, base, pool = run.manifest, np.array(fit.base), np.flatnonzero(embedded.present)
-    values = asked.values(molecules_of(embedded, np.arange(len(embedded))))
+    values = asked.values(embedded_molecules(embedded, np.arange(len(embedded))))
     for subset in SUBSETS:
         name = " + ".join(subset)
         if not set(subset) <= set(embedded.spectra) or name not in fit.votes:

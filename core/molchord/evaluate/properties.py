@@ -17,7 +17,7 @@ from molchord.evaluate.embedded import Embedded, queries_of, subsets
 from molchord.host import installed
 from molchord.properties import DEPTH, Asked, PropertyFit, Vote, vote
 
-__all__ = ["first_others", "fit_properties", "molecules_of"]
+__all__ = ["first_others", "fit_properties", "embedded_molecules"]
 
 _TEMPERATURES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5)
 _DRAWS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
@@ -105,7 +105,7 @@ def first_others(
     return pool[best.indices.numpy()], best.values.numpy()
 
 
-def molecules_of(embedded: Embedded, rows: NDArray[np.int64]) -> list[Molecule]:
+def embedded_molecules(embedded: Embedded, rows: NDArray[np.int64]) -> list[Molecule]:
     """Return molecules of an embedded data set."""
     return [
         Molecule(
@@ -128,7 +128,7 @@ def _fitted(
     """Fit one property."""
     needed = np.unique(np.concatenate([sample, *(np.append(own, found) for own, found, _ in chosen.values())]))
     values = np.full((len(embedded), len(asked.names)), np.nan)
-    values[needed] = asked.values(molecules_of(embedded, needed))
+    values[needed] = asked.values(embedded_molecules(embedded, needed))
     known = values[sample][~np.isnan(values[sample]).any(axis=1)]
     base = (known.sum(axis=0) + 0.5) / (len(known) + 1)
     if before is not None and before.names == asked.names:

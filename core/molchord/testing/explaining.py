@@ -30,7 +30,7 @@ from molchord.testing.samples import (
     same_arrays,
 )
 
-COUNT = 3
+MEASURED = 3
 """Molecules whose measurements are looked at."""
 
 TRIED = 3
@@ -41,9 +41,9 @@ def _cases(record: ModalityRecord) -> Iterator[tuple[str, Any, int, Measurement]
     """Yield each kind, its modality, and measurements that it takes, with the number of their molecule."""
     for kind in record.kinds:
         modality = built(record, kind)
-        sound = examples(modality, COUNT)
+        sound = examples(modality, MEASURED)
         for number, measurement in [*enumerate(sound), *enumerate(curves(record, modality, sound))]:
-            yield kind, modality, number % COUNT, measurement
+            yield kind, modality, number % MEASURED, measurement
 
 
 def parts_left_out_are_not_measured(record: ModalityRecord) -> None:
@@ -98,7 +98,7 @@ def notes_and_traces_fit(record: ModalityRecord) -> None:
     for kind, modality, number, measurement in _cases(record):
         if isinstance(modality, Annotates) and isinstance(modality, Explains):
             windows = list(modality.windows(modality.without(measurement, ())))
-            notes = [list(texts) for texts in modality.annotate(measurement, windows, molecules(COUNT)[number])]
+            notes = [list(texts) for texts in modality.annotate(measurement, windows, molecules(MEASURED)[number])]
             require(len(notes) == len(windows), f"kind {kind!r}: {len(notes)} notes for {len(windows)} windows")
             require(all(isinstance(text, str) and text for texts in notes for text in texts), "a note is empty")
         if isinstance(modality, Traces):
