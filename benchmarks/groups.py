@@ -28,7 +28,7 @@ from benchmarks.accuracy.sources import ROOT
 from molchord.absence import Background, first_hit_features
 from molchord.evaluate.embedded import Embedded, queries_of
 from molchord.evaluate.embedding import embed_dataset
-from molchord.evaluate.properties import first_others, embedded_molecules
+from molchord.evaluate.properties import embedded_molecules, first_others
 from molchord.properties import Asked, PropertyFit, Vote, read_properties, vote
 from molchord.run_folder import code_version
 from molchord.vocabulary import DEFAULT_PROPERTY

@@ -17,7 +17,7 @@ from molchord.evaluate.embedded import Embedded, queries_of, subsets
 from molchord.host import installed
 from molchord.properties import DEPTH, Asked, PropertyFit, Vote, vote
 
-__all__ = ["first_others", "fit_properties", "embedded_molecules"]
+__all__ = ["embedded_molecules", "first_others", "fit_properties"]
 
 _TEMPERATURES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5)
 _DRAWS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
