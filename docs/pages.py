@@ -12,6 +12,7 @@ from typing import Any
 from griffe import Extension, Object
 from latex2mathml.converter import convert
 
+from molchord.cli.explain import explain_parser
 from molchord.cli.main import main_parser
 from molchord.cli.search import search_parser
 from molchord.graph.schema import graph_schema
@@ -77,7 +78,8 @@ def _cells() -> Iterator[str]:
 def _leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     if not groups:
-        yield search_parser() if parser.prog.endswith(" search") else parser
+        own = {"search": search_parser, "explain": explain_parser}.get(parser.prog.rpartition(" ")[2])
+        yield parser if own is None else own()
     for group in groups:
         for child in group.choices.values():
             yield from _leaves(child)

@@ -120,16 +120,22 @@ class Embedder:
         rows = [torch.zeros(0, self.graph.embedding_dim)]
         for start in range(0, len(measurements), EMBEDDED_AT_ONCE):
             chunk = measurements[start : start + EMBEDDED_AT_ONCE]
-            table = np.full((len(chunk), len(self.graph.scalar_features)), np.nan, dtype=np.float32)
-            for column, name in enumerate(self.graph.scalar_features):
-                known = [(scalar_features or {}).get(name, m.columns.get(name)) for m in chunk]
-                table[:, column] = [np.nan if value is None else float(value) for value in known]
             try:
                 samples = [self.modalities[modality].transform(measurement, None) for measurement in chunk]
             except SampleError as error:
                 raise QueryError(f"a measurement of {modality!r} cannot be used ({error}); give another one") from error
-            rows.append(self.embed_samples(modality, samples, table).cpu())
+            rows.append(self.embed_samples(modality, samples, self.scalar_table(chunk, scalar_features)).cpu())
         return torch.cat(rows)
+
+    def scalar_table(
+        self, measurements: Sequence[Measurement], scalar_features: Mapping[str, float] | None = None
+    ) -> Float[NDArray[np.float32], "n a"]:
+        """Return what is known of each of the graph's scalar features, NaN where nothing is; otherwise as `embed`."""
+        table = np.full((len(measurements), len(self.graph.scalar_features)), np.nan, dtype=np.float32)
+        for column, name in enumerate(self.graph.scalar_features):
+            known = [(scalar_features or {}).get(name, m.columns.get(name)) for m in measurements]
+            table[:, column] = [np.nan if value is None else float(value) for value in known]
+        return table
 
     @torch.no_grad()
     def embed_samples(

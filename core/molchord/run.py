@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,18 +23,20 @@ from molchord.evaluate.fitting import fit_calibration
 from molchord.evaluate.measure import measure
 from molchord.evaluate.results import Evaluation
 from molchord.evaluate.spectral_library import spectral_library
+from molchord.explain.reasons import Explanation, explain
 from molchord.files import discard
 from molchord.graph.changes import realigned
 from molchord.graph.resolve import ModelGraph, Use
 from molchord.library.build import embed_library
-from molchord.library.hits import Hits
+from molchord.library.hits import Hit, Hits
 from molchord.library.library import Library
 from molchord.model import Model
+from molchord.properties import Asked, Estimates, estimated
 from molchord.rerank.rerank import Rerank, Reranking
 from molchord.run_folder import RunManifest, find_run, read_run_manifest, run_id, training_data
 from molchord.search import query_of, search
 from molchord.train.training import resume_training, train
-from molchord.vocabulary import DEFAULT_POOLS, FUSIONS, MODES, Storage
+from molchord.vocabulary import DEFAULT_POOLS, DEFAULT_PROPERTY, FUSIONS, MODES, Storage
 
 
 class Run:
@@ -49,6 +52,7 @@ class Run:
         self.path = embedder.path
         self.embedder = embedder
         self.manifest = manifest
+        self._asked: dict[str, Asked] = {}
 
     # --- making runs
 
@@ -467,6 +471,64 @@ class Run:
             reranking=reranking,
             index=index,
         )
+
+    def explain(
+        self,
+        hits: Sequence[Hit],
+        *,
+        hit: int = 1,
+        others: int = 4,
+        mass: float | None = None,
+        against: DataSet | str | Path | Mapping[str, Measurement] | None = None,
+        **spectra: Given,
+    ) -> Explanation:
+        """Find out which parts of the spectra speak for a hit, by leaving each of them out once.
+
+        Args:
+            hits: What `search` found with these spectra.
+            hit: Rank of the hit to explain.
+            others: How many of the other first hits it is held against.
+            mass: As for `search`, where towers take it in.
+            against: Spectra of the candidate to draw below those of the query: a data set that may have some, or one
+                measurement for each modality.
+            spectra: As for `search`.
+
+        Raises:
+            QueryError: There is no such hit, or as `search` raises about the spectra.
+
+        Example:
+            >>> from molchord.testing import examples_of, tiny_run
+            >>> run = tiny_run()
+            >>> unknown = examples_of("ir", 1)
+            >>> hits = run.search(run.library(["CCO", "CC#N", "CSC"]), ir=unknown)
+            >>> why = run.explain(hits, ir=unknown)
+            >>> why.reasons["ir"][0].window.name, len(why.others)
+            ('500-600 cm^-1', 2)
+        """
+        return explain(self.embedder, self.manifest, hits, spectra, hit=hit, others=others, mass=mass, against=against)
+
+    def groups(self, hits: Hits | Sequence[Hit], use: str | Use = DEFAULT_PROPERTY) -> Estimates:
+        """Estimate which functional groups the unknown has, whether or not it is among the candidates.
+
+        Args:
+            hits: What a blind `search` found; the first 100 count, so search with ``k=100``.
+            use: The property to ask of the hits, with its configuration where it has one.
+
+        Raises:
+            PluginError: There is no such property, or it fails.
+            QueryError: There is no hit.
+
+        Example:
+            >>> from molchord.testing import examples_of, tiny_run
+            >>> run = tiny_run()
+            >>> found = run.groups(run.search(run.library(["CCO", "CC#N", "CSC"]), ir=examples_of("ir", 1)))
+            >>> len(found.estimates), found["ester"].share
+            (37, 0.0)
+        """
+        key = json.dumps(use, sort_keys=True, default=str)
+        if key not in self._asked:
+            self._asked[key] = Asked(use)
+        return estimated(self._asked[key], hits, self.path, self.manifest)
 
     @renamed("Run.evaluate", maps="fusions")
     def evaluate(

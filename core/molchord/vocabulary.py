@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias, get_args
 
 __all__ = [
     "DEFAULT_POOLS",
+    "DEFAULT_PROPERTY",
     "ENGINES",
     "FAILURES",
     "FUSIONS",
@@ -36,6 +37,9 @@ FUSIONS = ("gm-exp", "gm-half", "gm-clamp")
 
 MODES = ("blind", "library")
 """What candidates carry: a structure only, or reference spectra too; the default first."""
+
+DEFAULT_PROPERTY = "functional_groups"
+"""What is asked of hits where a user names no property."""
 
 POOLS = ("test", "all", "all:N", "isomers", "unseen:N", "mass:Xppm")
 """Forms of the name of a pool, the candidates that a metric is measured against."""

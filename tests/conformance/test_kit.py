@@ -17,10 +17,12 @@ from molchord.testing import (
     check_record,
     encoders,
     examples_of,
+    explaining,
     indexes,
     loggers,
     losses,
     modalities,
+    properties,
     records,
     rerankers,
     simulators,
@@ -280,7 +282,10 @@ def test_a_good_file_gives_its_measurements(tmp_path):
     assert measurement.origin == "measured"
 
 
-@pytest.mark.parametrize("part", [encoders, indexes, loggers, losses, modalities, records, rerankers, simulators])
+PARTS = [encoders, explaining, indexes, loggers, losses, modalities, properties, records, rerankers, simulators]
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_every_check_says_why_and_how_to_mend_it(part):
     for check in part.CHECKS:
         why, mend = check.__doc__.split("To mend it: ")

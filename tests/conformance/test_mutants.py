@@ -24,6 +24,7 @@ from molchord.api import (
     LossRecord,
     Measurement,
     ModalityRecord,
+    PropertyRecord,
     Proposals,
     QualityWarning,
     Real,
@@ -32,6 +33,8 @@ from molchord.api import (
     SpectrumSample,
     SpectrumSpec,
     Stores,
+    Trace,
+    Window,
     collate_spectra,
 )
 from molchord.host import PLUGIN_TYPES, installed
@@ -76,9 +79,10 @@ class Modality:
 
     def transform(self, measurement, rng):
         height = np.asarray(measurement.arrays["height"], dtype=np.float32)
-        if not np.isfinite(height).all():
+        seen = np.isfinite(height)
+        if not seen.any():
             raise SampleError("?", "it is empty")
-        return SpectrumSample(values=self.shaken(height, rng)[None])
+        return SpectrumSample(values=self.shaken(np.where(seen, height, 0), rng)[None], observed=seen)
 
     def shaken(self, height, rng):
         return height if rng is None else height * rng.uniform(0.9, 1.1)
@@ -102,6 +106,22 @@ class Modality:
 
     def peaks(self, measurement):
         return measurement.arrays["height"]
+
+    def windows(self, measurement):
+        return [Window(name=f"from {x}", start=x, stop=x + 0.5, unit="cm^-1") for x in range(1, POINTS + 1)]
+
+    def without(self, measurement, windows):
+        height = np.array(measurement.arrays["height"])
+        for window in windows:
+            height[int(window.start) - 1] = np.nan
+        return dataclasses.replace(measurement, arrays={"height": height})
+
+    def annotate(self, measurement, windows, molecule):
+        return [[molecule.formula] for _ in windows]
+
+    def trace(self, measurement):
+        height = measurement.arrays["height"]
+        return Trace(position=np.arange(POINTS), height=height / height.max(), axis="place", scale="height")
 
 
 class Encoder(nn.Module):
@@ -204,6 +224,18 @@ class Logger:
         pass
 
 
+class Property:
+    """Which letters a SMILES has."""
+
+    names = ("O", "N")
+
+    def __init__(self, config):
+        pass
+
+    def of(self, molecule):
+        return [float(letter in molecule.smiles) for letter in self.names]
+
+
 COMMONS = {"name": "toy", "summary": "a toy", "api": 1, "config": Config}
 TOYS = {
     "modality": ModalityRecord(
@@ -219,6 +251,7 @@ TOYS = {
     "simulator": TOY_SIMULATOR,
     "index": IndexRecord(**COMMONS, build=Index),
     "logger": LoggerRecord(**COMMONS, build=Logger),
+    "property": PropertyRecord(**COMMONS, build=Property),
 }
 
 # --- every record ----------------------------------------------------------------------------------------------------
@@ -312,7 +345,8 @@ class NeedsASample(Modality):
         return super().collate([samples[0], *samples[1:]])
 
 
-@mutant("modality", "bad_sample_raises")
+# what was not measured is nothing to see for it, too
+@mutant("modality", "bad_sample_raises", also=["parts_left_out_are_not_measured"])
 class TakesNothingForZero(Modality):
     def transform(self, measurement, rng):
         filled = {"height": np.nan_to_num(measurement.arrays["height"])}
@@ -344,6 +378,19 @@ class MistakesADistance(Modality):
 class DoublesTheTrust(Modality):
     def inspect(self, measurement):
         return [QualityWarning("it is a toy", 2.0)]
+
+
+@mutant("modality", "parts_left_out_are_not_measured")
+class PutsNothingThere(Modality):
+    def without(self, measurement, windows):
+        height = np.nan_to_num(super().without(measurement, windows).arrays["height"], nan=-1)
+        return dataclasses.replace(measurement, arrays={"height": height})
+
+
+@mutant("modality", "notes_and_traces_fit")
+class NotesTheFirstOnly(Modality):
+    def annotate(self, measurement, windows, molecule):
+        return super().annotate(measurement, windows[:1], molecule)
 
 
 # --- encoders --------------------------------------------------------------------------------------------------------
@@ -683,6 +730,34 @@ class TakesTheHook(Logger):
     def open(self, training):
         super().open(training)
         sys.excepthook = print
+
+
+# --- properties ------------------------------------------------------------------------------------------------------
+
+
+@mutant("property", "names_are_distinct")
+class AsksOneTwice(Property):
+    names = ("O", "O")
+
+
+@mutant("property", "values_fit_names")
+class CountsLetters(Property):
+    def of(self, molecule):
+        return [float(molecule.smiles.count(letter)) for letter in self.names]
+
+
+@mutant("property", "values_are_repeatable")
+class Wavers(Property):
+    counted = itertools.count()
+
+    def of(self, molecule):
+        return [value if value else 1e-9 * next(self.counted) for value in super().of(molecule)]
+
+
+@mutant("property", "molecules_are_told_apart")
+class SaysYes(Property):
+    def of(self, molecule):
+        return [1.0, 1.0]
 
 
 # --- the tests -------------------------------------------------------------------------------------------------------

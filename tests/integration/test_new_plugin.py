@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = [(type, f"{type[:3]}_{kind}", kind) for type in ("modality", "encoder") for kind in KINDS]
-PACKAGES.append(("loss", "sigmoid", None))
-INSTALLED = ("mod_spectrum1d", "enc_peaks", "sigmoid")
+PACKAGES += [("loss", "sigmoid", None), ("property", "elements", None)]
+INSTALLED = ("mod_spectrum1d", "enc_peaks", "sigmoid", "elements")
 """One of each type is installed as a user would; the others are put in place by hand, which is quicker."""
 
 RULES = "ANN,B,D,E,F,I,PT,RET,RUF,SIM,TID,UP"
@@ -63,11 +63,12 @@ def python(folders, tmp_path_factory):
     return interpreter
 
 
-def test_a_package_is_seven_files_to_read(folders):
+def test_a_package_is_a_handful_of_files_to_read(folders):
     for name, folder in folders.items():
         files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-        assert len(files) == 7, files
-        assert {"README.md", "graph.yaml", "pyproject.toml", "tests/test_contract.py"} < set(files)
+        of_a_graph = set() if name == "elements" else {"graph.yaml"}  # no graph names a property
+        assert len(files) == 6 + len(of_a_graph), files
+        assert {"README.md", "pyproject.toml", "tests/test_contract.py", *of_a_graph} < set(files)
         for path in folder.rglob("*"):
             assert path.is_dir() or 5 < len(path.read_text().splitlines()) < 170, path
         project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
@@ -180,7 +181,7 @@ def test_it_refuses_to_overwrite(folders):
         ("loss", "encoders", None, "cannot have the name 'encoders', which the installed package 'molchord_encoders' has"),
         ("loss", "mine", "peaks", "a loss has no kind, got 'peaks'; leave `--kind` out"),
         ("modality", "mine", "spectrum", "no template for kind 'spectrum'; did you mean 'spectrum1d'?"),
-        ("simulator", "mine", None, "no template for plugin type 'simulator'; allowed: 'encoder', 'modality', 'loss'"),
+        ("simulator", "mine", None, "no template for plugin type 'simulator'; allowed: 'encoder', 'modality', 'loss', 'property'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_said_and_nothing_is_written(type, name, kind, message, tmp_path):
@@ -201,4 +202,4 @@ def test_the_command_says_what_to_do_next(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "molchord-uv-vis" / "molchord_uv_vis" / "uv_vis_modality.py").is_file()
     assert main(["plugins", "new", "modality", "uv_vis"]) == 2
     assert "molchord: folder 'molchord-uv-vis' already exists" in capsys.readouterr().err
-    assert set(new_types()) == {"modality", "encoder", "loss"}
+    assert set(new_types()) == {"modality", "encoder", "loss", "property"}

@@ -16,7 +16,7 @@ from molchord.testing import molecules
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent.parent
-PLUGINS = ("encoders", "indexes", "loggers", "losses", "modalities", "rerankers", "simulators")
+PLUGINS = ("encoders", "indexes", "loggers", "losses", "modalities", "properties", "rerankers", "simulators")
 PACKAGES = ("molchord", *(f"molchord_{name}" for name in PLUGINS))
 
 

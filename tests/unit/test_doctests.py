@@ -17,6 +17,7 @@ def modules():
         "plugins/loggers",
         "plugins/losses",
         "plugins/modalities",
+        "plugins/properties",
         "plugins/rerankers",
         "plugins/simulators",
     ):

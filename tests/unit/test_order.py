@@ -32,6 +32,8 @@ ORDER = [
     "library",
     "rerank",
     "search",
+    "properties",
+    "explain",
     "evaluate",
     "run",
     "study",

@@ -42,6 +42,7 @@ from molchord.api.declarations import (
     VectorSpec,
 )
 from molchord.api.encoder import Encoder, EncoderRecord
+from molchord.api.explaining import Annotates, Explains, Trace, Traces, Window
 from molchord.api.index import Index, IndexedRows, IndexedVectors, IndexRecord, Limits, Proposals, Proposer
 from molchord.api.logger import Logger, LoggerRecord, Training
 from molchord.api.loss import Featurizes, Loss, LossBatch, LossOutput, LossRecord, Tempered
@@ -56,6 +57,7 @@ from molchord.api.modality import (
     ModalityRecord,
     QualityWarning,
 )
+from molchord.api.property import Property, PropertyRecord
 from molchord.api.reranker import Candidate, Reranker, RerankerRecord
 from molchord.api.simulator import Batched, Portable, Simulator, SimulatorRecord
 from molchord.deprecation import old_names
@@ -66,6 +68,7 @@ if not TYPE_CHECKING:
 
 __all__ = [
     "API_VERSION",
+    "Annotates",
     "Array",
     "Batched",
     "Candidate",
@@ -76,6 +79,7 @@ __all__ = [
     "Derives",
     "Encoder",
     "EncoderRecord",
+    "Explains",
     "Featurizes",
     "Fits",
     "GraphBatch",
@@ -104,6 +108,8 @@ __all__ = [
     "PeaksSample",
     "PeaksSpec",
     "Portable",
+    "Property",
+    "PropertyRecord",
     "Proposals",
     "Proposer",
     "QualityWarning",
@@ -120,10 +126,13 @@ __all__ = [
     "SpectrumSpec",
     "Stores",
     "Tempered",
+    "Trace",
+    "Traces",
     "Training",
     "VectorBatch",
     "VectorSample",
     "VectorSpec",
+    "Window",
     "collate_graphs",
     "collate_peaks",
     "collate_spectra",

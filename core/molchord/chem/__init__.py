@@ -24,10 +24,12 @@ from molchord.chem.fingerprints import (
     torsion_counts,
 )
 from molchord.chem.formulas import element_counts, hill
+from molchord.chem.fragments import FragmentFormula, fragment_formulas
 from molchord.chem.geometry import FORCE_FIELD_STEPS, conformer_seed, conformers
 from molchord.chem.graphs import bare_match, covalent_radius, isotope_mass, pieces, with_hydrogens
 from molchord.chem.identity import drawing, molecule, scaffold, skeleton, tautomer_key
 from molchord.chem.parsing import MOST_ATOMS, Mol, canonical, from_inchi, from_molblock, parse
+from molchord.chem.substructures import substructures
 from molchord.deprecation import old_names
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours
@@ -39,6 +41,7 @@ __all__ = [
     "MOST_ATOMS",
     "RDKIT_VERSION",
     "FingerprintKind",
+    "FragmentFormula",
     "Mol",
     "bare_match",
     "canonical",
@@ -48,6 +51,7 @@ __all__ = [
     "drawing",
     "element_counts",
     "fingerprint_bits",
+    "fragment_formulas",
     "from_inchi",
     "from_molblock",
     "hill",
@@ -62,6 +66,7 @@ __all__ = [
     "pieces",
     "scaffold",
     "skeleton",
+    "substructures",
     "tanimoto",
     "tautomer_key",
     "torsion_counts",

@@ -14,8 +14,13 @@ from molchord.text_table import aligned
 
 if TYPE_CHECKING:
     from molchord.library.hits import Hit, Hits
+    from molchord.properties import Estimates
 
-__all__ = ["hit_row", "hit_table", "print_warnings", "say", "sureness"]
+__all__ = ["estimates_text", "hit_row", "hit_table", "print_warnings", "say", "sureness"]
+
+
+_NAMED = 0.1
+"""Probability from which on something is named."""
 
 
 def say(arguments: argparse.Namespace, data: Any, text: str) -> None:
@@ -78,6 +83,26 @@ def sureness(hits: Hits) -> list[str]:
             "`molchord calibrate RUN --data MEASURED --out RUN2` fits it on measured ones"
         )
     return lines
+
+
+def estimates_text(found: Estimates) -> str:
+    """Return what the unknown has, by the probability of each name, those that are likely enough to be named.
+
+    Example:
+        >>> from molchord.properties import Estimate, Estimates
+        >>> one = Estimate(name="nitrile", probability=0.9, share=0.9, base=0.04)
+        >>> other = Estimate(name="thiol", probability=0.01, share=0.01, base=0.01)
+        >>> estimates_text(Estimates(property="molchord:functional_groups", estimates=(one, other), calibrated=True))
+        'it has: nitrile 90 %; below 10 %: 1 other'
+    """
+    likely = [one for one in found.estimates if one.share >= _NAMED]
+    named = [
+        f"{one.name} {'(not calibrated)' if one.probability is None else f'{100 * one.probability:.0f} %'}"
+        for one in likely
+    ]
+    rest = len(found.estimates) - len(likely)
+    others = f"below {100 * _NAMED:.0f} %: {rest} other{'s' if rest != 1 else ''}"
+    return f"it has: {', '.join(named) or 'nothing that is likely'}; {others}"
 
 
 def hit_row(hit: Hit) -> dict[str, Any]:

@@ -16,7 +16,7 @@ def add_plugins(group: Group) -> None:
     add_command(group, "list", _list, "list the usable plugins")
     add_command(group, "check", _check, "name every plugin that cannot be used; exit 1 if there is one")
     command = add_command(group, "new", _new, "write the package of a plugin of your own")
-    command.add_argument("type", metavar="TYPE", help="type of plugin with a template: modality, encoder, loss")
+    command.add_argument("type", metavar="TYPE", help="type of a template: modality, encoder, loss, property")
     command.add_argument("name", metavar="NAME", help="lower-case letters, digits and '_'")
     command.add_argument(
         "--kind", choices=KINDS,

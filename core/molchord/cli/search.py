@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import argparse
 import math
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from molchord.cli.options import Group, add_renamed, add_rerank, add_run, rerank_of
-from molchord.cli.output import hit_row, hit_table, say, sureness
+from molchord.cli.output import estimates_text, hit_row, hit_table, say, sureness
 from molchord.errors import QueryError, SampleError, did_you_mean
-from molchord.vocabulary import FUSIONS, MODES
+from molchord.vocabulary import DEFAULT_PROPERTY, FUSIONS, MODES
 
-__all__ = ["add_search", "search_parser"]
+if TYPE_CHECKING:
+    from molchord.api import Measurement
+    from molchord.library.hits import Hits
+    from molchord.run import Run
+
+__all__ = ["add_search", "parsed_words", "search_parser", "searched"]
 
 SPECTRUM = "spectrum "
 """Start of the place of a spectrum's files among the arguments; no other argument has a blank in it."""
@@ -21,46 +28,60 @@ SPECTRUM = "spectrum "
 def add_search(group: Group) -> None:
     """Declare the command.
 
-    Which spectra there are depends on the run, so the words are parsed once it is known: none is an option until then.
+    Which spectra there are depends on the run, so the words are parsed once it is known: none is an option until
+    then.
     """
     summary = "rank a library's candidates by spectra"
     command = group.add_parser("search", help=summary, add_help=False, prefix_chars="\0")
     command.add_argument("words", nargs="*")
-    command.set_defaults(run=lambda arguments: _search(_parse(arguments.words)))
+    command.set_defaults(run=lambda arguments: _search(parsed_words(arguments.words, search_parser())))
 
 
 def _search(arguments: argparse.Namespace) -> int:
     """Rank the candidates of a library by their similarity to spectra."""
-    from molchord.library.library import Library
+    from molchord.properties import DEPTH
     from molchord.run import Run
 
     run = Run.load(arguments.run_folder, device=arguments.device)
-    files = {name: given for name in run.spectra if (given := getattr(arguments, SPECTRUM + name, None))}
-    spectra = {name: run.measurements(name, given) for name, given in files.items()}
-    hits = run.search(
-        Library(arguments.library), k=arguments.k, fusion=arguments.fusion, mode=arguments.mode, mass=arguments.mass,
-        ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, rerank=rerank_of(arguments),
-        index=arguments.index, **spectra,
-    )  # fmt: skip
+    hits, spectra = searched(run, arguments, arguments.k if arguments.groups is None else max(arguments.k, DEPTH))
+    found = None if arguments.groups is None else run.groups(hits, arguments.groups)
+    hits = hits.first(arguments.k)
     text = "\n".join([hit_table(hits), *sureness(hits)])
     for name, measurements in spectra.items():
         if len(measurements) > 1:
             text += f"\n{name}: {len(measurements)} measurements, together one factor of the score"
     if arguments.index is not None and not hits[0].proven:
         text += f"\nnot proven: index {arguments.index!r} may have missed a better candidate; without it none is missed"
-    whole = {"none_of_these": hits.none_of_these, "uncalibrated": hits.uncalibrated}
+    whole: dict[str, Any] = {"none_of_these": hits.none_of_these, "uncalibrated": hits.uncalibrated}
+    if found is not None:
+        text += f"\n{estimates_text(found)}"
+        whole["groups"] = {one.name: one.probability for one in found.estimates}
     say(arguments, [{**hit_row(hit), **whole} for hit in hits], text)
     return 0
 
 
-def search_parser() -> argparse.ArgumentParser:
-    """Return the parser of what follows `search`, still without the spectra of a run."""
+def searched(run: Run, arguments: argparse.Namespace, k: int) -> tuple[Hits, dict[str, list[Measurement]]]:
+    """Return the first k hits of a search that the arguments ask for, and the spectra searched with."""
+    from molchord.library.library import Library
+
+    files = {name: given for name in run.spectra if (given := getattr(arguments, SPECTRUM + name, None))}
+    spectra = {name: run.measurements(name, given) for name, given in files.items()}
+    hits = run.search(
+        Library(arguments.library), k=k, fusion=arguments.fusion, mode=arguments.mode, mass=arguments.mass,
+        ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, rerank=rerank_of(arguments),
+        index=arguments.index, **spectra,
+    )  # fmt: skip
+    return hits, spectra
+
+
+def search_parser(command: str = "search", does: str = "Rank a library's candidates by spectra.") -> ArgumentParser:
+    """Return the parser of what follows `search`, or a command like it, still without the spectra of a run."""
     parser = argparse.ArgumentParser(
-        prog="molchord search",
-        usage="molchord search RUN LIBRARY --MODALITY FILE [FILE ...] [--MODALITY FILE ...] [options]",
-        description="Rank a library's candidates by spectra.",
-        epilog="MODALITY is any of the run's own spectra, which `molchord search RUN --help` lists; several files of "
-        "one count as one.",
+        prog=f"molchord {command}",
+        usage=f"molchord {command} RUN LIBRARY --MODALITY FILE [FILE ...] [--MODALITY FILE ...] [options]",
+        description=does,
+        epilog=f"MODALITY is any of the run's own spectra, which `molchord {command} RUN --help` lists; several files "
+        "of one count as one.",
         allow_abbrev=False,
     )
     add_run(parser)
@@ -76,24 +97,27 @@ def search_parser() -> argparse.ArgumentParser:
     parser.add_argument("--formula", help="sum formula, such as C8H9NO2")
     parser.add_argument("--index", metavar="NAME", help="index that proposes candidates (default: all are searched)")
     add_rerank(parser)
+    parser.add_argument(
+        "--groups", nargs="?", const=DEFAULT_PROPERTY, metavar="PROPERTY",
+        help=f"say which functional groups the molecule has, listed or not (default property {DEFAULT_PROPERTY})",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print machine-readable output")
     return parser
 
 
-def _parse(words: Sequence[str]) -> argparse.Namespace:
-    """Parse what follows `search`; the run's own spectra are options.
+def parsed_words(words: Sequence[str], parser: ArgumentParser) -> argparse.Namespace:
+    """Parse what follows `search`, or a command like it; the run's own spectra are options.
 
     Raises:
         QueryError: Run and library are not to be found among the words, or the run has no such spectrum.
     """
-    parser = search_parser()
     words = _folders_first(words)
     if not words or words[0].startswith("-"):
         if not words or {"-h", "--help"} & {*words}:
             return parser.parse_args(words)
         raise QueryError(
-            f"`molchord search` finds no run and library among {' '.join(words)!r}; "
-            "write molchord search RUN LIBRARY --MODALITY FILE"
+            f"`{parser.prog}` finds no run and library among {' '.join(words)!r}; "
+            f"write {parser.prog} RUN LIBRARY --MODALITY FILE"
         )
     spectra = _add_spectra(parser, words[0])
     arguments, rest = parser.parse_known_args(words)
@@ -102,7 +126,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         name = word.lstrip("-").partition("=")[0]
         if word.startswith("-"):
             raise QueryError(f"run {words[0]!r} has no spectrum {name!r}; {did_you_mean(name, spectra)}")
-        raise QueryError(f"`molchord search` got {word!r} without a modality; write --MODALITY {word}")
+        raise QueryError(f"`{parser.prog}` got {word!r} without a modality; write --MODALITY {word}")
     return arguments
 
 

@@ -17,7 +17,9 @@ from molchord.evaluate.absence import background_of, fit_absence
 from molchord.evaluate.calibration import calibrate, likeness
 from molchord.evaluate.embedded import Embedded
 from molchord.evaluate.embedding import Perturb, embed_dataset
+from molchord.evaluate.properties import fit_properties
 from molchord.graph.changes import changed
+from molchord.properties import read_properties, write_properties
 from molchord.run_folder import RunManifest, write_run_manifest
 from molchord.vocabulary import SPLITS
 
@@ -68,6 +70,8 @@ def fit_calibration(
     manifest.absence = {**before.absence, **absence}
     if absence:
         background.write(embedder.path)
+    fits = fit_properties(embedded, manifest.tau, manifest.beta, read_properties(embedder.path) if other else None)
+    write_properties(embedder.path, fits)
     write_run_manifest(embedder.path, manifest)
     return dataclasses.replace(embedder, tau=manifest.tau)
 

@@ -39,7 +39,7 @@ def new_types() -> list[str]:
 
     Example:
         >>> new_types()
-        ['modality', 'encoder', 'loss']
+        ['modality', 'encoder', 'loss', 'property']
     """
     return [type for type in PLUGIN_TYPES if (TEMPLATES / type).is_dir()]
 
@@ -140,7 +140,7 @@ def _rendered(type: str, words: dict[str, Any]) -> Iterator[tuple[str, str]]:
     package, role = words["package"], words["role"]
     names = {
         "README.md": "README.md",
-        "graph.yaml": "graph.yaml",
+        **({} if words["type"] == "property" else {"graph.yaml": "graph.yaml"}),
         "pyproject.toml": "pyproject.toml",
         "tests/test_contract.py": "test_contract.py",
         f"{package}/__init__.py": "__init__.py",

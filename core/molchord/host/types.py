@@ -21,6 +21,7 @@ from molchord.api import (
     LoggerRecord,
     LossRecord,
     ModalityRecord,
+    PropertyRecord,
     RerankerRecord,
     SimulatorRecord,
     Stores,
@@ -42,7 +43,7 @@ RESERVED_KEYS = frozenset({"use", "encoder", "head", "scalar_features", "anchors
 RESERVED_NAMES = frozenset(
     [
         *("k", "mass", "mz", "adduct", "ppm", "da", "formula", "library", "run", "fusion", "map", "mode"),
-        *("rerank", "computed"),
+        *("rerank", "computed", "groups", "hit", "hits", "others", "against", "plot"),
         *("simulator", "index", "seed", "device", "out", "json", "force", "help"),
     ]
 )
@@ -113,6 +114,7 @@ PLUGIN_TYPES: dict[str, PluginType] = {
     "simulator": PluginType(plural="simulators", record=SimulatorRecord, checks="molchord.testing.simulators"),
     "index": PluginType(plural="indexes", record=IndexRecord, checks="molchord.testing.indexes"),
     "logger": PluginType(plural="loggers", record=LoggerRecord, checks="molchord.testing.loggers"),
+    "property": PluginType(plural="properties", record=PropertyRecord, checks="molchord.testing.properties"),
 }
 """The plugin types, in the order in which they are listed."""
 

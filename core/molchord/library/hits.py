@@ -83,6 +83,12 @@ class Hits(list[Hit]):
         self.none_of_these = none_of_these
         self.candidates = candidates
 
+    def first(self, k: int) -> Hits:
+        """Return the first k hits, with what there is to say of all."""
+        return Hits(
+            self[:k], none_of_these=self.none_of_these, candidates=self.candidates, uncalibrated=self.uncalibrated
+        )
+
 
 def hits_of(
     query: Mapping[str, Tensor],

@@ -14,6 +14,7 @@ from molchord.api import (
     LoggerRecord,
     LossRecord,
     ModalityRecord,
+    PropertyRecord,
     RerankerRecord,
     SimulatorRecord,
 )
@@ -105,6 +106,11 @@ def check_index(record: IndexRecord, *, expected_failures: Mapping[str, str] | N
 
 def check_logger(record: LoggerRecord, *, expected_failures: Mapping[str, str] | None = None) -> Report:
     """Run every check on a logger, whose library must be installed."""
+    return check_record(record, expected_failures=expected_failures)
+
+
+def check_property(record: PropertyRecord, *, expected_failures: Mapping[str, str] | None = None) -> Report:
+    """Run every check on a property."""
     return check_record(record, expected_failures=expected_failures)
 
 

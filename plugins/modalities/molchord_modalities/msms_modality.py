@@ -28,16 +28,19 @@ from molchord.api import (
     SpectrumBatch,
     SpectrumSample,
     SpectrumSpec,
+    Trace,
+    Window,
 )
-from molchord.chem import isotope_mass, parse, pieces
+from molchord.chem import fragment_formulas, isotope_mass, parse, pieces
 from molchord_modalities import mass_spectra, mass_spectra_files
 from molchord_modalities.msms_settings import Jitter
-from molchord_modalities.peak_lists import LastCompared, collated
+from molchord_modalities.peak_lists import LastCompared, collated, peak_windows, peaks_without
 from molchord_modalities.spectral_entropy import NOISE, Peaks, Weighted, matched, weighted
 
 __all__ = ["Msms"]
 
 _PRECURSOR_MARGIN = 0.5  # m/z; wider than any instrument's error, narrower than the loss of a hydrogen
+_PPM, _MOST_FORMULAS = 10.0, 3  # of the formulas of a fragment
 _PROTON = 1.007276  # Da
 _HYDROGEN = 1.007825  # Da
 _LOSSES = (2.015650, 15.023475, 18.010565)  # Da: H2, CH3, H2O
@@ -132,6 +135,42 @@ class Msms:
         """
         cleaned = self._references.of(references, self._clean)
         return matched(weighted([self._kept(query)], self._tolerance, NOISE), cleaned, self._tolerance)
+
+    def windows(self, measurement: Measurement) -> list[Window]:
+        """Return the peaks that the encoder sees, a window each.
+
+        Raises:
+            SampleError: The measurement cannot be used.
+        """
+        mz, _ = _strongest(*self._kept(measurement), self._min_intensity, self._max_peaks)
+        return peak_windows(mz, "m/z {}", 4, "m/z")
+
+    def without(self, measurement: Measurement, windows: Sequence[Window]) -> Measurement:
+        """Return the measurement without some peaks."""
+        return peaks_without(measurement, "mz", windows)
+
+    def annotate(self, measurement: Measurement, windows: Sequence[Window], molecule: Molecule) -> list[list[str]]:
+        """Return the formulas within the molecule's that each peak may have, up to three, the nearest first."""
+        columns = measurement.columns
+        assumed = "[M-H]-" if columns.get("ion_mode") == "negative" else "[M+H]+"
+        adduct = str(columns.get("adduct") or assumed)
+        return [
+            [str(found) for found in fragment_formulas(window.start, molecule.formula, adduct, _PPM)[:_MOST_FORMULAS]]
+            for window in windows
+        ]
+
+    def trace(self, measurement: Measurement) -> Trace:
+        """Return the peaks that the encoder sees, and the precursor's, as sticks.
+
+        Raises:
+            SampleError: Nothing can be drawn.
+        """
+        mz, intensity = (np.asarray(measurement.arrays[name], dtype=np.float64) for name in ("mz", "intensity"))
+        if not (mz.size and np.isfinite(mz).all() and np.isfinite(intensity).all() and intensity.max() > 0):
+            raise SampleError(_name(measurement), "no peak is left to see")
+        order = np.argsort(mz, kind="stable")
+        height = intensity[order] / intensity.max()
+        return Trace(position=mz[order], height=height, axis="m/z", scale="intensity", sticks=True)
 
     def _clean(self, references: Sequence[Measurement]) -> Weighted:
         peaks: list[Peaks] = []

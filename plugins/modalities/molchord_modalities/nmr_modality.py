@@ -23,12 +23,14 @@ from molchord.api import (
     SpectrumBatch,
     SpectrumSample,
     SpectrumSpec,
+    Trace,
+    Window,
 )
 from molchord.chem import parse
 from molchord_modalities import nmr_files
 from molchord_modalities.nmr_matching import Padded, matched, padded
 from molchord_modalities.nmr_settings import MULTIPLICITIES, NUCLEI, Jitter, PpmGrid
-from molchord_modalities.peak_lists import LastCompared, collated
+from molchord_modalities.peak_lists import LastCompared, collated, peak_windows, peaks_without
 
 if TYPE_CHECKING:
     import torch
@@ -192,6 +194,30 @@ class Nmr:
         if nucleus == "13C" and len(shift) >= PROTON_LIKE_PEAKS and shift.max() < PROTON_LIKE:
             found.append(QualityWarning(f"all its 13C shifts lie below {PROTON_LIKE:g} ppm; is it a 1H list?", STRANGE))
         return found
+
+    def windows(self, measurement: Measurement) -> list[Window]:
+        """Return the shifts of a list, a window each.
+
+        Raises:
+            SampleError: The list cannot be used.
+        """
+        return peak_windows(_checked(measurement).shift, "{} ppm", 2, "ppm")
+
+    def without(self, measurement: Measurement, windows: Sequence[Window]) -> Measurement:
+        """Return the list without some shifts."""
+        return peaks_without(measurement, "shift", windows)
+
+    def trace(self, measurement: Measurement) -> Trace:
+        """Return the shifts as sticks, as high as they have nuclei, where that is known, from high to low.
+
+        Raises:
+            SampleError: The list cannot be used.
+        """
+        peaks = _checked(measurement)
+        height = np.nan_to_num(peaks.nuclei, nan=1.0)
+        axis = f"{measurement.columns.get('nucleus') or ''} shift, ppm".strip()
+        height = height / height.max() if height.max() > 0 else np.ones_like(height)
+        return Trace(position=peaks.shift, height=height, axis=axis, scale="nuclei", sticks=True, descending=True)
 
     def _smeared(self, peaks: Peaks) -> NDArray[np.float32]:
         """Return Gaussians on the grid, (c, p): of all peaks, and of those of each multiplicity."""

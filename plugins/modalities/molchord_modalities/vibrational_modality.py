@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from molchord.api import Measurement, Molecule, Reading, SampleError
-from molchord_modalities import curve
+from molchord_modalities import curve, vibrational_explaining
 from molchord_modalities.quality_warnings import curve_warnings
 from molchord_modalities.vibrational_reader import VibrationalReader, sticks
 from molchord_modalities.vibrational_samples import Curve, Sticks
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from molchord.api import QualityWarning, SpectrumBatch, Stores
+    from molchord.api import QualityWarning, SpectrumBatch, Stores, Trace, Window
     from molchord_modalities.vibrational_batch import VibrationalBatch
 
 __all__ = ["Vibrational"]
@@ -34,7 +35,9 @@ _LONGEST_MICROMETRES = 100.0
 
 
 class Vibrational:
-    """The modality `ir` or `raman`; also `Compares`, `Inspects`, `Locates` and `Migrates` of `molchord.api`.
+    """The modality `ir` or `raman`, with most abilities of `molchord.api`.
+
+    It is `Annotates`, `Compares`, `Explains`, `Inspects`, `Locates`, `Migrates` and `Traces` too.
 
     Args:
         technique: Which of the two.
@@ -204,6 +207,59 @@ class Vibrational:
         inside = (sample.position >= grid.start) & (sample.position <= grid.stop)
         return np.asarray(sample.position[inside & (sample.intensity >= _LEAST_PEAK * sample.intensity[inside].max())])
 
+    # --- explaining
+
+    def windows(self, measurement: Measurement) -> list[Window]:
+        """Return ranges of 100 cm^-1 or more, each half over the next one, that were measured.
+
+        Raises:
+            SampleError: The measurement cannot be used.
+        """
+        sample = self.transform(measurement, None)
+        seen = sample.observed if isinstance(sample, Curve) else np.ones(self.config.grid.points, dtype=np.bool_)
+        return vibrational_explaining.ranges(self.config.grid, seen, self.config.max_gap)
+
+    def without(self, measurement: Measurement, windows: Sequence[Window]) -> Measurement:
+        """Return a curve without its points in some ranges, which are gaps in it; sticks become a curve first.
+
+        Raises:
+            SampleError: The measurement cannot be used.
+        """
+        curved = measurement if np.size(measurement.arrays.get("wavenumber", ())) else self._as_curve(measurement)
+        x = np.asarray(curved.arrays["wavenumber"])
+        kept = vibrational_explaining.curve_without(x, windows)
+        if kept.all():
+            return curved
+        arrays = {**curved.arrays, "wavenumber": x[kept]}
+        arrays[self.technique.curve] = np.asarray(curved.arrays[self.technique.curve])[kept]
+        return dataclasses.replace(curved, arrays=arrays)
+
+    def annotate(self, measurement: Measurement, windows: Sequence[Window], molecule: Molecule) -> list[list[str]]:
+        """Return the vibrations that textbooks have in each range, of bonds that the molecule has."""
+        return vibrational_explaining.assignments(windows, molecule)
+
+    def trace(self, measurement: Measurement) -> Trace:
+        """Return the spectrum on the grid, from 0 to 1.
+
+        Raises:
+            SampleError: The measurement cannot be used.
+        """
+        plain = self._changed(channels=("plain",), normalise="minmax")
+        batch = plain.prepare(plain.collate([plain.transform(measurement, None)]), None)
+        values, seen = batch.values[0, 0].numpy(), batch.observed[0].numpy()
+        return vibrational_explaining.trace(
+            self.config.grid, values, seen, infrared=self.technique.curve == "absorbance"
+        )
+
+    def _as_curve(self, sticks: Measurement) -> Measurement:
+        """Return the curve that sticks become on the grid."""
+        plain = self._changed(channels=("plain",), normalise="none")
+        batch = plain.prepare(plain.collate([plain.transform(sticks, None)]), None)
+        grid = self.config.grid
+        places = np.linspace(grid.start, grid.stop, grid.points).astype(np.float32)
+        arrays = {"wavenumber": places, self.technique.curve: batch.values[0, 0].numpy()}
+        return dataclasses.replace(sticks, arrays=arrays)
+
     def _keep(self, references: Sequence[Measurement]) -> _Rendered:
         """Return the rendered references, anew unless they are the very ones of the last call."""
         kept = self._rendered
@@ -211,12 +267,11 @@ class Vibrational:
             kept = self._rendered = self._render(references)
         return kept
 
-    def _plain(self) -> Vibrational:
-        changed = {"channels": ("plain",), "normalise": "minmax"}
-        return Vibrational(self.technique, self.config.model_copy(update=changed))
+    def _changed(self, **settings: Any) -> Vibrational:
+        return Vibrational(self.technique, self.config.model_copy(update=settings))
 
     def _roots(self, samples: Sequence[Sticks | Curve]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        plain = self._plain()
+        plain = self._changed(channels=("plain",), normalise="minmax")
         batch = plain.prepare(plain.collate(samples), None)
         return np.sqrt(batch.values[:, 0].numpy()), batch.observed.numpy()
 

@@ -72,7 +72,7 @@ def unmarked_hook():
 
 
 def no_hook():
-    """plugin 'nmr' (broken 1.0) implements no hook; define one of molchord_encoders, molchord_indexes, molchord_loggers, molchord_losses, molchord_modalities, molchord_rerankers, molchord_simulators, marked '@hookimpl'"""
+    """plugin 'nmr' (broken 1.0) implements no hook; define one of molchord_encoders, molchord_indexes, molchord_loggers, molchord_losses, molchord_modalities, molchord_properties, molchord_rerankers, molchord_simulators, marked '@hookimpl'"""
     return "x = 1\n"
 
 

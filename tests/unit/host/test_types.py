@@ -20,15 +20,15 @@ from molchord.testing import check_record
 
 
 @dataclass(frozen=True, kw_only=True)
-class PropertyRecord(Record[ConfigT]):
-    """The record of an eighth type: what is asked of a hit."""
+class FusionRecord(Record[ConfigT]):
+    """The record of a type that is not there yet."""
 
     asks: tuple[str, ...]
     build: Callable[[ConfigT], Any]
 
 
 SOURCE = """
-from tests.unit.host.test_types import PropertyRecord
+from tests.unit.host.test_types import FusionRecord
 
 class Scale(Config):
     factor: float = 1.0
@@ -43,14 +43,14 @@ def acidity(config):
 def broken(config):
     raise RuntimeError("no\\nroom")
 
-def property(name, build=Acidity, **changes):
-    return PropertyRecord(**{**dict(name=name, summary="fake", api=1, config=Scale, build=build, asks=("vector",)), **changes})
+def fusion(name, build=Acidity, **changes):
+    return FusionRecord(**{**dict(name=name, summary="fake", api=1, config=Scale, build=build, asks=("vector",)), **changes})
 
 @hookimpl
-def molchord_properties():
+def molchord_fusions():
     return [
-        property("acidity"), property("solubility", acidity, install="lab[solubility]"), property("bare", acidity),
-        property("colour", broken),
+        fusion("acidity"), fusion("solubility", acidity, install="lab[solubility]"), fusion("bare", acidity),
+        fusion("colour", broken),
     ]
 """
 
@@ -58,8 +58,8 @@ def molchord_properties():
 @pytest.fixture
 def row(monkeypatch):
     """The one row."""
-    row = PluginType(plural="properties", record=PropertyRecord, names=frozenset({"mass"}), kinds="asks")
-    monkeypatch.setitem(PLUGIN_TYPES, "property", row)
+    row = PluginType(plural="fusions", record=FusionRecord, names=frozenset({"mass"}), kinds="asks")
+    monkeypatch.setitem(PLUGIN_TYPES, "fusion", row)
     return row
 
 
@@ -70,23 +70,23 @@ def host(site, row):
 
 def test_one_row_makes_the_hook_and_finds_its_plugins(host, row):
     assert host.problems == ()
-    assert host.names("property") == ["acidity", "bare", "colour", "solubility"]
-    assert host.find("property", "lab:acidity").record.asks == ("vector",)
-    assert row.hook == "molchord_properties"
+    assert host.names("fusion") == ["acidity", "bare", "colour", "solubility"]
+    assert host.find("fusion", "lab:acidity").record.asks == ("vector",)
+    assert row.hook == "molchord_fusions"
     assert row.hook in vars(hookspecs())
-    assert type_of(host.find("property", "acidity").record) is row
+    assert type_of(host.find("fusion", "acidity").record) is row
 
 
 def test_without_the_row_the_hook_is_unknown(site):
     (problem,) = site.add("lab", SOURCE).discover().problems
-    assert "implements unknown hook 'molchord_properties'" in str(problem)
+    assert "implements unknown hook 'molchord_fusions'" in str(problem)
 
 
 def test_it_is_listed(host, monkeypatch, capsys):
-    assert plugin_row(host.find("property", "acidity"))["kinds"] == ["vector"]
+    assert plugin_row(host.find("fusion", "acidity"))["kinds"] == ["vector"]
     monkeypatch.setattr(discovery, "_installed", lambda cwd, extra: host)
     assert main(["plugins", "list", "--json"]) == 0
-    assert [entry["type"] for entry in json.loads(capsys.readouterr().out)] == ["property"] * 4
+    assert [entry["type"] for entry in json.loads(capsys.readouterr().out)] == ["fusion"] * 4
 
 
 @pytest.mark.parametrize(
@@ -98,19 +98,19 @@ def test_it_is_listed(host, monkeypatch, capsys):
         ("build=None", "has a `build` that cannot be called; give a function"),
         (
             "sumary='x'",
-            "PropertyRecord.__init__() got an unexpected keyword argument 'sumary'; did you mean 'summary'?",
+            "FusionRecord.__init__() got an unexpected keyword argument 'sumary'; did you mean 'summary'?",
         ),
     ],
 )
 def test_its_records_are_checked(site, row, change, said):
-    source = SOURCE.replace('property("acidity")', f'property(**{{**dict(name="acidity"), **dict({change})}})')
+    source = SOURCE.replace('fusion("acidity")', f'fusion(**{{**dict(name="acidity"), **dict({change})}})')
     (problem,) = site.add("lab", source).discover().problems
     assert said in str(problem)
 
 
 def test_its_hook_returns_its_records_and_no_others(site, row):
-    (problem,) = site.add("lab", SOURCE.replace('property("acidity")', 'encoder("acidity")')).discover().problems
-    assert "put 'EncoderRecord' into the list of hook 'molchord_properties'; put PropertyRecord there" in str(problem)
+    (problem,) = site.add("lab", SOURCE.replace('fusion("acidity")', 'encoder("acidity")')).discover().problems
+    assert "put 'EncoderRecord' into the list of hook 'molchord_fusions'; put FusionRecord there" in str(problem)
 
 
 def test_a_configuration_cannot_have_the_key_that_names_the_plugin(site, row):
@@ -121,37 +121,37 @@ def test_a_configuration_cannot_have_the_key_that_names_the_plugin(site, row):
 
 
 def test_an_unknown_name_is_a_sentence(host):
-    with pytest.raises(PluginError, match="^unknown property 'acidty'; did you mean 'acidity'\\?$"):
-        host.find("property", "acidty")
+    with pytest.raises(PluginError, match="^unknown fusion 'acidty'; did you mean 'acidity'\\?$"):
+        host.find("fusion", "acidty")
 
 
 def test_it_is_built_with_its_configuration(host):
-    built = build("property", {"use": "acidity", "factor": 2}, host=host)
+    built = build("fusion", {"use": "acidity", "factor": 2}, host=host)
     assert (built.plugin.qualified, built.config.factor, built.it.factor) == ("lab:acidity", 2.0, 2.0)
 
 
 def test_a_missing_library_is_the_pip_sentence(host):
     def said(name):
         with pytest.raises(PluginError) as caught:
-            build("property", name, host=host)
+            build("fusion", name, host=host)
         return str(caught.value)
 
     lack = "cannot be used (No module named 'a_library_that_is_nowhere')"
-    assert said("solubility") == f"property 'solubility' {lack}; run pip install 'lab[solubility]'"
-    assert said("bare") == f"property 'bare' {lack}; run pip install 'a_library_that_is_nowhere'"
+    assert said("solubility") == f"fusion 'solubility' {lack}; run pip install 'lab[solubility]'"
+    assert said("bare") == f"fusion 'bare' {lack}; run pip install 'a_library_that_is_nowhere'"
 
 
 def test_registry_files_may_name_it(tmp_path, row):
     entry = '[[known]]\ntype = "{}"\nname = "logp"\ndistribution = "lab"\n'
-    (tmp_path / "r.toml").write_text(entry.format("property"))
-    assert read_registry([tmp_path / "r.toml"]).distribution_of("property", "logp") == "lab"
-    (tmp_path / "r.toml").write_text(entry.format("proprty"))
-    with pytest.raises(PluginError, match="unknown plugin type 'proprty'; did you mean 'property'"):
+    (tmp_path / "r.toml").write_text(entry.format("fusion"))
+    assert read_registry([tmp_path / "r.toml"]).distribution_of("fusion", "logp") == "lab"
+    (tmp_path / "r.toml").write_text(entry.format("fuson"))
+    with pytest.raises(PluginError, match="unknown plugin type 'fuson'; did you mean 'fusion'"):
         read_registry([tmp_path / "r.toml"])
 
 
 def test_the_kit_checks_it(host):
-    checked = {result.check for result in check_record(host.find("property", "acidity").record).results}
+    checked = {result.check for result in check_record(host.find("fusion", "acidity").record).results}
     assert {"config_is_strict", "summary_is_one_line"} <= checked
 
 
