@@ -210,10 +210,10 @@ def estimated(asked: Asked, hits: Hits | Sequence[Hit], run: Path, manifest: Run
     first = list(hits[:DEPTH])
     molecules = [Molecule(key14=h.key14, smiles=h.smiles, formula=h.formula, exact_mass=h.exact_mass) for h in first]
     values = asked.values(molecules)
-    told = ~np.isnan(values).any(axis=1)
-    if not told.any():
+    told = [row for row, own in enumerate(values) if not np.isnan(own).any()]
+    if not told:
         raise QueryError(f"{asked.name!r} says nothing of the hits, of which there are {len(first)}; search for others")
-    first, values = [hit for hit, known in zip(first, told.tolist(), strict=True) if known], values[told]
+    first, values = [first[row] for row in told], values[told]
     fit = read_properties(run).get(asked.name)
     how = fit.votes.get(" + ".join(first[0].cosines)) if fit is not None and fit.names == asked.names else None
     base = None if fit is None or how is None else np.array(fit.base)

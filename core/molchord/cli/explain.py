@@ -39,6 +39,7 @@ def explain_parser() -> argparse.ArgumentParser:
     """Return the parser of what follows `explain`, still without the spectra of a run."""
     parser = search_parser("explain", "Say which parts of the spectra speak for a hit of a search.")
     parser.add_argument("--hit", type=int, default=1, metavar="RANK", help="hit to explain (default 1)")
+    parser.add_argument("--others", type=int, default=4, metavar="N", help="first hits it is held against (default 4)")
     parser.add_argument("--against", metavar="DATASET", help="draw a spectrum of the hit from there below the query's")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it: a file that ends in .svg or .png")
     return parser
@@ -53,7 +54,9 @@ def _explain(arguments: argparse.Namespace) -> int:
 
     run = Run.load(arguments.run_folder, device=arguments.device)
     hits, spectra = searched(run, arguments, max(arguments.k, arguments.hit))
-    why = run.explain(hits, hit=arguments.hit, mass=arguments.mass, against=arguments.against, **spectra)
+    why = run.explain(
+        hits, hit=arguments.hit, others=arguments.others, mass=arguments.mass, against=arguments.against, **spectra
+    )
     if arguments.plot is not None:
         from molchord.explain.drawing import picture_of
 

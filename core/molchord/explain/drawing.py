@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -53,7 +54,7 @@ def picture_of(explanation: Explanation, form: str = "svg") -> bytes:
     hit = explanation.hit
     figure.suptitle(f"why hit {hit.rank}: {hit.smiles} ({hit.formula})", fontsize=10, color=INK, parse_math=False)
     out = BytesIO()
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "explanation", "font.family": "sans-serif"}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "explanation", "font.family": "sans-serif"}
     with mpl.rc_context(settings):
         figure.savefig(out, format=form, dpi=160, metadata={"Date": None, "Creator": None} if form == "svg" else {})
     return out.getvalue()

@@ -45,7 +45,7 @@ def _prominence(height: NDArray[np.float64], index: int) -> float:
     return float(height[index] - max(valleys))
 
 
-def highest_within(trace: Trace, peaks: Sequence[int] | NDArray[np.int64], window: Window) -> float | None:
+def highest_within(trace: Trace, peaks: Sequence[int], window: Window) -> float | None:
     """Return the place of the first of some peaks that is in a window; None where none is.
 
     Args:
@@ -55,7 +55,7 @@ def highest_within(trace: Trace, peaks: Sequence[int] | NDArray[np.int64], windo
 
     Example:
         >>> sticks = Trace(position=np.array([43.0, 61.0]), height=np.array([1.0, 0.4]), axis="", scale="", sticks=True)
-        >>> highest_within(sticks, peaks_of(sticks), Window(name="", start=50.0, stop=70.0, unit="m/z"))
+        >>> highest_within(sticks, peaks_of(sticks).tolist(), Window(name="", start=50.0, stop=70.0, unit="m/z"))
         61.0
     """
     places = (float(trace.position[index]) for index in peaks)

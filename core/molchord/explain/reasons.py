@@ -31,7 +31,7 @@ from molchord.api import (
 from molchord.data.reading import Given
 from molchord.data.store import DataSet
 from molchord.embedder import EMBEDDED_AT_ONCE, Embedder
-from molchord.errors import QueryError
+from molchord.errors import QueryError, check_whole
 from molchord.explain.peaks import highest_within, peaks_of
 from molchord.library.hits import Hit
 from molchord.retrieval.scores import pooled
@@ -135,6 +135,7 @@ def explain(
     Raises:
         QueryError: There is no such hit, or as `query_of` raises.
     """
+    check_whole(others, "others", least=0, failed="the explanation", error=QueryError)
     chosen = next((one for one in hits if one.rank == hit), None)
     if chosen is None:
         ranks = f"1 to {len(hits)}" if hits else "none"
@@ -294,7 +295,7 @@ def _annotated(
             except SampleError:
                 continue
             notes.update({window: tuple(texts) for window, texts in zip(own, said, strict=True)})
-    peaks = [] if trace is None else peaks_of(trace)
+    peaks: Sequence[int] = [] if trace is None else peaks_of(trace).tolist()
     return tuple(
         dataclasses.replace(
             reason,

@@ -30,7 +30,7 @@ def collated(samples: Sequence[Any], spec: PeaksSpec | SpectrumSpec) -> PeaksBat
     return collate_spectra(samples, spec) if isinstance(spec, SpectrumSpec) else collate_peaks(samples, spec)
 
 
-def peak_windows(places: NDArray[np.float64], form: str, digits: int, unit: str) -> list[Window]:
+def peak_windows(places: NDArray[np.floating[Any]], form: str, digits: int, unit: str) -> list[Window]:
     """Return a window for each peak, by ascending place, equal places once.
 
     Args:

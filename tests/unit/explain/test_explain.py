@@ -79,6 +79,8 @@ def test_any_hit_can_be_explained_and_one_that_is_not_there_is_refused(run, hits
         run.explain(hits, ir=unknown, hit=9)
     with pytest.raises(QueryError, match="the ranks found are none"):
         run.explain([], ir=unknown)
+    with pytest.raises(QueryError, match="`others` is -1"):
+        run.explain(hits, ir=unknown, others=-1)
 
 
 def test_a_hit_alone_has_no_odds(run, hits, unknown):
