@@ -56,6 +56,7 @@ from molchord.api.modality import (
     ModalityRecord,
     QualityWarning,
 )
+from molchord.api.reading import ReadingOptions, ReadsTables
 from molchord.api.reranker import Candidate, Reranker, RerankerRecord
 from molchord.api.simulator import Batched, Portable, Simulator, SimulatorRecord
 from molchord.deprecation import old_names
@@ -108,6 +109,8 @@ __all__ = [
     "Proposer",
     "QualityWarning",
     "Reading",
+    "ReadingOptions",
+    "ReadsTables",
     "Real",
     "Reranker",
     "RerankerRecord",

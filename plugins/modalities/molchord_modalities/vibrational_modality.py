@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from molchord.api import Measurement, Molecule, Reading, SampleError
+from molchord.api import Measurement, Molecule, Reading, ReadingOptions, SampleError
 from molchord_modalities import curve
 from molchord_modalities.quality_warnings import curve_warnings
 from molchord_modalities.vibrational_reader import VibrationalReader, sticks
@@ -34,7 +34,7 @@ _LONGEST_MICROMETRES = 100.0
 
 
 class Vibrational:
-    """The modality `ir` or `raman`; also `Compares`, `Inspects`, `Locates` and `Migrates` of `molchord.api`.
+    """The modality `ir` or `raman`; also `Compares`, `Inspects`, `Locates`, `Migrates` and `ReadsTables`.
 
     Args:
         technique: Which of the two.
@@ -73,6 +73,14 @@ class Vibrational:
             SampleError: The file as a whole cannot be read.
         """
         return self._reader.read(path)
+
+    def read_table(self, path: Path, options: ReadingOptions) -> Iterator[Reading | SampleError]:
+        """Yield every spectrum of a file, read as the options say; see `VibrationalReader.read`.
+
+        Raises:
+            SampleError: The file as a whole cannot be read, or an option does not fit it.
+        """
+        return self._reader.read(path, options)
 
     def migrate(self, measurement: Measurement, declared: Stores) -> Measurement:
         """Return a measurement of an older data set as it is: what today's declaration has beside is not always known.
@@ -137,7 +145,7 @@ class Vibrational:
         if observed.mean() < config.min_observed:
             limits = f"{x[0]:g}-{x[-1]:g} cm^-1 covers {observed.mean():.0%} of the grid"
             if x[-1] < _LONGEST_MICROMETRES:
-                limits += " and looks like micrometres"
+                limits += " and looks like micrometres, as `--x-unit um` would say"
             raise SampleError(self.name, f"the curve of {limits}; `min_observed` asks for {config.min_observed:.0%}")
         seen = values[observed]
         if config.baseline.method == "rubberband":
