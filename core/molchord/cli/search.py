@@ -9,6 +9,7 @@ from pathlib import Path
 
 from molchord.cli.options import Group, add_renamed, add_rerank, add_run, rerank_of
 from molchord.cli.output import hit_row, hit_table, say, sureness
+from molchord.cli.reading import add_reading, reading_of_each
 from molchord.errors import QueryError, SampleError, did_you_mean
 from molchord.vocabulary import FUSIONS, MODES
 
@@ -36,7 +37,8 @@ def _search(arguments: argparse.Namespace) -> int:
 
     run = Run.load(arguments.run_folder, device=arguments.device)
     files = {name: given for name in run.spectra if (given := getattr(arguments, SPECTRUM + name, None))}
-    spectra = {name: run.measurements(name, given) for name, given in files.items()}
+    options = reading_of_each(arguments, [*files])
+    spectra = {name: run.measurements(name, given, options=options[name]) for name, given in files.items()}
     hits = run.search(
         Library(arguments.library), k=arguments.k, fusion=arguments.fusion, mode=arguments.mode, mass=arguments.mass,
         ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, rerank=rerank_of(arguments),
@@ -76,6 +78,7 @@ def search_parser() -> argparse.ArgumentParser:
     parser.add_argument("--formula", help="sum formula, such as C8H9NO2")
     parser.add_argument("--index", metavar="NAME", help="index that proposes candidates (default: all are searched)")
     add_rerank(parser)
+    add_reading(parser)
     parser.add_argument("--json", action="store_true", help="print machine-readable output")
     return parser
 
