@@ -56,7 +56,7 @@ __all__ = [
     "from_measurements",
     "import_files",
     "load",
-    "read",
+    "read_spectra",
     "simulate",
     "tune",
 ]
@@ -78,7 +78,7 @@ def load(path: str | Path, *, device: str | None = None) -> Run:
     return Run.load(path, device=device)
 
 
-def read(
+def read_spectra(
     path: str | Path, modality: str | None = None, options: ReadingOptions | None = None
 ) -> list[ReadSpectrum | SampleError]:
     """Read a spectrum file for you to check: which modality it names, and how its numbers were understood.
@@ -96,14 +96,14 @@ def read(
 
     Example:
         ```python
-        [spectrum] = mc.read("a.csv", "ir", mc.ReadingOptions(x_unit="um", y_unit="%T"))
+        [spectrum] = mc.read_spectra("a.csv", "ir", mc.ReadingOptions(x_unit="um", y_unit="%T"))
         print(spectrum.facts())
         ```
     """
-    from molchord.data.spectrum_files import read_spectra
+    from molchord.data.spectrum_files import read_spectra as run_reading
     from molchord.host import installed
 
-    return read_spectra(path, modality, options, host=installed())
+    return run_reading(path, modality, options, host=installed())
 
 
 def from_measurements(

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from molchord.api import Measurement, Modality, ReadingOptions, SampleError
 from molchord.data.reading import Given, files_of, measurements_of, ruled_out
-from molchord.data.spectrum_files import names_other
+from molchord.data.spectrum_files import refuse_other
 from molchord.device import choose_device, out_of_memory, to_device
 from molchord.errors import QueryError, RunError, did_you_mean
 from molchord.graph.resolve import ModelGraph
@@ -103,11 +103,7 @@ class Embedder:
             )
         node = self.graph.modalities[modality]
         for file in files_of(given):
-            other = names_other(file, modality, self.modalities)
-            if other is not None:
-                raise QueryError(
-                    f"file {str(file)!r} names itself {other!r} and not {modality!r}; give it as {other!r}"
-                )
+            refuse_other(file, modality, self.modalities)
         found = measurements_of(
             self.modalities[modality], given, modality, node.record.stores, of_one=of_one, options=options
         )

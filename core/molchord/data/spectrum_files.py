@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from molchord.errors import PluginError, QueryError
 from molchord.host import Host
 from molchord.host.build import build
 
-__all__ = ["Axes", "ReadSpectrum", "axes_of", "entries_of", "names_other", "read_spectra"]
+__all__ = ["Axes", "ReadSpectrum", "axes_of", "entries_of", "read_spectra", "refuse_other"]
 
 CURVE = "point"
 """Name of the ragged axis of arrays that are the points of a curve; what is on any other is a line of its own."""
@@ -106,10 +106,13 @@ def read_spectra(
     """
     path = Path(path)
     _refuse_what_is_no_file(path)
-    names = list(host.names("modality")) if modality is None else [modality]
-    asked = {name: found for name in names if (found := _built(host, name, asked=modality is not None)) is not None}
-    if modality is None:
-        asked = {name: plugin for name, plugin in asked.items() if _recognises(plugin, path)}
+    names = dict.fromkeys([*([] if modality is None else [modality]), *host.names("modality")])
+    built = {name: it for name in names if (it := _built(host, name, asked=name == modality)) is not None}
+    if modality is not None:
+        refuse_other(path, modality, built)
+    asked = {
+        name: it for name, it in built.items() if (_recognises(it, path) if modality is None else name == modality)
+    }
     if not asked:
         raise QueryError(f"file {str(path)!r} {_unrecognised(path, host)}")
     out: list[ReadSpectrum | SampleError] = []
@@ -119,7 +122,7 @@ def read_spectra(
         except SampleError as error:
             out.append(error)
     if not any(isinstance(one, ReadSpectrum) for one in out):
-        raise QueryError(_refusal(path, asked, [one for one in out if isinstance(one, SampleError)], host))
+        raise QueryError(_refusal(path, asked, [one for one in out if isinstance(one, SampleError)]))
     return out
 
 
@@ -144,11 +147,18 @@ def entries_of(
     return [_located(entry) if isinstance(entry, Reading) else entry for entry in entries]
 
 
-def names_other(path: Path, modality: str, modalities: Mapping[str, Modality]) -> str | None:
-    """Return the modality that a file names itself as, where that is not the one that it is given as."""
+def refuse_other(path: Path, modality: str, modalities: Mapping[str, Modality]) -> None:
+    """Refuse a file that is given as one modality and names itself as another.
+
+    Raises:
+        QueryError: It does.
+    """
     if _recognises(modalities[modality], path):
-        return None
-    return next((name for name, plugin in modalities.items() if name != modality and _recognises(plugin, path)), None)
+        return
+    named = [name for name, plugin in modalities.items() if name != modality and _recognises(plugin, path)]
+    if named:
+        others = " and ".join(map(repr, named))
+        raise QueryError(f"file {str(path)!r} names itself {others} and not {modality!r}; give it as {named[0]!r}")
 
 
 def axes_of(measurement: Measurement, stores: Stores) -> Axes | None:
@@ -255,13 +265,10 @@ def _unrecognised(path: Path, host: Host) -> str:
     return f"does not say what it is; name it with `--as` {' or '.join(known)}"
 
 
-def _refusal(path: Path, asked: Mapping[str, Modality], errors: list[SampleError], host: Host) -> str:
-    """Say why nothing of a file could be read, and what it says it is where it was given as something else."""
+def _refusal(path: Path, asked: Iterable[str], errors: list[SampleError]) -> str:
+    """Say why nothing of a file could be read."""
     reason = "; ".join(dict.fromkeys(_reason(error, path) for error in errors[:3])) or "it holds no entry"
-    sentence = f"file {str(path)!r} cannot be read as {' or '.join(map(repr, asked))} ({reason})"
-    others = [name for name in host.names("modality") if name not in asked]
-    named = [name for name in others if (it := _built(host, name, asked=False)) is not None and _recognises(it, path)]
-    return f"{sentence}; it names itself {' and '.join(map(repr, named))}" if named else sentence
+    return f"file {str(path)!r} cannot be read as {' or '.join(map(repr, asked))} ({reason})"
 
 
 def _reason(error: SampleError, path: Path) -> str:

@@ -142,6 +142,13 @@ class Vibrational:
         grid = np.linspace(config.grid.start, config.grid.stop, config.grid.points)
         x, y = curve.clean(self.name, x, y)
         values, observed = curve.resample(x, y, grid, config.max_gap)
+        apart = float(np.median(np.diff(x)))
+        if observed.mean() < config.min_observed and apart > config.max_gap:
+            points = f"the curve has {len(x)} points, {apart:.0f} cm^-1 apart"
+            raise SampleError(
+                self.name,
+                f"{points}; more than `max_gap` of {config.max_gap:g} is a hole: export it with more points",
+            )
         if observed.mean() < config.min_observed:
             limits = f"{x[0]:g}-{x[-1]:g} cm^-1 covers {observed.mean():.0%} of the grid"
             if x[-1] < _LONGEST_MICROMETRES:

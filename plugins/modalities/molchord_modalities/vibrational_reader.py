@@ -233,7 +233,7 @@ def _directions(x: NDArray[np.float64]) -> dict[str, str]:
     finite = x[np.isfinite(x)]
     if len(finite) < 2:
         return {}
-    return {"direction": "ascending in the file" if finite[-1] > finite[0] else "descending in the file, turned round"}
+    return {"direction": "ascending in the file" if finite[-1] > finite[0] else "descending in the file"}
 
 
 def _named(header: str) -> str | None:
