@@ -111,13 +111,12 @@ def import_files(
         raise DataError(f"limit is {limit}; give 1 or more")
     _check_table(table, [*(c for _, c in columns), *numeric, *([] if column is None else [column])], numeric)
     readers = readers_of(host, [name for name, _ in (*as_, *columns)], options)
-    files = _chosen(paths, as_, readers)
     said = {"limit": limit, "where": dict(where or {}), "as": sorted({name for name, _ in as_}), "note": note}
     with new_folder(out, force=force) as folder, ExitStack() as stack:
         work = _Import(
             folder, readers, numeric, limit, where or {}, _storage(storage or {}, readers), progress, options, stack
         )
-        for file, label, only in files:
+        for file, label, only in _chosen(paths, as_, readers):
             work.file(file, label, only)
         if table is not None:
             work.table(table, columns, numeric, column)

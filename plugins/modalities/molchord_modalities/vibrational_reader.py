@@ -40,8 +40,10 @@ class VibrationalReader:
         try:
             start = spectrum_text.decode(path, limit=1 << 16)
             if jcamp.is_jcamp(start):
-                types = jcamp.data_types(spectrum_text.decode(path))
-                return any(self._is_type(text) for text in types)
+                text = spectrum_text.decode(path)
+                types = jcamp.data_types(text)
+                if types or jcamp.has_tables(text):
+                    return any(self._is_type(one) for one in types)
         except SampleError:
             return False
         return self._names_itself(spectrum_text.headings(start))

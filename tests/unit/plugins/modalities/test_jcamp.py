@@ -164,7 +164,11 @@ def test_two_tables_in_one_block_are_refused_with_their_number():
 
 @pytest.mark.parametrize(
     ("label", "got"),
-    [("NTUPLES", "`NTUPLES` without a page"), ("RADATA", "only an interferogram (`RADATA`)"), ("OWNER", "no data table")],
+    [
+        ("NTUPLES", "`NTUPLES` without a page"),
+        ("RADATA", "only an interferogram (`RADATA`)"),
+        ("OWNER", "no data table"),
+    ],
 )
 def test_a_block_without_a_table_that_is_read_says_what_it_has(label, got):
     said = refusal(f"##TITLE=a\n##{label}=x\n##END=\n")
