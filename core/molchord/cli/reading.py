@@ -88,7 +88,8 @@ def _read(arguments: argparse.Namespace) -> int:
 
     if arguments.as_ is not None:
         installed().find("modality", arguments.as_)
-    files, drawn, failed = [], [], 0
+    files: list[dict[str, Any]] = []
+    drawn, failed = [], 0
     for path in _files(arguments.files):
         try:
             found = read_spectra(path, arguments.as_, options, host=installed())

@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from molchord.api import SpectrumSpec
 from molchord.data.spectrum_files import ReadSpectrum, axes_of
@@ -66,7 +67,7 @@ def _draw(panel: Axes, spectrum: ReadSpectrum) -> None:
         panel.spines[side].set_color(GRID)
 
 
-def _limits(modality: str, unit: str, x: np.ndarray) -> tuple[float, float]:  # type: ignore[type-arg]
+def _limits(modality: str, unit: str, x: NDArray[np.float64]) -> tuple[float, float]:
     """Return the ends of the axis: the range that an encoder sees, or all that there is."""
     record = installed().modality(modality)
     spec = record.spec(record.config(), record.kinds[0])

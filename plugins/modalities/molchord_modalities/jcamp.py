@@ -98,7 +98,7 @@ def has_tables(text: str) -> bool:
         (True, False)
     """
     labels = {record.label for records, _ in blocks(text) for record in records}
-    rows = re.search(r"^\s*[-+.\d]+[\s,;]+[-+.\d]", text, re.MULTILINE)
+    rows = re.search(r"^[ \t]*[-+.\d]+[ \t,;]+[-+.\d]", text, re.MULTILINE)
     return rows is None or not labels.isdisjoint({*_TABLES, *_UNREAD, "DATATABLE"})
 
 
