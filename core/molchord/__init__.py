@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from molchord.api import Measurement as Measurement
+    from molchord.api import ReadingOptions as ReadingOptions
+    from molchord.api import SampleError
+    from molchord.data.spectrum_files import ReadSpectrum as ReadSpectrum
     from molchord.data.store import DataSet as DataSet
     from molchord.errors import MolchordError as MolchordError
     from molchord.graph.resolve import ModelGraph as ModelGraph
@@ -28,6 +31,8 @@ _EXPORTS = {
     "Measurement": "molchord.api",
     "ModelGraph": "molchord.graph.resolve",
     "MolchordError": "molchord.errors",
+    "ReadSpectrum": "molchord.data.spectrum_files",
+    "ReadingOptions": "molchord.api",
     "Rerank": "molchord.rerank.rerank",
     "Run": "molchord.run",
     "Study": "molchord.study",
@@ -41,6 +46,8 @@ __all__ = [
     "Measurement",
     "ModelGraph",
     "MolchordError",
+    "ReadSpectrum",
+    "ReadingOptions",
     "Rerank",
     "Run",
     "Study",
@@ -49,6 +56,7 @@ __all__ = [
     "from_measurements",
     "import_files",
     "load",
+    "read_spectra",
     "simulate",
     "tune",
 ]
@@ -68,6 +76,34 @@ def load(path: str | Path, *, device: str | None = None) -> Run:
     from molchord.run import Run
 
     return Run.load(path, device=device)
+
+
+def read_spectra(
+    path: str | Path, modality: str | None = None, options: ReadingOptions | None = None
+) -> list[ReadSpectrum | SampleError]:
+    """Read a spectrum file for you to check: which modality it names, and how its numbers were understood.
+
+    Args:
+        path: The file.
+        modality: What it is; None: every modality is asked whether the file names itself as one of its own.
+        options: How to read a table that does not say all itself.
+
+    Returns:
+        Each spectrum, or why an entry cannot be used, in the order of the file.
+
+    Raises:
+        QueryError: The file cannot be read, or no modality recognises it.
+
+    Example:
+        ```python
+        [spectrum] = mc.read_spectra("a.csv", "ir", mc.ReadingOptions(x_unit="um", y_unit="%T"))
+        print(spectrum.facts())
+        ```
+    """
+    from molchord.data.spectrum_files import read_spectra as run_reading
+    from molchord.host import installed
+
+    return run_reading(path, modality, options, host=installed())
 
 
 def from_measurements(

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from molchord.api import Measurement, Modality, SampleError
-from molchord.data.reading import Given, measurements_of, ruled_out
+from molchord.api import Measurement, Modality, ReadingOptions, SampleError
+from molchord.data.reading import Given, files_of, measurements_of, ruled_out
+from molchord.data.spectrum_files import refuse_other
 from molchord.device import choose_device, out_of_memory, to_device
 from molchord.errors import QueryError, RunError, did_you_mean
 from molchord.graph.resolve import ModelGraph
@@ -84,22 +85,28 @@ class Embedder:
         """Names of the modalities that can be a query."""
         return self.graph.spectra
 
-    def measurements(self, modality: str, given: Given, *, of_one: bool = False) -> list[Measurement]:
-        """Read what a user gives as measurements of one modality.
+    def measurements(
+        self, modality: str, given: Given, *, of_one: bool = False, options: ReadingOptions | None = None
+    ) -> list[Measurement]:
+        """Read what a user gives as measurements of one modality; options are for files that do not say all.
 
         With `of_one`, where some are such as the graph's ``where`` chooses, the others are left out: a file may hold
         lists of 13C and of 1H.
 
         Raises:
-            QueryError: The graph lacks the modality, a file cannot be read, or with `of_one` it is of several
-                molecules.
+            QueryError: The graph lacks the modality, a file cannot be read or names itself as another modality, or
+                with `of_one` it is of several molecules.
         """
         if modality not in self.graph.modalities:
             raise QueryError(
                 f"run {str(self.path)!r} has no modality {modality!r}; {did_you_mean(modality, self.graph.modalities)}"
             )
         node = self.graph.modalities[modality]
-        found = measurements_of(self.modalities[modality], given, modality, node.record.stores, of_one=of_one)
+        for file in files_of(given):
+            refuse_other(file, modality, self.modalities)
+        found = measurements_of(
+            self.modalities[modality], given, modality, node.record.stores, of_one=of_one, options=options
+        )
         chosen = [one for one in found if ruled_out(one, node.where) is None] if of_one else found
         return chosen or found
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from molchord.api import Measurement, Modality
+from molchord.api import Measurement, Modality, ReadingOptions
 from molchord.data.reading import Given, MoleculeSource
 from molchord.data.store import DataSet
 from molchord.deprecation import renamed
@@ -337,13 +337,19 @@ class Run:
         """
         return self.embedder.embed(modality, self.measurements(modality, given), scalar_features).numpy()
 
-    def measurements(self, modality: str, given: Given, *, of_one: bool = False) -> list[Measurement]:
+    def measurements(
+        self, modality: str, given: Given, *, of_one: bool = False, options: ReadingOptions | None = None
+    ) -> list[Measurement]:
         """Read what `embed` and `search` accept as measurements of one modality.
 
+        A table that does not say all itself is read as `options` say, and given to `search` as what was read:
+        ``run.search(library, ir=run.measurements("ir", "a.csv", options=mc.ReadingOptions(x_unit="um")))``.
+
         Raises:
-            QueryError: The run lacks the modality, a file cannot be read, or with `of_one` it is of several molecules.
+            QueryError: The run lacks the modality, a file cannot be read or names itself as another modality, or with
+                `of_one` it is of several molecules.
         """
-        return self.embedder.measurements(modality, given, of_one=of_one)
+        return self.embedder.measurements(modality, given, of_one=of_one, options=options)
 
     # --- finding molecules
 

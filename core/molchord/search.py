@@ -206,7 +206,8 @@ def _usable(embedder: Embedder, modality: str, measurements: list[Measurement]) 
         try:
             embedder.modalities[modality].transform(measurement, None)
         except SampleError as error:
-            reasons.append(error.reason)
+            where = "" if measurement.location is None else f"{measurement.location!r}: "
+            reasons.append(where + error.reason)
             continue
         usable.append(measurement)
     if reasons and usable:

@@ -58,6 +58,7 @@ from molchord.api.modality import (
     QualityWarning,
 )
 from molchord.api.property import Property, PropertyRecord
+from molchord.api.reading import ReadingOptions, ReadsTables
 from molchord.api.reranker import Candidate, Reranker, RerankerRecord
 from molchord.api.simulator import Batched, Portable, Simulator, SimulatorRecord
 from molchord.deprecation import old_names
@@ -114,6 +115,8 @@ __all__ = [
     "Proposer",
     "QualityWarning",
     "Reading",
+    "ReadingOptions",
+    "ReadsTables",
     "Real",
     "Reranker",
     "RerankerRecord",

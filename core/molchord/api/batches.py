@@ -27,10 +27,12 @@ class Measurement:
     Attributes:
         arrays: numpy arrays by name, as in `Stores.arrays`; a missing name means length 0.
         columns: Metadata by name (float, text or None), as in `Stores.columns`; ``origin`` is "measured" or "computed".
+        location: The file that it was read from, with the place in it, where that is known; warnings name it.
     """
 
     arrays: Mapping[str, NDArray[Any]]
     columns: Mapping[str, float | str | None] = field(default_factory=dict)
+    location: str | None = None
 
     @property
     def origin(self) -> str:
@@ -59,11 +61,20 @@ class Molecule:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """One entry of a file: the measurement, the molecule's SMILES if the file has it, and where it was."""
+    """One entry of a file.
+
+    Attributes:
+        measurement: What it holds.
+        smiles: The molecule's, if the file has it.
+        location: Where it was.
+        understood: How the file was read, in words by subject, for a person to check: ``{"abscissa": "um, turned into
+            cm^-1", "direction": "descending in the file"}``.
+    """
 
     measurement: Measurement
     smiles: str | None
     location: str
+    understood: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from molchord.cli.options import WHERE, Group, add_command, add_force, add_settings, pair, settings_of, where_of
 from molchord.cli.output import say
+from molchord.cli.reading import add_reading, reading_of
 from molchord.errors import DataError
 
 __all__ = ["add_data"]
@@ -24,14 +25,17 @@ def add_data(group: Group) -> None:
     )  # fmt: skip
     command.add_argument("--table", metavar="CSV", help="table with a column `smiles`")
     command.add_argument(
-        "--column", action="append", default=[], metavar="MODALITY=COLUMN", help="column of the table that names files"
-    )
+        "--column", action="append", default=[], metavar="[MODALITY=]COLUMN",
+        help="MODALITY=COLUMN: column of the table that names files; COLUMN: title or number of the ordinate's column "
+        "in the spectrum files that --as or the table names, or all",
+    )  # fmt: skip
     command.add_argument("--numeric", action="append", default=[], metavar="COLUMN", help="numeric column to keep")
     command.add_argument("--limit", type=int, metavar="N", help="take the first N molecules only")
     command.add_argument(
         "--split", default="hash", metavar="RULE", help="hash (default), scaffold, fold:I, column:NAME"
     )
     command.add_argument("--where", action="append", default=[], metavar=WHERE, help="keep these only")
+    add_reading(command, column=False)
     add_force(command)
     command = add_command(group, "simulate", _simulate, "make a data set of spectra computed from SMILES")
     command.add_argument("source", metavar="SMILES", help="file of SMILES, or table with a column `smiles`")
@@ -59,11 +63,13 @@ def _import(arguments: argparse.Namespace) -> int:
     from molchord.data.importer import import_files
     from molchord.host import installed
 
+    columns = [pair(text, "--column", "MODALITY=COLUMN") for text in arguments.column if "=" in text]
+    arguments.column = [text for text in arguments.column if "=" not in text]
     report = import_files(
         [Path(file) for file in arguments.files], Path(arguments.out), host=installed(),
         as_=[(name, Path(path)) for name, path in arguments.as_],
         table=None if arguments.table is None else Path(arguments.table),
-        columns=[pair(text, "--column", "MODALITY=COLUMN") for text in arguments.column],
+        columns=columns, options=reading_of(arguments),
         numeric=arguments.numeric, limit=arguments.limit, split=arguments.split,
         where=where_of(arguments.where, installed().modality), force=arguments.force, progress=not arguments.json,
     )  # fmt: skip

@@ -20,6 +20,7 @@ from molchord.cli.graph import add_graph_commands
 from molchord.cli.library import add_embed, add_library
 from molchord.cli.options import add_group
 from molchord.cli.plugins import add_plugins
+from molchord.cli.reading import add_read
 from molchord.cli.runs import add_runs
 from molchord.cli.search import add_search
 from molchord.errors import GraphError, MolchordError
@@ -96,6 +97,7 @@ def main_parser() -> argparse.ArgumentParser:
     group = add_group(parser)
     add_plugins(add_group(group.add_parser("plugins", help="what is installed")))
     add_graph_commands(add_group(group.add_parser("graph", help="model graphs")))
+    add_read(group)
     add_data(add_group(group.add_parser("data", help="data sets")))
     add_runs(group)
     add_embed(group)

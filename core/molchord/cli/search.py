@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from molchord.cli.options import Group, add_renamed, add_rerank, add_run, rerank_of
 from molchord.cli.output import estimates_text, hit_row, hit_table, say, sureness
+from molchord.cli.reading import add_reading, reading_of_each
 from molchord.errors import QueryError, SampleError, did_you_mean
 from molchord.vocabulary import DEFAULT_PROPERTY, FUSIONS, MODES
 
@@ -65,7 +66,8 @@ def searched(run: Run, arguments: argparse.Namespace, k: int) -> tuple[Hits, dic
     from molchord.library.library import Library
 
     files = {name: given for name in run.spectra if (given := getattr(arguments, SPECTRUM + name, None))}
-    spectra = {name: run.measurements(name, given) for name, given in files.items()}
+    options = reading_of_each(arguments, [*files])
+    spectra = {name: run.measurements(name, given, options=options[name]) for name, given in files.items()}
     hits = run.search(
         Library(arguments.library), k=k, fusion=arguments.fusion, mode=arguments.mode, mass=arguments.mass,
         ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, rerank=rerank_of(arguments),
@@ -101,6 +103,7 @@ def search_parser(command: str = "search", does: str = "Rank a library's candida
         "--groups", nargs="?", const=DEFAULT_PROPERTY, metavar="PROPERTY",
         help=f"say which functional groups the molecule has, listed or not (default property {DEFAULT_PROPERTY})",
     )  # fmt: skip
+    add_reading(parser)
     parser.add_argument("--json", action="store_true", help="print machine-readable output")
     return parser
 

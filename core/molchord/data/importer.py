@@ -14,16 +14,17 @@ from typing import Any, final
 from pydantic import ValidationError
 from tqdm import tqdm
 
-from molchord.api import Modality, ModalityRecord, Reading, SampleError
+from molchord.api import Reading, ReadingOptions, SampleError
 from molchord.chem import molecule
 from molchord.data.manifest import ArrayStorage, DataManifest
+from molchord.data.readers import Reader, bare_name, entries_read, readers_of
 from molchord.data.splits import check_rule, named_split
 from molchord.data.spreadsheet import SMILES_COLUMN, read_rows
 from molchord.data.table import accepted
 from molchord.data.writer import DataSetWriter, molecules_schema, new_folder
 from molchord.errors import DataError, did_you_mean
 from molchord.files import sha256_file
-from molchord.host import Host, guarded
+from molchord.host import Host
 from molchord.vocabulary import REJECTED
 
 SOURCES = "sources.csv"
@@ -77,6 +78,7 @@ def import_files(
     note: str = "",
     force: bool = False,
     progress: bool = False,
+    options: ReadingOptions | None = None,
 ) -> ImportReport:
     """Make a data set of files, which are merged by molecule.
 
@@ -97,6 +99,7 @@ def import_files(
         note: What else the manifest should record about the sources.
         force: Replace a data set at `out`.
         progress: Show progress bars.
+        options: How to read the files of `as_` and `columns`, where they are tables that do not say all themselves.
 
     Raises:
         DataError: Nothing was imported, or an argument is wrong.
@@ -107,19 +110,17 @@ def import_files(
     if limit is not None and limit < 1:
         raise DataError(f"limit is {limit}; give 1 or more")
     _check_table(table, [*(c for _, c in columns), *numeric, *([] if column is None else [column])], numeric)
-    readers = _readers(host, [name for name, _ in (*as_, *columns)])
-    forced = [(file, label, [readers[_bare(name)]]) for name, path in as_ for file, label in _files(path)]
-    taken = {file.resolve() for file, _, _ in forced}
-    offered = [(file, label, None) for path in paths for file, label in _files(path) if file.resolve() not in taken]
-    _refuse_repeats([file for file, _, _ in (*offered, *forced)])
-    options = {"limit": limit, "where": dict(where or {}), "as": sorted({name for name, _ in as_}), "note": note}
+    readers = readers_of(host, [name for name, _ in (*as_, *columns)], options)
+    said = {"limit": limit, "where": dict(where or {}), "as": sorted({name for name, _ in as_}), "note": note}
     with new_folder(out, force=force) as folder, ExitStack() as stack:
-        work = _Import(folder, readers, numeric, limit, where or {}, _storage(storage or {}, readers), progress, stack)
-        for file, label, only in (*offered, *forced):
+        work = _Import(
+            folder, readers, numeric, limit, where or {}, _storage(storage or {}, readers), progress, options, stack
+        )
+        for file, label, only in _chosen(paths, as_, readers):
             work.file(file, label, only)
         if table is not None:
             work.table(table, columns, numeric, column)
-        manifest = work.finish(split, options)
+        manifest = work.finish(split, said)
     return work.report(out, manifest)
 
 
@@ -134,36 +135,6 @@ def _check_table(table: Path | None, needed: Sequence[str], numeric: Sequence[st
         next(read_rows(table, needed), None)
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """A modality that reads files."""
-
-    name: str
-    record: ModalityRecord
-    plugin: tuple[str, str]
-    modality: Modality
-
-
-def _readers(host: Host, asked: Sequence[str]) -> dict[str, _Reader]:
-    """Build every modality with its default configuration; a "dist:name" asked for replaces its bare name."""
-    chosen: dict[str, str] = {}
-    for name in asked:
-        if chosen.setdefault(_bare(name), name) != name:
-            raise DataError(f"modalities {chosen[_bare(name)]!r} and {name!r} share a name; import them apart")
-    out: dict[str, _Reader] = {}
-    for bare in [*chosen, *(name for name in host.names("modality") if name not in chosen)]:
-        found = host.find("modality", chosen.get(bare, bare))
-        record: ModalityRecord = found.record
-        with guarded(found):
-            modality = record.build(record.config(), record.kinds[0])
-        out[bare] = _Reader(bare, record, (found.qualified, found.version), modality)
-    return dict(sorted(out.items()))
-
-
-def _bare(name: str) -> str:
-    return name.rpartition(":")[2]
-
-
 def _files(path: Path) -> Iterator[tuple[Path, str]]:
     """Yield files with the names under which they are reported, which do not reveal where on the machine they are."""
     if path.is_file():
@@ -176,6 +147,17 @@ def _files(path: Path) -> Iterator[tuple[Path, str]]:
         raise DataError(f"file {str(path)!r} does not exist; nothing was imported")
 
 
+def _chosen(
+    paths: Sequence[Path], as_: Sequence[tuple[str, Path]], readers: Mapping[str, Reader]
+) -> list[tuple[Path, str, list[Reader] | None]]:
+    """Return the files with their labels and, of those whose modality is named, what reads them."""
+    forced = [(file, label, [readers[bare_name(name)]]) for name, path in as_ for file, label in _files(path)]
+    taken = {file.resolve() for file, _, _ in forced}
+    offered = [(file, label, None) for path in paths for file, label in _files(path) if file.resolve() not in taken]
+    _refuse_repeats([file for file, _, _ in (*offered, *forced)])
+    return [*offered, *forced]
+
+
 def _refuse_repeats(files: Sequence[Path]) -> None:
     for file, count in Counter(file.resolve() for file in files).items():
         if count > 1:
@@ -183,7 +165,7 @@ def _refuse_repeats(files: Sequence[Path]) -> None:
 
 
 def _storage(
-    options: Mapping[str, ArrayStorage | Mapping[str, Any]], readers: Mapping[str, _Reader]
+    options: Mapping[str, ArrayStorage | Mapping[str, Any]], readers: Mapping[str, Reader]
 ) -> dict[str, dict[str, ArrayStorage]]:
     out: dict[str, dict[str, ArrayStorage]] = {}
     for key, value in options.items():
@@ -204,15 +186,17 @@ class _Import:
     def __init__(
         self,
         folder: Path,
-        readers: Mapping[str, _Reader],
+        readers: Mapping[str, Reader],
         numeric: Sequence[str],
         limit: int | None,
         where: Mapping[str, Mapping[str, Any]],
         storage: Mapping[str, Mapping[str, ArrayStorage]],
         progress: bool,
+        options: ReadingOptions | None,
         stack: ExitStack,
     ) -> None:
         self._readers, self._limit, self._storage, self._progress = readers, limit, storage, progress
+        self._options = options
         self._where = {name: self._accepted(name, wanted) for name, wanted in where.items()}
         self._writer = DataSetWriter(folder, numeric)
         stack.callback(self._writer.close)
@@ -226,7 +210,7 @@ class _Import:
         self._undecided: list[str] = []
         self._reasons: list[str] = []
 
-    def file(self, path: Path, label: str, only: Sequence[_Reader] | None) -> None:
+    def file(self, path: Path, label: str, only: Sequence[Reader] | None) -> None:
         """Import a file with the readers given, or with those that recognise it."""
         readers = self._recognise(path, label) if only is None else only
         if not readers:
@@ -236,7 +220,7 @@ class _Import:
             return
         source = self._source(path, label)
         for reader in readers:
-            self._read(path, label, reader, source, None)
+            self._read(path, label, reader, source, None, None if only is None else self._options)
 
     def table(self, path: Path, columns: Sequence[tuple[str, str]], numeric: Sequence[str], split: str | None) -> None:
         """Import a table of SMILES with the spectrum files that it names."""
@@ -248,7 +232,7 @@ class _Import:
                     raise SampleError(place, "the row has more or fewer cells than the header")
                 numbers = {name: _number(name, cells[name]) for name in numeric if cells[name]}
                 side = None if split is None else named_split(cells[split])
-                named = [(_bare(name), column) for name, column in columns if cells[column]]
+                named = [(bare_name(name), column) for name, column in columns if cells[column]]
                 added = sum([self._cell(path, place, name, cells[column], cells) for name, column in named])
                 if named and not added:
                     continue
@@ -271,7 +255,8 @@ class _Import:
                 + ("; ".join(self._reasons) or "no entry was found")
             )
         storage = {f"{m}.{a}": s.model_dump() for m, arrays in self._storage.items() for a, s in arrays.items()}
-        return self._writer.finish(split, {**options, "storage": storage}, self._numbers["rejected"])
+        reading = {} if self._options is None else {"reading": self._options.given}
+        return self._writer.finish(split, {**options, **reading, "storage": storage}, self._numbers["rejected"])
 
     def report(self, out: Path, manifest: DataManifest) -> ImportReport:
         """Report the outcome."""
@@ -285,7 +270,7 @@ class _Import:
             beyond=self._numbers["beyond"],
         )
 
-    def _recognise(self, path: Path, label: str) -> list[_Reader]:
+    def _recognise(self, path: Path, label: str) -> list[Reader]:
         found = []
         for reader in self._readers.values():
             try:
@@ -301,11 +286,14 @@ class _Import:
         if not path.is_file():
             self._reject(table.name, place, name, f"spectrum file {cell!r} does not exist")
             return 0
-        return self._read(path, cell, self._readers[name], self._source(path, cell), cells[SMILES_COLUMN])
+        source = self._source(path, cell)
+        return self._read(path, cell, self._readers[name], source, cells[SMILES_COLUMN], self._options)
 
-    def _read(self, path: Path, label: str, reader: _Reader, source: int, smiles: str | None) -> int:
+    def _read(
+        self, path: Path, label: str, reader: Reader, source: int, smiles: str | None, options: ReadingOptions | None
+    ) -> int:
         added = 0
-        entries = _entries(reader.modality, path)
+        entries = entries_read(reader.modality, path, options)
         title = f"{label} as {reader.name}"
         for entry in tqdm(entries, desc=title, unit=" entries", disable=None if self._progress else True):
             if isinstance(entry, SampleError):
@@ -318,7 +306,7 @@ class _Import:
                 self._reject(label, location, reader.name, error.reason)
         return added
 
-    def _add(self, entry: Reading, reader: _Reader, source: int, location: str, smiles: str | None) -> int:
+    def _add(self, entry: Reading, reader: Reader, source: int, location: str, smiles: str | None) -> int:
         table = self._writer.table(reader.name, reader.record.stores, self._storage.get(reader.name, {}), reader.plugin)
         encoded = table.encode(entry.measurement)
         for column, values in self._where.get(reader.name, {}).items():
@@ -362,16 +350,6 @@ class _Import:
         self._rejected.writerow([file, location, modality, reason])
         if len(self._reasons) < 3:
             self._reasons.append(" ".join(part for part in (file, location) if part) + f": {reason}")
-
-
-def _entries(modality: Modality, path: Path) -> Iterator[Reading | SampleError]:
-    """Read a file to its end or to its first failure, which is the last entry then."""
-    try:
-        yield from modality.read(path)
-    except SampleError as error:
-        yield error
-    except Exception as error:  # one plugin's fault is not the end of the import
-        yield SampleError(path.name, f"the plugin failed: {type(error).__name__}: {error}")
 
 
 def _relative(text: str, path: Path, label: str) -> str:

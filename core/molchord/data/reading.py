@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from molchord.api import Derives, Measurement, Modality, Molecule, Reading, SampleError, Stores
+from molchord.api import Derives, Measurement, Modality, Molecule, Reading, ReadingOptions, SampleError, Stores
 from molchord.chem import molecule
+from molchord.data.spectrum_files import entries_of
 from molchord.data.spreadsheet import SMILES_COLUMN, read_rows
 from molchord.data.store import DataSet
 from molchord.errors import DataError, QueryError
@@ -30,7 +31,13 @@ Given: TypeAlias = "str | Path | Measurement | Sequence[str | Path | Measurement
 
 
 def measurements_of(
-    plugin: Modality, given: Given, modality: str, stores: Stores, *, of_one: bool = False
+    plugin: Modality,
+    given: Given,
+    modality: str,
+    stores: Stores,
+    *,
+    of_one: bool = False,
+    options: ReadingOptions | None = None,
 ) -> list[Measurement]:
     """Read what a user gives as measurements of one modality, whose declaration is `stores`.
 
@@ -53,10 +60,17 @@ def measurements_of(
         elif isinstance(plugin, Derives) and not os.path.isfile(item):
             out.append(_derived(plugin, str(item)))
         else:
-            out += _read(plugin, Path(item), modality, of_one)
+            out += _read(plugin, Path(item), modality, of_one, options)
     if not out:
         raise QueryError(f"no measurement of {modality!r} was given; give a file, a `Measurement` or a list of them")
     return out
+
+
+def files_of(given: Given) -> list[Path]:
+    """Return the files among what a user gives."""
+    single = isinstance(given, (str, Path, Measurement, Mapping)) or not isinstance(given, Iterable)
+    items: list[object] = [given] if single else list(given)  # type: ignore[arg-type]
+    return [Path(item) for item in items if isinstance(item, (str, Path)) and os.path.isfile(item)]
 
 
 def ruled_out(measurement: Measurement, where: Mapping[str, Any]) -> str | None:
@@ -175,12 +189,14 @@ def _derived(plugin: Derives, smiles: str) -> Measurement:
         raise QueryError(f"molecule {smiles!r} cannot be embedded ({error.reason}); check the SMILES") from error
 
 
-def _read(plugin: Modality, path: Path, modality: str, of_one: bool) -> list[Measurement]:
+def _read(
+    plugin: Modality, path: Path, modality: str, of_one: bool, options: ReadingOptions | None
+) -> list[Measurement]:
     if not path.is_file():
         what = "is a folder or a pipe" if path.exists() else "does not exist"
         raise QueryError(f"file {str(path)!r} for {modality!r} {what}; give the path of a spectrum file")
     try:
-        entries = list(plugin.read(path))
+        entries = entries_of(plugin, path, modality, options)
     except SampleError as error:
         reason = error.reason if error.id == str(path) else str(error)  # which may name the line
         raise QueryError(

@@ -45,6 +45,7 @@ RESERVED_NAMES = frozenset(
         *("k", "mass", "mz", "adduct", "ppm", "da", "formula", "library", "run", "fusion", "map", "mode"),
         *("rerank", "computed", "groups", "hit", "hits", "others", "against", "plot"),
         *("simulator", "index", "seed", "device", "out", "json", "force", "help"),
+        *("column", "skip", "x-unit", "y-unit"),
     ]
 )
 """Names that a modality cannot have, since the command line uses them for other things."""

@@ -17,7 +17,7 @@ from molchord.data.reading import ruled_out
 from molchord.domain import Domain
 from molchord.library.library import Hit
 
-__all__ = ["beyond_training", "inspected", "out_of_distribution", "unlike_training", "warned"]
+__all__ = ["beyond_training", "inspected", "out_of_distribution", "place_of", "unlike_training", "warned"]
 
 UNLIKE_TRAINING = 0.1
 """What is left of the probability where a measurement is of another sort than those that the run was trained on, or a
@@ -30,12 +30,24 @@ def inspected(modality: Modality, name: str, measurements: Sequence[Measurement]
         return []
     found = []
     for number, measurement in enumerate(measurements, start=1):
-        which = f"{name!r}" if len(measurements) == 1 else f"{name!r} ({number} of {len(measurements)})"
+        which = f"{name!r}{place_of(measurement, number, len(measurements))}"
         found += [
             QualityWarning(f"the measurement of {which} is doubtful: {warning.message}", warning.confidence_factor)
             for warning in modality.inspect(measurement)
         ]
     return found
+
+
+def place_of(measurement: Measurement, number: int, count: int) -> str:
+    """Say which of several measurements one is: by its file, where it was read from one, else by its number.
+
+    Example:
+        >>> place_of(Measurement(arrays={}, location="b.jdx:1"), 2, 3), place_of(Measurement(arrays={}), 2, 3)
+        (" in 'b.jdx:1'", ' (2 of 3)')
+    """
+    if count == 1:
+        return ""
+    return f" ({number} of {count})" if measurement.location is None else f" in {measurement.location!r}"
 
 
 def unlike_training(where: Mapping[str, Any], name: str, measurements: Sequence[Measurement]) -> list[QualityWarning]:
@@ -48,13 +60,14 @@ def unlike_training(where: Mapping[str, Any], name: str, measurements: Sequence[
         "the measurement of 'carbon' is doubtful: its nucleus is '1H', and the run was trained on '13C'"
     """
     found = []
-    for measurement in measurements:
+    for number, measurement in enumerate(measurements, start=1):
         column = ruled_out(measurement, where)
         if column is not None:
             wanted = where[column]
             allowed = " or ".join(map(repr, wanted if isinstance(wanted, (list, tuple)) else [wanted]))
             got = f"its {column} is {measurement.columns[column]!r}, and the run was trained on {allowed}"
-            found.append(QualityWarning(f"the measurement of {name!r} is doubtful: {got}", UNLIKE_TRAINING))
+            which = f"{name!r}{place_of(measurement, number, len(measurements))}"
+            found.append(QualityWarning(f"the measurement of {which} is doubtful: {got}", UNLIKE_TRAINING))
     return found
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "MIN_POINTS",
     "absorbance",
     "clean",
+    "conversions",
     "maxima",
     "resample",
     "rolling_minimum",
@@ -56,7 +57,9 @@ def wavenumber(id: str, x: Numbers, unit: str) -> Numbers:
     """
     kind = length_unit(unit)
     if kind is None:
-        raise SampleError(id, f"the unit {unit!r} of the abscissa is not known; use 'cm-1', 'micrometers' or 'nm'")
+        raise SampleError(
+            id, f"the unit {unit!r} of the abscissa is not known; state 'cm-1', 'um' or 'nm' with `--x-unit`"
+        )
     if kind == "cm":
         return x
     if not np.nanmin(x, initial=np.inf) > 0:
@@ -105,11 +108,32 @@ def absorbance(id: str, y: Numbers, unit: str) -> Numbers:
     kind = ordinate_kind(unit)
     if kind is None:
         allowed = "'absorbance', 'transmittance' or '%T'"
-        raise SampleError(id, f"the unit {unit!r} of the ordinate is not known; use {allowed}")
+        raise SampleError(id, f"the unit {unit!r} of the ordinate is not known; state {allowed} with `--y-unit`")
     if kind == "absorbance":
         return y
-    percent = "%" in unit or "percent" in unit.lower() or np.nanmax(y, initial=-np.inf) > 2
-    return np.asarray(-np.log10(np.maximum(y / 100 if percent else y, LOWEST_TRANSMITTANCE)))
+    return np.asarray(-np.log10(np.maximum(y / 100 if _per_cent(y, unit) else y, LOWEST_TRANSMITTANCE)))
+
+
+def conversions(units: tuple[str, str], y: Numbers, *, infrared: bool) -> dict[str, str]:
+    """Say what `wavenumber` and `absorbance` do to an abscissa and an ordinate, for a person to check.
+
+    Example:
+        >>> conversions(("MICROMETERS", "TRANSMITTANCE"), np.array([99.0, 20.0]), infrared=True)["ordinate"]
+        "'TRANSMITTANCE' in per cent, turned into absorbance"
+    """
+    said = {"abscissa": f"{units[0]!r}" + (", turned into cm^-1" if length_unit(units[0]) != "cm" else "")}
+    if not infrared:
+        return said | {"ordinate": repr(units[1]) if units[1] else "intensity"}
+    if ordinate_kind(units[1]) == "absorbance":
+        return said | {"ordinate": repr(units[1])}
+    scale = "per cent" if _per_cent(y, units[1]) else "fractions"
+    floor = int(np.count_nonzero(y / (100 if scale == "per cent" else 1) < LOWEST_TRANSMITTANCE))
+    clipped = f", {floor} points below {LOWEST_TRANSMITTANCE:.1%} raised to it" if floor else ""
+    return said | {"ordinate": f"{units[1]!r} in {scale}, turned into absorbance{clipped}"}
+
+
+def _per_cent(y: Numbers, unit: str) -> bool:
+    return "%" in unit or "percent" in unit.lower() or bool(np.nanmax(y, initial=-np.inf) > 2)
 
 
 def ordinate_kind(text: str) -> str | None:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 
 from molchord.api import (
@@ -24,6 +23,9 @@ from molchord.api import (
     collate_vectors,
 )
 from molchord.chem import canonical, maccs_keys, morgan_counts, torsion_counts, with_hydrogens
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Fingerprint"]
 

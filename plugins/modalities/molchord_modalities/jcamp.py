@@ -1,7 +1,8 @@
-"""JCAMP-DX 4.24 and 5.01 files: blocks, labels and data tables.
+"""JCAMP-DX 4.24, 5.01 and 6.00 files: blocks, labels and data tables; pages of n-tuples are blocks of their own.
 
 Sources: McDonald and Wilks, Appl. Spectrosc. 42 (1988) 151; Davies and Lampen, Appl. Spectrosc. 47 (1993) 1093 (packed
-forms); Lampen et al., Appl. Spectrosc. 53 (1999) 481 (version 5.01).
+forms); Lampen et al., Appl. Spectrosc. 48 (1994) 1545 (n-tuples); Lampen et al., Appl. Spectrosc. 53 (1999)
+481 (version 5.01).
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from molchord.api import SampleError
+from molchord_modalities import jcamp_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Block", "Record", "blocks", "data_types", "is_jcamp", "parse"]
+__all__ = ["Block", "Record", "blocks", "data_types", "has_tables", "is_jcamp", "parse"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,9 @@ class Block:
 def parse(text: str, name: str) -> Iterator[Block | SampleError]:
     r"""Read every spectrum of a file; one that is broken comes as a `SampleError`, and the next ones follow.
 
+    Each page of an ``NTUPLES`` table is a spectrum, whose label ``PAGE`` says which; blocks that only link others, or
+    hold a structure (JCAMP-CS), are none.
+
     Args:
         text: The whole file.
         name: Names the file in errors.
@@ -63,12 +68,9 @@ def parse(text: str, name: str) -> Iterator[Block | SampleError]:
         try:
             if not ended:
                 raise SampleError(where, "the block has no `##END=`; the file was cut off, fetch it again")
-            block = _decode(records, name)
+            yield from _decode(records, name)
         except SampleError as error:
             yield error
-            continue
-        if block is not None:
-            yield block
     if not found:
         raise SampleError(name, "no `##TITLE=` was found; a JCAMP-DX file starts with one")
 
@@ -86,6 +88,18 @@ def is_jcamp(text: str) -> bool:
     first = next((line for line in lines if line), "")
     said = re.compile(r"^\s*##\s*(TITLE|JCAMP[ \-_/]*DX|DATA[ \-_/]*TYPE)\s*=", re.IGNORECASE | re.MULTILINE)
     return first.startswith("##") and said.search(text) is not None
+
+
+def has_tables(text: str) -> bool:
+    r"""Return whether any label of a text begins data as JCAMP-DX has them; else it is a table under such a head.
+
+    Example:
+        >>> has_tables("##TITLE=a\n##XYDATA=(X++(Y..Y))\n"), has_tables("##TITLE=a\n##XUNITS=1/CM\n400\t0.1\n")
+        (True, False)
+    """
+    labels = {record.label for records, _ in blocks(text) for record in records}
+    rows = re.search(r"^[ \t]*[-+.\d]+[ \t,;]+[-+.\d]", text, re.MULTILINE)
+    return rows is None or not labels.isdisjoint({*_TABLES, *_UNREAD, "DATATABLE"})
 
 
 def data_types(text: str) -> list[str]:
@@ -140,7 +154,7 @@ def blocks(text: str) -> Iterator[tuple[list[Record], bool]]:
                 open_.append([])
             if label == "END" and open_:
                 yield open_.pop(), True
-            elif open_ and label:
+            elif open_:  # an empty label is a comment, and so are the lines below it
                 open_[-1].append(Record(label, [value], number))
         elif open_ and open_[-1]:
             open_[-1][-1].lines.append(line)
@@ -150,33 +164,98 @@ def blocks(text: str) -> Iterator[tuple[list[Record], bool]]:
 
 # --- one block -------------------------------------------------------------------------------------------------------
 
-_TABLES = ("XYDATA", "XYPOINTS", "PEAKTABLE")
-_UNREAD = ("NTUPLES", "PEAKASSIGNMENTS", "RADATA")
+_TABLES = ("XYDATA", "XYPOINTS", "PEAKTABLE", "PEAKASSIGNMENTS")
+_UNREAD = {"NTUPLES": "`NTUPLES` without a page", "RADATA": "only an interferogram (`RADATA`)"}
+_RUNNING = re.compile(r"\((\w+)\+\+\((\w+)\.\.\2\)\)")
+_GROUPS = re.compile(r"\(([A-Z])([A-Z])([A-Z]*)(?:\.\.\1\2\3)?\)")
 
 
-def _decode(records: list[Record], name: str) -> Block | None:
-    """Read one block; None for a block that only links others."""
+def _decode(records: list[Record], name: str) -> Iterator[Block | SampleError]:
+    """Yield the spectra of one block; none for a block that only links others, or holds a structure."""
     labels = {record.label: record.value for record in records if record.label not in _TABLES}
     start = f"{name}:{records[0].line}"
+    if "NTUPLES" in labels and "PAGE" in labels:
+        yield from _pages(records, labels, name)
+        return
     tables = [record for record in records if record.label in _TABLES]
     if not tables:
-        if "LINK" in labels.get("DATATYPE", "").upper():
-            return None
-        others = [label for label in _UNREAD if label in labels]
-        got = f"only {others[0]!r}" if others else "no data table"
-        raise SampleError(start, f"the block has {got}; `XYDATA`, `XYPOINTS` or `PEAK TABLE` is read")
+        if "LINK" in labels.get("DATATYPE", "").upper() or "JCAMPCS" in labels:
+            return
+        got = next((what for label, what in _UNREAD.items() if label in labels), "no data table")
+        raise SampleError(
+            start, f"the block has {got}; `XYDATA`, `XYPOINTS`, `PEAK TABLE` or a page of `NTUPLES` is read"
+        )
     if len(tables) > 1:
         raise SampleError(start, f"the block has {len(tables)} data tables; one was expected")
-    table = tables[0]
-    form = re.sub(r"\s", "", table.lines[0]).upper()
-    if form.startswith("(X++(Y..Y))"):
-        x, y = _running(table, labels, name)
-    elif form.startswith("(XY..XY)"):
-        x, y = _pairs(table, labels, name)
-    else:
-        raise SampleError(f"{name}:{table.line}", f"the form {form!r} is not read; '(X++(Y..Y))' or '(XY..XY)' is")
+    x, y = _table(tables[0], labels, name)
     _check(labels, x, y, start)
-    return Block(labels=labels, x=x, y=y, sticks=table.label == "PEAKTABLE", line=records[0].line)
+    sticks = tables[0].label.startswith("PEAK")
+    yield Block(labels=labels, x=x, y=y, sticks=sticks, line=records[0].line)
+
+
+def _table(
+    table: Record, labels: Mapping[str, str], name: str, symbols: tuple[str, str] = ("X", "Y")
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Read one table by the form that its first line states, which must be of the variables given."""
+    form = re.sub(r"\s", "", table.lines[0]).upper()
+    running, groups = _RUNNING.match(form), _GROUPS.match(form)
+    found = running or groups
+    if found is None or (found[1], found[2]) != symbols:
+        raise SampleError(f"{name}:{table.line}", f"the form {form!r} is not read; '(X++(Y..Y))' or '(XY..XY)' is")
+    return _running(table, labels, name) if groups is None else _tuples(table, labels, 2 + len(groups[3]), name)
+
+
+def _pages(records: list[Record], labels: Mapping[str, str], name: str) -> Iterator[Block | SampleError]:
+    """Yield each page of n-tuples as a block, with the labels that a table of its own would have."""
+    variables = _variables(labels)
+    symbols = [symbol.upper() for symbol in variables.get("SYMBOL", [])]
+    own: dict[str, str] = {}
+    for record in records:
+        if record.label == "PAGE":
+            own = {"PAGE": record.value}
+        elif record.label != "DATATABLE":
+            own[record.label] = record.value
+            continue
+        else:
+            where = f"{name}:{record.line}"
+            form = re.sub(r"\s", "", record.lines[0]).upper()
+            found = _RUNNING.match(form) or _GROUPS.match(form)
+            if found is None or not {found[1], found[2]} <= {*symbols}:
+                yield SampleError(where, f"the form {form!r} is not one of the variables {symbols!r}")
+                continue
+            x, y = symbols.index(found[1]), symbols.index(found[2])
+            said = _of_page(variables, x, y) | {k: v for k, v in own.items() if k in ("PAGE", "NPOINTS")}
+            page = {**labels, **said}
+            try:
+                places, values = _table(record, page, name, (found[1], found[2]))
+            except SampleError as error:
+                yield error
+                continue
+            peaks = "PEAK" in form or variables.get("VARFORM", [""] * (y + 1))[y].upper() == "PEAK"
+            yield Block(labels=page, x=places, y=values, sticks=peaks, line=record.line)
+
+
+_ATTRIBUTES = ("SYMBOL", "UNITS", "VARDIM", "VARFORM", "FIRST", "LAST", "FACTOR")
+
+
+def _variables(labels: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return what the labels state of each variable, in the order of the symbols."""
+    count = len(labels.get("SYMBOL", "").split(","))
+    stated = {name: [part.strip() for part in labels.get(name, "").split(",")] for name in _ATTRIBUTES}
+    return {name: (parts + [""] * count)[:count] for name, parts in stated.items()}
+
+
+def _of_page(variables: Mapping[str, list[str]], x: int, y: int) -> dict[str, str]:
+    """Return what the variables of a page state, under the labels of a table of its own."""
+    return {
+        "XUNITS": variables["UNITS"][x],
+        "YUNITS": variables["UNITS"][y],
+        "XFACTOR": variables["FACTOR"][x],
+        "YFACTOR": variables["FACTOR"][y],
+        "FIRSTX": variables["FIRST"][x],
+        "LASTX": variables["LAST"][x],
+        "NPOINTS": variables["VARDIM"][y],
+    }
 
 
 def _number(labels: Mapping[str, str], label: str, where: str) -> float:
@@ -200,8 +279,9 @@ def _running(table: Record, labels: Mapping[str, str], name: str) -> tuple[NDArr
     where = f"{name}:{table.line}"
     first, last = _number(labels, "FIRSTX", where), _number(labels, "LASTX", where)
     scale = _factor(labels, "XFACTOR", where)
-    starts, ordinates = _ordinates(table, name)
+    starts, ordinates = jcamp_numbers.ordinates(table, name)
     points = int(_number(labels, "NPOINTS", where))
+    ordinates = jcamp_numbers.without_closing_check(starts, ordinates, points, name)
     if len(ordinates) != points:
         raise SampleError(where, f"the table has {len(ordinates)} points, `NPOINTS` says {points}")
     x = np.linspace(first, last, points)
@@ -214,10 +294,16 @@ def _running(table: Record, labels: Mapping[str, str], name: str) -> tuple[NDArr
     return x, np.asarray(ordinates) * _factor(labels, "YFACTOR", where)
 
 
-def _pairs(table: Record, labels: Mapping[str, str], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Read ``(XY..XY)``: pairs in plain numbers."""
+def _tuples(
+    table: Record, labels: Mapping[str, str], size: int, name: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Read ``(XY..XY)``, ``(XYW..XYW)`` or ``(XYA)``: groups of plain numbers, whose first two are kept."""
     where = f"{name}:{table.line}"
-    numbers = [value for offset, line in _rows(table) for value in _plain(line, f"{name}:{table.line + offset}")]
+    rows = [(table.line + offset, line) for offset, line in jcamp_numbers.rows(table)]
+    if table.label == "PEAKASSIGNMENTS" or size > 2:
+        numbers = _first_two(rows, size, name)
+    else:
+        numbers = [value for number, line in rows for value in jcamp_numbers.plain(line, f"{name}:{number}")]
     if len(numbers) % 2:
         raise SampleError(where, f"the table has {len(numbers)} numbers, an odd count; pairs were expected")
     if labels.get("NPOINTS") and int(_number(labels, "NPOINTS", where)) * 2 != len(numbers):
@@ -225,6 +311,27 @@ def _pairs(table: Record, labels: Mapping[str, str], name: str) -> tuple[NDArray
     pairs = np.asarray(numbers, dtype=np.float64).reshape(-1, 2)
     scales = [_factor(labels, label, where) for label in ("XFACTOR", "YFACTOR")]
     return pairs[:, 0] * scales[0], pairs[:, 1] * scales[1]
+
+
+def _first_two(rows: list[tuple[int, str]], size: int, name: str) -> list[float]:
+    """Return the first two numbers of each group, such as ``(1650, 80, <C=O>)`` or ``1650, 80, 12``, on any line."""
+    out: list[float] = []
+    for number, line in rows:
+        where = f"{name}:{number}"
+        bare = re.sub(r"<[^>]*>", "", line)
+        if "(" in bare:
+            groups = [group.split(",")[:2] for group in re.findall(r"\(([^()]*)\)", bare)]
+            values = [jcamp_numbers.plain(",".join(group), where) for group in groups]
+        else:
+            flat = jcamp_numbers.plain(bare, where)
+            values = [flat[i : i + size] for i in range(0, len(flat), size)]
+        for group in values:
+            if len(group) < 2:
+                raise SampleError(
+                    where, f"a group has {len(group)} numbers; at least a place and a height were expected"
+                )
+            out += group[:2]
+    return out
 
 
 def _check(labels: Mapping[str, str], x: NDArray[np.float64], y: NDArray[np.float64], where: str) -> None:
@@ -241,101 +348,3 @@ def _check(labels: Mapping[str, str], x: NDArray[np.float64], y: NDArray[np.floa
         # Some collections print FIRSTY before the factor is applied, and some writers print 0 whatever it is.
         if said != 0 and min(abs(said - y[0]), abs(said * factor - y[0])) > allowed:
             raise SampleError(where, f"`FIRSTY` says {said:g}, but the table starts with {y[0]:g}")
-
-
-# --- numbers ---------------------------------------------------------------------------------------------------------
-
-_PLAIN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|\?")
-_NOT_PLAIN = re.compile(r"[^0-9eE+\-.,; \t?]")
-_PACKED = re.compile(r"([@A-Ia-i%J-Rj-r]|[+\-]?(?=\.?\d))(\d*\.?\d*)|([S-Zs])(\d*)|(\?)|[ \t,]+")
-_PSEUDO_DIGITS = re.compile(r"[@A-DF-Ia-df-i%J-Zj-s]|(?<![0-9.])[Ee]")
-
-_SQUEEZED = {letter: str(i) for i, letter in enumerate("@ABCDEFGHI")} | {
-    letter: f"-{i}" for i, letter in enumerate("abcdefghi", start=1)
-}
-_DIFFERENCE = {letter: str(i) for i, letter in enumerate("%JKLMNOPQR")} | {
-    letter: f"-{i}" for i, letter in enumerate("jklmnopqr", start=1)
-}
-_MOST_REPEATS = 1_000_000
-"""More in one line can only be damage, and would fill the memory."""
-_MOST_POINTS = 4_000_000
-"""More in one table, likewise."""
-_REPEATS = {letter: str(i) for i, letter in enumerate("STUVWXYZs", start=1)}
-
-
-def _rows(table: Record) -> list[tuple[int, str]]:
-    """Return the lines of a table that are not blank, with their distance from the label."""
-    return [(i, line.rstrip()) for i, line in enumerate(table.lines) if i > 0 and line.strip()]
-
-
-def _plain(line: str, where: str) -> list[float]:
-    """Read free-format numbers; ``?`` is a missing one."""
-    odd = _NOT_PLAIN.search(line)
-    if odd is not None:
-        raise SampleError(where, f"the table holds {odd.group()!r}, which is not part of a number")
-    return [float("nan") if token == "?" else float(token) for token in _PLAIN.findall(line)]
-
-
-def _ordinates(table: Record, name: str) -> tuple[list[tuple[int, int, float]], list[float]]:
-    """Return (line number, index of its first point, abscissa) of each line, and all ordinates."""
-    rows = _rows(table)
-    packed = any(_PSEUDO_DIGITS.search(line) for _, line in rows)
-    starts: list[tuple[int, int, float]] = []
-    out: list[float] = []
-    check = False
-    for offset, line in rows:
-        number = table.line + offset
-        where = f"{name}:{number}"
-        if not packed:
-            values = _plain(line, where)
-        else:
-            values, ends_in_difference = _unpack(line, where)
-        if not values:
-            raise SampleError(where, "the line holds no number")
-        starts.append((number, max(len(out) - check, 0), values[0]))
-        ordinates = values[1:]
-        if check and ordinates:
-            if ordinates[0] != out[-1]:
-                raise SampleError(where, f"the ordinate check fails: {ordinates[0]:g} after {out[-1]:g}")
-            ordinates = ordinates[1:]
-        out += ordinates
-        if len(out) > _MOST_POINTS:
-            raise SampleError(where, f"the table is longer than {_MOST_POINTS} points; is it damaged?")
-        check = packed and ends_in_difference
-    return starts, out
-
-
-def _unpack(line: str, where: str) -> tuple[list[float], bool]:
-    """Read a line in packed, squeezed, difference and duplicate form, and return whether it ends in a difference."""
-    values: list[float] = []
-    step: float | None = None
-    at = 0
-    while at < len(line):
-        match = _PACKED.match(line, at)
-        if match is None or match.end() == at:
-            raise SampleError(where, f"the table holds {line[at]!r}, which is not part of a number")
-        at = match.end()
-        lead, digits, repeat, more, missing = match.groups()
-        if missing:
-            values.append(float("nan"))
-            step = None
-        elif repeat:
-            if len(values) < 2:
-                raise SampleError(where, f"the repeat {match.group()!r} has no ordinate before it")
-            count = int(_REPEATS[repeat] + more)
-            if len(values) + count > _MOST_REPEATS:
-                raise SampleError(
-                    where, f"the repeat {match.group()!r} is longer than {_MOST_REPEATS} points in a line"
-                )
-            last = values[-1]
-            values += [last + step * i for i in range(1, count)] if step else [last] * (count - 1)
-        elif digits is not None:
-            if lead and lead in _DIFFERENCE:
-                if len(values) < 2:
-                    raise SampleError(where, f"the difference {match.group()!r} has no ordinate before it")
-                step = float(_DIFFERENCE[lead] + digits)
-                values.append(values[-1] + step)
-            else:
-                step = None
-                values.append(float(_SQUEEZED.get(lead, lead) + digits))
-    return values, step is not None

@@ -10,10 +10,9 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from molchord.api import (
@@ -36,6 +35,9 @@ from molchord_modalities import mass_spectra, mass_spectra_files
 from molchord_modalities.msms_settings import Jitter
 from molchord_modalities.peak_lists import LastCompared, collated, peak_windows, peaks_without
 from molchord_modalities.spectral_entropy import NOISE, Peaks, Weighted, matched, weighted
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Msms"]
 

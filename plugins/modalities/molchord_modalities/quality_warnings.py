@@ -59,7 +59,7 @@ def curve_warnings(
     """
     if x[-1] > HIGHEST_WAVENUMBER:
         reach = f"its abscissa reaches {x[-1]:g}, as wavelengths in nm do and wavenumbers in cm^-1 do not"
-        return [QualityWarning(f"{reach}; state the unit in the file", 0.02)]
+        return [QualityWarning(f"{reach}; state the unit, as with `--x-unit nm`", 0.02)]
     values, observed = curve.resample(x, y, grid, max_gap)
     share = float(observed.mean())
     found = []

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from molchord.api import (
@@ -29,6 +28,9 @@ from molchord.chem import canonical, conformer_seed, conformers, morgan_environm
 from molchord_modalities import structure_source
 from molchord_modalities.structure_columns import ATOM_COLUMNS, ENVIRONMENTS
 from molchord_modalities.structure_graphs import check_positions, described, elements_only
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Structure"]
 

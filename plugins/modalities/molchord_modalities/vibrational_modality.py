@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from molchord.api import Measurement, Molecule, Reading, SampleError
+from molchord.api import Measurement, Molecule, Reading, ReadingOptions, SampleError
 from molchord_modalities import curve, vibrational_explaining
 from molchord_modalities.quality_warnings import curve_warnings
 from molchord_modalities.vibrational_reader import VibrationalReader, sticks
@@ -37,7 +37,7 @@ _LONGEST_MICROMETRES = 100.0
 class Vibrational:
     """The modality `ir` or `raman`, with most abilities of `molchord.api`.
 
-    It is `Annotates`, `Compares`, `Explains`, `Inspects`, `Locates`, `Migrates` and `Traces` too.
+    It is `Annotates`, `Compares`, `Explains`, `Inspects`, `Locates`, `Migrates`, `ReadsTables` and `Traces` too.
 
     Args:
         technique: Which of the two.
@@ -76,6 +76,14 @@ class Vibrational:
             SampleError: The file as a whole cannot be read.
         """
         return self._reader.read(path)
+
+    def read_table(self, path: Path, options: ReadingOptions) -> Iterator[Reading | SampleError]:
+        """Yield every spectrum of a file, read as the options say; see `VibrationalReader.read`.
+
+        Raises:
+            SampleError: The file as a whole cannot be read, or an option does not fit it.
+        """
+        return self._reader.read(path, options)
 
     def migrate(self, measurement: Measurement, declared: Stores) -> Measurement:
         """Return a measurement of an older data set as it is: what today's declaration has beside is not always known.
@@ -137,10 +145,17 @@ class Vibrational:
         grid = np.linspace(config.grid.start, config.grid.stop, config.grid.points)
         x, y = curve.clean(self.name, x, y)
         values, observed = curve.resample(x, y, grid, config.max_gap)
+        apart = float(np.median(np.diff(x)))
+        if observed.mean() < config.min_observed and apart > config.max_gap:
+            points = f"the curve has {len(x)} points, {apart:.0f} cm^-1 apart"
+            raise SampleError(
+                self.name,
+                f"{points}; more than `max_gap` of {config.max_gap:g} is a hole: export it with more points",
+            )
         if observed.mean() < config.min_observed:
             limits = f"{x[0]:g}-{x[-1]:g} cm^-1 covers {observed.mean():.0%} of the grid"
             if x[-1] < _LONGEST_MICROMETRES:
-                limits += " and looks like micrometres"
+                limits += " and looks like micrometres, as `--x-unit um` would say"
             raise SampleError(self.name, f"the curve of {limits}; `min_observed` asks for {config.min_observed:.0%}")
         seen = values[observed]
         if config.baseline.method == "rubberband":

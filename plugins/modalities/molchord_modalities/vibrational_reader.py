@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from molchord.api import Measurement, Reading, SampleError
+from molchord.api import Measurement, Reading, ReadingOptions, SampleError
 from molchord_modalities import curve, jcamp, spectrum_text, xtb
 from molchord_modalities.vibrational_settings import Technique
 
@@ -40,22 +40,28 @@ class VibrationalReader:
         try:
             start = spectrum_text.decode(path, limit=1 << 16)
             if jcamp.is_jcamp(start):
-                types = jcamp.data_types(spectrum_text.decode(path))
-                return any(self._is_type(text) for text in types)
+                text = spectrum_text.decode(path)
+                types = jcamp.data_types(text)
+                if types or jcamp.has_tables(text):
+                    return any(self._is_type(one) for one in types)
         except SampleError:
             return False
         return self._names_itself(spectrum_text.headings(start))
 
-    def read(self, path: Path) -> Iterator[Reading | SampleError]:
-        """Yield every spectrum of a file: ``.npz`` sticks, JCAMP-DX, or two columns of text (each also ``.gz``).
+    def read(self, path: Path, options: ReadingOptions | None = None) -> Iterator[Reading | SampleError]:
+        """Yield every spectrum of a file: ``.npz`` sticks, JCAMP-DX, or columns of text (each also ``.gz``).
 
         Wavelengths become wavenumbers and transmittance becomes absorbance here. Two columns without a header are
-        taken as cm^-1 and absorbance (or Raman intensity) unless the numbers speak against it.
+        taken as cm^-1 and absorbance (or Raman intensity) unless the numbers speak against it. Options go before what
+        the file states.
 
         Raises:
-            SampleError: The file as a whole cannot be read.
+            SampleError: The file as a whole cannot be read, or an option does not fit it.
         """
+        options = options or ReadingOptions()
         if path.suffix == ".npz":
+            if options.given:
+                raise SampleError(str(path), f"computed sticks state all themselves; leave out {_flags(options)}")
             for one in xtb.read(path, self.technique.name):
                 columns = {"source": one.simulator, "rotational_constant": one.rotational_constant}
                 known = {name: value for name, value in columns.items() if value is not None}
@@ -63,10 +69,10 @@ class VibrationalReader:
                 yield Reading(measurement=measurement, smiles=one.smiles, location=one.location)
             return
         text = spectrum_text.decode(path)
-        if jcamp.is_jcamp(text):
-            yield from self._read_jcamp(text, str(path))
+        if jcamp.is_jcamp(text) and jcamp.has_tables(text):
+            yield from self._read_jcamp(text, str(path), options)
         else:
-            yield self._read_columns(text, str(path))
+            yield from self._read_columns(text, str(path), options)
 
     def _is_type(self, data_type: str) -> bool:
         """Return whether a ``DATA TYPE`` in capitals is of this technique; infrared is also written "FT-IR"."""
@@ -74,11 +80,16 @@ class VibrationalReader:
         return self.technique.data_type in data_type or bool(short)
 
     def _names_itself(self, header: str) -> bool:
-        lengths = {curve.length_unit(field) for line in header.splitlines() for field in _fields(line)}
+        fields = [field for line in header.splitlines() for field in _fields(line)]
+        lengths = {curve.length_unit(field) for field in fields}
+        # A wavelength without a unit may be that of visible light.
+        visible = "nm" in lengths or (lengths == {None} and any("wavelength" in field for field in fields))
         named = _named(header)
-        return named == self._kind and (named == "Raman" or "nm" not in lengths)
+        return named == self._kind and (named == "Raman" or not visible)
 
-    def _read_jcamp(self, text: str, name: str) -> Iterator[Reading | SampleError]:
+    def _read_jcamp(self, text: str, name: str, options: ReadingOptions) -> Iterator[Reading | SampleError]:
+        if options.column is not None or options.skip:
+            raise SampleError(name, "JCAMP-DX states its columns itself; leave out `--column` and `--skip`")
         others = set()
         found = False
         for block in jcamp.parse(text, name):
@@ -91,58 +102,87 @@ class VibrationalReader:
                 others.add(data_type)
                 continue
             found = True
-            where = f"{name}:{block.line}"
             try:
-                measurement = self._jcamp_measurement(block, where)
+                yield self._jcamp_reading(block, f"{name}:{block.line}", options)
             except SampleError as error:
                 yield error
-                continue
-            smiles = block.labels.get("$SMILES") or block.labels.get("SMILES")
-            yield Reading(measurement=measurement, smiles=smiles or None, location=where)
         if not found:
             got = ", ".join(repr(text) for text in sorted(others)) or "no spectrum"
-            raise SampleError(name, f"`DATA TYPE` says {got}; {self.technique.data_type.lower()} was expected")
+            raise SampleError(
+                name, f"`DATA TYPE` says {got}; {self.technique.data_type.lower()} was expected; give it as that"
+            )
 
-    def _jcamp_measurement(self, block: jcamp.Block, where: str) -> Measurement:
+    def _jcamp_reading(self, block: jcamp.Block, where: str, options: ReadingOptions) -> Reading:
         labels = block.labels
         columns = {
             "state": labels.get("STATE"),
             "source": labels.get("$NISTSOURCE") or labels.get("ORIGIN"),
             "instrument": labels.get("SPECTROMETERDATASYSTEM"),
         }
-        x, y = self._in_units(where, block.x, block.y, labels.get("XUNITS", ""), labels.get("YUNITS", ""))
-        if block.sticks:
-            return sticks(x, y, "measured", None, ordinate=labels.get("YUNITS"), **columns)
-        return self._curve(where, x, y, ordinate=labels.get("YUNITS"), **columns)
+        version = labels.get("JCAMPDX", "").split("$")[0].strip()
+        understood = {"format": f"JCAMP-DX {version}".strip(), "title": labels.get("TITLE", "")}
+        understood |= {"page": labels["PAGE"]} if "PAGE" in labels else {}
+        columns["ordinate"] = options.y_unit or labels.get("YUNITS")
+        units = (options.x_unit or labels.get("XUNITS", ""), columns["ordinate"] or "")
+        smiles = labels.get("$SMILES") or labels.get("SMILES") or None
+        return self._reading(where, block.x, block.y, units, understood, smiles, columns, sticks=block.sticks)
 
-    def _read_columns(self, text: str, name: str) -> Reading:
-        columns = spectrum_text.parse(text, name)
-        named = _named(columns.header)
+    def _read_columns(self, text: str, name: str, options: ReadingOptions) -> Iterator[Reading | SampleError]:
+        columns = spectrum_text.tables(text, name, options)
+        named = _named(columns[0].header)
         if named not in (None, self._kind):
             raise SampleError(name, f"its header is that of {named} and not of {self._kind}; give it as what it is")
+        for one in columns:
+            try:
+                yield self._column(one, name if len(columns) == 1 else f"{name}: column {one.title!r}")
+            except SampleError as error:
+                yield error
+
+    def _column(self, columns: spectrum_text.Columns, where: str) -> Reading:
         x_unit, y_unit = columns.x_unit, columns.y_unit
         if x_unit is None:
-            if not np.nanmax(columns.x, initial=-np.inf) > 100:
+            if not np.nanmax(columns.x, initial=-np.inf) > _LEAST_WAVENUMBER:
                 raise SampleError(
-                    name, "the abscissa stays below 100 and has no unit; put it in a header, as 'micrometers'"
+                    where, "the abscissa stays below 100 and has no unit; give `--x-unit um`, or put it in a header"
                 )
             x_unit = "cm^-1"
         if y_unit is None and self.technique.curve == "absorbance":
             if _hangs(columns.y):
-                raise SampleError(name, "the curve looks like transmittance; put 'transmittance' or '%T' in a header")
+                raise SampleError(
+                    where,
+                    "the curve looks like transmittance and has no unit; give `--y-unit %T`, or `--y-unit absorbance` "
+                    "if it is",
+                )
             y_unit = "absorbance"
-        x, y = self._in_units(name, columns.x, columns.y, x_unit, y_unit or "")
-        measurement = self._curve(name, x, y, ordinate=columns.y_unit, origin=columns.origin)
-        return Reading(measurement=measurement, smiles=columns.smiles, location=name)
+        assumed = ["an abscissa in cm^-1"] if columns.x_unit is None else []
+        assumed += ["an ordinate in absorbance"] if columns.y_unit is None and y_unit is not None else []
+        understood = {"format": "a table of text", "column": columns.title, "assumed": " and ".join(assumed)}
+        metadata = {"ordinate": columns.y_unit, "origin": columns.origin}
+        units = (x_unit, y_unit or "")
+        return self._reading(where, columns.x, columns.y, units, understood, columns.smiles, metadata)
 
-    def _in_units(
-        self, where: str, x: NDArray[np.float64], y: NDArray[np.float64], x_unit: str, y_unit: str
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        if self.technique.curve == "absorbance":
-            return curve.wavenumber(where, x, x_unit), curve.absorbance(where, y, y_unit)
-        if curve.length_unit(x_unit) != "cm":
-            raise SampleError(where, f"the abscissa is in {x_unit!r}; Raman shifts in 'cm-1' were expected")
-        return x, y
+    def _reading(
+        self, where: str, x: NDArray[np.float64], y: NDArray[np.float64], units: tuple[str, str],
+        understood: Mapping[str, str], smiles: str | None, columns: Mapping[str, str | None], *, sticks: bool = False,
+    ) -> Reading:  # fmt: skip
+        """Return the reading of an abscissa and an ordinate in their units, with how they were understood."""
+        infrared = self.technique.curve == "absorbance"
+        if infrared:
+            positions, heights = curve.wavenumber(where, x, units[0]), curve.absorbance(where, y, units[1])
+        elif curve.length_unit(units[0]) == "cm":
+            positions, heights = x, y
+        else:
+            raise SampleError(where, f"the abscissa is in {units[0]!r}; Raman shifts in 'cm-1' were expected")
+        said = {**understood, **_directions(x), **curve.conversions(units, y, infrared=infrared)}
+        if sticks:
+            measurement = _sticks(positions, heights, "measured", None, **columns)
+        else:
+            measurement = self._curve(where, positions, heights, **columns)
+            left_out = len(x) - int(np.count_nonzero(np.isfinite(x) & np.isfinite(y)))
+            said |= {"left out": f"{left_out} of {len(x)} points, which have no value"} if left_out else {}
+        return Reading(
+            measurement=measurement, smiles=smiles, location=where, understood={k: v for k, v in said.items() if v}
+        )
 
     def _curve(self, where: str, x: NDArray[Any], y: NDArray[Any], **columns: str | None) -> Measurement:
         x, y = curve.clean(where, x, y)
@@ -180,11 +220,34 @@ def sticks(
     return Measurement(arrays=arrays, columns={"origin": origin, **columns})
 
 
+_sticks = sticks  # which is the name of an argument too
+
+_LEAST_WAVENUMBER = 100.0
+"""cm^-1; no vibrational spectrum ends below, and every infrared one over micrometres does."""
+
+
+def _flags(options: ReadingOptions) -> str:
+    return " and ".join(f"`--{name.replace('_', '-')}`" for name in options.given)
+
+
+def _directions(x: NDArray[np.float64]) -> dict[str, str]:
+    """Say in which direction a file's abscissa runs."""
+    finite = x[np.isfinite(x)]
+    if len(finite) < 2:
+        return {}
+    return {"direction": "ascending in the file" if finite[-1] > finite[0] else "descending in the file"}
+
+
 def _named(header: str) -> str | None:
     """Return the technique that a header in lower case names."""
     if "raman" in header:
         return "Raman"
-    return "infrared" if any(curve.ordinate_kind(line) is not None for line in header.splitlines()) else None
+    lines = header.splitlines()
+    if any(curve.ordinate_kind(line) is not None for line in lines):
+        return "infrared"
+    # "A" or "T" means something as the title of a column beside one of wavenumbers.
+    kinds = [{bool(curve.length_unit(f)): curve.ordinate_kind(f) for f in _fields(line)} for line in lines]
+    return "infrared" if any(kind.get(True, "") is None and kind.get(False) for kind in kinds) else None
 
 
 def _fields(line: str) -> list[str]:

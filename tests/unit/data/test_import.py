@@ -9,7 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from molchord.api import Array, Category, Config, Measurement, ModalityRecord, Reading, Real, SampleError, Stores
+from molchord.api import (
+    Array,
+    Category,
+    Config,
+    Measurement,
+    ModalityRecord,
+    Reading,
+    ReadingOptions,
+    Real,
+    SampleError,
+    Stores,
+)
 from molchord.data.importer import import_files
 from molchord.data.info import data_info
 from molchord.data.store import DataSet
@@ -516,3 +527,32 @@ def test_a_molecule_in_two_splits_is_named(tmp_path):
     assert DataSet(tmp_path / "d").split.tolist() == [0]
     ((_, place, _, reason),) = rejected(tmp_path / "d")
     assert (place, reason) == ("line 3", "the molecule is in split 'train' already, not in 'test'")
+
+
+class Described(Toy):
+    """A toy whose files a user may describe; ``skip`` lines are left out of what is read."""
+
+    def read_table(self, path, options):
+        return (one for number, one in enumerate(self.read(path)) if number >= options.skip)
+
+
+def test_options_of_reading_are_for_files_whose_modality_is_named(tmp_path):
+    described = dataclasses.replace(plugin("red").record, build=lambda config, kind: Described("red"))
+    host = Host([dataclasses.replace(plugin("red"), record=described), plugin("blue")])
+    (tmp_path / "a.txt").write_text("x\nCCO 1\nCO 2\n")
+    (tmp_path / "b.txt").write_text("red\nCCC 1\nCCCC 2\n")
+    (tmp_path / "t.csv").write_text("smiles,file\nCO,a.txt\n")
+    options = ReadingOptions(skip=1)
+    report = import_files(
+        [tmp_path / "b.txt"], tmp_path / "d", host=host, as_=[("red", tmp_path / "a.txt")], options=options,
+    )  # fmt: skip
+    assert report.measurements == {"red": 3}  # both of the file that names itself, the second of the other
+    assert DataSet(tmp_path / "d").manifest.options["reading"] == {"skip": 1}
+    report = import_files(
+        [], tmp_path / "e", host=host, table=tmp_path / "t.csv", columns=[("red", "file")], options=options
+    )
+    assert report.measurements == {"red": 1}
+    with pytest.raises(DataError, match="options of reading are for files whose modality is named"):
+        import_files([tmp_path / "b.txt"], tmp_path / "f", host=host, options=options)
+    with pytest.raises(DataError, match="modality 'blue' takes no options of reading"):
+        import_files([], tmp_path / "f", host=host, as_=[("blue", tmp_path / "a.txt")], options=options)

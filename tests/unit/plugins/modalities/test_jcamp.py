@@ -162,10 +162,17 @@ def test_two_tables_in_one_block_are_refused_with_their_number():
     assert refusal(twice) == "a.jdx:1: the block has 2 data tables; one was expected"
 
 
-@pytest.mark.parametrize("label", ["NTUPLES", "PEAK ASSIGNMENTS", "RADATA"])
-def test_a_table_that_is_not_read_is_named(label):
+@pytest.mark.parametrize(
+    ("label", "got"),
+    [
+        ("NTUPLES", "`NTUPLES` without a page"),
+        ("RADATA", "only an interferogram (`RADATA`)"),
+        ("OWNER", "no data table"),
+    ],
+)
+def test_a_block_without_a_table_that_is_read_says_what_it_has(label, got):
     said = refusal(f"##TITLE=a\n##{label}=x\n##END=\n")
-    assert f"only {label.replace(' ', '')!r}; `XYDATA`, `XYPOINTS` or `PEAK TABLE` is read" in said
+    assert f"the block has {got}; `XYDATA`, `XYPOINTS`, `PEAK TABLE` or a page of `NTUPLES` is read" in said
 
 
 # --- numbers of the labels -------------------------------------------------------------------------------------------

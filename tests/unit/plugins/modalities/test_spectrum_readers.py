@@ -143,7 +143,7 @@ def test_multi_line_labels_comments_and_crlf():
         (block(f"{FIRST}J\n"), "no ordinate before it"),
         (block("").replace("(X++(Y..Y))", "(R++(A..A))"), "the form '(R++(A..A))' is not read"),
         ("##TITLE=a\n##DATA TYPE=INFRARED SPECTRUM\n##END=\n", "no data table"),
-        ("##TITLE=a\n##NTUPLES=x\n##END=\n", "only 'NTUPLES'"),
+        ("##TITLE=a\n##NTUPLES=x\n##END=\n", "`NTUPLES` without a page"),
     ],
 )
 def test_a_broken_block_says_what_and_where(text, says):

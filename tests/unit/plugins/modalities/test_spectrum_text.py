@@ -350,7 +350,7 @@ def test_the_beginning_of_a_file_may_end_within_a_letter(tmp_path):
         (b"", "the file is empty"),
         (b" \n\t\n", "the file is empty"),
         (b"\xff\xfe", "the file is empty"),
-        (b"PK\x03\x04\x00\x00\x08\x00", "the file is binary, not text"),
+        (b"PK\x03\x04\x00\x00\x08\x00", "the file is a ZIP archive or an office document"),
         (b"a\x00b\x00", "no row of two numbers"),
         (bytes(range(256)), "the file is binary, not text"),
     ],
