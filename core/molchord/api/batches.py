@@ -59,11 +59,12 @@ class Molecule:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """One entry of a file: the measurement, the molecule's SMILES if the file has it, and where it was."""
+    """One entry of a file: the measurement, the molecule's SMILES and name if the file has them, and where it was."""
 
     measurement: Measurement
     smiles: str | None
     location: str
+    name: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
