@@ -84,22 +84,27 @@ class Embedder:
         """Names of the modalities that can be a query."""
         return self.graph.spectra
 
-    def measurements(self, modality: str, given: Given, *, of_one: bool = False) -> list[Measurement]:
+    def measurements(
+        self, modality: str, given: Given, *, of_one: bool = False, same_sample: bool = False
+    ) -> list[Measurement]:
         """Read what a user gives as measurements of one modality.
 
         With `of_one`, where some are such as the graph's ``where`` chooses, the others are left out: a file may hold
         lists of 13C and of 1H.
 
         Raises:
-            QueryError: The graph lacks the modality, a file cannot be read, or with `of_one` it is of several
-                molecules.
+            QueryError: The graph lacks the modality, a file cannot be read, or with `of_one` and without `same_sample`
+                what is given states that it is of several molecules.
         """
         if modality not in self.graph.modalities:
             raise QueryError(
                 f"run {str(self.path)!r} has no modality {modality!r}; {did_you_mean(modality, self.graph.modalities)}"
             )
         node = self.graph.modalities[modality]
-        found = measurements_of(self.modalities[modality], given, modality, node.record.stores, of_one=of_one)
+        stores = node.record.stores
+        found = measurements_of(
+            self.modalities[modality], given, modality, stores, of_one=of_one, same_sample=same_sample
+        )
         chosen = [one for one in found if ruled_out(one, node.where) is None] if of_one else found
         return chosen or found
 

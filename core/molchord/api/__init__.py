@@ -55,6 +55,8 @@ from molchord.api.modality import (
     Modality,
     ModalityRecord,
     QualityWarning,
+    StatedMass,
+    StatesMass,
 )
 from molchord.api.reranker import Candidate, Reranker, RerankerRecord
 from molchord.api.simulator import Batched, Portable, Simulator, SimulatorRecord
@@ -118,6 +120,8 @@ __all__ = [
     "SpectrumBatch",
     "SpectrumSample",
     "SpectrumSpec",
+    "StatedMass",
+    "StatesMass",
     "Stores",
     "Tempered",
     "Training",

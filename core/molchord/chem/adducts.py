@@ -83,8 +83,8 @@ def neutral_mass(mz: float, adduct: str) -> float:
 
     Args:
         mz: Mass over charge of the ion's monoisotopic peak.
-        adduct: Such as ``[M+H]+``, ``[2M+Na]+``, ``[M+2H]2+``, ``[M+H-H2O]+``, ``[M+FA-H]-``, ``[M]+.``, in any spelling
-            that `canonical_adduct` takes.
+        adduct: Such as ``[M+H]+``, ``[2M+Na]+``, ``[M+2H]2+``, ``[M+H-H2O]+``, ``[M+FA-H]-``, ``[M]+.``, in any
+            spelling that `canonical_adduct` takes.
 
     Raises:
         SampleError: The adduct cannot be read, or has no charge, or the mass would not be positive.

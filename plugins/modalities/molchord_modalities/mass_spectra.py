@@ -47,8 +47,8 @@ _ENERGY = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(%|nce|kev|e?v\b)?")
 def read(path: Path) -> Iterator[Reading | SampleError]:
     """Yield every entry of a file; a bad one as a `SampleError`.
 
-    A file that names no layout is read as one spectrum of two columns, m/z and intensity. Spectra of other levels than 2
-    are counted, and reported together at the end.
+    A file that names no layout is read as one spectrum of two columns, m/z and intensity. Spectra of other levels than
+    2 are counted, and reported together at the end.
 
     Raises:
         SampleError: The file as a whole cannot be read.

@@ -1,4 +1,4 @@
-"""Entries of files of mass spectra, plain or gzipped, before they are judged: layouts, and those of them that are text."""
+"""Entries of files of mass spectra, plain or gzipped, before they are judged: which layout, and layouts of lines."""
 
 from __future__ import annotations
 

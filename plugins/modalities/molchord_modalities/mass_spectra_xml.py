@@ -1,6 +1,6 @@
 """mzML 1.1 and mzXML files, read as they are parsed, one spectrum in memory at a time.
 
-Sources: Martens et al., Mol. Cell. Proteomics 10 (2011) R110.000133 (mzML; the numbers are those of the PSI-MS vocabulary);
+Sources: Martens et al., Mol. Cell. Proteomics 10 (2011) R110.000133 (mzML, with the terms of the PSI-MS vocabulary);
 Pedrioli et al., Nat. Biotechnol. 22 (2004) 1459 (mzXML).
 """
 

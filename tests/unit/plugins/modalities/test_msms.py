@@ -14,8 +14,8 @@ from rdkit import Chem
 from rdkit.Chem.rdMolDescriptors import CalcExactMolWt
 
 from molchord.api import Compares, Measurement, Molecule, Reading, SampleError
-from molchord_modalities import msms_modality
 from molchord.chem import canonical_adduct
+from molchord_modalities import msms_modality
 from molchord_modalities.mass_spectra import collision_energy
 from molchord_modalities.msms import ADDUCTS, MSMS, MsmsConfig
 from molchord_modalities.msms_modality import Msms
