@@ -31,6 +31,7 @@ from molchord.api import (
     SampleError,
     SpectrumSample,
     SpectrumSpec,
+    StatedMass,
     Stores,
     collate_spectra,
 )
@@ -344,6 +345,13 @@ class MistakesADistance(Modality):
 class DoublesTheTrust(Modality):
     def inspect(self, measurement):
         return [QualityWarning("it is a toy", 2.0)]
+
+
+@mutant("modality", "stated_mass_is_that_of_the_molecule")
+class StatesTheIonForTheMolecule(Modality):
+    def stated_mass(self, measurement):
+        weight = float(measurement.arrays["height"].sum()) if measurement.arrays else 0.0
+        return StatedMass(mz=weight, adduct="[M+H]+", masses={"[M+H]+": weight}, tolerance=0.01) if weight else None
 
 
 # --- encoders --------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def contradiction_of_molecule(stated: StatedMass | None, target: Molecule) -> st
     Example:
         >>> stated = StatedMass(mz=189.16, adduct="[M+H]+", masses={"[M+H]+": 188.1527}, tolerance=0.01)
         >>> contradiction_of_molecule(stated, molecule("O"))
-        'm/z 189.16 of [M+H]+ is of a molecule of 188.1527 Da, but that of H2O is 18.0106; correct one of them'
+        'm/z 189.16 of [M+H]+ is of a molecule of 188.1527 Da, but H2O has 18.0106; correct one of them'
     """
     if stated is None or stated.mass is None:
         return None
@@ -53,8 +53,8 @@ def contradiction_of_molecule(stated: StatedMass | None, target: Molecule) -> st
     if any(abs(stated.mass - target.exact_mass - shift) <= stated.tolerance for shift in isotopes):
         return None
     return (
-        f"m/z {stated.mz:.8g} of {stated.adduct} is of a molecule of {stated.mass:.4f} Da, but that of {target.formula} "
-        f"is {target.exact_mass:.4f}; correct one of them"
+        f"m/z {stated.mz:.8g} of {stated.adduct} is of a molecule of {stated.mass:.4f} Da, but {target.formula} has "
+        f"{target.exact_mass:.4f}; correct one of them"
     )
 
 

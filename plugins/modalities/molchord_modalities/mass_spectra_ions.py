@@ -35,13 +35,14 @@ def stated_mass(columns: Mapping[str, float | str | None]) -> StatedMass | None:
     mz, mode = float(mz), columns.get("ion_mode")
     adduct = canonical_adduct(str(columns["adduct"]) if columns.get("adduct") else None, mode and str(mode))
     error = _error(mz)
-    masses, tolerance = {}, error
+    masses = {}
     for ion in dict.fromkeys([*([] if adduct is None else [adduct]), *_IONS[None if mode is None else str(mode)]]):
         try:
             masses[ion] = neutral_mass(mz, ion)
-            tolerance = max(tolerance, neutral_mass(mz + error, ion) - masses[ion])
         except SampleError:  # the mass would be negative, or this adduct cannot be read
             continue
+    # One of two charges is of twice the error, one of two molecules of half of it.
+    tolerance = neutral_mass(mz + error, adduct) - masses[adduct] if adduct in masses else error
     return StatedMass(mz=mz, adduct=adduct, masses=masses, tolerance=tolerance)
 
 
