@@ -86,7 +86,13 @@ class Embedder:
         return self.graph.spectra
 
     def measurements(
-        self, modality: str, given: Given, *, of_one: bool = False, options: ReadingOptions | None = None
+        self,
+        modality: str,
+        given: Given,
+        *,
+        of_one: bool = False,
+        same_sample: bool = False,
+        options: ReadingOptions | None = None,
     ) -> list[Measurement]:
         """Read what a user gives as measurements of one modality; options are for files that do not say all.
 
@@ -95,7 +101,7 @@ class Embedder:
 
         Raises:
             QueryError: The graph lacks the modality, a file cannot be read or names itself as another modality, or
-                with `of_one` it is of several molecules.
+                with `of_one` and without `same_sample` what is given states that it is of several molecules.
         """
         if modality not in self.graph.modalities:
             raise QueryError(
@@ -104,8 +110,15 @@ class Embedder:
         node = self.graph.modalities[modality]
         for file in files_of(given):
             refuse_other(file, modality, self.modalities)
+        stores = node.record.stores
         found = measurements_of(
-            self.modalities[modality], given, modality, node.record.stores, of_one=of_one, options=options
+            self.modalities[modality],
+            given,
+            modality,
+            stores,
+            of_one=of_one,
+            same_sample=same_sample,
+            options=options,
         )
         chosen = [one for one in found if ruled_out(one, node.where) is None] if of_one else found
         return chosen or found

@@ -338,7 +338,13 @@ class Run:
         return self.embedder.embed(modality, self.measurements(modality, given), scalar_features).numpy()
 
     def measurements(
-        self, modality: str, given: Given, *, of_one: bool = False, options: ReadingOptions | None = None
+        self,
+        modality: str,
+        given: Given,
+        *,
+        of_one: bool = False,
+        same_sample: bool = False,
+        options: ReadingOptions | None = None,
     ) -> list[Measurement]:
         """Read what `embed` and `search` accept as measurements of one modality.
 
@@ -347,9 +353,9 @@ class Run:
 
         Raises:
             QueryError: The run lacks the modality, a file cannot be read or names itself as another modality, or with
-                `of_one` it is of several molecules.
+                `of_one` and without `same_sample` what is given states that it is of several molecules.
         """
-        return self.embedder.measurements(modality, given, of_one=of_one, options=options)
+        return self.embedder.measurements(modality, given, of_one=of_one, same_sample=same_sample, options=options)
 
     # --- finding molecules
 
@@ -427,6 +433,8 @@ class Run:
         formula: str | None = None,
         rerank: Rerank | str | None = None,
         index: str | None = None,
+        use_precursor: bool = False,
+        same_sample: bool = False,
         **spectra: Given,
     ) -> Hits:
         """Rank a library's candidates by the geometric mean of their similarities to the given spectra.
@@ -443,14 +451,19 @@ class Run:
             rerank: Re-ranker for the first hits, with the weights that `evaluate` left in the run's folder.
             index: Name of an index of the library that proposes the candidates to score; None: all are searched. Its
                 hits carry no probability, and state whether a better candidate may be missing.
+            use_precursor: Take the mass from the m/z and adduct that the spectra state, with `ppm` or `da` around it.
+            same_sample: Take several measurements of one modality for those of one sample, though they state that they
+                are of different molecules.
             spectra: Files or measurements by modality; several of one modality count as one factor.
 
         Raises:
-            QueryError: No spectrum was given, one cannot be used, or no candidate passes the filters.
+            QueryError: No spectrum was given, one cannot be used, several are of different molecules, they do not state
+                the one mass that `use_precursor` needs, or no candidate passes the filters.
 
         Warns:
             UserWarning: A measurement has quality warnings, such as one in the wrong unit, upside down or of
-                only a part of the range; the hits carry the sentence and a lower probability.
+                only a part of the range, or contradicts the mass, the formula or another spectrum; the hits carry the
+                sentence and a lower probability.
 
         Example:
             >>> from molchord.testing import examples_of, tiny_run
@@ -462,15 +475,16 @@ class Run:
         library = library if isinstance(library, Library) else Library(Path(library))
         library.expect_run(self.id)
         reranking = None if rerank is None else Reranking.for_search(self.embedder, rerank, fusion=fusion, mode=mode)
+        query = query_of(self.embedder, spectra, mass, use_precursor=use_precursor, same_sample=same_sample)
         return search(
             self.embedder,
             self.manifest,
             library,
-            query_of(self.embedder, spectra, mass),
+            query,
             k=k,
             fusion=fusion,
             mode=mode,
-            mass=mass,
+            mass=query.mass,
             ppm=ppm,
             da=da,
             formula=formula,

@@ -16,6 +16,7 @@ from molchord.api import Measurement, QualityWarning, SampleError
 from molchord.data.reading import Given
 from molchord.embedder import Embedder
 from molchord.errors import QueryError, check_whole
+from molchord.library.contradictions import contradictions, precursor_mass
 from molchord.library.hits import Hit, Hits
 from molchord.library.library import Library
 from molchord.library.quality import beyond_training, inspected, out_of_distribution, unlike_training, warned
@@ -38,22 +39,34 @@ class Query:
     Attributes:
         measurements: Those that can be used.
         vectors: Their pooled unit vectors, (d,) each.
+        mass: Exact mass in Da that was given, or that the precursors state.
     """
 
     measurements: Mapping[str, list[Measurement]]
     vectors: Mapping[str, Tensor]
+    mass: float | None = None
 
 
-def query_of(embedder: Embedder, spectra: Mapping[str, Given], mass: float | None = None) -> Query:
+def query_of(
+    embedder: Embedder,
+    spectra: Mapping[str, Given],
+    mass: float | None = None,
+    *,
+    use_precursor: bool = False,
+    same_sample: bool = False,
+) -> Query:
     """Read and embed the spectra of one unknown; several of one modality count as one factor.
 
     Args:
         embedder: The model.
         spectra: Files or measurements by modality.
         mass: Exact mass in Da, for towers that take it in.
+        use_precursor: Take the mass from the spectra's precursors and adducts.
+        same_sample: Take several measurements of one modality for those of one sample, whatever they state.
 
     Raises:
-        QueryError: No spectrum was given, one is of what is retrieved, or one cannot be used.
+        QueryError: No spectrum was given, one is of what is retrieved, or one cannot be used; several are of different
+            molecules; or the precursors do not state one mass.
 
     Warns:
         UserWarning: Some measurements of a modality cannot be used.
@@ -66,11 +79,16 @@ def query_of(embedder: Embedder, spectra: Mapping[str, Given], mass: float | Non
     # What was fitted for several modalities is named in the order of the graph.
     in_order = [name for name in embedder.graph.modalities if name in spectra]
     used: dict[str, list[Measurement]] = {}
-    vectors: dict[str, Tensor] = {}
     for name, given in {**{name: spectra[name] for name in in_order}, **spectra}.items():
-        used[name] = _usable(embedder, name, embedder.measurements(name, given, of_one=True))
-        vectors[name] = pooled(embedder.embed(name, used[name], {} if mass is None else {"exact_mass": mass}))
-    return Query(measurements=used, vectors=vectors)
+        read = embedder.measurements(name, given, of_one=True, same_sample=same_sample)
+        used[name] = _usable(embedder, name, read)
+    if use_precursor:
+        if mass is not None:
+            raise QueryError("`use_precursor` takes the mass from the spectra, and a mass was given too; leave one out")
+        mass = precursor_mass(embedder.modalities, used)
+    known = {} if mass is None else {"exact_mass": mass}
+    vectors = {name: pooled(embedder.embed(name, measurements, known)) for name, measurements in used.items()}
+    return Query(measurements=used, vectors=vectors, mass=mass)
 
 
 def search(
@@ -105,6 +123,10 @@ def search(
     taken = any("exact_mass" in embedder.graph.modalities[name].scalar_features for name in query.vectors)
     window = mass if ppm is not None or da is not None or not taken else None
     limits: dict[str, Any] = {"mass": window, "ppm": ppm, "da": da, "formula": formula}
+    found = contradictions(embedder.modalities, query.measurements, **{**limits, "mass": mass})
+    candidates = sum(map(len, library.filter(**limits)))
+    if candidates == 0 and found:
+        raise QueryError(f"search failed: no candidate passes the filters, and {found[0].message}")
     hits = library.search(
         query.vectors,
         k=k if reranking is None else max(k, reranking.k),
@@ -117,8 +139,7 @@ def search(
         device=str(embedder.device),
         index=index,
     )
-    candidates = sum(map(len, library.filter(**limits)))
-    found, none = _quality_warnings(embedder, query), None
+    found, none = [*found, *_quality_warnings(embedder, query)], None
     if mode == "blind" and hits:
         none = _none_of_these(embedder, manifest, query, hits[0], candidates, limits)
         # Where there is a probability of none, it says how unlike the query the first hit is, and says it better: the

@@ -32,6 +32,7 @@ from molchord.api import (
     SampleError,
     SpectrumSample,
     SpectrumSpec,
+    StatedMass,
     Stores,
     Trace,
     Window,
@@ -391,6 +392,13 @@ class PutsNothingThere(Modality):
 class NotesTheFirstOnly(Modality):
     def annotate(self, measurement, windows, molecule):
         return super().annotate(measurement, windows[:1], molecule)
+
+
+@mutant("modality", "stated_mass_is_that_of_the_molecule")
+class StatesTheIonForTheMolecule(Modality):
+    def stated_mass(self, measurement):
+        weight = float(measurement.arrays["height"].sum()) if measurement.arrays else 0.0
+        return StatedMass(mz=weight, adduct="[M+H]+", masses={"[M+H]+": weight}, tolerance=0.01) if weight else None
 
 
 # --- encoders --------------------------------------------------------------------------------------------------------

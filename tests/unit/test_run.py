@@ -593,3 +593,48 @@ def test_a_library_may_be_given_by_its_folder(tmp_path):
     library = run.library(["CCO", "CC#N"], tmp_path / "library")
     query = examples_of("ir", 1)
     assert run.search(str(library.path), ir=query) == run.search(library, ir=query)
+
+
+def ion(mz, adduct="[M+H]+", **columns):
+    """A tandem mass spectrum of an ion."""
+    arrays = {"mz": np.array([31.0, 43.0], np.float32), "intensity": np.array([1.0, 0.5], np.float32)}
+    return Measurement(arrays=arrays, columns={"precursor_mz": mz, "adduct": adduct, "ion_mode": "positive", **columns})
+
+
+@pytest.fixture(scope="module")
+def alcohols(every):
+    """A library of methanol to propanol, with the masses 32.0262, 46.0419 and 60.0575."""
+    return every[0].library(["CO", "CCO", "CCCO"])
+
+
+def test_a_mass_that_contradicts_the_precursor_is_said_and_lowers_the_probability(every, alcohols):
+    run, _ = every
+    assert run.search(alcohols, msms=ion(47.0491), mass=46.0419)[0].quality_warnings == ()
+    with pytest.warns(UserWarning, match="32.0262, contradicts the precursor of 'msms'"):
+        hits = run.search(alcohols, msms=ion(47.0491), mass=32.0262)
+    assert [hit.smiles for hit in hits] == ["CO"]
+    assert "contradicts the precursor" in hits[0].quality_warnings[0]
+    with pytest.raises(QueryError, match=r"no candidate .* is the m/z of the ion of 'msms'.*--adduct '\[M\+H\]\+'"):
+        run.search(alcohols, msms=ion(47.0491), mass=47.0491)
+
+
+def test_the_mass_may_come_from_the_precursor(every, alcohols):
+    run, _ = every
+    assert [h.smiles for h in run.search(alcohols, msms=ion(47.0491), use_precursor=True)] == ["CCO"]
+    assert len(run.search(alcohols, msms=ion(47.0491), use_precursor=True, da=15.0)) == 3
+    with pytest.raises(QueryError, match="does not state which ion it is; give it: --mz 47.0491"):
+        run.search(alcohols, msms=ion(47.0491, None), use_precursor=True)
+    with pytest.raises(QueryError, match="leave one out"):
+        run.search(alcohols, msms=ion(47.0491), use_precursor=True, mass=46.0419)
+    with pytest.raises(QueryError, match="no spectrum of the query states the m/z"):
+        run.search(alcohols, ir=examples_of("ir", 1), use_precursor=True)
+
+
+def test_spectra_of_several_molecules_need_the_word_that_they_are_of_one_sample(every, alcohols):
+    run, _ = every
+    several = [ion(47.0491), ion(33.0335)]
+    with pytest.raises(QueryError, match=r"'measurement 1' and 'measurement 2', which state molecules of 46.0418 and"):
+        run.search(alcohols, msms=several)
+    with pytest.warns(UserWarning, match="two spectra of 'msms' are of different molecules"):
+        run.search(alcohols, msms=several, same_sample=True)
+    assert len(run.search(alcohols, msms=[ion(47.0491), ion(69.0310, "[M+Na]+")])) == 3

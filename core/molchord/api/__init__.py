@@ -56,6 +56,8 @@ from molchord.api.modality import (
     Modality,
     ModalityRecord,
     QualityWarning,
+    StatedMass,
+    StatesMass,
 )
 from molchord.api.property import Property, PropertyRecord
 from molchord.api.reading import ReadingOptions, ReadsTables
@@ -127,6 +129,8 @@ __all__ = [
     "SpectrumBatch",
     "SpectrumSample",
     "SpectrumSpec",
+    "StatedMass",
+    "StatesMass",
     "Stores",
     "Tempered",
     "Trace",

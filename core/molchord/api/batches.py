@@ -69,12 +69,14 @@ class Reading:
         location: Where it was.
         understood: How the file was read, in words by subject, for a person to check: ``{"abscissa": "um, turned into
             cm^-1", "direction": "descending in the file"}``.
+        name: The molecule's, if the file has it.
     """
 
     measurement: Measurement
     smiles: str | None
     location: str
     understood: Mapping[str, str] = field(default_factory=dict)
+    name: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,8 @@ __all__ = [
     "Modality",
     "ModalityRecord",
     "QualityWarning",
+    "StatedMass",
+    "StatesMass",
 ]
 
 
@@ -116,6 +118,50 @@ class Locates(Protocol):
         Raises:
             SampleError: This measurement cannot be used.
         """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatedMass:
+    """What a measurement states of the mass of its molecule.
+
+    Attributes:
+        mz: m/z of the ion that was measured.
+        adduct: Which ion it is, such as ``[M+H]+``; None where this is not stated.
+        masses: Monoisotopic mass in Da of the molecule by ion: by `adduct`, where its mass is known, and by other ions
+            that the measurement may be of, the commonest first.
+        tolerance: Da by which they may be wrong: an answer farther away contradicts the measurement.
+
+    Example:
+        >>> stated = StatedMass(mz=195.088, adduct=None, masses={"[M+H]+": 194.080, "[M+Na]+": 172.098}, tolerance=0.01)
+        >>> stated.mass is None, stated.ions(172.1), stated.ions(195.088)
+        (True, ['[M+Na]+'], [])
+    """
+
+    mz: float
+    adduct: str | None
+    masses: Mapping[str, float]
+    tolerance: float
+
+    @property
+    def mass(self) -> float | None:
+        """Return the mass of the molecule; None where the ion is not stated, or its mass not known."""
+        return None if self.adduct is None else self.masses.get(self.adduct)
+
+    def ions(self, mass: float, half_width: float = 0.0) -> list[str]:
+        """Name the ions as which the measurement may be of a molecule of this mass."""
+        return [ion for ion, found in self.masses.items() if abs(found - mass) <= half_width + self.tolerance]
+
+
+@runtime_checkable
+class StatesMass(Protocol):
+    """A modality whose measurements state the mass of their molecule, such as by the m/z of an ion.
+
+    What was asked for is compared with it, and spectra of one query with each other; candidates are never ranked by it.
+    """
+
+    def stated_mass(self, measurement: Measurement) -> StatedMass | None:
+        """Return what the measurement states; None where it states nothing."""
         ...
 
 

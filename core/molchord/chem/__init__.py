@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import rdkit
 
-from molchord.chem.adducts import neutral_mass
+from molchord.chem.adducts import canonical_adduct, neutral_mass
 from molchord.chem.fingerprints import (
     FINGERPRINT_BITS,
     FingerprintKind,
@@ -23,7 +23,7 @@ from molchord.chem.fingerprints import (
     tanimoto,
     torsion_counts,
 )
-from molchord.chem.formulas import element_counts, hill
+from molchord.chem.formulas import element_counts, formula_mass, hill
 from molchord.chem.fragments import FragmentFormula, fragment_formulas
 from molchord.chem.geometry import FORCE_FIELD_STEPS, conformer_seed, conformers
 from molchord.chem.graphs import bare_match, covalent_radius, isotope_mass, pieces, with_hydrogens
@@ -45,12 +45,14 @@ __all__ = [
     "Mol",
     "bare_match",
     "canonical",
+    "canonical_adduct",
     "conformer_seed",
     "conformers",
     "covalent_radius",
     "drawing",
     "element_counts",
     "fingerprint_bits",
+    "formula_mass",
     "fragment_formulas",
     "from_inchi",
     "from_molblock",

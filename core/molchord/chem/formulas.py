@@ -7,7 +7,7 @@ import re
 
 from molchord.api import SampleError
 
-__all__ = ["capitalised", "element_counts", "hill"]
+__all__ = ["capitalised", "element_counts", "formula_mass", "hill"]
 
 
 def element_counts(formula: str) -> dict[str, int]:
@@ -38,6 +38,22 @@ def _symbols() -> frozenset[str]:
 
     table = GetPeriodicTable()
     return frozenset({"D", "T"} | {table.GetElementSymbol(number) for number in range(1, 119)})
+
+
+def formula_mass(formula: str) -> float:
+    """Return the monoisotopic mass in Da of a sum formula; a charge after it, and its electrons, are not counted.
+
+    Raises:
+        SampleError: The formula cannot be read, or holds what is not an element.
+
+    Example:
+        >>> round(formula_mass("C9H6O2"), 4)  # coumarin
+        146.0368
+    """
+    from rdkit.Chem import GetPeriodicTable
+
+    table = GetPeriodicTable()
+    return float(sum(n * table.GetMostCommonIsotopeMass(element) for element, n in element_counts(formula).items()))
 
 
 def hill(formula: str) -> str:

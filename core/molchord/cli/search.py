@@ -66,12 +66,15 @@ def searched(run: Run, arguments: argparse.Namespace, k: int) -> tuple[Hits, dic
     from molchord.library.library import Library
 
     files = {name: given for name in run.spectra if (given := getattr(arguments, SPECTRUM + name, None))}
-    options = reading_of_each(arguments, [*files])
-    spectra = {name: run.measurements(name, given, options=options[name]) for name, given in files.items()}
+    options, same = reading_of_each(arguments, [*files]), arguments.same_sample
+    spectra = {
+        name: run.measurements(name, given, of_one=True, same_sample=same, options=options[name])
+        for name, given in files.items()
+    }
     hits = run.search(
         Library(arguments.library), k=k, fusion=arguments.fusion, mode=arguments.mode, mass=arguments.mass,
         ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, rerank=rerank_of(arguments),
-        index=arguments.index, **spectra,
+        index=arguments.index, use_precursor=arguments.use_precursor, same_sample=same, **spectra,
     )  # fmt: skip
     return hits, spectra
 
@@ -94,8 +97,14 @@ def search_parser(command: str = "search", does: str = "Rank a library's candida
     parser.add_argument("--mass", type=float, metavar="DA", help="exact mass; alone: within 10 ppm")
     parser.add_argument("--mz", type=float, metavar="MZ", help="m/z of an ion in place of its mass; needs --adduct")
     parser.add_argument("--adduct", metavar="ION", help="which ion, such as '[M+H]+' or '[M-H]-'")
+    parser.add_argument(
+        "--use-precursor", action="store_true", help="take the mass from the m/z and adduct that the spectra state"
+    )
     parser.add_argument("--ppm", type=float, help="half width of the mass window in ppm")
     parser.add_argument("--da", type=float, help="half width of the mass window in Da")
+    parser.add_argument(
+        "--same-sample", action="store_true", help="several files of one kind are of one sample, though they disagree"
+    )
     parser.add_argument("--formula", help="sum formula, such as C8H9NO2")
     parser.add_argument("--index", metavar="NAME", help="index that proposes candidates (default: all are searched)")
     add_rerank(parser)
@@ -136,6 +145,8 @@ def parsed_words(words: Sequence[str], parser: ArgumentParser) -> argparse.Names
 def _mass(arguments: argparse.Namespace) -> float | None:
     """Return the mass that was given, or that of the molecule whose ion was."""
     mz, adduct = arguments.mz, arguments.adduct
+    if arguments.use_precursor and not arguments.mass is mz is None:
+        raise QueryError("`--use-precursor` takes the mass from the spectra; leave `--mass` or `--mz` out, or it")
     if (mz is None) != (adduct is None):
         lacking = "--adduct" if adduct is None else "--mz"
         raise QueryError(

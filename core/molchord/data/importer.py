@@ -14,12 +14,13 @@ from typing import Any, final
 from pydantic import ValidationError
 from tqdm import tqdm
 
-from molchord.api import Reading, ReadingOptions, SampleError
+from molchord.api import Modality, Reading, ReadingOptions, SampleError
 from molchord.chem import molecule
 from molchord.data.manifest import ArrayStorage, DataManifest
 from molchord.data.readers import Reader, bare_name, entries_read, readers_of
 from molchord.data.splits import check_rule, named_split
 from molchord.data.spreadsheet import SMILES_COLUMN, read_rows
+from molchord.data.stated import contradiction_of_molecule, stated_of
 from molchord.data.table import accepted
 from molchord.data.writer import DataSetWriter, molecules_schema, new_folder
 from molchord.errors import DataError, did_you_mean
@@ -322,6 +323,7 @@ class _Import:
             )
         if None not in (smiles, entry.smiles) and molecule(text).key14 != molecule(str(entry.smiles)).key14:
             raise SampleError(location, f"the table says {smiles!r}, but the file says {entry.smiles!r}")
+        _check_mass(reader.modality, entry, text, location)
         row = self._writer.row(text, self._limit)
         if row is None:
             self._numbers["beyond"] += 1
@@ -350,6 +352,15 @@ class _Import:
         self._rejected.writerow([file, location, modality, reason])
         if len(self._reasons) < 3:
             self._reasons.append(" ".join(part for part in (file, location) if part) + f": {reason}")
+
+
+def _check_mass(modality: Modality, entry: Reading, smiles: str, location: str) -> None:
+    """Refuse a measurement whose ion is of another molecule."""
+    stated = stated_of(modality, entry.measurement)
+    if stated is not None and stated.mass is not None:
+        why = contradiction_of_molecule(stated, molecule(smiles))
+        if why is not None:
+            raise SampleError(location, why)
 
 
 def _relative(text: str, path: Path, label: str) -> str:

@@ -17,6 +17,7 @@ from molchord.api import Derives, Measurement, Modality, Molecule, Reading, Read
 from molchord.chem import molecule
 from molchord.data.spectrum_files import entries_of
 from molchord.data.spreadsheet import SMILES_COLUMN, read_rows
+from molchord.data.stated import key_of, refuse_several_samples
 from molchord.data.store import DataSet
 from molchord.errors import DataError, QueryError
 
@@ -38,32 +39,35 @@ def measurements_of(
     *,
     of_one: bool = False,
     options: ReadingOptions | None = None,
+    same_sample: bool = False,
 ) -> list[Measurement]:
     """Read what a user gives as measurements of one modality, whose declaration is `stores`.
 
     Raises:
         QueryError: A file cannot be read, a SMILES is refused, an object is not a measurement, or nothing was given;
-            with `of_one`, a file states that its measurements are of several molecules.
+            with `of_one` and without `same_sample`, what is given states that it is of several molecules.
 
     Warns:
         UserWarning: Some entries of a file cannot be read.
     """
     several = isinstance(given, Iterable) and not isinstance(given, (str, Path, Measurement, Mapping))
     items: list[object] = list(given) if several else [given]  # type: ignore[arg-type]
-    out: list[Measurement] = []
-    for item in items:
+    out: list[Reading] = []
+    for number, item in enumerate(items, start=1):
         if isinstance(item, Measurement):
-            out.append(item)
+            out.append(Reading(measurement=item, smiles=None, location=f"measurement {number}"))
         elif not isinstance(item, (str, Path)):
             wrong = item if isinstance(given, (list, tuple)) else given
             raise QueryError(_not_a_measurement(wrong, modality, stores))
         elif isinstance(plugin, Derives) and not os.path.isfile(item):
-            out.append(_derived(plugin, str(item)))
+            out.append(Reading(measurement=_derived(plugin, str(item)), smiles=None, location=str(item)))
         else:
-            out += _read(plugin, Path(item), modality, of_one, options)
+            out += _read(plugin, Path(item), modality, of_one and not same_sample, options)
     if not out:
         raise QueryError(f"no measurement of {modality!r} was given; give a file, a `Measurement` or a list of them")
-    return out
+    if of_one and not same_sample:
+        refuse_several_samples(plugin, modality, out)
+    return [reading.measurement for reading in out]
 
 
 def files_of(given: Given) -> list[Path]:
@@ -189,9 +193,7 @@ def _derived(plugin: Derives, smiles: str) -> Measurement:
         raise QueryError(f"molecule {smiles!r} cannot be embedded ({error.reason}); check the SMILES") from error
 
 
-def _read(
-    plugin: Modality, path: Path, modality: str, of_one: bool, options: ReadingOptions | None
-) -> list[Measurement]:
+def _read(plugin: Modality, path: Path, modality: str, of_one: bool, options: ReadingOptions | None) -> list[Reading]:
     if not path.is_file():
         what = "is a folder or a pipe" if path.exists() else "does not exist"
         raise QueryError(f"file {str(path)!r} for {modality!r} {what}; give the path of a spectrum file")
@@ -203,16 +205,15 @@ def _read(
             f"file {str(path)!r} cannot be read as {modality!r} ({reason}); correct it, or give another"
         ) from error
     readings = [entry for entry in entries if isinstance(entry, Reading)]
-    good = [reading.measurement for reading in readings]
     bad = [entry for entry in entries if isinstance(entry, SampleError)]
-    if not good:
+    if not readings:
         reasons = "; ".join(entry.reason for entry in bad[:3])
         raise QueryError(
             f"file {str(path)!r} holds no usable {modality!r} measurement ({reasons or 'it is empty'}); "
             "give another file"
         )
     said = {reading.smiles for reading in readings if reading.smiles}
-    if of_one and len(said) > 1 and (count := len({_key(smiles) for smiles in said})) > 1:
+    if of_one and len(said) > 1 and (count := len({key_of(smiles) for smiles in said})) > 1:
         raise QueryError(
             f"file {str(path)!r} holds {modality!r} of {count} molecules; a query is of one: give a file of its "
             "measurements alone"
@@ -220,11 +221,4 @@ def _read(
     if bad:
         left = f"{len(bad)} of {len(entries)} entries of {str(path)!r} cannot be read as {modality!r}"
         warnings.warn(f"{left} ({bad[0]}); the others are taken", stacklevel=2)
-    return good
-
-
-def _key(smiles: str) -> str:
-    try:
-        return molecule(smiles).key14
-    except SampleError:
-        return smiles
+    return readings

@@ -31,6 +31,7 @@ from molchord.api import (
     SampleError,
     SpectrumBatch,
     SpectrumSpec,
+    StatesMass,
     VectorBatch,
     VectorSpec,
 )
@@ -383,6 +384,28 @@ def quality_warnings_and_peaks_fit(record: ModalityRecord) -> None:
                 require(peaks.ndim == 1 and bool(np.isfinite(peaks).all()), f"peaks are {peaks!r}, not finite numbers")
 
 
+def stated_mass_is_that_of_the_molecule(record: ModalityRecord) -> None:
+    """A search compares the mass asked for with what its spectra state, and warns where they contradict each other.
+
+    To mend it: return None where a measurement states nothing, and masses in Da of the neutral molecule by ion, that of
+    the stated ion among them, with the tolerance within which they are right.
+    """
+    for _, modality in _kinds(record):
+        if not isinstance(modality, StatesMass):
+            continue
+        nothing = modality.stated_mass(Measurement(arrays={}, columns={}))
+        require(nothing is None, f"`stated_mass` of a measurement without columns is {nothing!r}; return None")
+        for measurement, target in zip(examples(modality), molecules(4), strict=True):
+            stated = modality.stated_mass(measurement)
+            if stated is None:
+                continue
+            numbers = [stated.mz, stated.tolerance, *stated.masses.values()]
+            require(all(math.isfinite(n) and n > 0 for n in numbers), f"{stated!r} has a number that is not positive")
+            said = stated.mass
+            right = said is None or abs(said - target.exact_mass) <= stated.tolerance
+            require(right, f"a measurement of {target.smiles!r}, {target.exact_mass:.4f} Da, states {stated!r}")
+
+
 def _taken(modality: Modality, measurements: Sequence[Measurement]) -> Iterator[Measurement]:
     """Yield the measurements that `transform` takes, which alone are asked about."""
     for measurement in measurements:
@@ -416,4 +439,5 @@ CHECKS = (
     similarity_prefers_itself,
     quality_warnings_and_peaks_fit,
     *explaining.CHECKS,
+    stated_mass_is_that_of_the_molecule,
 )

@@ -8,69 +8,72 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from molchord.api import Measurement, Reading, SampleError
-from molchord.chem import from_inchi
-from molchord_modalities.mass_spectra_files import NUMBER, Entry, entries
+from molchord.chem import canonical_adduct, from_inchi
+from molchord_modalities.mass_spectra_entries import NUMBER, Entry
+from molchord_modalities.mass_spectra_files import entries
 
-__all__ = ["canonical_adduct", "collision_energy", "read"]
+__all__ = ["collision_energy", "read"]
 
 _FIELDS = {
     "smiles": ("smiles", "computedsmiles"),
     "inchi": ("inchi", "computedinchi"),
-    "adduct": ("adduct", "precursortype", "iontype"),
+    "adduct": ("adduct", "precursortype", "iontype", "ionization"),
     "ion_mode": ("ionmode", "polarity"),
     "energy": ("collisionenergy",),
     "precursor_mz": ("precursormz", "pepmass"),
     "instrument_type": ("instrumenttype",),
     "license": ("license", "licence"),
-    "title": ("accession", "db", "spectrumid", "title", "name"),
+    "title": ("accession", "db", "spectrumid", "title", "name", "compoundname"),
+    "name": ("chname", "compoundname", "name"),
     "level": ("mslevel", "mstype", "spectrumtype"),
     "charge": ("charge",),
 }
 """What a measurement needs, and the names under which files give it, the first one present wins."""
 
 _BLANK = frozenset({"", "na", "n/a", "nan", "none", "null", "unknown"})
-_ADDUCT_ALIASES = {
-    "[M+CH3COOH-H]-": "[M+CH3COO]-",
-    "[M+OAc]-": "[M+CH3COO]-",
-    "[M+C2H3O2]-": "[M+CH3COO]-",
-    "[M+HCOOH-H]-": "[M+HCOO]-",
-    "[M+HCO2]-": "[M+HCOO]-",
-    "[M+CHO2]-": "[M+HCOO]-",
-    "[M+FA-H]-": "[M+HCOO]-",
-    "[M-H2O+H]+": "[M+H-H2O]+",
-    "[M-NH3+H]+": "[M+H-NH3]+",
-}
-_SIGNS = str.maketrans("⁺⁻\u2212\u2013⁰¹²³⁴⁵⁶⁷⁸⁹", "+---0123456789")
-_IONS = {"H": 1, "Na": 1, "K": 1, "Li": 1, "NH4": 1, "Cl": -1, "Br": -1, "HCOO": -1, "CH3COO": -1}
-"""Charge that a part of an adduct brings with it."""
+_TANDEM = 2
+"""Level of the spectra that are read."""
+
 _ENERGY = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(%|nce|kev|e?v\b)?")
 
 
 def read(path: Path) -> Iterator[Reading | SampleError]:
     """Yield every entry of a file; a bad one as a `SampleError`.
 
-    A file that is neither MGF nor MSP is read as one spectrum of two columns, m/z and intensity.
+    A file that names no layout is read as one spectrum of two columns, m/z and intensity. Spectra of other levels than
+    2 are counted, and reported together at the end.
 
     Raises:
         SampleError: The file as a whole cannot be read.
     """
     count = 0
+    others: Counter[int] = Counter()
     try:
         for entry in entries(path):
             count += 1
-            yield _reading(entry, f"{path.name}: entry {count}")
+            level = _level(_first(entry.fields, _FIELDS["level"]))
+            if level == _TANDEM:
+                yield _reading(entry, f"{path.name}: entry {count}")
+            else:
+                others[level] += 1
     except SampleError as error:
         if count == 0:
             raise
         yield error  # what precedes the damage is good
     if count == 0:
         raise SampleError(path.name, "holds no spectrum")
+    if others:
+        levels = " and ".join(f"{n} of level {level}" for level, n in sorted(others.items()))
+        yield SampleError(
+            path.name, f"{levels} of its {count} spectra are left out; tandem spectra, of level 2, are read"
+        )
 
 
 def collision_energy(text: str | None, instrument_type: str | None = None) -> tuple[float, float]:
@@ -113,51 +116,12 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def canonical_adduct(text: str | None, ion_mode: str | None = None) -> str | None:
-    """Write an adduct as ``[M+H]+``, one spelling per species; None where nothing is said.
-
-    Example:
-        >>> canonical_adduct("M+H", "positive"), canonical_adduct("[M+HCOOH-H]-"), canonical_adduct("[M]+.")
-        ('[M+H]+', '[M+HCOO]-', '[M]+')
-    """
-    if text is None:
-        return None
-    bare = re.sub(r"\s", "", text).translate(_SIGNS).rstrip("*.•")
-    closed = re.fullmatch(r"\[(.+)\]([-+\d]*)|\((.+)\)([-+\d]*)", bare)
-    if closed is not None:
-        ion, charge = closed[1] or closed[3], closed[2] or closed[4] or ""
-    else:  # in "M+C2H3+", without brackets, the digit is none of the charge
-        ion, charge = re.fullmatch(r"(.*?)((?:[+-]+|[+-]\d)?)", bare).groups()  # type: ignore[union-attr]
-    canonical = f"[{ion}]{_charge(charge) or _charge_of(ion, ion_mode)}"
-    return _ADDUCT_ALIASES.get(canonical, canonical)
-
-
-def _charge(text: str) -> str:
-    """Write "+1", "1+", "+" as "+" and "++", "+2", "2+" as "2+"; "" for anything else."""
-    match = re.fullmatch(r"(\d?)([+-])\2*(\d?)", text)
-    if match is None:
-        return ""
-    number = match[1] or match[3] or str(text.count(match[2]))
-    return match[2] if number == "1" else number + match[2]
-
-
-def _charge_of(ion: str, ion_mode: str | None) -> str:
-    """Return the charge that an ion's parts bring, if its sign is the mode's; else that sign, "" without a mode."""
-    sign = {"positive": "+", "negative": "-"}.get(ion_mode or "", "")
-    total = 0
-    for part in re.finditer(r"([+-])(\d*)([A-Za-z]\w*)", ion):
-        total += (1 if part[1] == "+" else -1) * int(part[2] or 1) * _IONS.get(part[3], 0)
-    return _charge(f"{abs(total)}{sign}") if sign and total * (1 if sign == "+" else -1) > 0 else sign
-
-
 def _reading(entry: Entry, location: str) -> Reading | SampleError:
     said = {name: _first(entry.fields, aliases) for name, aliases in _FIELDS.items()}
     if said["title"] is not None:
         location += f" ({said['title']})"
     if entry.problem is not None:
         return SampleError(location, entry.problem)
-    if (said["level"] or "").lower() in ("1", "ms", "ms1"):
-        return SampleError(location, f"is a spectrum of level {said['level']!r}, not a tandem one")
     mz, intensity = np.array(entry.mz), np.array(entry.intensity)
     kept = intensity > 0  # background subtraction leaves zeros and negative values
     if not kept.any():
@@ -180,7 +144,21 @@ def _reading(entry: Entry, location: str) -> Reading | SampleError:
         "origin": "measured",
     }
     smiles = said["smiles"] or _from_inchi(said["inchi"])
-    return Reading(measurement=Measurement(arrays=arrays, columns=columns), smiles=smiles, location=location)
+    measurement = Measurement(arrays=arrays, columns=columns)
+    return Reading(measurement=measurement, smiles=smiles, location=location, name=said["name"])
+
+
+def _level(text: str | None) -> int:
+    """Read "2", "MS2", "ms^3", "MS/MS", "MS"; what says nothing of a level is a tandem spectrum.
+
+    Example:
+        >>> [_level(text) for text in ("MS1", "MS", "MS2", "MSn", "3", "Centroid", None)]
+        [1, 1, 2, 2, 3, 2, 2]
+    """
+    match = re.fullmatch(r"(?:ms)?\W*(\d)?", (text or "?").strip().lower())
+    if match is None or text is None:
+        return _TANDEM
+    return int(match[1] or 1)
 
 
 def _first(fields: dict[str, str], aliases: tuple[str, ...]) -> str | None:

@@ -1,67 +1,27 @@
-"""Entries of MGF, MSP, MassBank records and two-column files, plain or gzipped, before they are judged."""
+"""Entries of files of mass spectra, plain or gzipped, before they are judged: which layout, and layouts of lines."""
 
 from __future__ import annotations
 
-import gzip
-import io
-import math
 import re
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 from molchord.api import SampleError
+from molchord_modalities.jcamp import is_jcamp
+from molchord_modalities.mass_spectra_entries import NUMBER, Entry, head_of, lines_of, plain, with_points
+from molchord_modalities.mass_spectra_jcamp import jcamp_entries, names_jcamp
+from molchord_modalities.mass_spectra_sirius import names_sirius, sirius_entries
+from molchord_modalities.mass_spectra_xml import mzml_entries, mzxml_entries
 
-__all__ = ["NUMBER", "Entry", "entries", "names_itself"]
-
-Layout = Literal["mgf", "msp", "massbank", "columns"]
-
-NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-"""Pattern of a number as these files write it."""
+__all__ = ["entries", "names_itself"]
 
 _HEADER_OF_COLUMNS = re.compile(r'^"?m(?:/?z|ass)"?\s*[,;\t ]\s*"?(?:rel|int|abund)', re.IGNORECASE)
 _SNIFFED_LINES = 400
 _SNIFFED_CHARACTERS = 65_536
 
 
-@dataclass
-class Entry:
-    """What one entry holds, before it is judged; `problem` is the first thing wrong with it."""
-
-    line: int
-    fields: dict[str, str] = field(default_factory=dict)
-    mz: list[float] = field(default_factory=list)
-    intensity: list[float] = field(default_factory=list)
-    declared: int | None = None
-    problem: str | None = None
-
-    def put(self, name: str, value: str) -> None:
-        """Keep a field, the first one of its name."""
-        self.fields.setdefault(_plain(name), value.strip().strip('"'))
-
-    def peak(self, number: int, tokens: list[str]) -> None:
-        """Add one peak; further tokens are a charge or an annotation."""
-        try:
-            mz, intensity = float(tokens[0]), float(tokens[1])
-        except (ValueError, IndexError):
-            self.spoil(number, f"{' '.join(tokens)!r} is not a pair of m/z and intensity")
-            return
-        if not (math.isfinite(mz) and math.isfinite(intensity) and mz > 0):
-            self.spoil(number, f"m/z {mz!r} with intensity {intensity!r} is not a peak")
-            return
-        self.mz.append(mz)
-        self.intensity.append(intensity)
-
-    def spoil(self, number: int, problem: str) -> None:
-        """Note what is wrong, the first thing only."""
-        if self.problem is None:
-            self.problem = f"line {number}: {problem}"
-
-
 def names_itself(path: Path) -> bool:
-    """Return whether a file's beginning is MGF, MSP, a MassBank record or two columns headed m/z and intensity."""
+    """Return whether a file's beginning names one of the layouts, or two columns headed m/z and intensity."""
     try:
         return _layout(path) is not None
     except SampleError:
@@ -69,65 +29,48 @@ def names_itself(path: Path) -> bool:
 
 
 def entries(path: Path) -> Iterator[Entry]:
-    """Yield what each entry of a file holds; a file that is none of the others is one entry of two columns.
+    """Yield what each entry of a file holds; a file that names no layout is one entry of two columns.
 
     Raises:
         SampleError: The file as a whole cannot be read; what is yielded before the damage is good.
     """
-    split = {"mgf": _mgf_entries, "msp": _msp_entries, "massbank": _massbank_entries, "columns": _column_entries}
     layout = _layout(path)
-    if layout is None:
-        _refuse_others(path)
-    return split[layout or "columns"](_lines(path))
+    if layout is None and is_jcamp(head_of(path)):
+        layout = "jcamp"  # of another kind, which its reader names
+    if layout in _WHOLE:
+        return _WHOLE[layout](path)
+    return _LINES[layout or "columns"](lines_of(path))
 
 
-def _refuse_others(path: Path) -> None:
-    """Refuse what is not a table of peaks, though it holds lines of two numbers.
+def _layout(path: Path) -> str | None:
+    """Determine the layout from the file's beginning; None where nothing names it.
 
     Raises:
-        SampleError: It is JCAMP-DX or XML.
+        SampleError: It is text of another kind, though it may hold lines of two numbers.
     """
-    first = next((line for _, line in _lines(path) if line), "")
-    for start, what in (("##", "JCAMP-DX"), ("<", "XML, as mzML and mzXML are")):
-        if first.startswith(start):
-            raise SampleError(path.name, f"is {what}; write it as MGF or MSP, or as two columns of m/z and intensity")
+    head = head_of(path)
+    if head.lstrip().startswith("<"):
+        kind = re.search(r"<(?:indexed)?(mzML|mzXML|msRun)\b", head, re.IGNORECASE)
+        if kind is None:
+            raise SampleError(
+                path.name, "is XML, but neither mzML nor mzXML; write it as one of them, or as MGF or MSP"
+            )
+        return "mzml" if kind[1].lower() == "mzml" else "mzxml"
+    if is_jcamp(head):
+        return "jcamp" if names_jcamp(head) else None
+    return _layout_of_lines(path)
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-def _open(path: Path) -> io.BufferedIOBase:
-    with path.open("rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if compressed else path.open("rb")
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield numbered lines without their ends; UTF-8, or Latin-1 where a line is not."""
-    try:
-        with _open(path) as file:
-            for number, raw in enumerate(file, start=1):
-                if b"\x00" in raw:
-                    raise SampleError(path.name, f"is not text (line {number})")
-                try:
-                    text = raw.decode("utf-8-sig")
-                except UnicodeDecodeError:
-                    text = raw.decode("latin-1")
-                yield number, text.strip()
-    except (OSError, EOFError, zlib.error) as error:
-        raise SampleError(path.name, f"cannot be read: {error}") from error
-
-
-def _layout(path: Path) -> Layout | None:
-    """Determine the layout from the first lines; None where nothing names it."""
+def _layout_of_lines(path: Path) -> str | None:
     seen = 0
-    for number, line in _lines(path):
+    for number, line in lines_of(path):
         if line.upper() == "BEGIN IONS":
             return "mgf"
         if seen == 0 and line.startswith("ACCESSION:"):
             return "massbank"
-        if _plain(line.partition(":")[0]) == "numpeaks" and ":" in line:
+        if names_sirius(line):
+            return "sirius"
+        if plain(line.partition(":")[0]) == "numpeaks" and ":" in line:
             return "msp"
         if _HEADER_OF_COLUMNS.match(line):
             return "columns"
@@ -164,15 +107,7 @@ def _mgf_line(entry: Entry | None, shared: Entry, number: int, line: str) -> Non
     if equals and not name[:1].isdigit():
         (shared if entry is None else entry).put(name, value)
     elif entry is not None:
-        entry.peak(number, re.split(r"[\s,;]+", _with_points(line)))
-
-
-def _with_points(line: str) -> str:
-    """Turn the decimal commas of a peak into points: "79,0544 100,5"; not what separates "79,100 91,50"."""
-    found = re.fullmatch(r"(\d+),(\d+)(\s+\d+)(?:,(\d+))?", line)
-    if found is None or (found[4] is not None and len(found[2]) < 4):
-        return line
-    return line.replace(",", ".")
+        entry.peak(number, re.split(r"[\s,;]+", with_points(line)))
 
 
 def _msp_entries(lines: Iterator[tuple[int, str]]) -> Iterator[Entry]:
@@ -181,7 +116,7 @@ def _msp_entries(lines: Iterator[tuple[int, str]]) -> Iterator[Entry]:
     for number, line in lines:
         name, colon, _ = line.partition(":")
         ended = entry is not None and entry.declared is not None
-        starts_next = ended and (not line or (colon == ":" and _plain(name) in ("name", "title")))
+        starts_next = ended and (not line or (colon == ":" and plain(name) in ("name", "title")))
         if starts_next and entry is not None:
             yield _counted(entry)
             entry = None
@@ -201,7 +136,7 @@ def _msp_line(entry: Entry, number: int, line: str) -> None:
             entry.peak(number, tokens)
     elif not colon:
         entry.spoil(number, f"{line[:60]!r} is neither a field nor a peak")
-    elif _plain(name) == "numpeaks":
+    elif plain(name) == "numpeaks":
         try:
             entry.declared = int(value)
         except ValueError:
@@ -209,14 +144,14 @@ def _msp_line(entry: Entry, number: int, line: str) -> None:
             entry.spoil(number, f"the number of peaks {value.strip()!r} is not a whole number")
     else:
         entry.put(name, value)
-        if _plain(name).startswith("comment"):  # MoNA keeps fields there: "SMILES=CCO" "collision energy=35 %"
+        if plain(name).startswith("comment"):  # MoNA keeps fields there: "SMILES=CCO" "collision energy=35 %"
             for inner, text in re.findall(r'"([^"=]+)=([^"]*)"', value):
                 entry.put(inner, text)
 
 
 def _msp_peaks(line: str) -> Iterator[list[str]]:
     """Split a line of peaks: one per line with an annotation, or several parted by semicolons or in a row."""
-    bare = _with_points(re.sub(r'"[^"]*"', " ", line).strip())
+    bare = with_points(re.sub(r'"[^"]*"', " ", line).strip())
     for part in re.split(r"[;()]", bare):
         tokens = [token for token in re.split(r"[\s,:]+", part) if token]
         numeric = all(re.fullmatch(NUMBER, token) for token in tokens)
@@ -252,7 +187,7 @@ def _massbank_line(entry: Entry, number: int, line: str) -> None:
     group, _, field_ = name.rpartition("$")
     if group in ("AC", "MS") and field_ in ("MASS_SPECTROMETRY", "FOCUSED_ION"):
         field_, _, value = value.strip().partition(" ")
-    if _plain(field_) == "numpeak":
+    if plain(field_) == "numpeak":
         _msp_line(entry, number, f"Num Peaks:{value}")
     else:
         entry.put("inchi" if name == "CH$IUPAC" else field_, value)
@@ -308,3 +243,18 @@ def _columns(line: str) -> list[str]:
     if ";" in line or "\t" in line or re.search(r"\d\s+\d", line):  # then a comma is a decimal one
         line = line.replace(",", ".")
     return [token for token in re.split(r'[\s,;"]+', line) if token] or [line]
+
+
+_WHOLE: dict[str | None, Callable[[Path], Iterator[Entry]]] = {
+    "jcamp": jcamp_entries,
+    "mzml": mzml_entries,
+    "mzxml": mzxml_entries,
+}
+_LINES: dict[str, Callable[[Iterator[tuple[int, str]]], Iterator[Entry]]] = {
+    "mgf": _mgf_entries,
+    "msp": _msp_entries,
+    "massbank": _massbank_entries,
+    "sirius": sirius_entries,
+    "columns": _column_entries,
+}
+"""Readers by layout, of whole files and of lines."""

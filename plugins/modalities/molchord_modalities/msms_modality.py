@@ -27,11 +27,13 @@ from molchord.api import (
     SpectrumBatch,
     SpectrumSample,
     SpectrumSpec,
+    StatedMass,
     Trace,
     Window,
 )
 from molchord.chem import fragment_formulas, isotope_mass, parse, pieces
 from molchord_modalities import mass_spectra, mass_spectra_files
+from molchord_modalities.mass_spectra_ions import stated_mass
 from molchord_modalities.msms_settings import Jitter
 from molchord_modalities.peak_lists import LastCompared, collated, peak_windows, peaks_without
 from molchord_modalities.spectral_entropy import NOISE, Peaks, Weighted, matched, weighted
@@ -88,11 +90,11 @@ class Msms:
         self._references: LastCompared[Weighted] = LastCompared()
 
     def can_read(self, path: Path) -> bool:
-        """Return whether the file's content is MGF, MSP or two columns headed m/z and intensity."""
+        """Return whether the file's content names itself as mass spectra, such as MGF, MSP, mzML or SIRIUS's."""
         return mass_spectra_files.names_itself(path)
 
     def read(self, path: Path) -> Iterator[Reading | SampleError]:
-        """Yield every spectrum of an MGF or MSP file, or the one of a two-column file.
+        """Yield every tandem spectrum of a file of any layout, or the one of a two-column file.
 
         Raises:
             SampleError: The file as a whole cannot be read.
@@ -173,6 +175,10 @@ class Msms:
         order = np.argsort(mz, kind="stable")
         height = intensity[order] / intensity.max()
         return Trace(position=mz[order], height=height, axis="m/z", scale="intensity", sticks=True)
+
+    def stated_mass(self, measurement: Measurement) -> StatedMass | None:
+        """Return what the precursor m/z states of the molecule's mass, by the adduct or all common ones of the mode."""
+        return stated_mass(measurement.columns)
 
     def _clean(self, references: Sequence[Measurement]) -> Weighted:
         peaks: list[Peaks] = []

@@ -34,6 +34,9 @@ MASSBANK = Path(__file__).parents[3] / "datasets" / "massbank" / "ms2.mgf.gz"
         (180.062841, "[M]+.", 180.06339),
         (180.063939, "M-", 180.06339),
         (222.097214, "[M+ACN+H]+", 180.06339),
+        (222.097214, "[M+H+CH3CN]1+", 180.06339),
+        (181.070665, "M+H", 180.06339),
+        (181.070665, "(M+H)⁺", 180.06339),
     ],
 )
 def test_masses_are_those_published(mz, adduct, mass):
@@ -43,7 +46,7 @@ def test_masses_are_those_published(mz, adduct, mass):
 @pytest.mark.parametrize(
     ("mz", "adduct", "says"),
     [
-        (100.0, "M+H", "cannot be read; write it such as '[M+H]+'"),
+        (100.0, "[M]", "cannot be read; write it such as '[M+H]+'"),
         (100.0, "", "cannot be read"),
         (100.0, "[M+Xy]+", "'Xy', which is not an element"),
         (100.0, "[M+H]0+", "has no charge"),

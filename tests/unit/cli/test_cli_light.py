@@ -265,6 +265,6 @@ def plain(message, category, filename, lineno, file=None, line=None):
 
 def test_no_modality_can_have_the_name_of_an_option_of_search():
     """A run's spectra become options of `search`, beside its own."""
-    taken = set(re.findall(r"--([a-z][a-z-]*)", search_parser().format_help()))
+    taken = {word.replace("-", "_") for word in re.findall(r"--([a-z][a-z-]*)", search_parser().format_help())}
     assert "fusion" in taken
     assert taken - RESERVED_NAMES - {"h"} == set()

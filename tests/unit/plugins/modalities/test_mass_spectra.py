@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from molchord.api import Reading, SampleError
-from molchord_modalities.mass_spectra import canonical_adduct, collision_energy, read
+from molchord.chem import canonical_adduct
+from molchord_modalities.mass_spectra import collision_energy, read
 from molchord_modalities.mass_spectra_files import names_itself
 
 MASSBANK = """\
@@ -181,7 +182,6 @@ def test_massbank_records_follow_each_other_in_one_file(tmp_path):
         (("PK$NUM_PEAK: 2\n", ""), "the entry has no 'Num Peaks'"),
         (("PK$NUM_PEAK: 2", "PK$NUM_PEAK: N/A"), "the number of peaks 'N/A' is not a whole number"),
         (("  45.0335 1000 499", "  45.0335 high 499"), "line 25: '45.0335 high 499' is not a pair"),
-        (("MS_TYPE MS2", "MS_TYPE MS"), "is a spectrum of level 'MS'"),
     ],
 )
 def test_a_broken_massbank_record_lets_the_next_one_through(tmp_path, change, says):
@@ -312,11 +312,18 @@ def test_an_inchi_that_cannot_be_read_leaves_the_spectrum_without_a_molecule(tmp
     assert only(tmp_path, entry("79.1 1\n", INCHI="InChI=1S/CH4O/c1-2/h2H,1H3", SMILES="CCO")).smiles == "CCO"
 
 
-@pytest.mark.parametrize("level", ["1", "MS", "MS1", "ms1"])
-def test_a_survey_spectrum_is_refused(tmp_path, level):
-    assert f"level {level!r}, not a tandem one" in refusal(tmp_path, entry("79.1 1\n", MSLEVEL=level)).reason
-    assert isinstance(only(tmp_path, entry("79.1 1\n", MSLEVEL="2")), Reading)
-    assert isinstance(only(tmp_path, entry("79.1 1\n", MSLEVEL="MS3")), Reading)
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [("1", 1), ("MS", 1), ("MS1", 1), ("ms1", 1), ("MS3", 3), ("4", 4), ("2", 2), ("MS/MS", 2), ("Centroid", 2)],
+)
+def test_spectra_of_other_levels_are_counted_and_said_once(tmp_path, level, said):
+    found = results(tmp_path, entry("79.1 1\n", MSLEVEL=level) * 2 + entry("80.1 1\n", MSLEVEL="2"))
+    if said == 2:
+        assert all(isinstance(one, Reading) for one in found)
+        return
+    read, left = found
+    assert peaks(read) == [(80.1, 1.0)]
+    assert left.reason == f"2 of level {said} of its 3 spectra are left out; tandem spectra, of level 2, are read"
 
 
 @pytest.mark.parametrize(
@@ -330,7 +337,7 @@ def test_a_survey_spectrum_is_refused(tmp_path, level):
         ({"ADDUCT": "[M+H]1+"}, "positive"),
         ({"ADDUCT": "[M-H]-1"}, "negative"),
         ({"ADDUCT": "(M-H)⁻"}, "negative"),
-        ({"ADDUCT": "M+H"}, None),
+        ({"ADDUCT": "M+H"}, "positive"),
         ({"CHARGE": "1+"}, "positive"),
         ({"CHARGE": "2-"}, "negative"),
         ({"CHARGE": "1"}, "positive"),
@@ -388,8 +395,9 @@ def test_a_table_of_one_scan_is_read_and_of_several_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("##TITLE=a\n##XYPOINTS=(XY..XY)\n79.1,100\n##END=\n", "is JCAMP-DX; write it as MGF or MSP"),
-        ('<?xml version="1.0"?>\n<mzML>\n1 2\n', "is XML, as mzML and mzXML are"),
+        ("##TITLE=a\n##XYPOINTS=(XY..XY)\n79.1,100\n##END=\n", "is JCAMP-DX of 'no stated data type', not of a mass"),
+        ("##TITLE=a\n##DATA TYPE=INFRARED SPECTRUM\n##END=\n", "is JCAMP-DX of 'INFRARED SPECTRUM', not of a mass"),
+        ('<?xml version="1.0"?>\n<html>\n1 2\n', "is XML, but neither mzML nor mzXML"),
         ("79.1 100\n91.1\n", "'91.1' is not a pair of m/z and intensity"),
         ("79.1 100\n91.1 x\n", "'91.1 x' is not a pair of m/z and intensity"),
     ],
@@ -463,11 +471,25 @@ def test_a_unit_wins_over_the_instrument_and_small_letters_count_too():
         ("[2M+H]+", None, "[2M+H]+"),
         ("[M+FA-H]-", None, "[M+HCOO]-"),
         ("M+FA-H", "negative", "[M+HCOO]-"),
-        ("M+H", None, "[M+H]"),
-        ("", "positive", "[]+"),
+        ("M+H", None, "[M+H]+"),
+        ("M-H", None, "[M-H]-"),
+        ("MH+", None, "[M+H]+"),
+        ("[MH]+", None, "[M+H]+"),
+        ("[M+1H]+", None, "[M+H]+"),
+        ("[M + H]+", None, "[M+H]+"),
+        ("[M+H](+)", None, "[M+H]+"),
+        ("[M+H+]", None, "[M+H]+"),
+        ("[M•]+", None, "[M]+"),
+        ("[M-H2O-H]-", None, "[M-H-H2O]-"),
+        ("[M+Na+H]2+", None, "[M+H+Na]2+"),
+        ("[M+CH3CN+H]+", None, "[M+H+ACN]+"),
+        ("[M+acetate]-", None, "[M+CH3COO]-"),
+        ("[M+CF3COOH-H]-", None, "[M+TFA-H]-"),
+        ("[M-H]-/[M-Ser]-", None, "[M-H]-/[M-Ser]-"),  # more than one: as it is
+        ("", "positive", None),
     ],
 )
 def test_one_ion_has_one_name(text, mode, expected):
     assert canonical_adduct(text, mode) == expected
-    if expected != "[]+":
+    if "/" not in text:
         assert canonical_adduct(expected, mode) == expected
