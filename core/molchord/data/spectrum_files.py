@@ -259,9 +259,10 @@ def _unrecognised(path: Path, host: Host) -> str:
     """Say what to do about a file that names itself as nothing."""
     with path.open("rb") as file:
         head = file.read(4096)
-    if b"\0" in head and head[:2] not in (b"\xff\xfe", b"\xfe\xff"):
-        return "is binary, and no installed modality knows its format; export it as text from the instrument's program"
     known = [name for name in host.names("modality") if not host.find("modality", name).record.derives]
+    if b"\0" in head and head[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+        name = f"name it with `--as` {' or '.join(known)}"
+        return f"is binary and does not say what it is; {name}, or export it as text from the instrument's program"
     return f"does not say what it is; name it with `--as` {' or '.join(known)}"
 
 

@@ -1,16 +1,17 @@
-"""From files to infrared or Raman measurements: ``.npz`` sticks, JCAMP-DX, two columns of text."""
+"""From files to infrared or Raman measurements: ``.npz`` sticks, JCAMP-DX, columns of text, files of vendors."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from molchord.api import Measurement, Reading, ReadingOptions, SampleError
-from molchord_modalities import curve, jcamp, spectrum_text, xtb
+from molchord_modalities import curve, jcamp, spectrum_text, vendor_files, xtb
 from molchord_modalities.vibrational_settings import Technique
 
 if TYPE_CHECKING:
@@ -32,12 +33,15 @@ class VibrationalReader:
     def can_read(self, path: Path) -> bool:
         """Return whether a file names itself as this technique.
 
-        It does by the arrays of an ``.npz`` file, by the ``DATA TYPE`` of JCAMP-DX, or by a header above two columns
-        that names "Raman", or absorbance or transmittance over anything but nanometres.
+        It does by the arrays of an ``.npz`` file, by the ``DATA TYPE`` of JCAMP-DX, by what a vendor's file says it
+        holds, or by a header above two columns that names "Raman", or absorbance or transmittance over anything but
+        nanometres.
         """
         if path.suffix == ".npz":
             return {"smiles", "modes", "freq", self.technique.name} <= xtb.names(path)
         try:
+            if (vendor := vendor_files.vendor_of(path)) is not None:
+                return any(one.technique == self._kind for one in islice(vendor_files.spectra(path, vendor), 1))
             start = spectrum_text.decode(path, limit=1 << 16)
             if jcamp.is_jcamp(start):
                 text = spectrum_text.decode(path)
@@ -49,7 +53,7 @@ class VibrationalReader:
         return self._names_itself(spectrum_text.headings(start))
 
     def read(self, path: Path, options: ReadingOptions | None = None) -> Iterator[Reading | SampleError]:
-        """Yield every spectrum of a file: ``.npz`` sticks, JCAMP-DX, or columns of text (each also ``.gz``).
+        """Yield every spectrum of a file: ``.npz`` sticks, a vendor's, JCAMP-DX or columns of text (also ``.gz``).
 
         Wavelengths become wavenumbers and transmittance becomes absorbance here. Two columns without a header are
         taken as cm^-1 and absorbance (or Raman intensity) unless the numbers speak against it. Options go before what
@@ -68,11 +72,33 @@ class VibrationalReader:
                 measurement = sticks(one.position, one.intensity, "computed", one.kind, **known)
                 yield Reading(measurement=measurement, smiles=one.smiles, location=one.location)
             return
+        if (vendor := vendor_files.vendor_of(path)) is not None:
+            yield from self._read_vendor(path, vendor, options)
+            return
         text = spectrum_text.decode(path)
         if jcamp.is_jcamp(text) and jcamp.has_tables(text):
             yield from self._read_jcamp(text, str(path), options)
         else:
             yield from self._read_columns(text, str(path), options)
+
+    def _read_vendor(
+        self, path: Path, vendor: vendor_files.Vendor, options: ReadingOptions
+    ) -> Iterator[Reading | SampleError]:
+        if options.column is not None or options.skip:
+            raise SampleError(str(path), f"a {vendor.name} file has no columns; leave out `--column` and `--skip`")
+        for one in vendor_files.spectra(path, vendor):
+            where = f"{path}: {one.place}" if one.place else str(path)
+            if one.technique not in (None, self._kind):
+                yield SampleError(where, f"it says that it is {one.technique}, and not {self._kind}; give it as that")
+                continue
+            y_unit = options.y_unit or one.y_unit
+            try:
+                yield self._reading(
+                    where, one.x, one.y, (options.x_unit or one.x_unit, y_unit),
+                    {"format": vendor.name, "title": one.title}, None, {**one.columns, "ordinate": y_unit or None},
+                )  # fmt: skip
+            except SampleError as error:
+                yield error
 
     def _is_type(self, data_type: str) -> bool:
         """Return whether a ``DATA TYPE`` in capitals is of this technique; infrared is also written "FT-IR"."""
@@ -128,7 +154,7 @@ class VibrationalReader:
         return self._reading(where, block.x, block.y, units, understood, smiles, columns, sticks=block.sticks)
 
     def _read_columns(self, text: str, name: str, options: ReadingOptions) -> Iterator[Reading | SampleError]:
-        columns = spectrum_text.tables(text, name, options)
+        columns = [asp] if (asp := _asp(text, options)) else spectrum_text.tables(text, name, options)
         named = _named(columns[0].header)
         if named not in (None, self._kind):
             raise SampleError(name, f"its header is that of {named} and not of {self._kind}; give it as what it is")
@@ -224,6 +250,18 @@ _sticks = sticks  # which is the name of an argument too
 
 _LEAST_WAVENUMBER = 100.0
 """cm^-1; no vibrational spectrum ends below, and every infrared one over micrometres does."""
+
+
+def _asp(text: str, options: ReadingOptions) -> spectrum_text.Columns | None:
+    """Return the columns of PerkinElmer's ``.asp``, which states its abscissa by its ends; None for other text."""
+    found = vendor_files.asp_values(text)
+    if found is None or options.column is not None or options.skip:
+        return None
+    x, y = found
+    return spectrum_text.Columns(
+        x=x, y=y, x_unit=options.x_unit or "cm^-1", y_unit=options.y_unit, smiles=None, origin="measured", header="",
+        title="",
+    )  # fmt: skip
 
 
 def _flags(options: ReadingOptions) -> str:

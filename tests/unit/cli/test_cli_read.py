@@ -90,7 +90,7 @@ def test_many_entries_are_counted_and_the_first_printed(read):
     ("words", "says"),
     [
         (["empty.csv"], "file 'empty.csv' is empty; export it again"),
-        (["photo.jdx"], "file 'photo.jdx' is binary, and no installed modality knows its format; export it as text"),
+        (["photo.jdx"], "file 'photo.jdx' is binary and does not say what it is; name it with `--as`"),
         (["photo.jdx", "--as", "ir"], "'photo.jdx' cannot be read as 'ir' (the file is a picture (JPEG); export JCAMP"),
         (["round.csv"], "the abscissa turns round, by 3600 of 3600 in all; leave one spectrum in the file"),
         (["bare.csv"], "file 'bare.csv' does not say what it is; name it with `--as` "),
