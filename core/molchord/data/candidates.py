@@ -17,7 +17,7 @@ from molchord.chem import from_molblock
 from molchord.data.spreadsheet import delimiter_of, opened_text, plain_title, structure_title
 from molchord.errors import DataError, SampleError
 
-__all__ = ["Listed", "candidates_of", "shipped_list"]
+__all__ = ["Listed", "candidates_of", "missing_list", "shipped_list"]
 
 NAMES = (
     "name", "title", "compound", "compoundname", "moleculename", "commonname", "preferredname", "chemicalname",
@@ -59,9 +59,20 @@ def shipped_list(word: str | Path) -> Path | None:
     return path if bare and path.is_file() else None
 
 
-def shipped_lists() -> list[str]:
-    """Return the names of the lists that come with molchord."""
-    return sorted(path.name.partition(".")[0] for path in LISTS.glob("*.csv.gz"))
+def missing_list(name: str | Path) -> str | None:
+    """Say that there is neither a file nor a shipped list of this name; None where there is one.
+
+    Example:
+        >>> missing_list("ordinary") is None
+        True
+    """
+    if Path(name).exists() or shipped_list(name) is not None:
+        return None
+    known = ", ".join(sorted(repr(path.name.partition(".")[0]) for path in LISTS.glob("*.csv.gz")))
+    return (
+        f"file {str(name)!r} does not exist; give a file of SMILES or a data set, or name a list that comes with "
+        f"molchord: {known}"
+    )
 
 
 def candidates_of(path: Path) -> Iterator[Listed | SampleError]:
@@ -81,11 +92,7 @@ def candidates_of(path: Path) -> Iterator[Listed | SampleError]:
         [('CCO', 'ethyl alcohol')]
     """
     if not path.is_file():
-        known = ", ".join(map(repr, shipped_lists()))
-        raise DataError(
-            f"file {str(path)!r} does not exist; give a file of SMILES or a data set, or name a list that comes with "
-            f"molchord: {known}"
-        )
+        raise DataError(missing_list(path) or f"{str(path)!r} is not a file; give a file of SMILES or a data set")
     try:
         if path.name.lower().endswith(".parquet"):
             yield from _parquet(path)

@@ -12,7 +12,7 @@ from molchord.api import Derives, Measurement, Modality, Molecule, Reading, Samp
 from molchord.chem import molecule
 from molchord.data.candidates import Listed, candidates_of, shipped_list
 from molchord.data.store import DataSet
-from molchord.errors import DataError, QueryError
+from molchord.errors import QueryError
 
 MoleculeSource: TypeAlias = "str | Path | DataSet | Iterable[str]"
 """SMILES, a list of candidates (`data.candidates`), the name of a shipped one, or a data set or its folder."""

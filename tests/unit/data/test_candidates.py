@@ -34,7 +34,9 @@ def test_a_table_is_read_in_any_encoding_and_under_any_name(tmp_path, encoding, 
     assert rows(tmp_path, gzip.compress(content) if name.endswith("gz") else content, name) == EXPECTED
 
 
-@pytest.mark.parametrize("title", ["smiles", "SMILES", "canonical_smiles", "Isomeric SMILES", "InChI", "Standard InChI"])
+@pytest.mark.parametrize(
+    "title", ["smiles", "SMILES", "canonical_smiles", "Isomeric SMILES", "InChI", "Standard InChI"]
+)
 def test_the_column_of_structures_has_many_names(tmp_path, title):
     assert rows(tmp_path, f"id,{title},x\n7,C,1\n") == [Listed(structure="C", name="7", columns={"x": "1"})]
 
