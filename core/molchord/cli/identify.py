@@ -54,7 +54,7 @@ def _identify(arguments: argparse.Namespace) -> int:
     """Find out what each sample is."""
     samples = _checked(arguments)
     if not arguments.json:
-        print(grouping(samples))
+        print(grouping(samples, [] if arguments.samples else arguments.files))
     from molchord.run import Run
 
     run = Run.load(arguments.run_folder, device=arguments.device)
@@ -94,17 +94,21 @@ def _checked(arguments: argparse.Namespace) -> list[Sample]:
     return samples_of(arguments.files, list(spectra_of_run(arguments.run_folder)), arguments.samples, asked)
 
 
-def grouping(samples: Sequence[Sample]) -> str:
+def grouping(samples: Sequence[Sample], given: Sequence[str]) -> str:
     """Return how files were grouped, as text."""
-    from molchord.identify.samples import GROUPING
+    from molchord.identify.samples import GROUPING, left_aside
 
-    files = sum(len(sample.files) for sample in samples)
-    lines = [f"{files} {'file' if files == 1 else 'files'}, {len(samples)} by name or table: {GROUPING}"]
+    files, groups = sum(len(sample.files) for sample in samples), len(samples)
+    lines = [
+        f"{files} {'file' if files == 1 else 'files'} in {groups} {'group' if groups == 1 else 'groups'}; {GROUPING}"
+    ]
     for sample in samples[:_SHOWN]:
         told = [file.label + (f" ({file.modality})" if file.modality else "") for file in sample.files]
         lines.append(f"  {sample.id}: {', '.join(told)}")
     if len(samples) > _SHOWN:
         lines.append(f"  and {len(samples) - _SHOWN} more")
+    if aside := left_aside(given):
+        lines.append(f"  left aside, by their suffix no spectra: {', '.join(aside)}")
     return "\n".join(lines)
 
 

@@ -39,8 +39,8 @@ def _search(arguments: argparse.Namespace) -> int:
     spectra = {name: run.measurements(name, given) for name, given in files.items()}
     hits = run.search(
         Library(arguments.library), k=arguments.k, fusion=arguments.fusion, mode=arguments.mode, mass=arguments.mass,
-        ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, elements=arguments.elements, rerank=rerank_of(arguments),
-        index=arguments.index, **spectra,
+        ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, elements=arguments.elements,
+        rerank=rerank_of(arguments), index=arguments.index, **spectra,
     )  # fmt: skip
     text = "\n".join([hit_table(hits), *sureness(hits)])
     for name, measurements in spectra.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
-import io
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -64,20 +63,12 @@ def opened_text(path: Path) -> IO[str]:
         UnicodeError: It is not text.
     """
     codecs.register_error("molchord.latin", _latin)
-    # Decompression is decided by the content, not by the name.
-    file: IO[bytes] = path.open("rb")
-    if file.read(2) == b"\x1f\x8b":
-        file.close()
-        file = gzip.open(path, "rb")  # type: ignore[assignment]  # it reads bytes
-    file.seek(0)
-    try:
-        start = file.read(4096)
-        encoding = _encoding(start)
-    except BaseException:
-        file.close()
-        raise
-    file.seek(0)
-    return io.TextIOWrapper(file, encoding=encoding, errors="molchord.latin", newline="")
+    with path.open("rb") as raw:
+        gzipped = raw.read(2) == b"\x1f\x8b"  # whatever the name says
+    opened = gzip.open if gzipped else open
+    with opened(path, "rb") as file:
+        encoding = _encoding(file.read(4096))
+    return opened(path, "rt", encoding=encoding, errors="molchord.latin", newline="")  # type: ignore[return-value]
 
 
 def _encoding(start: bytes) -> str:

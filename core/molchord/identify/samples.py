@@ -13,16 +13,22 @@ from molchord.data.spreadsheet import delimiter_of, opened_text, plain_title
 from molchord.errors import QueryError, SampleError, did_you_mean
 from molchord.library.filters import allowed_elements, mass_window, sought_formula
 
-__all__ = ["GROUPING", "Asked", "Sample", "SpectrumFile", "grouped", "samples_of", "tabled"]
+__all__ = ["GROUPING", "Asked", "Sample", "SpectrumFile", "grouped", "left_aside", "samples_of", "tabled"]
 
 GROUPING = (
-    "files of one folder whose names are equal up to suffix and spectrum (a.ir.csv, a_raman.csv, a.mgf) are one sample; "
-    "a file of many entries alone is a sample per entry; `--samples TABLE` says it otherwise"
+    "files of one folder whose names are equal up to suffix and spectrum (a.ir.csv, a_raman.csv, a.mgf) are one "
+    "sample; a file of many entries alone is a sample per entry; `--samples TABLE` says it otherwise"
 )
 """The rule, as it is printed."""
 
 _COLUMNS = ("sample", "file", "modality", "mass", "formula", "elements", "mz", "adduct")
 _BETWEEN = "._- "
+
+_ASIDE = {
+    ".bmp", ".doc", ".docx", ".gif", ".html", ".ini", ".jpeg", ".jpg", ".log", ".md", ".odt", ".pdf", ".png", ".ppt",
+    ".pptx", ".py", ".rst", ".rtf", ".svg", ".tif", ".tiff", ".webp", ".yaml", ".yml", ".zip",
+}  # fmt: skip
+"""What lies beside spectra in a folder: no spectrum has such a suffix. A file that is named itself is read anyway."""
 
 
 @final
@@ -49,7 +55,7 @@ class Asked:
         """Check what a user says, and turn the m/z of an ion into the mass of its molecule.
 
         Raises:
-            QueryError: A number makes no sense, a formula, element or adduct cannot be read, or some do not go together.
+            QueryError: A number makes no sense, a formula, element or adduct cannot be read, or two contradict.
 
         Example:
             >>> Asked.of(formula="c9h8o4", elements="C, H, O")
@@ -144,7 +150,7 @@ def samples_of(
         for path, label in _below(one):
             found.setdefault(path, label)
     if not found:
-        raise QueryError(f"folder {str(given[0])!r} holds no file; put the spectra there, or give another folder")
+        raise QueryError(f"folder {str(given[0])!r} holds no spectrum; put the files there, or give another folder")
     return grouped(found, modalities, known)
 
 
@@ -153,12 +159,24 @@ def _below(path: Path) -> Iterator[tuple[Path, str]]:
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             inner = file.relative_to(path)
-            if file.is_file() and not any(part.startswith(".") for part in inner.parts):
+            hidden = any(part.startswith(".") for part in inner.parts)
+            if file.is_file() and not hidden and file.suffix.lower() not in _ASIDE:
                 yield file, inner.as_posix()
     elif path.is_file():
         yield path, path.name
     else:
         raise QueryError(f"{str(path)!r} does not exist; give a folder of spectra or their files")
+
+
+def left_aside(given: Sequence[str | Path]) -> list[str]:
+    """Return the files of folders that are documents or pictures by their suffix, and so not taken for spectra."""
+    folders = [Path(one) for one in given if Path(one).is_dir()]
+    return sorted(
+        file.relative_to(folder).as_posix()
+        for folder in folders
+        for file in folder.rglob("*")
+        if file.suffix.lower() in _ASIDE and file.is_file()
+    )
 
 
 # --- by stem ---------------------------------------------------------------------------------------------------------
