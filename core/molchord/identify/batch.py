@@ -167,7 +167,10 @@ def _search(
                 **vars(unknown.asked),
             )  # fmt: skip
     except MolchordError as error:
-        return Failure(sample=unknown.id, files=unknown.files, reason=str(error).removeprefix("search failed: "))
+        # A kept list is where its user never looks.
+        reason = str(error).removeprefix("search failed: ").replace(f"library {str(library.path)!r}", "the list")
+        files = " and ".join(map(repr, unknown.files))
+        return Failure(sample=unknown.id, files=unknown.files, reason=f"{files}: {reason}")
     left_out = tuple(
         f"{len(given) - len(query.measurements[name])} of {len(given)} measurements of {name!r} cannot be used"
         for name, given in unknown.spectra.items()

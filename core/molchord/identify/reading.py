@@ -250,8 +250,8 @@ def _told(entry: _Entry) -> str:
         numbers = np.asarray(values)
         if numbers.ndim == 1 and len(numbers) and numbers.dtype.kind == "f" and len(parts) < 2:
             parts.append(f"{name} {np.nanmin(numbers):.6g} to {np.nanmax(numbers):.6g}")
-    place = entry.reading.location.replace(str(entry.file.path), "").strip(" :,")
-    where = f", {place}" if place and place not in (entry.file.label, entry.file.path.name) else ""
+    place = entry.reading.location.replace(str(entry.file.path), "").removeprefix(entry.file.path.name).strip(" :,")
+    where = f", {'line ' if place.isdigit() else ''}{place}" if place else ""
     return f"{entry.modality}: {entry.file.label}{where} ({', '.join(parts) or 'read'})"
 
 
