@@ -29,7 +29,7 @@ from molchord.absence import Background, first_hit_features
 from molchord.evaluate.embedded import Embedded, queries_of
 from molchord.evaluate.embedding import embed_dataset
 from molchord.evaluate.properties import embedded_molecules, first_others
-from molchord.properties import Asked, PropertyFit, Vote, read_properties, vote
+from molchord.properties import AskedProperty, PropertyFit, Vote, read_properties, vote
 from molchord.run_folder import code_version
 from molchord.vocabulary import DEFAULT_PROPERTY
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     run = mc.load(arguments.run, device="cpu")
-    asked = Asked(DEFAULT_PROPERTY)
+    asked = AskedProperty(DEFAULT_PROPERTY)
     fit = read_properties(run.path)[asked.name]
     rows = []
     conditions = (("as stored", None), ("like measured", LIKE_MEASURED.reading(run.graph)))
@@ -109,7 +109,7 @@ def _more(embedded: Embedded, library: mc.Library) -> Embedded:
     )
 
 
-def _judged(run: mc.Run, embedded: Embedded, asked: Asked, fit: PropertyFit) -> Iterator[dict[str, Any]]:
+def _judged(run: mc.Run, embedded: Embedded, asked: AskedProperty, fit: PropertyFit) -> Iterator[dict[str, Any]]:
     """Yield the figures of each set of spectra, with the molecule among the candidates and without."""
     manifest, base, pool = run.manifest, np.array(fit.base), np.flatnonzero(embedded.present)
     values = asked.values(embedded_molecules(embedded, np.arange(len(embedded))))

@@ -29,7 +29,7 @@ from molchord.run_folder import RunManifest
 
 __all__ = [
     "DEPTH",
-    "Asked",
+    "AskedProperty",
     "Estimate",
     "Estimates",
     "PropertyFit",
@@ -126,7 +126,7 @@ class Estimates:
 
 
 @final
-class Asked:
+class AskedProperty:
     """A property, and what it said of the molecules that it was asked about.
 
     Args:
@@ -136,7 +136,7 @@ class Asked:
         PluginError: There is no such property, its configuration is wrong, or it fails.
 
     Example:
-        >>> asked = Asked("functional_groups")
+        >>> asked = AskedProperty("functional_groups")
         >>> asked.name, len(asked.names)
         ('molchord:functional_groups', 37)
     """
@@ -195,7 +195,7 @@ def vote(
     return np.asarray((1 - how.draw) * (weights[..., None] * values).sum(axis=-2) + how.draw * base)
 
 
-def estimated(asked: Asked, hits: Hits | Sequence[Hit], run: Path, manifest: RunManifest) -> Estimates:
+def estimated(asked: AskedProperty, hits: Hits | Sequence[Hit], run: Path, manifest: RunManifest) -> Estimates:
     """Estimate what the molecule of a query has, from the hits of its search.
 
     Args:

@@ -27,13 +27,18 @@ from molchord.explain.reasons import Explanation, explain
 from molchord.files import discard
 from molchord.graph.changes import realigned
 from molchord.graph.resolve import ModelGraph, Use
+from molchord.identify.answers import Identified
+from molchord.identify.batch import Options, identify
+from molchord.identify.samples import Asked, Sample, samples_of
 from molchord.library.build import embed_library
+from molchord.library.cache import cached_library
 from molchord.library.hits import Hit, Hits
 from molchord.library.library import Library
 from molchord.model import Model
-from molchord.properties import Asked, Estimates, estimated
+from molchord.properties import AskedProperty, Estimates, estimated
 from molchord.rerank.rerank import Rerank, Reranking
-from molchord.run_folder import RunManifest, find_run, read_run_manifest, run_id, training_data
+from molchord.run_folder import RunManifest, read_run_manifest, run_id, training_data
+from molchord.run_place import find_run
 from molchord.search import query_of, search
 from molchord.train.training import resume_training, train
 from molchord.vocabulary import DEFAULT_POOLS, DEFAULT_PROPERTY, FUSIONS, MODES, Storage
@@ -52,7 +57,7 @@ class Run:
         self.path = embedder.path
         self.embedder = embedder
         self.manifest = manifest
-        self._asked: dict[str, Asked] = {}
+        self._asked: dict[str, AskedProperty] = {}
 
     # --- making runs
 
@@ -431,6 +436,7 @@ class Run:
         ppm: float | None = None,
         da: float | None = None,
         formula: str | None = None,
+        elements: str | Sequence[str] | None = None,
         rerank: Rerank | str | None = None,
         index: str | None = None,
         use_precursor: bool = False,
@@ -448,6 +454,7 @@ class Run:
             ppm: Half width of the mass window in ppm.
             da: Half width of the mass window in Da.
             formula: Sum formula that candidates must have.
+            elements: The only elements that candidates may hold, such as ``C,H,N,O``.
             rerank: Re-ranker for the first hits, with the weights that `evaluate` left in the run's folder.
             index: Name of an index of the library that proposes the candidates to score; None: all are searched. Its
                 hits carry no probability, and state whether a better candidate may be missing.
@@ -488,6 +495,7 @@ class Run:
             ppm=ppm,
             da=da,
             formula=formula,
+            elements=elements,
             reranking=reranking,
             index=index,
         )
@@ -547,8 +555,83 @@ class Run:
         """
         key = json.dumps(use, sort_keys=True, default=str)
         if key not in self._asked:
-            self._asked[key] = Asked(use)
+            self._asked[key] = AskedProperty(use)
         return estimated(self._asked[key], hits, self.path, self.manifest)
+
+    def identify(
+        self,
+        files: str | Path | Sequence[str | Path] = (),
+        candidates: MoleculeSource | Library = "ordinary",
+        *,
+        samples: str | Path | Sequence[Sample] | None = None,
+        out: str | Path | None = None,
+        k: int = 5,
+        fusion: str = "gm-exp",
+        mass: float | None = None,
+        ppm: float | None = None,
+        da: float | None = None,
+        formula: str | None = None,
+        elements: str | None = None,
+        cache: str | Path | None = None,
+        force: bool = False,
+        progress: bool = False,
+    ) -> Identified:
+        r"""Give one answer per sample of a folder of spectra.
+
+        Args:
+            files: Folders and files; those whose names are equal up to suffix and spectrum are one sample, and each
+                entry of a file of many is one.
+            candidates: A library, or a list that is embedded once and kept: SMILES, a file of them, a table, an SD
+                file, a data set, or the name of a list that comes with molchord.
+            samples: A table of samples and their files, or samples that `molchord.identify.samples` made.
+            out: Folder for ``results.csv``, ``hits.sdf``, ``results.json``, ``report.html`` and ``failures.csv``; where
+                it holds answers of the same candidates and options, their samples are not searched again.
+            k: Hits per sample.
+            fusion: As `search` takes it.
+            mass: Exact mass in Da of all samples whose table does not say it.
+            ppm: Half width of the mass window in ppm.
+            da: Half width of the mass window in Da.
+            formula: Sum formula of all samples whose table does not say it.
+            elements: The only elements that candidates may hold, such as ``C,H,N,O``.
+            cache: Where embedded lists are kept; None: the user's cache folder.
+            force: Start again where `out` holds answers of something else.
+            progress: Show progress bars.
+
+        Raises:
+            QueryError: An argument is wrong, or there is no file; a file that cannot be read fails its sample only.
+            DataError: The candidates cannot be read.
+            OutputError: A folder cannot be written.
+
+        Example:
+            >>> from tempfile import mkdtemp
+            >>> from molchord.testing import examples_of, tiny_run
+            >>> file = Path(mkdtemp()) / "unknown.ir.csv"
+            >>> _ = file.write_text("".join(f"{x},{1 / (1 + (x - 1700) ** 2 / 400)}\n" for x in range(500, 4000, 2)))
+            >>> run = tiny_run()
+            >>> [answer] = run.identify(file, run.library(["CCO", "CC#N", "CSC"]), k=2).answers
+            >>> answer.sample, [hit.rank for hit in answer.hits]
+            ('unknown', [1, 2])
+        """
+        asked = Asked.of(mass=mass, formula=formula, elements=elements, ppm=ppm, da=da)
+        given = [files] if isinstance(files, (str, Path)) else list(files)
+        if samples is None or isinstance(samples, (str, Path)):
+            samples = samples_of(given, self.spectra, samples, asked)
+        if isinstance(candidates, Library):
+            candidates.expect_run(self.id)
+            library = candidates
+        else:
+            library = cached_library(self.embedder, candidates, run=self.id, cache=cache, progress=progress)
+        return identify(
+            self.embedder,
+            self.manifest,
+            library,
+            samples,
+            Options(k=k, fusion=fusion, ppm=ppm, da=da),
+            run=self.id,
+            out=None if out is None else Path(out),
+            force=force,
+            progress=progress,
+        )
 
     @renamed("Run.evaluate", maps="fusions")
     def evaluate(

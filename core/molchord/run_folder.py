@@ -29,12 +29,10 @@ from molchord.errors import MolchordError, OutputExistsError, RunError
 from molchord.files import replace_file, write_tensors
 from molchord.graph.resolve import ModelGraph
 from molchord.host import installed
+from molchord.run_place import find_run
 
 RUN_FORMAT = 1
 """Version of the run folder's format."""
-
-SHIPPED = Path(__file__).with_name("pretrained")
-"""The trained run that comes with molchord."""
 
 
 class PluginStamp(BaseModel):
@@ -138,19 +136,6 @@ def check_run_output(path: Path, inputs: Iterable[tuple[str, Path]], *, force: b
 def write_run_manifest(run: Path, manifest: RunManifest) -> None:
     """Write a run's manifest in one step."""
     replace_file(run / "manifest.json", manifest.model_dump_json(indent=2) + "\n")
-
-
-def find_run(run: str | Path) -> Path:
-    """Return the folder of a run: the path itself, or for the bare word ``pretrained`` the run that is shipped.
-
-    A folder of that name in the working directory wins over the word.
-
-    Example:
-        >>> find_run("runs/demo").as_posix()
-        'runs/demo'
-    """
-    path = Path(run)
-    return SHIPPED if str(run) == SHIPPED.name and not path.exists() else path
 
 
 def read_run_manifest(run: Path) -> RunManifest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -24,7 +24,7 @@ from molchord.rerank.rerank import Reranking, reranked
 from molchord.retrieval.scores import pooled
 from molchord.run_folder import RunManifest
 
-__all__ = ["Query", "query_of", "search"]
+__all__ = ["Query", "queries_of", "query_of", "search"]
 
 
 _SURE = 0.5
@@ -76,19 +76,46 @@ def query_of(
         raise QueryError(f"no spectrum was given; {asked}")
     if embedder.candidate in spectra:
         raise QueryError(f"modality {embedder.candidate!r} is what is retrieved; {asked}")
-    # What was fitted for several modalities is named in the order of the graph.
-    in_order = [name for name in embedder.graph.modalities if name in spectra]
-    used: dict[str, list[Measurement]] = {}
-    for name, given in {**{name: spectra[name] for name in in_order}, **spectra}.items():
-        read = embedder.measurements(name, given, of_one=True, same_sample=same_sample)
-        used[name] = _usable(embedder, name, read)
+    used = {
+        name: _usable(embedder, name, embedder.measurements(name, given, of_one=True, same_sample=same_sample))
+        for name, given in _in_order(embedder, spectra).items()
+    }
     if use_precursor:
         if mass is not None:
             raise QueryError("`use_precursor` takes the mass from the spectra, and a mass was given too; leave one out")
         mass = precursor_mass(embedder.modalities, used)
-    known = {} if mass is None else {"exact_mass": mass}
-    vectors = {name: pooled(embedder.embed(name, measurements, known)) for name, measurements in used.items()}
-    return Query(measurements=used, vectors=vectors, mass=mass)
+    return _embedded(embedder, [used], mass)[0]
+
+
+def queries_of(
+    embedder: Embedder,
+    unknowns: Sequence[Mapping[str, Sequence[Measurement]]],
+    masses: Sequence[float | None] | None = None,
+) -> list[Query | QueryError]:
+    """Embed the spectra of several unknowns together, which takes a fraction of the time of one by one.
+
+    Args:
+        embedder: The model.
+        unknowns: Measurements of each by modality, at least one.
+        masses: Exact mass of each in Da where it is known, for towers that take it in.
+
+    Returns:
+        Their queries; where none of an unknown's measurements of a modality can be used, the error in its place.
+    """
+    out: list[Query | QueryError | None] = [None] * len(unknowns)
+    groups: dict[float | None, dict[int, dict[str, list[Measurement]]]] = {}
+    for number, spectra in enumerate(unknowns):
+        used = {name: _usable(embedder, name, [*given]) for name, given in _in_order(embedder, spectra).items()}
+        reasons = (_unusable(embedder, name, given[0]) for name, given in used.items())
+        if (reason := next(filter(None, reasons), None)) is not None:
+            out[number] = QueryError(reason)
+            continue
+        mass = masses[number] if masses is not None and _takes_mass(embedder, used) else None
+        groups.setdefault(mass, {})[number] = used
+    for mass, group in groups.items():
+        for number, query in zip(group, _embedded(embedder, list(group.values()), mass), strict=True):
+            out[number] = query
+    return [one for one in out if one is not None]
 
 
 def search(
@@ -104,6 +131,7 @@ def search(
     ppm: float | None = None,
     da: float | None = None,
     formula: str | None = None,
+    elements: str | Iterable[str] | None = None,
     reranking: Reranking | None = None,
     index: str | None = None,
 ) -> Hits:
@@ -120,10 +148,11 @@ def search(
     """
     check_whole(k, "k", least=1, failed="search", error=QueryError)
     # A mass that a tower takes in need not be a filter; else it is one, and needs its window.
-    taken = any("exact_mass" in embedder.graph.modalities[name].scalar_features for name in query.vectors)
+    taken = _takes_mass(embedder, query.vectors)
     window = mass if ppm is not None or da is not None or not taken else None
-    limits: dict[str, Any] = {"mass": window, "ppm": ppm, "da": da, "formula": formula}
-    found = contradictions(embedder.modalities, query.measurements, **{**limits, "mass": mass})
+    limits: dict[str, Any] = {"mass": window, "ppm": ppm, "da": da, "formula": formula, "elements": elements}
+    known = {name: value for name, value in limits.items() if name != "elements"}
+    found = contradictions(embedder.modalities, query.measurements, **{**known, "mass": mass})
     candidates = sum(map(len, library.filter(**limits)))
     if candidates == 0 and found:
         raise QueryError(f"search failed: no candidate passes the filters, and {found[0].message}")
@@ -153,6 +182,42 @@ def search(
     # In library mode a candidate is found by its measured spectra, whatever its structure.
     hits = beyond_training(hits, manifest.domain, stacklevel=4) if mode == "blind" else hits
     return _answer(hits, none, found, candidates, _uncalibrated(manifest, query))
+
+
+def _in_order(embedder: Embedder, spectra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return them in the order of the graph, in which what was fitted for several modalities is named."""
+    return {**{name: spectra[name] for name in embedder.graph.modalities if name in spectra}, **spectra}
+
+
+def _embedded(
+    embedder: Embedder, unknowns: Sequence[Mapping[str, list[Measurement]]], mass: float | None
+) -> list[Query]:
+    """Embed usable measurements of unknowns, all of one modality at once."""
+    vectors: list[dict[str, Tensor]] = [{} for _ in unknowns]
+    for name in dict.fromkeys(name for spectra in unknowns for name in spectra):
+        having = [number for number, spectra in enumerate(unknowns) if name in spectra]
+        together = [one for number in having for one in unknowns[number][name]]
+        rows = embedder.embed(name, together, {} if mass is None else {"exact_mass": mass})
+        counts = [len(unknowns[number][name]) for number in having]
+        for number, part in zip(having, rows.split(counts), strict=True):
+            vectors[number][name] = pooled(part)
+    return [
+        Query(measurements=spectra, vectors={name: own[name] for name in spectra}, mass=mass)
+        for spectra, own in zip(unknowns, vectors, strict=True)
+    ]
+
+
+def _takes_mass(embedder: Embedder, modalities: Iterable[str]) -> bool:
+    return any("exact_mass" in embedder.graph.modalities[name].scalar_features for name in modalities)
+
+
+def _unusable(embedder: Embedder, modality: str, measurement: Measurement) -> str | None:
+    """Return why a measurement cannot be used; `_usable` leaves such a one only where none can."""
+    try:
+        embedder.modalities[modality].transform(measurement, None)
+    except SampleError as error:
+        return f"a measurement of {modality!r} cannot be used ({error.reason}); give another one"
+    return None
 
 
 def _answer(

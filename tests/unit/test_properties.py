@@ -17,7 +17,7 @@ from molchord.evaluate.embedded import Embedded, Spectra
 from molchord.evaluate.properties import fit_properties
 from molchord.host import installed
 from molchord.library.hits import Hit, Hits
-from molchord.properties import Asked, PropertyFit, Vote, estimated, read_properties, vote, write_properties
+from molchord.properties import AskedProperty, PropertyFit, Vote, estimated, read_properties, vote, write_properties
 from molchord.testing import tiny_run
 
 MANIFEST = SimpleNamespace(beta={1: 2.0}, tau={"ir": 0.5})
@@ -35,7 +35,7 @@ def hits(none, *given, uncalibrated=()):
 
 @pytest.fixture
 def asked():
-    return Asked("functional_groups")
+    return AskedProperty("functional_groups")
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_molecule_is_asked_about_once_and_a_property_that_fails_is_named(monke
     ethanol = Molecule(key14="A", smiles="CCO", formula="C2H6O", exact_mass=46.04)
     fake = SimpleNamespace(names=("x",), of=lambda molecule: told.append(molecule) or [1.0])
     monkeypatch.setattr("molchord.properties.build", lambda *_: SimpleNamespace(plugin=plugin, it=fake))
-    counted = Asked("mine")
+    counted = AskedProperty("mine")
     assert counted.values([ethanol, ethanol]).tolist() == [[1.0], [1.0]]
     assert len(told) == 1
     fake.of = lambda molecule: [1.0, 2.0]

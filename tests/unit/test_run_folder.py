@@ -14,12 +14,10 @@ from molchord.errors import OutputExistsError, RunError
 from molchord.files import write_tensors
 from molchord.host import Host, Problem
 from molchord.run_folder import (
-    SHIPPED,
     RunManifest,
     check_output,
     check_run_output,
     code_version,
-    find_run,
     initialise,
     load_into,
     read_run_manifest,
@@ -33,6 +31,7 @@ from molchord.run_folder import (
     write_trained_on,
     write_weights,
 )
+from molchord.run_place import SHIPPED, find_run
 from molchord.testing import tiny_run
 
 MANIFEST = {

@@ -29,6 +29,7 @@ from molchord.chem.geometry import FORCE_FIELD_STEPS, conformer_seed, conformers
 from molchord.chem.graphs import bare_match, covalent_radius, isotope_mass, pieces, with_hydrogens
 from molchord.chem.identity import drawing, molecule, scaffold, skeleton, tautomer_key
 from molchord.chem.parsing import MOST_ATOMS, Mol, canonical, from_inchi, from_molblock, parse
+from molchord.chem.sd_files import sd_entry
 from molchord.chem.substructures import substructures
 from molchord.deprecation import old_names
 
@@ -67,6 +68,7 @@ __all__ = [
     "parse",
     "pieces",
     "scaffold",
+    "sd_entry",
     "skeleton",
     "substructures",
     "tanimoto",

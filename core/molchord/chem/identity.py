@@ -11,13 +11,13 @@ from rdkit.Chem.MolStandardize import rdMolStandardize
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
 from molchord.api import Molecule, SampleError
-from molchord.chem.parsing import Mol, one_error, parse
+from molchord.chem.parsing import Mol, from_inchi, one_error, parse
 
 __all__ = ["drawing", "molecule", "scaffold", "skeleton", "tautomer_key"]
 
 
 def molecule(smiles: str) -> Molecule:
-    """Make a molecule from a SMILES: canonical without stereo and atom maps, with key14, formula and exact mass.
+    """Make a molecule from a SMILES or InChI: canonical without stereo and atom maps, with key14, formula, exact mass.
 
     An isotope-labelled molecule is refused: the InChIKey block does not distinguish it from the unlabelled one, whose
     spectra and mass differ.
@@ -30,7 +30,7 @@ def molecule(smiles: str) -> Molecule:
         >>> alanine.smiles, alanine.key14, alanine.formula, round(alanine.exact_mass, 4)
         ('CC(N)C(=O)O', 'QNAYBMKLOCPYGJ', 'C3H7NO2', 89.0477)
     """
-    parsed = parse(smiles)
+    parsed = parse(from_inchi(smiles) if smiles.startswith("InChI=") else smiles, smiles)
     if any(atom.GetIsotope() for atom in parsed.GetAtoms()):
         raise SampleError(smiles, f"the SMILES {smiles!r} carries isotope labels; give the unlabelled molecule")
     with one_error(smiles, "RDKit makes no InChIKey, so it cannot be told from other molecules"):

@@ -15,8 +15,8 @@ def add_embed(group: Group) -> None:
     """Declare `embed`."""
     command = add_command(group, "embed", _embed, "embed candidate structures as a library")
     add_run(command)
-    tables = "file of SMILES, table (CSV, Parquet) with a column `smiles`, or a data set"
-    command.add_argument("source", metavar="SMILES", help=tables)
+    tables = "SMILES or InChI in a text, a table (CSV, Parquet) or an SD file; a shipped list (ordinary); a data set"
+    command.add_argument("source", metavar="LIST", help=tables)
     command.add_argument("--out", required=True, metavar="LIBRARY", help="folder to write")
     command.add_argument("--spectra", action="store_true", help="embed a data set's spectra too, for library mode")
     command.add_argument(
@@ -48,6 +48,8 @@ def add_library(group: Group) -> None:
 
 def _embed(arguments: argparse.Namespace) -> int:
     """Embed candidate structures as a library."""
+    from molchord.identify.batch import beyond_domain
+    from molchord.library.files import MERGED
     from molchord.run import Run
 
     run = Run.load(arguments.run_folder, device=arguments.device)
@@ -58,8 +60,14 @@ def _embed(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     failed = library.path / FAILURES
     lost = max(0, len(failed.read_text(encoding="utf-8").splitlines()) - 1) if failed.exists() else 0
+    merged, beyond = library.manifest.duplicates, beyond_domain(library, run.manifest.domain, run.spectra)
     text = f"{library.path}: {len(library)} candidates" + (f", {lost} left out (see {FAILURES})" if lost else "")
-    say(arguments, {"library": str(library.path), "candidates": len(library), "failures": lost}, text)
+    if merged:
+        named = f" (named in {MERGED})" if (library.path / MERGED).exists() else ""
+        text += f", {merged} merged with another row of the same molecule{named}"
+    text += f"\n{beyond}" if beyond is not None else ""
+    data = {"library": str(library.path), "candidates": len(library), "failures": lost, "merged": merged}
+    say(arguments, {**data, "beyond": beyond}, text)
     return 0
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from molchord.cli.data import add_data
 from molchord.cli.explain import add_explain
 from molchord.cli.graph import add_graph_commands
+from molchord.cli.identify import add_identify
 from molchord.cli.library import add_embed, add_library
 from molchord.cli.options import add_group
 from molchord.cli.plugins import add_plugins
@@ -103,6 +104,7 @@ def main_parser() -> argparse.ArgumentParser:
     add_embed(group)
     add_search(group)
     add_explain(group)
+    add_identify(group)
     add_library(add_group(group.add_parser("library", help="libraries of candidates")))
     return parser
 

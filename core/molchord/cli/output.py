@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from molchord.text_table import aligned
 
 if TYPE_CHECKING:
-    from molchord.library.hits import Hit, Hits
+    from molchord.library.hits import Hit
     from molchord.properties import Estimates
 
-__all__ = ["estimates_text", "hit_row", "hit_table", "print_warnings", "say", "sureness"]
+__all__ = ["estimates_text", "hit_row", "hit_table", "print_warnings", "say"]
 
 
 _NAMED = 0.1
@@ -58,31 +58,6 @@ def hit_table(hits: Sequence[Hit]) -> str:
         facts = [*cosines, hit.formula, f"{hit.exact_mass:.4f}", hit.smiles]
         lines.append([str(hit.rank), f"{hit.score:.3g}", *([chance] if sure else []), *again, *facts])
     return "\n".join(aligned(lines))
-
-
-def sureness(hits: Hits) -> list[str]:
-    """Return what there is to say of the answer as a whole: how probable none is, and what was not calibrated.
-
-    Example:
-        >>> from molchord.library.hits import Hits
-        >>> sureness(Hits([], none_of_these=0.634, candidates=20))
-        ['none of these: 63.4 %']
-        >>> sureness(Hits([], none_of_these=0.88, candidates=1))
-        ['none of these: 88.0 %; it is the only candidate, and the spectra say 12.0 % that it is right']
-    """
-    lines = []
-    if hits.none_of_these is not None:
-        lines.append(f"none of these: {100 * hits.none_of_these:.1f} %")
-        right = 1 - hits.none_of_these
-        if hits.candidates == 1 and not (hits.uncalibrated and right > 0.5):
-            lines[0] += f"; it is the only candidate, and the spectra say {100 * right:.1f} % that it is right"
-    if hits.uncalibrated:
-        names = " and ".join(map(repr, hits.uncalibrated))
-        lines.append(
-            f"not calibrated for measured spectra ({names}), so no probability above 50 % is stated; "
-            "`molchord calibrate RUN --data MEASURED --out RUN2` fits it on measured ones"
-        )
-    return lines
 
 
 def estimates_text(found: Estimates) -> str:

@@ -183,7 +183,7 @@ def _tune(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     """Measure a run on held-out molecules, and write the report."""
     from molchord.run import Run
-    from molchord.run_folder import SHIPPED
+    from molchord.run_place import SHIPPED
 
     run = Run.load(arguments.run_folder, device=arguments.device)
     if arguments.out is None and run.path == SHIPPED:
@@ -206,7 +206,8 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     """Fit what probabilities need on other queries, such as measured ones; the weights stay."""
     from molchord.files import replace_folder
     from molchord.run import Run
-    from molchord.run_folder import SHIPPED, check_run_output
+    from molchord.run_folder import check_run_output
+    from molchord.run_place import SHIPPED
 
     run = Run.load(arguments.run_folder, device=arguments.device)
     if arguments.out is not None:

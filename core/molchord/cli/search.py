@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import math
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from molchord.cli.options import Group, add_renamed, add_rerank, add_run, rerank_of
-from molchord.cli.output import estimates_text, hit_row, hit_table, say, sureness
+from molchord.cli.output import estimates_text, hit_row, hit_table, say
 from molchord.cli.reading import add_reading, reading_of_each
-from molchord.errors import QueryError, SampleError, did_you_mean
+from molchord.errors import QueryError, did_you_mean
 from molchord.vocabulary import DEFAULT_PROPERTY, FUSIONS, MODES
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ def add_search(group: Group) -> None:
 
 def _search(arguments: argparse.Namespace) -> int:
     """Rank the candidates of a library by their similarity to spectra."""
+    from molchord.library.hits import sureness
     from molchord.properties import DEPTH
     from molchord.run import Run
 
@@ -73,8 +73,8 @@ def searched(run: Run, arguments: argparse.Namespace, k: int) -> tuple[Hits, dic
     }
     hits = run.search(
         Library(arguments.library), k=k, fusion=arguments.fusion, mode=arguments.mode, mass=arguments.mass,
-        ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, rerank=rerank_of(arguments),
-        index=arguments.index, use_precursor=arguments.use_precursor, same_sample=same, **spectra,
+        ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, elements=arguments.elements,
+        rerank=rerank_of(arguments), index=arguments.index, use_precursor=arguments.use_precursor, same_sample=same, **spectra,
     )  # fmt: skip
     return hits, spectra
 
@@ -106,6 +106,7 @@ def search_parser(command: str = "search", does: str = "Rank a library's candida
         "--same-sample", action="store_true", help="several files of one kind are of one sample, though they disagree"
     )
     parser.add_argument("--formula", help="sum formula, such as C8H9NO2")
+    parser.add_argument("--elements", metavar="LIST", help="elements that candidates may hold, such as C,H,N,O")
     parser.add_argument("--index", metavar="NAME", help="index that proposes candidates (default: all are searched)")
     add_rerank(parser)
     parser.add_argument(
@@ -133,52 +134,55 @@ def parsed_words(words: Sequence[str], parser: ArgumentParser) -> argparse.Names
         )
     spectra = _add_spectra(parser, words[0])
     arguments, rest = parser.parse_known_args(words)
-    arguments.mass = _mass(arguments)
     for word in rest:
         name = word.lstrip("-").partition("=")[0]
         if word.startswith("-"):
             raise QueryError(f"run {words[0]!r} has no spectrum {name!r}; {did_you_mean(name, spectra)}")
         raise QueryError(f"`{parser.prog}` got {word!r} without a modality; write --MODALITY {word}")
+    _check(arguments, spectra)
     return arguments
 
 
-def _mass(arguments: argparse.Namespace) -> float | None:
-    """Return the mass that was given, or that of the molecule whose ion was."""
-    mz, adduct = arguments.mz, arguments.adduct
-    if arguments.use_precursor and not arguments.mass is mz is None:
-        raise QueryError("`--use-precursor` takes the mass from the spectra; leave `--mass` or `--mz` out, or it")
-    if (mz is None) != (adduct is None):
-        lacking = "--adduct" if adduct is None else "--mz"
-        raise QueryError(
-            f"`--mz` and `--adduct` belong together; add {lacking}, such as --mz 195.0877 --adduct '[M+H]+'"
-        )
-    if mz is None:
-        return float(arguments.mass) if arguments.mass is not None else None
-    if arguments.mass is not None:
-        raise QueryError("`--mass` is the molecule's own, and `--mz` with `--adduct` gives it too; leave one out")
-    if not (math.isfinite(mz) and mz > 0):
-        raise QueryError(f"`--mz` is {mz!r}, but must be a positive number")
-    from molchord.chem import neutral_mass  # RDKit, which is needed for an adduct only
+def _check(arguments: argparse.Namespace, spectra: Sequence[str]) -> None:
+    """Refuse what can be refused before a model is loaded, which takes seconds, and work the mass out.
 
-    try:
-        return neutral_mass(mz, adduct)
-    except SampleError as error:
-        raise QueryError(f"search failed: {error.reason}") from None
+    Raises:
+        QueryError: A number, formula, element or adduct makes no sense, or a file or the library is not there.
+    """
+    from molchord.errors import check_whole
+    from molchord.identify.samples import Asked
+
+    check_whole(arguments.k, "k", least=1, failed="search", error=QueryError)
+    if arguments.use_precursor and not arguments.mass is arguments.mz is None:
+        raise QueryError("`--use-precursor` takes the mass from the spectra; leave `--mass` or `--mz` out, or it")
+    facts = {name: getattr(arguments, name) for name in ("mass", "formula", "elements", "mz", "adduct", "ppm", "da")}
+    asked = Asked.of(**facts)
+    arguments.mass, arguments.formula, arguments.elements = asked.mass, asked.formula, asked.elements
+    if not Path(arguments.library, "manifest.json").is_file():
+        lack = "has no manifest.json" if Path(arguments.library).exists() else "does not exist"
+        raise QueryError(
+            f"library {arguments.library!r} {lack}; make one with `molchord embed {arguments.run_folder} LIST --out "
+            f"{arguments.library}`, or let `molchord identify` take the list as it is"
+        )
+    for name in spectra:
+        for file in getattr(arguments, SPECTRUM + name, None) or ():
+            if not Path(file).is_file():
+                what = "is a folder or a pipe" if Path(file).exists() else "does not exist"
+                raise QueryError(f"file {file!r} for {name!r} {what}; give the path of a spectrum file")
 
 
 def _add_spectra(parser: argparse.ArgumentParser, run: str) -> tuple[str, ...]:
     """Give `search` one option for each spectrum of the run at hand, and return their names."""
-    from molchord.run_folder import find_run, read_run_manifest
+    from molchord.run_place import spectra_of_run
 
-    manifest = read_run_manifest(find_run(run))
-    names = tuple(name for name in manifest.specs if name != manifest.candidate)
+    kinds = spectra_of_run(run)
     group = parser.add_argument_group(f"spectra of {run}")
-    for name in names:
-        kind, files = manifest.specs[name]["kind"], SPECTRUM + name
+    for name, kind in kinds.items():
+        files = SPECTRUM + name
         group.add_argument(
             f"--{name}", dest=files, nargs="+", action="extend", metavar="FILE", help=f"measurement ({kind})"
         )
-    return names
+    return tuple(kinds)
 
 
 def _folders_first(words: Sequence[str]) -> list[str]:

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import warnings
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from molchord.api import Derives, Measurement, Modality, Molecule, Reading, ReadingOptions, SampleError, Stores
 from molchord.chem import molecule
+from molchord.data.candidates import Listed, candidates_of, shipped_list
 from molchord.data.spectrum_files import entries_of
-from molchord.data.spreadsheet import SMILES_COLUMN, read_rows
 from molchord.data.stated import key_of, refuse_several_samples
 from molchord.data.store import DataSet
-from molchord.errors import DataError, QueryError
+from molchord.errors import QueryError
 
 MoleculeSource: TypeAlias = "str | Path | DataSet | Iterable[str]"
-"""SMILES, a file of them (text, or a table with a column ``smiles``), or a data set or its folder."""
+"""SMILES, a list of candidates (`data.candidates`), the name of a shipped one, or a data set or its folder."""
 
-Item: TypeAlias = "str | Molecule | SampleError"
-"""What is to become a molecule: a SMILES, a molecule that a data set holds, or a row that cannot be read."""
+Item: TypeAlias = "str | Listed | Molecule | SampleError"
+"""What is to become a molecule: a SMILES, a row of a list, a molecule of a data set, or a row that cannot be read."""
 
 Given: TypeAlias = "str | Path | Measurement | Sequence[str | Path | Measurement]"
 """What can be embedded: a file, a measurement, several of them; SMILES for a modality made from the molecule."""
@@ -103,14 +98,17 @@ def items_of(source: MoleculeSource) -> Iterator[Item]:
         source = DataSet(Path(source))
     if isinstance(source, DataSet):
         return source.molecules()
-    return _lines(Path(source)) if isinstance(source, (str, Path)) else _entries(source)
+    if isinstance(source, (str, Path)):
+        return candidates_of(shipped_list(source) or Path(source))
+    return _entries(source)
 
 
 def parsed(items: Iterable[Item]) -> Iterator[Molecule | SampleError]:
     """Make molecules of SMILES; those that are refused become errors in their places."""
     for item in items:
         try:
-            yield molecule(item) if isinstance(item, str) else item
+            text = item.structure if isinstance(item, Listed) else item
+            yield molecule(text) if isinstance(text, str) else text
         except SampleError as error:
             yield error
 
@@ -131,49 +129,10 @@ def molecules_of(source: MoleculeSource, failures: list[SampleError]) -> Iterato
 def _entries(source: Iterable[object]) -> Iterator[Item]:
     """Yield the entries of a list; what is no SMILES, such as a data frame's blank cell, is an error in its place."""
     for number, item in enumerate(source):
-        if isinstance(item, (str, Molecule, SampleError)):
+        if isinstance(item, (str, Listed, Molecule, SampleError)):
             yield item
         else:
             yield SampleError(f"entry {number}", f"it is {item!r}, which is no SMILES")
-
-
-def _lines(path: Path) -> Iterator[str | SampleError]:
-    """Read SMILES from a text file (first word of each line), or a table with a column ``smiles``.
-
-    Rows of a table that have too many or too few cells, or none, are errors in their places.
-    """
-    if not path.is_file():
-        raise DataError(f"file {str(path)!r} does not exist; give a file of SMILES or a data set")
-    name = path.name.removesuffix(".gz")
-    try:
-        if name.endswith((".csv", ".tsv")):
-            for line, row in read_rows(path, ()):
-                ragged = SampleError(f"{path.name}:{line}", "the row has too many or too few cells")
-                yield ragged if row is None else row[SMILES_COLUMN]
-        elif name.endswith(".parquet"):
-            yield from _column(path)
-        else:
-            opened = gzip.open if path.suffix == ".gz" else open
-            with opened(path, "rt", encoding="utf-8-sig") as lines:
-                yield from (line.split()[0] for line in lines if line.strip())
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, pa.ArrowException) as error:
-        raise DataError(
-            f"file {str(path)!r} cannot be read as SMILES ({error}); give a text, CSV, TSV or Parquet file of them"
-        ) from error
-
-
-def _column(path: Path) -> Iterator[str | SampleError]:
-    with pq.ParquetFile(path) as file:
-        names = [name for name in file.schema_arrow.names if name.lower() == SMILES_COLUMN]
-        if len(names) != 1:
-            raise DataError(
-                f"table {str(path)!r} needs one column `{SMILES_COLUMN}`; its columns are {file.schema_arrow.names!r}"
-            )
-        row = 0
-        for batch in file.iter_batches(columns=names):
-            for text in batch.column(0).to_pylist():
-                row += 1
-                yield text if isinstance(text, str) else SampleError(f"{path.name}:{row}", "the row has no SMILES")
 
 
 def _not_a_measurement(given: object, modality: str, stores: Stores) -> str:

@@ -19,7 +19,8 @@ from molchord.files import remove, replace_files, write_csv
 from molchord.graph.changes import changed
 from molchord.rerank.rerank import Rerank, Reranking
 from molchord.rerank.weights import WEIGHTS
-from molchord.run_folder import SHIPPED, RunManifest, check_output
+from molchord.run_folder import RunManifest, check_output
+from molchord.run_place import SHIPPED
 from molchord.vocabulary import UNUSABLE
 
 __all__ = ["measure"]

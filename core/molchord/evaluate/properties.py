@@ -15,7 +15,7 @@ from molchord.errors import PluginError
 from molchord.evaluate.calibration import logits
 from molchord.evaluate.embedded import Embedded, queries_of, subsets
 from molchord.host import installed
-from molchord.properties import DEPTH, Asked, PropertyFit, Vote, vote
+from molchord.properties import DEPTH, AskedProperty, PropertyFit, Vote, vote
 
 __all__ = ["embedded_molecules", "first_others", "fit_properties"]
 
@@ -66,7 +66,7 @@ def fit_properties(
     for plugin in installed().plugins if chosen else ():
         if plugin.type == "property":
             try:
-                asked = Asked(plugin.qualified)
+                asked = AskedProperty(plugin.qualified)
                 fits[asked.name] = _fitted(asked, embedded, sample, chosen, (before or {}).get(asked.name))
             except PluginError as error:
                 warnings.warn(f"nothing is fitted of a property: {error}", stacklevel=2)
@@ -119,7 +119,7 @@ def embedded_molecules(embedded: Embedded, rows: NDArray[np.int64]) -> list[Mole
 
 
 def _fitted(
-    asked: Asked,
+    asked: AskedProperty,
     embedded: Embedded,
     sample: NDArray[np.int64],
     chosen: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]],

@@ -15,6 +15,7 @@ from typing import TypeAlias
 from tqdm import tqdm
 
 from molchord.api import SampleError
+from molchord.data.candidates import Listed
 from molchord.data.parallel import alone, surviving
 from molchord.data.reading import Item, MoleculeSource, items_of
 from molchord.embedder import Embedder
@@ -176,7 +177,9 @@ def _survivors(job: Prepare, given: Numbered) -> tuple[int, list[Prepared]]:
     """Prepare a chunk whose process died, in halves, down to the molecule that is to blame."""
     number, items = given
     if len(items) == 1:
-        name = items[0] if isinstance(items[0], str) else str(getattr(items[0], "smiles", items[0]))
+        [item] = items
+        told = item.structure if isinstance(item, Listed) else getattr(item, "smiles", item)
+        name = str(told)
         return number, [SampleError(name, "its process died")]
     out: list[Prepared] = []
     for half in (items[: len(items) // 2], items[len(items) // 2 :]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,12 +27,16 @@ from molchord.vocabulary import Storage
 __all__ = [
     "GROUP",
     "MANIFEST",
+    "MERGED",
+    "Candidate",
     "Entry",
     "LibraryManifest",
     "LibraryShard",
+    "MergedRow",
     "ShardEntry",
     "Storage",
     "read_library_manifest",
+    "read_merged",
     "read_removed",
     "write_library_manifest",
     "write_removed",
@@ -38,17 +44,48 @@ __all__ = [
 
 GROUP = 1024  # molecules of a parquet row group: what is read for one hit
 MANIFEST, _REMOVED = "manifest.json", "removed.safetensors"
+MERGED = "merged.csv"
+"""Rows of a list that were left out since another one is the same molecule by its key14."""
+
+_FACTS = ("key14", "smiles", "formula", "exact_mass")
 _SHORT = ("short", "scale")
 
 
 @final
 @dataclass(frozen=True)
 class Entry:
-    """One candidate of a library: the molecule, its unit vector, and unit vectors of its own spectra per modality."""
+    """One candidate of a library: the molecule, its unit vector, and unit vectors of its own spectra per modality.
+
+    Its name and other columns are those of the list that it comes from.
+    """
 
     molecule: Molecule
     vector: NDArray[np.floating]
     spectra: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
+    name: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True)
+class Candidate:
+    """What a library tells of one of its molecules: the name and the columns are those of the list it comes from."""
+
+    molecule: Molecule
+    name: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True)
+class MergedRow:
+    """A row of a list that was left out since another one is the same molecule, or another protonation state of it."""
+
+    key14: str
+    smiles: str
+    name: str
+    formula: str
+    exact_mass: float
 
 
 class ShardEntry(BaseModel):
@@ -121,6 +158,27 @@ def read_removed(path: Path) -> NDArray[np.int64]:
     return load_file(file)["rows"] if file.is_file() else np.zeros(0, dtype=np.int64)
 
 
+def read_merged(path: Path) -> list[MergedRow]:
+    """Return the named rows of a library's list that were merged with another, and those of another formula.
+
+    Raises:
+        QueryError: The file is damaged.
+    """
+    file = path / MERGED
+    if not file.is_file():
+        return []
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            return [
+                MergedRow(row["key14"], row["smiles"], row["name"], row["formula"], float(row["exact_mass"]))
+                for row in csv.DictReader(lines)
+            ]
+    except (OSError, UnicodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise QueryError(
+            f"list {str(file)!r} is damaged ({error}); make the library again with `molchord embed`"
+        ) from error
+
+
 def write_removed(path: Path, rows: NDArray[np.int64]) -> None:
     """Replace the list of removed rows in one step."""
     write_tensors(path / _REMOVED, {"rows": rows})
@@ -163,15 +221,15 @@ class LibraryShard:
             column = file.read_row_groups(range(first, last + 1), columns=["formula"])["formula"]
         return np.asarray(column.to_numpy()[start - first * GROUP : stop - first * GROUP])
 
-    def molecules(self, rows: Iterable[int]) -> dict[int, Molecule]:
-        """Return the molecules of some rows of this shard."""
-        found: dict[int, Molecule] = {}
+    def candidates(self, rows: Iterable[int]) -> dict[int, Candidate]:
+        """Return the candidates of some rows of this shard."""
+        found: dict[int, Candidate] = {}
         with self._parquet() as file:
             for group in sorted({row // GROUP for row in rows}):
                 table = file.read_row_group(group)
                 here = [row for row in rows if row // GROUP == group]
                 values = table.take([row - group * GROUP for row in here]).to_pylist()
-                found |= {row: Molecule(**value) for row, value in zip(here, values, strict=True)}
+                found |= {row: _candidate(value) for row, value in zip(here, values, strict=True)}
         return found
 
     def gather(self, name: str, rows: NDArray[np.int64]) -> torch.Tensor:
@@ -218,3 +276,11 @@ class LibraryShard:
             raise QueryError(
                 f"table {str(self._table)!r} is damaged: {error}; make the library again with `molchord embed`"
             ) from error
+
+
+def _candidate(row: Mapping[str, Any]) -> Candidate:
+    """Return a row of a shard's table; one of a list without names and columns has the four facts only."""
+    columns = row.get("columns")
+    return Candidate(
+        Molecule(**{fact: row[fact] for fact in _FACTS}), row.get("name") or "", json.loads(columns) if columns else {}
+    )

@@ -1,18 +1,18 @@
-"""What narrows the candidates of a search: a mass window and a sum formula."""
+"""What narrows the candidates of a search: a mass window, a sum formula, the elements allowed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Real
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from molchord.errors import QueryError, SampleError
 
-__all__ = ["PPM", "Rows", "adjoined", "mass_window", "runs", "sought_formula"]
+__all__ = ["PPM", "Rows", "adjoined", "allowed_elements", "made_of", "mass_window", "runs", "sought_formula"]
 
 Rows: TypeAlias = "NDArray[np.int64] | range"
 """Ascending rows of a library."""
@@ -79,6 +79,49 @@ def sought_formula(formula: str) -> str:
 
 _PLAIN = {0x2080 + digit: str(digit) for digit in range(10)} | {0x207A: "+", 0x207B: "-", 0x2212: "-"}
 """Subscript digits, superscript signs and the minus sign."""
+
+
+def allowed_elements(elements: str | Iterable[str]) -> frozenset[str]:
+    """Return the elements that a search allows.
+
+    Args:
+        elements: Their symbols, as a list or as text such as ``C,H,N,O``.
+
+    Raises:
+        QueryError: There is none, or one is not an element.
+
+    Example:
+        >>> sorted(allowed_elements("C, H O"))
+        ['C', 'H', 'O']
+    """
+    from molchord.chem import element_counts
+
+    symbols = elements.replace(",", " ").split() if isinstance(elements, str) else list(elements)
+    if not symbols:
+        raise QueryError("search failed: no element is allowed; name them such as C,H,N,O")
+    for symbol in symbols:
+        try:
+            single = list(element_counts(symbol)) == [symbol]
+        except SampleError:
+            single = False
+        if not single:
+            raise QueryError(
+                f"search failed: {symbol!r} among the elements allowed is not an element; write them such as C,H,N,O"
+            )
+    return frozenset(symbols)
+
+
+def made_of(formulas: Sequence[str] | NDArray[Any], elements: frozenset[str]) -> NDArray[np.bool_]:
+    """Return which formulas hold these elements only.
+
+    Example:
+        >>> made_of(["C2H6O", "CH3Br"], frozenset("CHO")).tolist()
+        [True, False]
+    """
+    from molchord.chem import element_counts
+
+    distinct, places = np.unique(np.asarray(formulas, dtype=object).astype(str), return_inverse=True)
+    return np.array([element_counts(one).keys() <= elements for one in distinct.tolist()], dtype=np.bool_)[places]
 
 
 def runs(rows: Rows) -> list[Rows]:

@@ -10,12 +10,12 @@ from typing import final
 import torch
 from torch import Tensor
 
-from molchord.api import Molecule
 from molchord.deprecation import renamed_attribute
+from molchord.library.files import Candidate
 from molchord.retrieval.exact import Found
 from molchord.retrieval.scores import geometric_mean
 
-__all__ = ["Hit", "Hits", "hits_of"]
+__all__ = ["Hit", "Hits", "hits_of", "sureness"]
 
 
 @final
@@ -39,6 +39,9 @@ class Hit:
             looked at again.
         rerank_score: Score by which a hit was re-ranked; None where it was not.
         features: The re-ranker's features, by name; NaN where it has no answer.
+        name: What the list of candidates calls it; empty where it does not.
+        columns: The other columns of the list.
+        merged: Names, or where it has none SMILES, of the rows of the list that were merged with it.
         quality_warnings: What makes the answer uncertain, a sentence each: the same for all of its hits, but
             for what is said of this candidate's elements and size.
     """
@@ -55,6 +58,9 @@ class Hit:
     rerank_score: float | None = None
     features: Mapping[str, float] = field(default_factory=dict)
     quality_warnings: tuple[str, ...] = ()
+    name: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    merged: tuple[str, ...] = ()
 
     doubts = renamed_attribute("Hit", "doubts", "quality_warnings")
 
@@ -90,10 +96,34 @@ class Hits(list[Hit]):
         )
 
 
+def sureness(hits: Hits) -> list[str]:
+    """Return what there is to say of the answer as a whole: how probable none is, and what was not calibrated.
+
+    Example:
+        >>> sureness(Hits([], none_of_these=0.634, candidates=20))
+        ['none of these: 63.4 %']
+        >>> sureness(Hits([], none_of_these=0.88, candidates=1))
+        ['none of these: 88.0 %; it is the only candidate, and the spectra say 12.0 % that it is right']
+    """
+    lines = []
+    if hits.none_of_these is not None:
+        lines.append(f"none of these: {100 * hits.none_of_these:.1f} %")
+        right = 1 - hits.none_of_these
+        if hits.candidates == 1 and not (hits.uncalibrated and right > 0.5):
+            lines[0] += f"; it is the only candidate, and the spectra say {100 * right:.1f} % that it is right"
+    if hits.uncalibrated:
+        names = " and ".join(map(repr, hits.uncalibrated))
+        lines.append(
+            f"not calibrated for measured spectra ({names}), so no probability above 50 % is stated; "
+            "`molchord calibrate RUN --data MEASURED --out RUN2` fits it on measured ones"
+        )
+    return lines
+
+
 def hits_of(
     query: Mapping[str, Tensor],
     found: Found,
-    molecules: Sequence[Molecule],
+    candidates: Sequence[Candidate],
     vectors: Tensor,
     fusion: str,
     pairs: Mapping[tuple[str, str | None], float],
@@ -104,7 +134,7 @@ def hits_of(
     Args:
         query: Its unit vector per modality.
         found: What was found for it.
-        molecules: The candidates found, best first.
+        candidates: Those found, best first.
         vectors: Their vectors, (found, d).
         fusion: Form of the geometric mean.
         pairs: The pairs that entered the ranking value, with their temperatures.
@@ -119,16 +149,18 @@ def hits_of(
     return [
         Hit(
             rank=rank,
-            key14=molecule.key14,
-            smiles=molecule.smiles,
-            formula=molecule.formula,
-            exact_mass=molecule.exact_mass,
+            key14=candidate.molecule.key14,
+            smiles=candidate.molecule.smiles,
+            formula=candidate.molecule.formula,
+            exact_mass=candidate.molecule.exact_mass,
+            name=candidate.name,
+            columns=candidate.columns,
             score=geometric_mean(value, fusion=fusion, tau=taus),
             cosines={name: float(part.cpu().double() @ vector) for name, part in query.items()},
             probability=None if logit is None else math.exp(float(logit @ vector) - total),
             proven=bool(found.proven[0]),
         )
-        for rank, (value, molecule, vector) in enumerate(
-            zip(found.values[0].tolist(), molecules, wide, strict=True), start=1
+        for rank, (value, candidate, vector) in enumerate(
+            zip(found.values[0].tolist(), candidates, wide, strict=True), start=1
         )
     ]

@@ -7,6 +7,7 @@ A shard is a safetensors file (vectors, masses, keys; spectra where there are an
 
 from __future__ import annotations
 
+import dataclasses
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,8 +24,8 @@ from molchord.api import Limits, Molecule
 from molchord.deprecation import renamed
 from molchord.errors import QueryError, did_you_mean
 from molchord.files import discard
-from molchord.library.files import Entry, LibraryManifest, write_removed
-from molchord.library.filters import Rows, adjoined, mass_window, sought_formula
+from molchord.library.files import Candidate, Entry, LibraryManifest, write_removed
+from molchord.library.filters import Rows, adjoined, allowed_elements, mass_window, sought_formula
 from molchord.library.hits import Hit, hits_of
 from molchord.library.indexes import EXACT, OpenIndex, index_names, open_index, write_index
 from molchord.library.rows import ROWS_AT_ONCE, LibraryRows
@@ -186,24 +187,38 @@ class Library:
         ppm: float | None = None,
         da: float | None = None,
         formula: str | None = None,
+        elements: str | Iterable[str] | None = None,
     ) -> list[Rows]:
-        """Return the rows, shard by shard, that pass a mass window and a formula: ranges where nothing else narrows.
+        """Return the rows, shard by shard, that pass the filters: ranges where a mass window alone narrows.
 
         Args:
-            mass: Exact mass in Da; needs `ppm` or `da`, the half width of the window, both ends included.
+            mass: Exact mass in Da; `ppm` or `da` is the half width of the window, both ends included.
             ppm: Half width in millionths of `mass`.
             da: Half width in Da.
             formula: Sum formula in any order of elements.
+            elements: The only elements that a candidate may hold, such as ``C,H,N,O``.
 
         Raises:
-            QueryError: A mass without a window, a window without a mass, a number that makes no sense, or a formula
-                that cannot be read.
+            QueryError: A window without a mass, a number that makes no sense, or a formula or an element that cannot
+                be read.
         """
-        return self._rows.filter(mass_window(mass, ppm, da), None if formula is None else sought_formula(formula))
+        return self._rows.filter(
+            mass_window(mass, ppm, da),
+            None if formula is None else sought_formula(formula),
+            None if elements is None else allowed_elements(elements),
+        )
 
     def molecules(self, rows: Iterable[int]) -> list[Molecule]:
         """Return the molecules of rows, reading no more than the row groups they are in."""
         return self._rows.molecules(rows)
+
+    def candidates(self, rows: Iterable[int]) -> list[Candidate]:
+        """Return the molecules of rows with the names and columns of the list that they come from."""
+        return self._rows.candidates(rows)
+
+    def formulas(self) -> set[str]:
+        """Return the formulas of all candidates, removed ones included."""
+        return self._rows.formulas()
 
     def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Float[Tensor, "rows d"]:
         """Return the candidate vectors of rows."""
@@ -244,6 +259,7 @@ class Library:
         ppm: float | None = None,
         da: float | None = None,
         formula: str | None = None,
+        elements: str | Iterable[str] | None = None,
         calibration: Mapping[int, float] | None = None,
         device: str = "cpu",
         index: str | None = None,
@@ -256,10 +272,11 @@ class Library:
             fusion: Form of the geometric mean.
             tau: Temperature of each modality.
             present: Which queries have each modality, each (q,) bool; None, or a modality left out, means all.
-            mass: The same for all queries, as are `ppm`, `da` and `formula`.
+            mass: The same for all queries, as are `ppm`, `da`, `formula` and `elements`.
             ppm: Half width of the mass window in ppm.
             da: Half width of the mass window in Da.
             formula: Sum formula.
+            elements: The only elements allowed.
             calibration: Number of spectra to the scale beta of the confidence, whose totals are then kept.
             device: Where scores are computed.
             index: Name of an index that proposes candidates; None or "exact": all are searched.
@@ -277,7 +294,7 @@ class Library:
         """
         check_query(fusion, queries)
         count = self._count(queries, present or {})
-        rows = self._pool(mass, ppm, da, formula)
+        rows = self._pool(mass, ppm, da, formula, elements)
         proposing = None if index in (None, EXACT) else self._index(str(index))
         limits = self._limits(rows, mass_window(mass, ppm, da), formula) if proposing is not None else None
         found: list[Found] = []
@@ -310,6 +327,7 @@ class Library:
         ppm: float | None = None,
         da: float | None = None,
         formula: str | None = None,
+        elements: str | Iterable[str] | None = None,
         calibration: Mapping[int, float] | None = None,
         device: str = "cpu",
         index: str | None = None,
@@ -328,6 +346,7 @@ class Library:
             ppm: Half width of the mass window in ppm.
             da: Half width of the mass window in Da.
             formula: Sum formula.
+            elements: The only elements allowed.
             calibration: Number of spectra to the scale beta of the confidence.
             device: Where scores are computed.
             index: Name of an index of the library, which proposes the candidates to score; None or "exact": all are
@@ -338,7 +357,7 @@ class Library:
             QueryError: The query does not fit the library, or no candidate passes the filters.
         """
         self._check_query(query, mode)
-        limits: dict[str, Any] = {"mass": mass, "ppm": ppm, "da": da, "formula": formula}
+        limits: dict[str, Any] = {"mass": mass, "ppm": ppm, "da": da, "formula": formula, "elements": elements}
         if mode == "blind":
             several = {name: vector[None] for name, vector in query.items()}
             more: dict[str, Any] = {"tau": tau, "calibration": calibration, "device": device, "index": index}
@@ -361,10 +380,15 @@ class Library:
         self._held = None
 
     def _pool(
-        self, mass: float | None = None, ppm: float | None = None, da: float | None = None, formula: str | None = None
+        self,
+        mass: float | None = None,
+        ppm: float | None = None,
+        da: float | None = None,
+        formula: str | None = None,
+        elements: str | Iterable[str] | None = None,
     ) -> list[Rows]:
         """Return the rows that pass the filters, of which there are some."""
-        rows = self.filter(mass=mass, ppm=ppm, da=da, formula=formula)
+        rows = self.filter(mass=mass, ppm=ppm, da=da, formula=formula, elements=elements)
         if not any(len(part) for part in rows):
             raise QueryError(
                 f"search failed: no candidate of library {str(self.path)!r} ({len(self)} in all) passes the filters; "
@@ -430,7 +454,15 @@ class Library:
         calibration: Mapping[int, float] | None,
     ) -> list[Hit]:
         rows = found.rows[0].tolist()
-        return hits_of(query, found, self.molecules(rows), self.vectors(rows), fusion, pairs, calibration)
+        hits = hits_of(query, found, self.candidates(rows), self.vectors(rows), fusion, pairs, calibration)
+        return [self._with_merged(hit) for hit in hits] if self._rows.merged else hits
+
+    def _with_merged(self, hit: Hit) -> Hit:
+        """Return a hit with what its list says in the rows that were merged with it, by which it may have its name."""
+        names = [row.name for row in self._rows.merged.get(hit.key14, ())]
+        told = [row.name or row.smiles for row in self._rows.merged.get(hit.key14, ())]
+        name = hit.name or next(filter(None, names), "")
+        return dataclasses.replace(hit, name=name, merged=tuple(dict.fromkeys(one for one in told if one != name)))
 
     # --- its indexes
 

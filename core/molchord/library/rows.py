@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias, final
@@ -13,8 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from molchord.api import IndexedRows, Molecule
-from molchord.library.files import Entry, LibraryManifest, LibraryShard, read_library_manifest, read_removed
-from molchord.library.filters import Rows, runs
+from molchord.library.files import (
+    Candidate,
+    Entry,
+    LibraryManifest,
+    LibraryShard,
+    MergedRow,
+    read_library_manifest,
+    read_merged,
+    read_removed,
+)
+from molchord.library.filters import Rows, made_of, runs
 from molchord.retrieval.scores import Block
 
 __all__ = ["ROWS_AT_ONCE", "LibraryRows"]
@@ -44,6 +54,15 @@ class LibraryRows:
         self._path = path
         self._starts = np.cumsum([0, *(shard.rows for shard in self.manifest.shards)], dtype=np.int64)
         self._open: dict[str, LibraryShard] = {}
+        self._made_of: dict[tuple[int, frozenset[str]], NDArray[np.bool_]] = {}
+
+    @cached_property
+    def merged(self) -> Mapping[str, Sequence[MergedRow]]:
+        """The rows of the list that were merged with another, by its key14."""
+        found: dict[str, list[MergedRow]] = {}
+        for row in read_merged(self._path):
+            found.setdefault(row.key14, []).append(row)
+        return found
 
     def __len__(self) -> int:
         return int(self._starts[-1]) - len(self.removed)
@@ -66,9 +85,30 @@ class LibraryRows:
         ends = self._starts.tolist()
         return [range(start, stop) for start, stop in pairwise(ends)]
 
-    def filter(self, window: tuple[float, float] | None = None, formula: str | None = None) -> list[Rows]:
-        """Return the rows, shard by shard, within a mass window in Da and of a Hill formula."""
-        return [self._filter_shard(number, window, formula) for number in range(len(self.manifest.shards))]
+    def filter(
+        self,
+        window: tuple[float, float] | None = None,
+        formula: str | None = None,
+        elements: frozenset[str] | None = None,
+    ) -> list[Rows]:
+        """Return the rows, shard by shard, within a mass window in Da, of a Hill formula, and of no other elements.
+
+        A molecule whose list held another protonation state too passes by the mass and the formula of either.
+        """
+        parts = [self._filter_shard(number, window, formula, elements) for number in range(len(self.manifest.shards))]
+        if window is None and formula is None:
+            return parts
+        also = [
+            row
+            for row, form in self._other_forms
+            if (window is None or window[0] <= form.exact_mass <= window[1])
+            and (formula is None or form.formula == formula)
+            and (elements is None or bool(made_of([form.formula], elements)[0]))
+        ]
+        for number, _, local in self._by_shard(np.setdiff1d(also, self.removed)):
+            rows = int(self._starts[number]) + local
+            parts[number] = rows if len(parts[number]) == 0 else np.union1d(np.asarray(parts[number]), rows)
+        return parts
 
     def having(self, keys: Iterable[str]) -> NDArray[np.int64]:
         """Return the rows of these key14 that were not removed."""
@@ -79,14 +119,23 @@ class LibraryRows:
         ]
         return np.setdiff1d(np.concatenate([np.zeros(0, np.int64), *rows]), self.removed)
 
-    def molecules(self, rows: Iterable[int]) -> list[Molecule]:
-        """Return the molecules of rows, reading no more than the row groups they are in."""
+    def candidates(self, rows: Iterable[int]) -> list[Candidate]:
+        """Return the candidates of rows, reading no more than the row groups they are in."""
         wanted = list(rows)
-        found: dict[int, Molecule] = {}
+        found: dict[int, Candidate] = {}
         for number, _, local in self._by_shard(wanted):
             start = int(self._starts[number])
-            found |= {start + row: m for row, m in self._shard(number).molecules(local.tolist()).items()}
+            found |= {start + row: one for row, one in self._shard(number).candidates(local.tolist()).items()}
         return [found[row] for row in wanted]
+
+    def molecules(self, rows: Iterable[int]) -> list[Molecule]:
+        """Return the molecules of rows, as `candidates` does."""
+        return [candidate.molecule for candidate in self.candidates(rows)]
+
+    def formulas(self) -> set[str]:
+        """Return the formulas of all candidates."""
+        shards = [(self._shard(number), shard.rows) for number, shard in enumerate(self.manifest.shards)]
+        return {formula for shard, rows in shards for formula in np.unique(shard.formulas(0, rows)).tolist()}
 
     def gather(self, name: str, rows: _Numbers) -> Tensor:
         """Return one of the shards' arrays for rows in any order, at least one."""
@@ -116,8 +165,9 @@ class LibraryRows:
             vectors = self.gather("vectors", rows).numpy()
             spectra = {name: self.gather(f"spectrum.{name}", rows).numpy() for name in self.manifest.spectra}
             there = {name: self.gather(f"present.{name}", rows).numpy() for name in spectra}
-            for i, molecule in enumerate(self.molecules(rows)):
-                yield Entry(molecule, vectors[i], {name: part[i] for name, part in spectra.items() if there[name][i]})
+            for i, one in enumerate(self.candidates(rows)):
+                own = {name: part[i] for name, part in spectra.items() if there[name][i]}
+                yield Entry(one.molecule, vectors[i], own, one.name, one.columns)
 
     # --- helpers
 
@@ -135,7 +185,23 @@ class LibraryRows:
             places = np.flatnonzero(shards == number)
             yield number, places, wanted[places] - self._starts[number]
 
-    def _filter_shard(self, number: int, window: tuple[float, float] | None, formula: str | None) -> Rows:
+    @cached_property
+    def _other_forms(self) -> list[tuple[int, MergedRow]]:
+        """Return the merged rows whose formula is another than that of the row that stayed, with the latter."""
+        if not self.merged:
+            return []
+        rows = self.having(self.merged).tolist()
+        stayed = zip(rows, self.molecules(rows), strict=True)
+        return [
+            (row, form)
+            for row, molecule in stayed
+            for form in self.merged[molecule.key14]
+            if form.formula != molecule.formula
+        ]
+
+    def _filter_shard(
+        self, number: int, window: tuple[float, float] | None, formula: str | None, elements: frozenset[str] | None
+    ) -> Rows:
         entry, start = self.manifest.shards[number], int(self._starts[number])
         first, last = 0, entry.rows
         if window is not None:
@@ -146,9 +212,18 @@ class LibraryRows:
             last = int(np.searchsorted(masses, window[1], side="right"))
         ends = np.searchsorted(self.removed, [start + first, start + last])
         gone = self.removed[ends[0] : ends[1]] - start
-        if first >= last or (formula is None and len(gone) == 0):
+        if first >= last or (formula is None and elements is None and len(gone) == 0):
             return range(start + first, start + max(first, last))
         rows = np.arange(first, last)
         if formula is not None:
             rows = rows[self._shard(number).formulas(first, last) == formula]
+        if elements is not None:
+            rows = rows[self._admitted(number, elements)[rows]]
         return start + np.setdiff1d(rows, gone)
+
+    def _admitted(self, number: int, elements: frozenset[str]) -> NDArray[np.bool_]:
+        """Return which rows of a shard hold these elements only; it is asked for again by each search."""
+        key = (number, elements)
+        if key not in self._made_of:
+            self._made_of[key] = made_of(self._shard(number).formulas(0, self.manifest.shards[number].rows), elements)
+        return self._made_of[key]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from molchord.api import Derives, Measurement, Modality, Molecule, SampleError
+from molchord.data.candidates import Listed
 from molchord.data.reading import Item, parsed
 from molchord.embedder import EMBEDDED_AT_ONCE, Embedder
 from molchord.library.files import Entry
@@ -26,8 +27,8 @@ __all__ = ["ItemBlock", "Numbered", "Prepare", "Prepared", "blocks_of", "chunks"
 Numbered: TypeAlias = tuple[int, list[Item]]
 """A chunk with the number of its block."""
 
-Prepared: TypeAlias = "tuple[Molecule, Any] | SampleError"
-"""A molecule with the sample that a tower takes, or why there is none."""
+Prepared: TypeAlias = "tuple[Molecule, Any, Listed | None] | SampleError"
+"""A molecule with the sample that a tower takes and the row of its list, or why there is none."""
 
 
 @final
@@ -76,16 +77,17 @@ def chunks(block: ItemBlock) -> list[list[Item]]:
     return [items[start : start + EMBEDDED_AT_ONCE] for start in range(0, len(items), EMBEDDED_AT_ONCE)]
 
 
-def prepared(modality: Modality, molecules: Iterable[Molecule | SampleError]) -> list[Prepared]:
+def prepared(modality: Modality, items: Sequence[Item]) -> list[Prepared]:
     """Make the candidate tower's samples of molecules, such as conformers; if one fails, the others continue."""
     out: list[Prepared] = []
-    for molecule in molecules:
+    for item, molecule in zip(items, parsed(items), strict=True):
         if isinstance(molecule, SampleError):
             out.append(molecule)
             continue
         try:
             measurement: Measurement = cast(Derives, modality).derive(molecule)
-            out.append((molecule, modality.transform(measurement, None)))
+            sample = modality.transform(measurement, None)
+            out.append((molecule, sample, item if isinstance(item, Listed) else None))
         except SampleError as error:
             out.append(error)
         except Exception as error:
@@ -98,7 +100,7 @@ def encoded(embedder: Embedder, items: Iterable[Prepared]) -> list[Entry | Sampl
     given = list(items)
     good = [item for item in given if not isinstance(item, SampleError)]
     vectors = iter(_vectors(embedder, good))
-    return [item if isinstance(item, SampleError) else _entry(item[0], next(vectors)) for item in given]
+    return [item if isinstance(item, SampleError) else _entry(item[0], item[2], next(vectors)) for item in given]
 
 
 @final
@@ -111,17 +113,19 @@ class Prepare:
     def __call__(self, given: Numbered) -> tuple[int, list[Prepared]]:
         """Return the results of the chunk, with the number of its block."""
         number, items = given
-        return number, prepared(self.modality, parsed(items))
+        return number, prepared(self.modality, items)
 
 
-def _vectors(embedder: Embedder, good: Sequence[tuple[Molecule, Any]]) -> list[NDArray[np.float32] | SampleError]:
+def _vectors(
+    embedder: Embedder, good: Sequence[tuple[Molecule, Any, Listed | None]]
+) -> list[NDArray[np.float32] | SampleError]:
     if not good:
         return []
     names = embedder.graph.scalar_features
-    scalar_features = [[getattr(molecule, name, np.nan) for name in names] for molecule, _ in good]
+    scalar_features = [[getattr(molecule, name, np.nan) for name in names] for molecule, _, _ in good]
     table = np.array(scalar_features, dtype=np.float32).reshape(len(good), len(names))
     try:
-        found = embedder.embed_samples(embedder.candidate, [sample for _, sample in good], table)
+        found = embedder.embed_samples(embedder.candidate, [sample for _, sample, _ in good], table)
         return [*found.cpu().numpy()]
     except Exception as error:
         if len(good) == 1:
@@ -129,12 +133,12 @@ def _vectors(embedder: Embedder, good: Sequence[tuple[Molecule, Any]]) -> list[N
         return [vector for item in good for vector in _vectors(embedder, [item])]
 
 
-def _entry(molecule: Molecule, vector: NDArray[np.float32] | SampleError) -> Entry | SampleError:
+def _entry(molecule: Molecule, row: Listed | None, vector: NDArray[np.float32] | SampleError) -> Entry | SampleError:
     if isinstance(vector, SampleError):
         return vector
     if not np.isfinite(vector).all():
         return SampleError(molecule.smiles, "its vector is not finite")
-    return Entry(molecule, vector)
+    return Entry(molecule, vector) if row is None else Entry(molecule, vector, {}, row.name, row.columns)
 
 
 def _told(what: str, error: Exception) -> str:
@@ -144,10 +148,14 @@ def _told(what: str, error: Exception) -> str:
 def _as_json(item: Item) -> Any:
     if isinstance(item, Molecule):
         return [item.key14, item.smiles, item.formula, item.exact_mass]
+    if isinstance(item, Listed):
+        return {"structure": item.structure, "name": item.name, "columns": dict(item.columns)}
     return item if isinstance(item, str) else {"id": item.id, "reason": item.reason}
 
 
 def _from_json(value: Any) -> Item:
     if isinstance(value, list):
         return Molecule(**dict(zip(("key14", "smiles", "formula", "exact_mass"), value, strict=True)))
-    return value if isinstance(value, str) else SampleError(value["id"], value["reason"])
+    if isinstance(value, str):
+        return value
+    return Listed(**value) if "structure" in value else SampleError(value["id"], value["reason"])

@@ -17,7 +17,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from molchord.api import SampleError
 from molchord.errors import DataError
 from molchord.files import discard, move_folder, remove, replace_file, write_csv
-from molchord.library.files import Entry, LibraryManifest, LibraryShard, ShardEntry, write_library_manifest
+from molchord.library.files import (
+    MERGED,
+    Candidate,
+    Entry,
+    LibraryManifest,
+    LibraryShard,
+    MergedRow,
+    ShardEntry,
+    write_library_manifest,
+)
 from molchord.library.stages import ItemBlock
 from molchord.library.writer import (
     SeenKeys,
@@ -29,7 +38,7 @@ from molchord.library.writer import (
 )
 from molchord.vocabulary import FAILURES
 
-__all__ = ["Part", "WorkFolder"]
+__all__ = ["Part", "WorkFolder", "stays"]
 
 _JOB, _SHARDS, _DONE, _INPUT = "job.json", "shards", "done", "input"
 
@@ -49,7 +58,8 @@ class Part(BaseModel):
         input: Digest of its items.
         items: Their number.
         shard: What it became; None where no molecule was left.
-        duplicates: Molecules left out since an earlier one has their key14.
+        duplicates: Molecules left out since another one has their key14.
+        merged: Those among them that had a name, columns or another formula: key14, SMILES, name, formula, exact mass.
         failures: Molecule and reason of those that failed.
     """
 
@@ -58,6 +68,7 @@ class Part(BaseModel):
     items: int
     shard: ShardEntry | None
     duplicates: int
+    merged: tuple[tuple[str, str, str, str, float], ...] = ()
     failures: tuple[tuple[str, str], ...]
 
 
@@ -147,21 +158,30 @@ class WorkFolder:
         return ItemBlock(number, self._input(number).read_text(encoding="utf-8"))
 
     def write(self, block: ItemBlock, entries: Iterable[Entry | SampleError]) -> None:
-        """Write the results of a block, its first entry of each key14; the note comes last."""
+        """Write the results of a block, one entry of each key14 (`stays`); the note comes last."""
         self._make()
         kept: dict[str, Entry] = {}
         failures: list[tuple[str, str]] = []
-        duplicates = 0
+        merged: list[MergedRow | None] = []
         for entry in entries:
             if isinstance(entry, SampleError):
                 failures.append((entry.id, entry.reason))
                 continue
             check_entry(entry, self.manifest)
-            duplicates += entry.molecule.key14 in kept
-            kept.setdefault(entry.molecule.key14, entry)
+            other = kept.setdefault(entry.molecule.key14, entry)
+            if other is not entry:
+                kept[entry.molecule.key14], left = (other, entry) if stays(other, entry) else (entry, other)
+                merged.append(_merged(left, other.molecule.formula != entry.molecule.formula))
         name, folder = library_shard_name(block.number), self.path / _SHARDS
         shard = write_library_shard(folder, name, kept.values(), self.manifest) if kept else None
-        note = Part(input=block.digest, items=len(block), shard=shard, duplicates=duplicates, failures=tuple(failures))
+        note = Part(
+            input=block.digest,
+            items=len(block),
+            shard=shard,
+            duplicates=len(merged),
+            merged=_noted(merged),
+            failures=tuple(failures),
+        )
         replace_file(self._note(block.number), note.model_dump_json())
         remove(self._input(block.number))
 
@@ -187,6 +207,8 @@ class WorkFolder:
             discard(left)  # of a process that was killed while it wrote
         if failed:
             write_csv(folder / FAILURES, ("molecule", "reason"), failed)
+        if merged := [row for part in parts for row in part.merged]:
+            write_csv(folder / MERGED, ("key14", "smiles", "name", "formula", "exact_mass"), merged)
         write_library_manifest(folder, self.manifest.model_copy(update={"shards": shards, "duplicates": duplicates}))
         move_folder(folder, target)
         discard(self.path)
@@ -207,26 +229,54 @@ class WorkFolder:
                 f"the molecules are fewer than when they were embedded in part: {str(self.path)!r} has more shards; "
                 "delete that folder, or choose another output"
             )
-        seen, folder = SeenKeys(), self.path / _SHARDS
+        left, folder = self._left_out(blocks), self.path / _SHARDS
+        for number, merged in left.items():
+            part = self.part(number)
+            if part is None or part.shard is None:
+                continue
+            name, keep = part.shard.name, np.ones(part.shard.rows, dtype=np.bool_)
+            keep[list(merged)] = False
+            # Without its note, a shard that a kill leaves half replaced is made again.
+            remove(self._note(number))
+            shard = thin_shard(folder, name, keep) if keep.any() else None
+            if shard is None:
+                for end in ("safetensors", "parquet"):
+                    remove(folder / f"{name}.{end}")
+            note = part.model_copy(
+                update={
+                    "shard": shard,
+                    "duplicates": part.duplicates + len(merged),
+                    "merged": (*part.merged, *_noted(merged.values())),
+                }
+            )
+            replace_file(self._note(number), note.model_dump_json())
+
+    def _left_out(self, blocks: int) -> dict[int, dict[int, MergedRow | None]]:
+        """Return the rows of each block that go since another block has their key14, with what is noted of them."""
+        seen, repeated = SeenKeys(), set[bytes]()
+        shards: dict[int, LibraryShard] = {}
         for number in range(blocks):
             part = self.part(number)
             if part is None or part.shard is None:
                 continue
-            name = part.shard.name
-            keys = LibraryShard(folder, name).keys()
+            shards[number] = LibraryShard(self.path / _SHARDS, part.shard.name)
+            keys = shards[number].keys()
             held = seen.held(keys)
             seen.add(keys[~held])
-            if not held.any():
-                continue
-            # Without its note, a shard that a kill leaves half replaced is made again.
-            remove(self._note(number))
-            shard = None if held.all() else thin_shard(folder, name, ~held)
-            if shard is None:
-                for end in ("safetensors", "parquet"):
-                    remove(folder / f"{name}.{end}")
-            duplicates = part.duplicates + int(np.sum(held))
-            note = part.model_copy(update={"shard": shard, "duplicates": duplicates})
-            replace_file(self._note(number), note.model_dump_json())
+            repeated.update(keys[held].tolist())
+        wanted = np.array(sorted(repeated), dtype="S14")
+        best: dict[str, tuple[int, int, Candidate]] = {}
+        left: dict[int, dict[int, MergedRow | None]] = {}
+        for number, shard in shards.items() if repeated else ():
+            rows = np.flatnonzero(np.isin(shard.keys(), wanted)).tolist()
+            for row, candidate in shard.candidates(rows).items():
+                new, key = (number, row, candidate), candidate.molecule.key14
+                other = best.setdefault(key, new)
+                if other is not new:
+                    best[key], gone = (other, new) if stays(other[2], candidate) else (new, other)
+                    differ = other[2].molecule.formula != candidate.molecule.formula
+                    left.setdefault(gone[0], {})[gone[1]] = _merged(gone[2], differ)
+        return left
 
     def _make(self) -> None:
         for name in (_SHARDS, _DONE, _INPUT):
@@ -239,3 +289,27 @@ class WorkFolder:
 
     def _input(self, number: int) -> Path:
         return self.path / _INPUT / f"{library_shard_name(number)}.jsonl"
+
+
+def stays(first: Entry | Candidate, second: Entry | Candidate) -> bool:
+    """Return whether the first of two rows with one key14 stays: it does unless only the second is neutral.
+
+    The key leaves protons aside, so that an acid and its anion have the same.
+    """
+    return not _charged(first) or _charged(second)
+
+
+def _charged(row: Entry | Candidate) -> bool:
+    return any(sign in row.molecule.formula for sign in "+-")
+
+
+def _merged(left: Entry | Candidate, differ: bool) -> MergedRow | None:
+    """Return what is noted of a row that goes; nothing, where only its SMILES would be."""
+    if not (left.name or left.columns or differ):
+        return None
+    m = left.molecule
+    return MergedRow(m.key14, m.smiles, left.name, m.formula, m.exact_mass)
+
+
+def _noted(merged: Iterable[MergedRow | None]) -> tuple[tuple[str, str, str, str, float], ...]:
+    return tuple((m.key14, m.smiles, m.name, m.formula, m.exact_mass) for m in merged if m is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -263,8 +264,12 @@ def write_library_shard(folder: Path, name: str, entries: Iterable[Entry], manif
         arrays[f"present.{modality}"] = np.array([modality in e.spectra for e in ordered])
     tensors = {name: torch.from_numpy(part) for name, part in arrays.items()}
     tensors |= shortened(tensors["vectors"], manifest.storage)
-    columns = ("key14", "smiles", "formula", "exact_mass")
-    table = pa.table({column: [getattr(e.molecule, column) for e in ordered] for column in columns})
+    facts = ("key14", "smiles", "formula", "exact_mass")
+    columns: dict[str, list[Any]] = {fact: [getattr(e.molecule, fact) for e in ordered] for fact in facts}
+    if any(e.name or e.columns for e in ordered):
+        columns["name"] = [e.name for e in ordered]
+        columns["columns"] = [json.dumps(dict(e.columns), ensure_ascii=False) if e.columns else "" for e in ordered]
+    table = pa.table(columns)
     return _save_shard(folder, name, tensors, table)
 
 

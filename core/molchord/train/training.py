@@ -23,7 +23,6 @@ from molchord.run_folder import (
     RunManifest,
     check_run_output,
     code_version,
-    find_run,
     read_run_manifest,
     read_weights,
     saved_graph,
@@ -33,6 +32,7 @@ from molchord.run_folder import (
     write_run_manifest,
     write_trained_on,
 )
+from molchord.run_place import find_run
 from molchord.train.loggers import Log, build_loggers
 from molchord.train.processes import distributed
 from molchord.train.trainer import Trainer

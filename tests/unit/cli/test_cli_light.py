@@ -53,6 +53,43 @@ def test_light_commands_import_nothing_heavy(graph, argv):
     assert done.stderr.splitlines()[-1].split() == ["HEAVY"]
 
 
+WRONG = [
+    (["--formula", "Xy2"], "'Xy', which is not an element"),
+    (["--elements", "C,Q9"], "'Q9' among the elements allowed is not an element"),
+    (["--mass", "-3"], "`mass` is -3.0, but must be a positive number"),
+    (["--mass", "100", "--ppm", "5", "--da", "1"], "at most one of `ppm` and `da`"),
+    (["--mz", "100"], "add --adduct"),
+    (["--mz", "100", "--adduct", "M plus"], "cannot be read"),
+    (["--k", "0"], "`k` is 0, but must be a whole number of at least 1"),
+]
+IDENTIFY = ["identify", "spectra", "--candidates", "ordinary", "--out", "out"]
+SEARCH = ["search", "pretrained", "library", "--ir", "spectra/a.csv"]
+
+
+def test_what_is_wrong_with_a_search_is_said_before_a_model_is_loaded(tmp_path):
+    """Torch takes seconds to load, and longer on a busy machine."""
+    (tmp_path / "spectra").mkdir()
+    (tmp_path / "spectra" / "a.csv").write_text("1,2\n")
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "manifest.json").write_text("{}")
+    cases = [([*words, *wrong], said) for words in (IDENTIFY, SEARCH) for wrong, said in WRONG]
+    cases += [
+        (["identify", "nowhere", *IDENTIFY[2:]], "'nowhere' does not exist"),
+        (["identify", "library/manifest.json", *IDENTIFY[2:], "--samples", "no.csv"], "table 'no.csv' does not exist"),
+        (["identify", "spectra", "--candidates", "no.csv", "--out", "out"], "'no.csv' does not exist"),
+        ([*IDENTIFY, "--run", "no-run"], "run 'no-run' does not exist"),
+        (["search", "pretrained", "no-library", "--ir", "spectra/a.csv"], "library 'no-library' does not exist"),
+        (["search", "pretrained", "library", "--ir", "b.csv"], "file 'b.csv' for 'ir' does not exist"),
+    ]
+    code = "import sys\nfrom molchord.cli.main import main\n"
+    code += f"for argv in {[words for words, _ in cases]!r}:\n    assert main(argv) == 2, argv\n"
+    code += "print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+    for line, (words, said) in zip(done.stderr.splitlines(), cases, strict=True):
+        assert said in line, words
+
+
 @pytest.mark.parametrize(
     "module",
     [

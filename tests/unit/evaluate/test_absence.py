@@ -11,12 +11,13 @@ from torch.nn import functional
 
 import molchord as mc
 from molchord.absence import FEATURES, Absence, Background, first_hit_features
-from molchord.cli.output import hit_table, sureness
+from molchord.cli.output import hit_table
 from molchord.errors import RunError
 from molchord.evaluate import fitting
 from molchord.evaluate.absence import answers, background_of, fit_absence
 from molchord.evaluate.calibration import calibrate
 from molchord.evaluate.embedded import Embedded, Spectra
+from molchord.library.hits import sureness
 from molchord.search import query_of, search
 from molchord.testing import MOLECULES as MOLECULES_OF_THE_KIT
 from molchord.testing import examples_of, tiny_run

@@ -128,8 +128,8 @@ def test_all_files_of_one_list_make_one_library(run, tmp_path):
     lines = [*SMILES[:5], "C(C"]
     (tmp_path / "a.smi").write_text("".join(f"{text} name\n" for text in lines))
     (tmp_path / "a.smi.gz").write_bytes(gzip.compress((tmp_path / "a.smi").read_bytes()))
-    (tmp_path / "a.csv").write_text("n,Smiles\n" + "".join(f"1,{text}\n" for text in lines))
-    pq.write_table(pa.table({"n": range(6), "SMILES": lines}), tmp_path / "a.parquet", row_group_size=4)
+    (tmp_path / "a.csv").write_text("Name,Smiles\n" + "".join(f"name,{text}\n" for text in lines))
+    pq.write_table(pa.table({"title": ["name"] * 6, "SMILES": lines}), tmp_path / "a.parquet", row_group_size=4)
     made = []
     for name in ("a.smi", "a.smi.gz", "a.csv", "a.parquet"):
         made.append(run.library(tmp_path / name, tmp_path / f"of {name}", workers=1).path)
@@ -139,11 +139,12 @@ def test_all_files_of_one_list_make_one_library(run, tmp_path):
 
 
 def test_a_parquet_table_without_its_column_or_with_empty_cells(run, tmp_path):
-    pq.write_table(pa.table({"structure": ["C"]}), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=r"a.parquet' needs one column `smiles`; its columns are \['structure'\]"):
+    pq.write_table(pa.table({"molecule": ["C"]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a.parquet' needs one column `smiles`; its columns are \['molecule'\]"):
         run.library(tmp_path / "a.parquet", tmp_path / "out")
     pq.write_table(pa.table({"smiles": ["C", None]}), tmp_path / "a.parquet")
-    assert [str(item) for item in items_of(tmp_path / "a.parquet")] == ["C", "a.parquet:2: the row has no SMILES"]
+    first, second = items_of(tmp_path / "a.parquet")
+    assert (first.structure, str(second)) == ("C", "a.parquet:2: the row has no SMILES")
     (tmp_path / "a.parquet").write_bytes(b"PAR1 nonsense")
     with pytest.raises(DataError, match="cannot be read as SMILES"):
         run.library(tmp_path / "a.parquet", tmp_path / "out")

@@ -1,0 +1,237 @@
+"""A batch of samples, searched: files are read, queries embedded together, answers kept as they come."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, final
+
+from tqdm import tqdm
+
+from molchord.domain import Domain
+from molchord.embedder import Embedder
+from molchord.errors import MolchordError, QueryError, SampleError, check_whole
+from molchord.files import sha256_file
+from molchord.identify.answers import Answer, Identified, answer_of
+from molchord.identify.journal import Journal, digest_of
+from molchord.identify.outputs import write_results
+from molchord.identify.reading import Failure, Unknown, unknowns_of
+from molchord.identify.report import write_report
+from molchord.identify.samples import Sample, SpectrumFile
+from molchord.library.library import Library
+from molchord.run_folder import RunManifest
+from molchord.search import Query, queries_of, search
+
+__all__ = ["Options", "identify"]
+
+AT_ONCE = 64
+"""Samples whose spectra are embedded together."""
+
+_HELD = 2**31
+"""Bytes of candidate vectors at most that are kept in memory."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How each sample is searched for.
+
+    Attributes:
+        k: Hits per sample.
+        fusion: How similarities are joined.
+        ppm: Half width of the mass window in ppm.
+        da: Half width of the mass window in Da.
+    """
+
+    k: int = 5
+    fusion: str = "gm-exp"
+    ppm: float | None = None
+    da: float | None = None
+
+
+def identify(
+    embedder: Embedder,
+    manifest: RunManifest,
+    library: Library,
+    samples: Sequence[Sample],
+    options: Options,
+    *,
+    run: str,
+    out: Path | None = None,
+    force: bool = False,
+    progress: bool = False,
+) -> Identified:
+    """Answer each sample, and write the answers; arguments as `Run.identify` has them.
+
+    Args:
+        embedder: The model.
+        manifest: Of its run.
+        library: The candidates, embedded by it.
+        samples: Files grouped into samples.
+        options: How each is searched for.
+        run: Identity of the run.
+        out: Folder of the results; None: nothing is written, and nothing can be resumed.
+        force: Start again where answers of something else are there.
+        progress: Show a progress bar.
+
+    Raises:
+        QueryError: An argument is wrong, or the folder holds answers of other samples, candidates or options.
+        OutputError: A file cannot be written.
+    """
+    check_whole(options.k, "k", least=1, failed="identify", error=QueryError)
+    if len(library) * library.manifest.embedding_dim * 4 <= _HELD:
+        library.hold(str(embedder.device))
+    settings = {"run": run, "candidates": _identity(library), **vars(options)}
+    answers: list[Answer] = []
+    failures: list[Failure] = []
+    with ExitStack() as stack:
+        journal = None if out is None else stack.enter_context(Journal(out, settings, force=force))
+        bar = stack.enter_context(
+            tqdm(total=len(samples), desc="identify", unit="sample", disable=not progress or None)
+        )
+        stream = _unknowns(embedder, samples, bar)
+        while part := list(islice(stream, AT_ONCE)):
+            for outcome in _answered(embedder, manifest, library, part, options, journal):
+                (answers if isinstance(outcome, Answer) else failures).append(outcome)  # type: ignore[arg-type]
+    answers, failures = _unique(answers), list(dict.fromkeys(failures))
+    found = Identified(
+        answers=tuple(answers), failures=tuple(failures), notes=_notes(library, manifest, embedder.spectra)
+    )
+    if out is not None:
+        write_results(found, out)
+        write_report(found, out / "report.html", title=out.resolve().name)
+    return found
+
+
+def _unknowns(embedder: Embedder, samples: Iterable[Sample], bar: Any) -> Iterator[tuple[Sample, Unknown | Failure]]:
+    for sample in samples:
+        for unknown in unknowns_of(embedder, sample):
+            yield sample, unknown
+        bar.update(1)
+
+
+def _answered(
+    embedder: Embedder,
+    manifest: RunManifest,
+    library: Library,
+    part: Sequence[tuple[Sample, Unknown | Failure]],
+    options: Options,
+    journal: Journal | None,
+) -> Iterator[Answer | Failure]:
+    """Yield an outcome per unknown, in their order: what the journal has, or what a search gives."""
+    digests = [_digest(sample.files, one) if isinstance(one, Unknown) and journal else "" for sample, one in part]
+    kept: dict[int, Answer] = {}
+    if journal is not None:
+        for number, (_, one) in enumerate(part):
+            if isinstance(one, Unknown) and (answer := journal.answer(one.id, digests[number])) is not None:
+                kept[number] = answer
+    fresh = {n: one for n, (_, one) in enumerate(part) if isinstance(one, Unknown) and n not in kept}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of measurements that are left out, which the answer says
+        queries = queries_of(
+            embedder, [one.spectra for one in fresh.values()], [one.asked.mass for one in fresh.values()]
+        )
+    by_number = dict(zip(fresh, queries, strict=True))
+    for number, (_, one) in enumerate(part):
+        if isinstance(one, Failure):
+            yield one
+        elif number in kept:
+            yield kept[number]
+        else:
+            outcome = _search(embedder, manifest, library, one, by_number[number], options)
+            if journal is not None and isinstance(outcome, Answer):
+                journal.add(digests[number], outcome)
+            yield outcome
+
+
+def _search(
+    embedder: Embedder,
+    manifest: RunManifest,
+    library: Library,
+    unknown: Unknown,
+    query: Query | QueryError,
+    options: Options,
+) -> Answer | Failure:
+    try:
+        if isinstance(query, QueryError):
+            raise query
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the hits carry them
+            hits = search(
+                embedder, manifest, library, query, k=options.k, fusion=options.fusion, ppm=options.ppm if
+                unknown.asked.mass is not None else None, da=options.da if unknown.asked.mass is not None else None,
+                **vars(unknown.asked),
+            )  # fmt: skip
+    except MolchordError as error:
+        # A kept list is where its user never looks.
+        reason = str(error).removeprefix("search failed: ").replace(f"library {str(library.path)!r}", "the list")
+        files = " and ".join(map(repr, unknown.files))
+        return Failure(sample=unknown.id, files=unknown.files, reason=f"{files}: {reason}")
+    left_out = tuple(
+        f"{len(given) - len(query.measurements[name])} of {len(given)} measurements of {name!r} cannot be used"
+        for name, given in unknown.spectra.items()
+        if len(query.measurements[name]) < len(given)
+    )
+    return answer_of(unknown, hits, left_out)
+
+
+def _digest(files: Sequence[SpectrumFile], unknown: Unknown) -> str:
+    content = [(file.label, file.modality, sha256_file(file.path)) for file in files]
+    return digest_of([content, vars(unknown.asked), list(unknown.read)])
+
+
+def _identity(library: Library) -> str:
+    """Return a digest of the candidates: those of a list keep it wherever they are embedded again."""
+    removed = library.manifest.model_dump(mode="json")
+    return digest_of([removed, len(library)])[:16]
+
+
+def _unique(answers: Sequence[Answer]) -> list[Answer]:
+    """Return answers with a name each, though two folders may give files of one name."""
+    seen: dict[str, int] = {}
+    out = []
+    for answer in answers:
+        seen[answer.sample] = seen.get(answer.sample, 0) + 1
+        times = seen[answer.sample]
+        out.append(answer if times == 1 else replace(answer, sample=f"{answer.sample} ({times})"))
+    return out
+
+
+def _notes(library: Library, manifest: RunManifest, spectra: Sequence[str]) -> tuple[str, ...]:
+    notes = [f"{len(library):,} candidates"]
+    merged = library.manifest.duplicates
+    if merged:
+        notes.append(f"{merged:,} rows of their list are the same molecule as another row and were merged with it")
+    beyond = beyond_domain(library, manifest.domain, spectra)
+    if beyond is not None:
+        notes.append(beyond)
+    return tuple(notes)
+
+
+def beyond_domain(library: Library, domain: dict[str, Domain], spectra: Sequence[str]) -> str | None:
+    """Say how many formulas of the candidates are of elements or sizes that training hardly had; None where none is.
+
+    Args:
+        library: The candidates.
+        domain: What the run was trained on, by spectrum.
+        spectra: Those by which candidates are to be found.
+    """
+    known = [domain[name] for name in spectra if name in domain]
+    first, count = None, 0
+    for formula in sorted(library.formulas()) if known else ():
+        try:
+            lacking = [one.lacks(formula) for one in known]
+        except SampleError:
+            continue
+        if all(lacking):
+            count += 1
+            first = first or f"{formula} has {lacking[0]}"
+    if not count:
+        return None
+    return (
+        f"{count:,} formulas among them are of elements or sizes that the run hardly met ({first}): do not trust those"
+    )

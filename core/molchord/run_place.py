@@ -1,0 +1,48 @@
+"""Where a run is and which spectra it takes, without loading it: what a command line needs before it starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from molchord.errors import RunError
+
+__all__ = ["SHIPPED", "find_run", "spectra_of_run"]
+
+SHIPPED = Path(__file__).with_name("pretrained")
+"""The trained run that comes with molchord."""
+
+
+def find_run(run: str | Path) -> Path:
+    """Return the folder of a run: the path itself, or for the bare word ``pretrained`` the run that is shipped.
+
+    A folder of that name in the working directory wins over the word.
+
+    Example:
+        >>> find_run("runs/demo").as_posix()
+        'runs/demo'
+    """
+    path = Path(run)
+    return SHIPPED if str(run) == SHIPPED.name and not path.exists() else path
+
+
+def spectra_of_run(run: str | Path) -> dict[str, str]:
+    """Return the kind of each modality of a run that can be a query, by name, from its manifest alone.
+
+    Raises:
+        RunError: The folder is not a run, or its manifest is damaged.
+
+    Example:
+        >>> sorted(spectra_of_run("pretrained"))[:2]
+        ['carbon', 'ir']
+    """
+    path = find_run(run) / "manifest.json"
+    if not path.is_file():
+        lack = "has no manifest.json" if path.parent.exists() else "does not exist"
+        raise RunError(f"run {str(run)!r} {lack}; give a folder that `molchord train` wrote, or 'pretrained'")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        specs, candidate = found["specs"], found["candidate"]
+        return {name: str(spec["kind"]) for name, spec in specs.items() if name != candidate}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RunError(f"run {str(run)!r} has a damaged manifest.json ({error!r}); train it again") from error
