@@ -1,7 +1,8 @@
 """The run folder: graph, weights, manifest, and the training state for an exact resume. Nothing is pickled.
 
 Layout: ``graph.yaml`` (resolved), ``model.safetensors`` (best weights), ``manifest.json``, ``metrics.jsonl``,
-``background.safetensors``, ``checkpoints/last.safetensors``, ``trained_on.txt`` (key14 and SMILES it was trained on).
+``background.safetensors``, ``channels.safetensors``, ``checkpoints/last.safetensors``, ``trained_on.txt`` (key14 and
+SMILES it was trained on).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from molchord.errors import MolchordError, OutputExistsError, RunError
 from molchord.files import replace_file, write_tensors
 from molchord.graph.resolve import ModelGraph
 from molchord.host import installed
+from molchord.reference_weights import Origin, ReferenceWeights
 
 RUN_FORMAT = 1
 """Version of the run folder's format."""
@@ -66,6 +68,8 @@ class RunManifest(BaseModel):
         likeness: By subset of spectra, the lowest mean cosines of validation queries with their molecule, with shares.
         calibrated_on: "measured" or "computed" by spectrum: what most of the validation queries were.
         absence: What the probability of "none of these" is judged by, by the query's modalities joined by " + ".
+        agreement: By two spectra joined by " + ", how seldom those of one molecule and of two are as far apart.
+        references: By their origin and the query's modalities, how much references count beside the structure.
         domain: By spectrum, what the molecules are made of that it was learned from, in this run and its sources.
     """
 
@@ -86,6 +90,8 @@ class RunManifest(BaseModel):
     likeness: dict[str, list[tuple[float, float]]] = {}
     calibrated_on: dict[str, str] = {}
     absence: dict[str, Absence] = {}
+    agreement: dict[str, list[tuple[float, float, float]]] = {}
+    references: dict[Origin, dict[str, ReferenceWeights]] = {}
     domain: dict[str, Domain] = {}
 
     @model_validator(mode="before")

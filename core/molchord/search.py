@@ -12,19 +12,26 @@ import torch
 from torch import Tensor
 
 from molchord.absence import Background, Filter, first_hit_features
-from molchord.api import Measurement, QualityWarning, SampleError
+from molchord.agreement import disagreements
+from molchord.api import Measurement, Molecule, QualityWarning, SampleError
 from molchord.data.reading import Given
 from molchord.embedder import Embedder
 from molchord.errors import QueryError, check_whole
 from molchord.library.hits import Hit, Hits
 from molchord.library.library import Library
 from molchord.library.quality import beyond_training, inspected, out_of_distribution, unlike_training, warned
+from molchord.prospects import Channels, Prospect, prospects
+from molchord.reference_search import merged_search
+from molchord.references import References, structure_vectors
 from molchord.rerank.rerank import Reranking, reranked
 from molchord.retrieval.scores import pooled
 from molchord.run_folder import RunManifest
 
 __all__ = ["Query", "query_of", "search"]
 
+
+PROSPECTIVE = 25
+"""Hits among which a further measurement is asked to decide."""
 
 _SURE = 0.5
 """No higher probability is stated for measured spectra by a calibration on computed ones."""
@@ -88,6 +95,7 @@ def search(
     formula: str | None = None,
     reranking: Reranking | None = None,
     index: str | None = None,
+    references: References | None = None,
 ) -> Hits:
     """Rank a library's candidates for a query; what is not said here is as `Run.search` has it.
 
@@ -105,43 +113,151 @@ def search(
     taken = any("exact_mass" in embedder.graph.modalities[name].scalar_features for name in query.vectors)
     window = mass if ppm is not None or da is not None or not taken else None
     limits: dict[str, Any] = {"mass": window, "ppm": ppm, "da": da, "formula": formula}
-    hits = library.search(
-        query.vectors,
-        k=k if reranking is None else max(k, reranking.k),
-        fusion=fusion,
-        mode=mode,
-        tau=manifest.tau,
-        pair_tau=embedder.model.pair_temperatures(),
-        **limits,
-        calibration=manifest.beta or None,
-        device=str(embedder.device),
-        index=index,
-    )
-    candidates = sum(map(len, library.filter(**limits)))
-    found, none = _quality_warnings(embedder, query), None
-    if mode == "blind" and hits:
-        none = _none_of_these(embedder, manifest, query, hits[0], candidates, limits)
-        found += _unlike(hits[0], manifest, none)
-        hits = [dataclasses.replace(hit, probability=_left(hit.probability, none)) for hit in hits]
-    if reranking is not None:
-        hits = reranked(hits, reranking, query.measurements, tau=manifest.tau, beta=manifest.beta)
+    warnings_found = [*_quality_warnings(embedder, query), *disagreements(query.vectors, manifest.agreement)]
+    if references is not None:
+        _check_alone(mode=mode, fusion=fusion, index=index, reranking=reranking)
+        found = _with_references(embedder, manifest, library, query, references, k, limits)
+    else:
+        hits = library.search(
+            query.vectors,
+            k=k if reranking is None else max(k, reranking.k),
+            fusion=fusion,
+            mode=mode,
+            tau=manifest.tau,
+            pair_tau=embedder.model.pair_temperatures(),
+            **limits,
+            calibration=manifest.beta or None,
+            device=str(embedder.device),
+            index=index,
+        )
+        found = _blind(embedder, manifest, library, query, hits, limits, blind=mode == "blind")
+        if reranking is not None:
+            found.hits = reranked(found.hits, reranking, query.measurements, tau=manifest.tau, beta=manifest.beta)
+    warnings_found += found.warnings
     # The frames are those of this function, of `Run.search` and of what lets that take old names of its arguments.
-    hits = warned(hits[:k], found, stacklevel=4)
+    hits = warned(found.hits[:k], warnings_found, stacklevel=4)
     # In library mode a candidate is found by its measured spectra, whatever its structure.
     hits = beyond_training(hits, manifest.domain, stacklevel=4) if mode == "blind" else hits
-    return _answer(hits, none, found, candidates, _uncalibrated(manifest, query))
+    return _answer(embedder, manifest, library, query, hits, found, warnings_found)
+
+
+@dataclass(kw_only=True)
+class _Found:
+    """What a search found before quality warnings."""
+
+    hits: list[Hit]
+    none: float | None
+    candidates: int
+    warnings: Sequence[QualityWarning] = ()
+    calibrated: bool = True
+
+
+def _blind(
+    embedder: Embedder,
+    manifest: RunManifest,
+    library: Library,
+    query: Query,
+    hits: list[Hit],
+    limits: Mapping[str, Any],
+    *,
+    blind: bool,
+) -> _Found:
+    """Judge the hits of a search of a library; in library mode there is nothing to judge them by."""
+    candidates = sum(map(len, library.filter(**limits)))
+    if not blind or not hits:
+        return _Found(hits=hits, none=None, candidates=candidates)
+    none = _none_of_these(embedder, manifest, query, hits[0], candidates, limits)
+    return _Found(
+        hits=[dataclasses.replace(hit, probability=_left(hit.probability, none)) for hit in hits],
+        none=none,
+        candidates=candidates,
+        warnings=_unlike(hits[0], manifest, none),
+    )
+
+
+def _with_references(
+    embedder: Embedder,
+    manifest: RunManifest,
+    library: Library,
+    query: Query,
+    references: References,
+    k: int,
+    limits: Mapping[str, Any],
+) -> _Found:
+    """Search references too; a first hit that one speaks for may be unlike the query by its structure."""
+    found = merged_search(
+        embedder, manifest, library, query.vectors, query.measurements, references, k=k, limits=limits
+    )
+    hits = [dataclasses.replace(hit, probability=_left(hit.probability, found.none)) for hit in found.hits]
+    return _Found(
+        hits=hits,
+        none=found.none,
+        candidates=found.candidates,
+        warnings=[] if hits[0].similarities else _unlike(hits[0], manifest, found.none),
+        calibrated=found.calibrated,
+    )
+
+
+def _check_alone(*, mode: str, fusion: str, index: str | None, reranking: Reranking | None) -> None:
+    """Refuse what does not go together with references."""
+    other = next(
+        (
+            said
+            for said, wrong in (
+                (f"mode {mode!r}", mode != "blind"),
+                (f"fusion {fusion!r}", fusion != "gm-exp"),
+                (f"index {index!r}", index is not None),
+                ("re-ranking", reranking is not None),
+            )
+            if wrong
+        ),
+        None,
+    )
+    if other is not None:
+        raise QueryError(
+            f"search failed: references are searched beside all candidates in mode 'blind' with fusion 'gm-exp', got "
+            f"{other} too; leave one of the two out"
+        )
 
 
 def _answer(
-    hits: list[Hit], none: float | None, found: Sequence[QualityWarning], candidates: int, uncalibrated: Sequence[str]
+    embedder: Embedder,
+    manifest: RunManifest,
+    library: Library,
+    query: Query,
+    hits: list[Hit],
+    found: _Found,
+    warnings_found: Sequence[QualityWarning],
 ) -> Hits:
     """Return the hits with what there is to say of all: none of these gets what the quality warnings took."""
-    left = _left(min((warning.confidence_factor for warning in found), default=1.0), none)
+    left = _left(min((warning.confidence_factor for warning in warnings_found), default=1.0), found.none)
+    # References that were fitted for such queries are calibrated for them, whatever the structures are.
+    uncalibrated = [] if hits and hits[0].reference else _uncalibrated(manifest, query)
     return Hits(
-        _unsure(hits) if uncalibrated else hits,
-        none_of_these=None if none is None or left is None else 1 - left,
-        candidates=candidates,
+        _unsure(hits) if uncalibrated or not found.calibrated else hits,
+        none_of_these=None if found.none is None or left is None else 1 - left,
+        candidates=found.candidates,
         uncalibrated=uncalibrated,
+        references_uncalibrated=not found.calibrated,
+        prospects=_prospects(embedder, manifest, library, query, hits[:PROSPECTIVE]),
+    )
+
+
+def _prospects(
+    embedder: Embedder, manifest: RunManifest, library: Library, query: Query, hits: Sequence[Hit]
+) -> list[Prospect]:
+    """Say what measurements not yet made would tell of the hits; nothing where they have no probabilities."""
+    channels, beta = Channels.read(embedder.path), manifest.beta.get(len(query.vectors) + 1)
+    if channels is None or beta is None or not sum(hit.probability or 0.0 for hit in hits) > 0 or len(hits) < 2:
+        return []
+    molecules = [Molecule(key14=h.key14, smiles=h.smiles, formula=h.formula, exact_mass=h.exact_mass) for h in hits]
+    vectors = structure_vectors(embedder, molecules, library.vectors_of(hit.key14 for hit in hits))
+    return prospects(
+        torch.stack([vectors[hit.key14] for hit in hits]),
+        [hit.probability or 0.0 for hit in hits],
+        channels,
+        {name: beta / manifest.tau[name] for name in embedder.spectra if name not in query.vectors},
+        query.vectors,
     )
 
 

@@ -34,11 +34,14 @@ def hit_table(hits: Sequence[Hit]) -> str:
     names = list(hits[0].cosines)
     sure = bool(getattr(hits, "uncalibrated", ())) or any(hit.probability is not None for hit in hits)
     seen = list(hits[0].features)
+    referenced = any(hit.reference for hit in hits)
+    alike = list(dict.fromkeys(name for hit in hits for name in hit.similarities))
     header = [
         "rank",
         "score",
         *(["probability"] if sure else []),
         *(["re-ranked", *seen] if seen else []),
+        *(["found by", *(f"like {n}" for n in alike)] if referenced else []),
         *(f"cos {n}" for n in names),
         "formula",
         "mass",
@@ -50,6 +53,8 @@ def hit_table(hits: Sequence[Hit]) -> str:
         cosines = [f"{hit.cosines[name]:.3f}" for name in names]
         again = [] if hit.rerank_score is None else [f"{hit.rerank_score:.3f}", *map(_shown, hit.features.values())]
         again += ["-"] * (len(seen) + 1 - len(again)) if seen else []
+        if referenced:
+            again += [hit.reference or "-", *(_shown(hit.similarities.get(name, math.nan)) for name in alike)]
         facts = [*cosines, hit.formula, f"{hit.exact_mass:.4f}", hit.smiles]
         lines.append([str(hit.rank), f"{hit.score:.3g}", *([chance] if sure else []), *again, *facts])
     return "\n".join(aligned(lines))
@@ -77,13 +82,32 @@ def sureness(hits: Hits) -> list[str]:
             f"not calibrated for measured spectra ({names}), so no probability above 50 % is stated; "
             "`molchord calibrate RUN --data MEASURED --out RUN2` fits it on measured ones"
         )
+    if hits.references_uncalibrated:
+        lines.append(
+            "not calibrated for these references, so no probability above 50 % is stated; "
+            "`molchord calibrate RUN --references DATASET --out RUN2` fits it, where molecules have several spectra"
+        )
+    if hits.prospects:
+        lines.append(_advice(hits))
     return lines
+
+
+def _advice(hits: Hits) -> str:
+    """Say which measurement is worth making next, and what it is expected to do for the first hit."""
+    best, *others = hits.prospects
+    text = f"to tell the first candidates apart, measure {best.modality!r}"
+    if not hits.uncalibrated and not hits.references_uncalibrated:
+        now, then = 100 * best.right_now, 100 * best.right
+        text += f": the first is right with {then:.0f} % then (expected; now {now:.0f} %)"
+    rest = ", ".join(repr(prospect.modality) for prospect in others)
+    return f"{text}; after it {rest}" if rest else text
 
 
 def hit_row(hit: Hit) -> dict[str, Any]:
     """Return a hit as JSON values."""
     features = {name: None if math.isnan(value) else value for name, value in hit.features.items()}
-    return {**dataclasses.asdict(hit), "cosines": dict(hit.cosines), "features": features}
+    own = {"cosines": dict(hit.cosines), "similarities": dict(hit.similarities), "features": features}
+    return {**dataclasses.asdict(hit), **own}
 
 
 def _shown(value: float) -> str:

@@ -40,7 +40,7 @@ def _search(arguments: argparse.Namespace) -> int:
     hits = run.search(
         Library(arguments.library), k=arguments.k, fusion=arguments.fusion, mode=arguments.mode, mass=arguments.mass,
         ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, rerank=rerank_of(arguments),
-        index=arguments.index, **spectra,
+        index=arguments.index, references=arguments.references, **spectra,
     )  # fmt: skip
     text = "\n".join([hit_table(hits), *sureness(hits)])
     for name, measurements in spectra.items():
@@ -48,7 +48,12 @@ def _search(arguments: argparse.Namespace) -> int:
             text += f"\n{name}: {len(measurements)} measurements, together one factor of the score"
     if arguments.index is not None and not hits[0].proven:
         text += f"\nnot proven: index {arguments.index!r} may have missed a better candidate; without it none is missed"
-    whole = {"none_of_these": hits.none_of_these, "uncalibrated": hits.uncalibrated}
+    whole = {
+        "none_of_these": hits.none_of_these,
+        "uncalibrated": hits.uncalibrated,
+        "references_uncalibrated": hits.references_uncalibrated,
+        "next": [vars(prospect) for prospect in hits.prospects],
+    }
     say(arguments, [{**hit_row(hit), **whole} for hit in hits], text)
     return 0
 
@@ -74,6 +79,9 @@ def search_parser() -> argparse.ArgumentParser:
     parser.add_argument("--ppm", type=float, help="half width of the mass window in ppm")
     parser.add_argument("--da", type=float, help="half width of the mass window in Da")
     parser.add_argument("--formula", help="sum formula, such as C8H9NO2")
+    parser.add_argument(
+        "--references", metavar="DATASET", help="measurements of known molecules, compared with the spectra given"
+    )
     parser.add_argument("--index", metavar="NAME", help="index that proposes candidates (default: all are searched)")
     add_rerank(parser)
     parser.add_argument("--json", action="store_true", help="print machine-readable output")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from molchord.api import Molecule
 from molchord.deprecation import renamed_attribute
+from molchord.prospects import Prospect
 from molchord.retrieval.exact import Found
 from molchord.retrieval.scores import geometric_mean
 
@@ -41,6 +42,10 @@ class Hit:
         features: The re-ranker's features, by name; NaN where it has no answer.
         quality_warnings: What makes the answer uncertain, a sentence each: the same for all of its hits, but
             for what is said of this candidate's elements and size.
+        reference: "measured reference", "computed reference" or "structure only": what of the candidate was compared
+            with the query; None where references were not searched.
+        similarities: How alike the query and the candidate's best reference are, by modality, as the modality itself
+            compares them.
     """
 
     rank: int
@@ -55,6 +60,8 @@ class Hit:
     rerank_score: float | None = None
     features: Mapping[str, float] = field(default_factory=dict)
     quality_warnings: tuple[str, ...] = ()
+    reference: str | None = None
+    similarities: Mapping[str, float] = field(default_factory=dict)
 
     doubts = renamed_attribute("Hit", "doubts", "quality_warnings")
 
@@ -69,6 +76,10 @@ class Hits(list[Hit]):
         candidates: How many candidates passed the filters.
         uncalibrated: Spectra of the query that are measured where those of the calibration were computed: hits whose
             probability would be above 0.5 have none.
+        references_uncalibrated: Whether references were searched whose weight was not fitted for such queries: hits
+            whose probability would be above 0.5 have none then too.
+        prospects: What measurements not yet made are expected to tell of the first hits, the most telling one first;
+            empty where the run does not know, or all were made.
 
     Example:
         >>> Hits([], none_of_these=0.4, candidates=3).none_of_these
@@ -76,10 +87,19 @@ class Hits(list[Hit]):
     """
 
     def __init__(
-        self, hits: Iterable[Hit], *, none_of_these: float | None, candidates: int, uncalibrated: Sequence[str] = ()
+        self,
+        hits: Iterable[Hit],
+        *,
+        none_of_these: float | None,
+        candidates: int,
+        uncalibrated: Sequence[str] = (),
+        references_uncalibrated: bool = False,
+        prospects: Sequence[Prospect] = (),
     ) -> None:
         super().__init__(hits)
         self.uncalibrated = tuple(uncalibrated)
+        self.references_uncalibrated = references_uncalibrated
+        self.prospects = tuple(prospects)
         self.none_of_these = none_of_these
         self.candidates = candidates
 

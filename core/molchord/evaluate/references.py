@@ -1,0 +1,384 @@
+"""Fits how measured or computed references count beside the model's own opinion, and when none is right.
+
+Validation queries are searched in three ways: with their molecule among the candidates and another of its spectra among
+the references, with the molecule alone, and with neither. References are those of a tenth, a half or all of the
+molecules, so that hits with and without one compete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from molchord.absence import Background, Filter
+from molchord.api import Measurement
+from molchord.data.store import DataSet
+from molchord.embedder import Embedder
+from molchord.errors import DataError
+from molchord.evaluate.absence import logistic_weights
+from molchord.evaluate.calibration import logits
+from molchord.evaluate.embedded import Embedded, Queries, queries_of, subsets
+from molchord.evaluate.embedding import EmbeddedData, Perturb, readers
+from molchord.reference_weights import Origin, ReferenceWeights, merged_features, terms
+from molchord.references import identical, similarity
+
+__all__ = ["ReferenceAnswers", "ReferenceSearches", "fit_references", "reference_answers", "reference_searches"]
+
+_SIZES = (5, 20, 100, 500)
+_KNOWN = (0.1, 0.5, 1.0)
+"""Shares of the molecules that have references."""
+
+_ABSENT = 0.2
+"""Share of the searches without their molecule that the fit is for; half of the others have it among the references."""
+
+_FEWEST, _MOST, _MOST_SPECTRA = 40, 300, 1500
+_PPM = 10e-6
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ReferenceSearches:
+    """Queries of one set of spectra and what there is to judge n candidates by; q queries.
+
+    Attributes:
+        embedded: The n candidates.
+        molecule: (q,) each query's molecule.
+        logits: (q, n) beta times the logits of the structures.
+        behind: (q, b) the same of molecules that no query is of.
+        total: beta times the sum of 1 / tau.
+        likeness: By modality, (q, n) similarity of the best reference of each candidate; NaN where it has none.
+    """
+
+    embedded: Embedded
+    molecule: NDArray[np.int64]
+    logits: Float[NDArray[np.float64], "q n"]
+    behind: Float[NDArray[np.float64], "q b"]
+    total: float
+    likeness: Mapping[str, Float[NDArray[np.float64], "q n"]]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ReferenceAnswers:
+    """Searches of which it is known whether they could succeed, k of them.
+
+    Attributes:
+        rows: (k, 8) features of the first hit.
+        absent: (k,) whether the molecule was not among the candidates.
+        referenced: (k,) whether it had a reference.
+        right: (k,) whether the first hit is it.
+        share: (k,) share of the first hit.
+    """
+
+    rows: NDArray[np.float64]
+    absent: NDArray[np.bool_]
+    referenced: NDArray[np.bool_]
+    right: NDArray[np.bool_]
+    share: NDArray[np.float64]
+
+
+def fit_references(
+    embedder: Embedder,
+    dataset: DataSet,
+    found: EmbeddedData,
+    background: Background | None,
+    tau: Mapping[str, float],
+    beta: Mapping[int, float],
+    *,
+    perturb: Perturb | None = None,
+    split: str = "val",
+    seed: int = 0,
+) -> dict[Origin, dict[str, ReferenceWeights]]:
+    """Fit on the queries of a split, with the measurements of the same molecules as references.
+
+    Args:
+        embedder: The model.
+        dataset: The data set.
+        found: The data set, embedded; queries that `perturb` changed included.
+        background: Of the run; None: it has none.
+        tau: Temperatures.
+        beta: Confidence factor for each number of spectra.
+        perturb: What made the queries of stored measurements; a query that nothing changed is no reference of its own.
+        split: Whose queries.
+        seed: Of all draws.
+
+    Returns:
+        By origin of the references, then by the query's modalities joined by " + ", where there are enough queries with
+        a reference of their molecule.
+
+    Raises:
+        DataError: There are not enough for any.
+    """
+    out: dict[Origin, dict[str, ReferenceWeights]] = {}
+    origins: tuple[Origin, ...] = ("measured", "computed")
+    for origin in origins:
+        for subset in subsets(list(found.embedded.spectra)):
+            made = reference_searches(
+                embedder, dataset, found, background, tau, beta, subset, origin,
+                perturb=perturb, split=split, seed=seed,
+            )  # fmt: skip
+            if made is None:
+                continue
+            weights = _fit(made[0], subset, seed)
+            if weights is not None:
+                fitted = weights.model_copy(update={"queries": made[1]})
+                out.setdefault(origin, {})[" + ".join(subset)] = fitted
+    if not out:
+        raise DataError(
+            f"references of {str(dataset.path)!r} cannot be calibrated: fewer than {_FEWEST} queries have a second "
+            "spectrum of their molecule; give a data set with several measurements of a molecule"
+        )
+    return out
+
+
+def reference_searches(
+    embedder: Embedder,
+    dataset: DataSet,
+    found: EmbeddedData,
+    background: Background | None,
+    tau: Mapping[str, float],
+    beta: Mapping[int, float],
+    subset: tuple[str, ...],
+    origin: Origin,
+    *,
+    perturb: Perturb | None = None,
+    split: str = "val",
+    every: bool = False,
+    seed: int = 0,
+) -> tuple[ReferenceSearches, Origin] | None:
+    """Compare the queries of one set of spectra with the references of one origin; arguments as `fit_references`.
+
+    Args:
+        every: Whether all molecules are candidates, and all measurements references; else those of the split.
+
+    Returns:
+        The searches and what most queries are; None where there are too few.
+    """
+    whole = found.embedded
+    if not set(subset) <= set(whole.spectra) or len(subset) not in beta:
+        return None
+    queries = _drawn(queries_of(whole, subset, split, most=4), whole, seed)
+    if len(queries) < _FEWEST:
+        return None
+    stored, changed = readers(embedder, dataset, found), readers(embedder, dataset, found, split=split, perturb=perturb)
+    members = np.flatnonzero((every | whole.in_split(split)) & whole.present)
+    likeness, origins = {}, []
+    for name in subset:
+        rows = queries.measurement[name]
+        asked = [changed[name](int(row))[0] for row in rows]
+        origins += [one.origin for one in asked]
+        table = _compared(embedder, name, asked, rows, whole, members, stored[name], origin, seed)
+        if table is not None:
+            likeness[name] = table
+    place = np.full(len(whole), -1)
+    place[members] = np.arange(len(members))
+    own = place[queries.molecule]
+    known = np.zeros(len(own), dtype=bool)
+    for table in likeness.values():
+        known |= np.isfinite(table[np.arange(len(own)), own])
+    if known.sum() < _FEWEST:
+        return None
+    vectors, factor = {name: part.cpu() for name, part in queries.vectors(whole).items()}, beta[len(subset)]
+    behind = torch.zeros(len(own), 0) if background is None else logits(vectors, background.vectors, tau)
+    searches = ReferenceSearches(
+        embedded=_only(whole, members),
+        molecule=own,
+        logits=(factor * logits(vectors, whole.candidates[torch.from_numpy(members)].cpu(), tau)).double().numpy(),
+        behind=(factor * behind).double().numpy(),
+        total=factor * sum(1 / tau[name] for name in subset),
+        likeness=likeness,
+    )
+    return searches, "computed" if origins.count("computed") > len(origins) / 2 else "measured"
+
+
+def reference_answers(
+    searches: ReferenceSearches,
+    weights: ReferenceWeights,
+    narrowed: Filter,
+    *,
+    sizes: Sequence[int] = _SIZES,
+    seed: int = 0,
+) -> ReferenceAnswers | None:
+    """Search with each query in the three ways for each pool; None where there is no search.
+
+    Args:
+        searches: The queries.
+        weights: How references count.
+        narrowed: What narrowed the candidates.
+        sizes: Numbers of random candidates, where nothing did.
+        seed: Of all draws.
+    """
+    made = []
+    for query, pool, own, likeness, absent in _searches(searches, narrowed, sizes, seed):
+        worth = sum(weights.worth(name, values) for name, values in likeness.items())
+        has = np.any([np.isfinite(values) for values in likeness.values()], axis=0)
+        scores = weights.structure * searches.logits[query, pool] + worth
+        first = int(scores.argmax())
+        share = float(np.exp(scores[first] - np.logaddexp.reduce(scores)))
+        structure = float(searches.logits[query, pool[first]])
+        row = merged_features(
+            structure, structure / searches.total, len(pool), share, torch.from_numpy(searches.behind[query]),
+            first=worth[first] if has[first] else np.nan,
+            best=worth[has].max() if has.any() else np.nan,
+        )  # fmt: skip
+        place = np.flatnonzero(pool == own)
+        known = not absent and bool(has[place[0]])
+        made.append((row, absent, known, not absent and first == place[0], share))
+    if not made:
+        return None
+    rows, absents, referenced, right, shares = zip(*made, strict=True)
+    return ReferenceAnswers(
+        rows=np.stack(rows), absent=np.array(absents), referenced=np.array(referenced),
+        right=np.array(right), share=np.array(shares),
+    )  # fmt: skip
+
+
+# --- helpers
+
+
+def _fit(searches: ReferenceSearches, subset: tuple[str, ...], seed: int) -> ReferenceWeights | None:
+    """Fit the scores by the likelihood of the molecules that are there, then none of these by who came first."""
+    names = [name for name in subset if name in searches.likeness]
+    found, count = _conditional_logit(searches, names, seed)
+    spectra = {name: tuple(map(float, found[1 + 3 * i : 4 + 3 * i])) for i, name in enumerate(names)}
+    weights = ReferenceWeights(structure=float(found[0]), spectra=spectra, fitted_on=count)
+    none: dict[Filter, list[float]] = {}
+    filters: tuple[Filter, ...] = ("none", "formula", "mass")
+    for narrowed in filters:
+        made = reference_answers(searches, weights, narrowed, seed=seed)
+        if made is None or min(made.absent.sum(), made.referenced.sum()) < _FEWEST:
+            continue
+        none[narrowed] = logistic_weights(made.rows, made.absent, _weight(made))
+    return weights.model_copy(update={"none": none}) if "none" in none else None
+
+
+def _weight(made: ReferenceAnswers) -> NDArray[np.float64]:
+    """Weigh the searches so that a fifth is without the molecule, and half of the others with a reference of it."""
+    known, alone = made.referenced, ~made.referenced & ~made.absent
+    weight = np.zeros(len(made.rows))
+    for kind, share in ((made.absent, _ABSENT), (known, (1 - _ABSENT) / 2), (alone, (1 - _ABSENT) / 2)):
+        weight[kind] = share / max(1, kind.sum())
+    return weight
+
+
+def _conditional_logit(searches: ReferenceSearches, names: Sequence[str], seed: int) -> tuple[NDArray[np.float64], int]:
+    """Fit the weights of a softmax over candidates, with a weak prior that the structure counts as it is."""
+    rows, weight = [], []
+    for narrowed, sizes in (("none", (20, 100)), ("formula", ())):
+        for query, pool, own, likeness, absent in _searches(searches, narrowed, sizes, seed):  # type: ignore[arg-type]
+            if absent or len(pool) < 2:
+                continue
+            columns = [searches.logits[query, pool][:, None], *(terms(likeness[name]) for name in names)]
+            place = int(np.flatnonzero(pool == own)[0])
+            known = any(np.isfinite(likeness[name][place]) for name in names)
+            order = np.append(place, np.delete(np.arange(len(pool)), place))  # the molecule comes first
+            rows.append(np.concatenate(columns, axis=1)[order])
+            weight.append(known)
+    longest, width = max(map(len, rows)), rows[0].shape[1]
+    table, there = np.zeros((len(rows), longest, width)), np.zeros((len(rows), longest), dtype=bool)
+    for i, part in enumerate(rows):
+        table[i, : len(part)], there[i, : len(part)] = part, True
+    known = np.array(weight)
+    each = torch.from_numpy(np.where(known, 0.5 / max(1, known.sum()), 0.5 / max(1, (~known).sum())))
+    x, mask = torch.from_numpy(table), torch.from_numpy(there)
+    prior = torch.tensor([1.0, *([0.0] * (width - 1))], dtype=torch.float64)
+    fitted = prior.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([fitted], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        total = (x @ fitted).masked_fill(~mask, -torch.inf)
+        loss = (each * (total.logsumexp(dim=1) - total[:, 0])).sum() + 1e-3 * (fitted - prior).square().sum()
+        torch.autograd.backward(loss)
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return fitted.detach().numpy(), len(rows)
+
+
+def _searches(
+    searches: ReferenceSearches, narrowed: Filter, sizes: Sequence[int], seed: int
+) -> Iterator[tuple[int, NDArray[np.int64], int, dict[str, Float[NDArray[np.float64], " n"]], bool]]:
+    """Yield query, pool, its molecule, the pool's likenesses and whether the molecule is not in the pool."""
+    rng = np.random.default_rng(seed)
+    whole, formulas = searches.embedded, np.array(searches.embedded.formula)
+    for query, own in enumerate(searches.molecule.tolist()):
+        others = np.ones(len(whole), dtype=bool)
+        if narrowed == "formula":
+            others = formulas == formulas[own]
+        elif narrowed == "mass":
+            others = np.abs(whole.exact_mass - whole.exact_mass[own]) <= _PPM * whole.exact_mass[own]
+        others[own] = False
+        usable = rng.permutation(np.flatnonzero(others))
+        for size in [min(size, len(usable)) for size in sizes] if narrowed == "none" else [len(usable)]:
+            if size == 0:
+                continue
+            drawn = usable[:size]
+            known = rng.random(size) < rng.choice(_KNOWN)
+            for pool, with_reference in (
+                (np.append(drawn[1:], own), True), (np.append(drawn[1:], own), False), (drawn, False),
+            ):  # fmt: skip
+                absent = pool is drawn
+                shown = known if absent else np.append(known[1:], with_reference)
+                likeness = {
+                    name: np.where(shown, part[query, pool], np.nan) for name, part in searches.likeness.items()
+                }
+                if with_reference and not any(np.isfinite(part[-1]) for part in likeness.values()):
+                    continue
+                yield query, pool, own, likeness, absent
+
+
+def _drawn(queries: Queries, whole: Embedded, seed: int) -> Queries:
+    """Return so many queries at most, of molecules that are candidates."""
+    usable = np.flatnonzero(whole.present[queries.molecule])
+    chosen = np.sort(np.random.default_rng(seed).permutation(usable)[:_MOST])
+    taken = {name: rows[chosen] for name, rows in queries.measurement.items()}
+    return Queries(subset=queries.subset, molecule=queries.molecule[chosen], measurement=taken)
+
+
+def _compared(
+    embedder: Embedder,
+    name: str,
+    asked: Sequence[Measurement],
+    rows: Int64[NDArray[np.int64], " q"],
+    whole: Embedded,
+    members: NDArray[np.int64],
+    stored: object,
+    origin: Origin,
+    seed: int,
+) -> Float[NDArray[np.float64], "q n"] | None:
+    """Return the similarity of each member's best reference of an origin to each query, the query itself left out."""
+    owner = whole.spectra[name].molecule
+    inside = np.flatnonzero(np.isin(owner, members))
+    read = {int(row): stored(int(row))[0] for row in inside}  # type: ignore[operator]
+    usable = np.array([row for row in inside if read[int(row)].origin == origin], dtype=np.int64)
+    usable = np.sort(np.random.default_rng(seed).permutation(usable)[:_MOST_SPECTRA])
+    if len(usable) == 0:
+        return None
+    values = similarity(embedder, name, asked, [read[int(row)] for row in usable])
+    for query, row in enumerate(rows.tolist()):
+        if row in read and identical(asked[query], [read[row]]):
+            values[query, usable == row] = np.nan
+    place = np.full(len(whole), -1)
+    place[members] = np.arange(len(members))
+    out = np.full((len(asked), len(members)), np.nan)
+    for column, row in enumerate(usable.tolist()):
+        out[:, place[owner[row]]] = np.fmax(out[:, place[owner[row]]], values[:, column])
+    return out
+
+
+def _only(whole: Embedded, members: NDArray[np.int64]) -> Embedded:
+    """Return the candidates alone."""
+    taken = torch.from_numpy(members)
+    return Embedded(
+        key14=[whole.key14[i] for i in members], smiles=[whole.smiles[i] for i in members],
+        formula=[whole.formula[i] for i in members], exact_mass=whole.exact_mass[members], split=whole.split[members],
+        trained=whole.trained[members], candidates=whole.candidates[taken], present=whole.present[members], spectra={},
+    )  # fmt: skip

@@ -1,0 +1,278 @@
+"""A search among candidates and references at once: structures by the model, spectra by their likeness, one list."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from molchord.absence import Background, Filter
+from molchord.api import Measurement, Molecule
+from molchord.embedder import Embedder
+from molchord.library.filters import mass_window, sought_formula
+from molchord.library.hits import Hit
+from molchord.library.library import Library
+from molchord.reference_weights import Origin, ReferenceWeights, merged_features, weights_for
+from molchord.references import Matches, References, structure_vectors
+from molchord.run_folder import RunManifest
+
+__all__ = ["Merged", "merged_search"]
+
+EMBEDDED = 256
+"""References that the library does not hold, the most similar ones, whose structure is looked at too."""
+
+SAME = 0.99
+"""Probability of a molecule of which the query itself is a reference: names of references are as often wrong."""
+
+_MOST_MORE = 1000
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """What was found among candidates and references.
+
+    Attributes:
+        hits: The k best, with probabilities where the run knows how sure it is.
+        none: Probability that no candidate is the molecule; None where that was not fitted.
+        candidates: How many candidates of the library and molecules of the references passed the filters.
+        calibrated: Whether the weights were fitted on queries and references of this kind.
+    """
+
+    hits: list[Hit]
+    none: float | None
+    candidates: int
+    calibrated: bool
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Referenced:
+    """Molecules with a reference; n of them."""
+
+    molecules: Sequence[Molecule]
+    vectors: Float[Tensor, "n d"]
+    worth: Float[NDArray[np.float64], " n"]
+    matches: Mapping[str, Matches]
+    listed: NDArray[np.bool_]
+    passed: int
+
+
+def merged_search(
+    embedder: Embedder,
+    manifest: RunManifest,
+    library: Library,
+    vectors: Mapping[str, Float[Tensor, " d"]],
+    measurements: Mapping[str, Sequence[Measurement]],
+    references: References,
+    *,
+    k: int,
+    limits: Mapping[str, Any],
+) -> Merged:
+    """Rank candidates by structure, and those with a reference by its likeness to the query too.
+
+    Args:
+        embedder: The model.
+        manifest: Of its run, which holds the weights.
+        library: Candidates; all of them are searched.
+        vectors: The query's unit vectors.
+        measurements: The query's measurements.
+        references: What they are compared with.
+        k: How many hits.
+        limits: Mass window and formula, as `Library.filter` takes them.
+
+    Raises:
+        QueryError: No reference is of the query's kind, or no candidate of the library passes the filters.
+    """
+    matches = references.matches(measurements)
+    weights, calibrated = _weights(manifest, measurements, matches)
+    main = weights["measured"] if any(_measured(part).any() for part in matches.values()) else weights["computed"]
+    scale = {name: manifest.beta.get(len(vectors), 1.0) / manifest.tau[name] for name in vectors}
+    query = torch.stack([scale[name] * vector.cpu().float() for name, vector in vectors.items()]).sum(dim=0)
+    known = _referenced(embedder, library, references, matches, weights, limits)
+    passed, hits, total = sum(map(len, library.filter(**limits))), [], -math.inf
+    if passed or not known.molecules:  # of a library where none passes there may be references that do
+        hits = library.search(
+            vectors, k=k + min(int(known.listed.sum()), _MOST_MORE), tau=manifest.tau, device=str(embedder.device),
+            calibration={len(vectors): main.structure * manifest.beta.get(len(vectors), 1.0)}, **limits,
+        )  # fmt: skip
+        total = main.structure * _logit(hits[0], scale) - math.log(hits[0].probability or 1.0)
+    logits = (known.vectors @ query).double().numpy()
+    scores = main.structure * logits + known.worth
+    keys = {molecule.key14 for molecule in known.molecules}
+    others = [hit for hit in hits if hit.key14 not in keys]
+    rest = np.array([main.structure * _logit(hit, scale) for hit in others])
+    beyond = _without(total, main.structure * logits[known.listed], rest)
+    same = np.any([part.same for part in known.matches.values()], axis=0) if len(scores) else np.zeros(0, dtype=bool)
+    if same.any():
+        level = np.logaddexp.reduce(np.append(scores[~same], beyond)) + math.log(SAME / (1 - SAME) / same.sum())
+        scores = np.where(same, level, scores)
+    whole = np.logaddexp.reduce(np.append(scores, beyond))
+    shared = len(vectors) in manifest.beta
+    merged = [
+        (score, hit.key14, _as_hit(hit, score, whole, shared=shared)) for score, hit in zip(rest, others, strict=True)
+    ]
+    merged += [
+        (score, molecule.key14, _of_reference(known, i, vectors, manifest.tau, score, whole, shared=shared))
+        for i, (score, molecule) in enumerate(zip(scores.tolist(), known.molecules, strict=True))
+    ]
+    merged.sort(key=lambda entry: (-entry[0], entry[1]))
+    best = [_ranked(hit, rank) for rank, (_, _, hit) in enumerate(merged[:k], start=1)]
+    candidates = passed + known.passed - int(known.listed.sum())
+    none = _none(embedder, main, known, best[0], merged[0][0] - whole, candidates, query, scale, limits)
+    if none is not None and same.any():
+        none = min(none, 1 - SAME)
+    return Merged(hits=best, none=none, candidates=candidates, calibrated=calibrated or bool(same.any()))
+
+
+# --- helpers
+
+
+def _measured(matches: Matches) -> NDArray[np.bool_]:
+    return np.asarray(matches.measured & np.isfinite(matches.similarity))
+
+
+def _weights(
+    manifest: RunManifest, measurements: Mapping[str, Sequence[Measurement]], matches: Mapping[str, Matches]
+) -> tuple[dict[Origin, ReferenceWeights], bool]:
+    """Return the weights for references of either origin, and whether those that there are were fitted for this query."""
+    asked = {one.origin for several in measurements.values() for one in several}
+    found: dict[Origin, ReferenceWeights] = {}
+    calibrated = True
+    origins: tuple[Origin, ...] = ("measured", "computed")
+    for origin in origins:
+        found[origin], fitted = weights_for(manifest.references.get(origin, {}), tuple(measurements))
+        there = any(
+            (np.isfinite(part.similarity) & (part.measured == (origin == "measured"))).any()
+            for part in matches.values()
+        )
+        calibrated &= not there or (fitted and (found[origin].queries == "measured" or "measured" not in asked))
+    return found, calibrated
+
+
+def _referenced(
+    embedder: Embedder,
+    library: Library,
+    references: References,
+    matches: Mapping[str, Matches],
+    weights: Mapping[Origin, ReferenceWeights],
+    limits: Mapping[str, Any],
+) -> _Referenced:
+    """Return the molecules with a reference that pass the filters: all that the library holds, and the most similar."""
+    molecules = references.molecules
+    worth = np.zeros(len(molecules))
+    for name, part in matches.items():
+        measured, computed = (weights[origin].worth(name, part.similarity) for origin in ("measured", "computed"))
+        worth += np.where(part.measured, measured, computed)
+    there = np.any([np.isfinite(part.similarity) for part in matches.values()], axis=0)
+    passing = [i for i in np.flatnonzero(there).tolist() if _passes(molecules[i], limits)]
+    held = library.vectors_of(molecules[i].key14 for i in passing)
+    outside = sorted((i for i in passing if molecules[i].key14 not in held), key=lambda i: -worth[i])
+    chosen = [i for i in passing if molecules[i].key14 in held] + outside[:EMBEDDED]
+    vectors = structure_vectors(embedder, [molecules[i] for i in chosen], held)
+    chosen = [i for i in chosen if molecules[i].key14 in vectors]
+    size = embedder.graph.embedding_dim
+    return _Referenced(
+        molecules=[molecules[i] for i in chosen],
+        vectors=torch.stack([torch.zeros(size), *(vectors[molecules[i].key14].float() for i in chosen)])[1:],
+        worth=worth[chosen],
+        matches={
+            name: Matches(similarity=part.similarity[chosen], measured=part.measured[chosen], same=part.same[chosen])
+            for name, part in matches.items()
+        },
+        listed=np.array([molecules[i].key14 in held for i in chosen], dtype=bool),
+        passed=len(passing),
+    )
+
+
+def _passes(molecule: Molecule, limits: Mapping[str, Any]) -> bool:
+    window = mass_window(limits["mass"], limits["ppm"], limits["da"])
+    if window is not None and not window[0] <= molecule.exact_mass <= window[1]:
+        return False
+    return limits["formula"] is None or molecule.formula == sought_formula(limits["formula"])
+
+
+def _logit(hit: Hit, scale: Mapping[str, float]) -> float:
+    return sum(scale[name] * cosine for name, cosine in hit.cosines.items())
+
+
+def _without(total: float, some: Float[NDArray[np.float64], " n"], seen: Float[NDArray[np.float64], " m"]) -> float:
+    """Return the logarithm of what is left of a total without some of its terms; at least that of the others seen."""
+    least = float(np.logaddexp.reduce(seen)) if len(seen) else -math.inf
+    if not len(some):
+        return max(total, least)
+    part = float(np.logaddexp.reduce(some)) - total
+    left = total + math.log1p(-math.exp(part)) if part < 0 else -math.inf
+    return max(left, least)
+
+
+def _as_hit(hit: Hit, score: float, whole: float, *, shared: bool) -> Hit:
+    return dataclasses.replace(hit, probability=math.exp(score - whole) if shared else None, reference="structure only")
+
+
+def _of_reference(
+    known: _Referenced,
+    place: int,
+    vectors: Mapping[str, Tensor],
+    tau: Mapping[str, float],
+    score: float,
+    whole: float,
+    *,
+    shared: bool,
+) -> Hit:
+    molecule, own = known.molecules[place], known.vectors[place].double()
+    cosines = {name: float(vector.cpu().double() @ own) for name, vector in vectors.items()}
+    similar = {
+        name: float(part.similarity[place])
+        for name, part in known.matches.items()
+        if np.isfinite(part.similarity[place])
+    }
+    measured = any(part.measured[place] for name, part in known.matches.items() if name in similar)
+    return Hit(
+        rank=0,
+        key14=molecule.key14,
+        smiles=molecule.smiles,
+        formula=molecule.formula,
+        exact_mass=molecule.exact_mass,
+        score=math.exp(min(0.0, sum((cosine - 1) / tau[name] for name, cosine in cosines.items()) / len(cosines))),
+        cosines=cosines,
+        probability=math.exp(score - whole) if shared else None,
+        reference="measured reference" if measured else "computed reference",
+        similarities=similar,
+    )
+
+
+def _ranked(hit: Hit, rank: int) -> Hit:
+    return dataclasses.replace(hit, rank=rank)
+
+
+def _none(
+    embedder: Embedder,
+    weights: ReferenceWeights,
+    known: _Referenced,
+    first: Hit,
+    share: float,
+    candidates: int,
+    query: Float[Tensor, " d"],
+    scale: Mapping[str, float],
+    limits: Mapping[str, Any],
+) -> float | None:
+    """Judge the first hit of the merged list; None where that was not fitted."""
+    background = Background.read(embedder.path)
+    behind = torch.zeros(0) if background is None else background.logits(query, first.key14)
+    worth = {molecule.key14: value for molecule, value in zip(known.molecules, known.worth.tolist(), strict=True)}
+    value = _logit(first, scale)
+    row = merged_features(
+        value, value / sum(scale.values()), candidates, math.exp(share), behind,
+        first=worth.get(first.key14, math.nan), best=max(worth.values(), default=math.nan),
+    )  # fmt: skip
+    narrowed: Filter = "formula" if limits["formula"] is not None else "mass" if limits["mass"] is not None else "none"
+    return weights.probability_of_none(row, narrowed)
