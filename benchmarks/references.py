@@ -2,10 +2,10 @@
 
 Usage: python -m benchmarks.references RUN DATA [--work FOLDER]
 
-RUN is calibrated already; DATA holds its validation and test queries, measured MS/MS with several spectra of a molecule.
-Infrared spectra of `nist-ir` are asked beside where they are there, five-fold: calibrated on the molecules that are not
-of the fold's test split, tested on these. Then how often spectra of one query are said to disagree, and what the advised
-next measurement finds. Writes ``benchmarks/results/references.json``.
+RUN is calibrated already; DATA holds test queries, MS/MS among them with several spectra of a molecule. Infrared spectra
+of `nist-ir` are asked beside where they are there, five-fold: calibrated on the molecules that are not of the fold's
+test split, tested on these. Then how often spectra of one query are said to disagree, and what the advised next
+measurement finds. Writes ``benchmarks/results/references.json``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,9 +33,16 @@ from molchord.absence import Background, Filter
 from molchord.agreement import disagreements
 from molchord.evaluate.embedded import Embedded, queries_of, subsets
 from molchord.evaluate.embedding import embed_dataset
-from molchord.evaluate.references import ReferenceAnswers, ReferenceSearches, reference_answers, reference_searches
+from molchord.evaluate.references import (
+    Compared,
+    ReferenceAnswers,
+    ReferenceSearches,
+    compare,
+    reference_answers,
+    reference_searches,
+)
 from molchord.prospects import Channels, prospects
-from molchord.reference_weights import ReferenceWeights
+from molchord.reference_weights import Origin, ReferenceWeights
 from molchord.run_folder import code_version
 
 __all__ = ["advice", "agreement", "judged", "main"]
@@ -64,11 +71,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = mc.load(arguments.run, device="cpu")
     data, perturb = mc.DataSet(arguments.data), LIKE_MEASURED.reading(run.graph)
     found = embed_dataset(run.embedder, data, mass_seed=run.graph.seed, perturb=perturb, split="test")
-    rows = []
+    compared, rows = compare(run.embedder, data, found, perturb=perturb, split="test", every=True), []
     for origin, fitted in run.manifest.references.items():
         for names, weights in fitted.items():
             if " + " not in names:
-                searches = _searches(run, data, found, (names,), origin, perturb=perturb)
+                searches = _searches(run, found.embedded, compared, names, origin)
                 rows += judged(searches, weights, f"{weights.queries} {names}, {origin} references")
     try:
         rows += _infrared(run, arguments.work)
@@ -228,7 +235,8 @@ def _infrared(run: mc.Run, work: Path) -> Iterator[dict[str, Any]]:
             fitted.calibrate(data, references=True)
             weights = fitted.manifest.references["measured"]["ir"]
             found = embed_dataset(fitted.embedder, data)
-            searches = _searches(fitted, data, found, ("ir",), "measured")
+            compared = compare(fitted.embedder, data, found, split="test", every=True)
+            searches = _searches(fitted, found.embedded, compared, "ir", "measured")
             parts.append([*judged(searches, weights, "measured ir, measured references, calibrated on others")])
     for same in zip(*parts, strict=True):
         counts = np.array([row["searches"] for row in same], dtype=float)
@@ -248,12 +256,12 @@ def _infrared(run: mc.Run, work: Path) -> Iterator[dict[str, Any]]:
         yield {**same[0], **mean, "searches": int(counts.sum()), "reliability": whole}
 
 
-def _searches(run: mc.Run, data: mc.DataSet, found: Any, subset: tuple[str, ...], origin: Any, perturb: Any = None) -> Any:
-    made = reference_searches(
-        run.embedder, data, found, Background.read(run.path), run.manifest.tau, run.manifest.beta, subset, origin,
-        perturb=perturb, split="test", every=True, seed=1,
-    )  # fmt: skip
-    return None if made is None else made[0]
+def _searches(
+    run: mc.Run, whole: Embedded, compared: Mapping[str, Compared], name: str, origin: Origin
+) -> ReferenceSearches | None:
+    """Search with the test queries of a modality among all molecules, with all their measurements as references."""
+    background, tau, beta = Background.read(run.path), run.manifest.tau, run.manifest.beta
+    return reference_searches(whole, compared, background, tau, beta, (name,), origin, split="test", every=True, seed=1)
 
 
 def _measured(work: Path) -> Path:

@@ -1,10 +1,10 @@
 """Which measurement would tell the first hits of a search apart: what each would give is drawn, and the search redone.
 
 What a modality's vector looks like, given the molecule, is learned on validation queries as a linear channel with
-Gaussian noise, in the directions in which candidates differ most: z = offset + gain g + noise, g the candidate's vector.
-So what a modality sees little of has a small gain or much noise there, and molecules that differ in it stay together.
-The noise of two modalities is correlated: a 1H spectrum errs where a 13C spectrum does. So what the spectra that were
-made say of a candidate is part of what the next one would.
+Gaussian noise, in the directions in which candidates differ most: z = offset + gain g + noise, g the vector of the
+candidate. So what a modality sees little of has a small gain or much noise there, and molecules that differ in it stay
+together. The noise of two modalities is correlated: a 1H spectrum errs where a 13C spectrum does. So what the spectra
+that were made say of a candidate is part of what the next one would.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def prospects(
 def _given(
     channels: Channels, name: str, within: Float[Tensor, "n r"], made: Mapping[str, Float[Tensor, " d"]]
 ) -> tuple[Float[Tensor, "n r"], Float[Tensor, "r r"]]:
-    """Return the mean of a modality for each candidate and a root of its covariance, given the spectra that were made."""
+    """Return the mean of a modality for each candidate and a root of its covariance, given the spectra made."""
     mean, spread = channels.offset[name] + within @ channels.gain[name], channels.covariance(name, name)
     known = [other for other in made if other in channels.gain and other != name]
     if known:
@@ -183,7 +183,8 @@ def _given(
         pull = torch.linalg.solve(joint + 1e-6 * torch.eye(len(joint)), cross.T)
         mean, spread = mean + torch.cat(errors, dim=1) @ pull, spread - cross @ pull
     values, vectors = torch.linalg.eigh((spread + spread.T) / 2)
-    return mean, (vectors * values.clamp_min(0).sqrt()).T
+    # The symmetric root: like covariances have like roots, so that half precision changes little.
+    return mean, (vectors * values.clamp_min(0).sqrt()) @ vectors.T
 
 
 def _entropy(shares: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:

@@ -143,7 +143,7 @@ def _measured(matches: Matches) -> NDArray[np.bool_]:
 def _weights(
     manifest: RunManifest, measurements: Mapping[str, Sequence[Measurement]], matches: Mapping[str, Matches]
 ) -> tuple[dict[Origin, ReferenceWeights], bool]:
-    """Return the weights for references of either origin, and whether those that there are were fitted for this query."""
+    """Return the weights for references of either origin, and whether those needed were fitted for such a query."""
     asked = {one.origin for several in measurements.values() for one in several}
     found: dict[Origin, ReferenceWeights] = {}
     calibrated = True

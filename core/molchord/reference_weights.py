@@ -26,7 +26,7 @@ __all__ = ["Origin", "ReferenceWeights", "merged_features", "terms", "weights_fo
 Origin = Literal["measured", "computed"]
 """What references are: an instrument's spectra, or a calculation's."""
 
-_DEFAULT = (-6.0, 0.0, 2.5)
+_DEFAULT = (-2.5, 0.0, 2.2)
 """Weights of a modality's references where none were fitted: they give an order, and no probability above one half."""
 
 _DEFAULT_STRUCTURE = 0.5
@@ -124,8 +124,9 @@ def weights_for(fitted: Mapping[str, ReferenceWeights], modalities: Sequence[str
         modalities: In the order of the model graph.
 
     Example:
-        >>> weights_for({}, ["ir"])
-        (ReferenceWeights(structure=0.5, spectra={'ir': (-6.0, 0.0, 2.5)}, none={}, queries='measured', fitted_on=0), False)
+        >>> weights, fitted = weights_for({}, ["ir"])
+        >>> weights.spectra, fitted
+        ({'ir': (-2.5, 0.0, 2.2)}, False)
     """
     whole = fitted.get(" + ".join(modalities))
     if whole is not None and {*modalities} == whole.spectra.keys():

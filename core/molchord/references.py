@@ -194,7 +194,7 @@ def _equal(one: NDArray[np.generic], other: NDArray[np.generic]) -> bool:
 def structure_vectors(
     embedder: Embedder, molecules: Iterable[Molecule], known: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Return the candidate vectors of molecules by key14: those known, the others embedded; one that cannot be is left out."""
+    """Return the candidate vectors of molecules by key14: those known, and others embedded where they can be."""
     wanted = list(molecules)
     found = {one.key14: known[one.key14] for one in wanted if one.key14 in known}
     modality = embedder.modalities[embedder.candidate]

@@ -63,7 +63,7 @@ def add_runs(group: Group) -> None:
     command.add_argument("--data", metavar="DATASET", help="whose molecules to search for, but those of its test split")
     command.add_argument(
         "--references", metavar="DATASET",
-        help="fit how much `search --references` counts, on molecules with several measurements; after --data, if given",
+        help="fit how much `search --references` counts, on molecules with several measurements",
     )  # fmt: skip
     command.add_argument("--out", metavar="RUN2", help="folder to write a calibrated copy to (default: RUN is changed)")
     add_where(command)

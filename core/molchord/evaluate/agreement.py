@@ -37,7 +37,7 @@ def fit_agreement(
         >>> vectors = torch.nn.functional.normalize(torch.arange(120.0).reshape(40, 3).sin(), dim=1)
         >>> both = Spectra(molecule=np.arange(40), vectors=vectors)
         >>> embedded = Embedded(
-        ...     key14=[str(i) for i in range(40)], smiles=["C"] * 40, formula=["CH4"] * 40, exact_mass=np.full(40, 16.0),
+        ...     key14=[*map(str, range(40))], smiles=["C"] * 40, formula=["CH4"] * 40, exact_mass=np.full(40, 16.0),
         ...     split=np.ones(40, int), trained=np.zeros(40, bool), candidates=vectors, present=np.ones(40, bool),
         ...     spectra={"ir": both, "raman": both},
         ... )

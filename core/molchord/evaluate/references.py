@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from molchord.absence import Background, Filter
-from molchord.api import Measurement
 from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.errors import DataError
@@ -29,7 +29,15 @@ from molchord.evaluate.embedding import EmbeddedData, Perturb, readers
 from molchord.reference_weights import Origin, ReferenceWeights, merged_features, terms
 from molchord.references import identical, similarity
 
-__all__ = ["ReferenceAnswers", "ReferenceSearches", "fit_references", "reference_answers", "reference_searches"]
+__all__ = [
+    "Compared",
+    "ReferenceAnswers",
+    "ReferenceSearches",
+    "compare",
+    "fit_references",
+    "reference_answers",
+    "reference_searches",
+]
 
 _SIZES = (5, 20, 100, 500)
 _KNOWN = (0.1, 0.5, 1.0)
@@ -38,8 +46,57 @@ _KNOWN = (0.1, 0.5, 1.0)
 _ABSENT = 0.2
 """Share of the searches without their molecule that the fit is for; half of the others have it among the references."""
 
-_FEWEST, _MOST, _MOST_SPECTRA = 40, 300, 1500
+_FEWEST, _MOST, _MOST_SPECTRA, _REPEATS = 40, 300, 1500, 4
+"""Queries of a set of spectra, least and most, measurements of a modality, and queries of a molecule at most."""
+
+_TOGETHER = 2
+"""Spectra of a query that weights are fitted for together at most; those of more are put together from single ones."""
+
 _PPM = 10e-6
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """Queries of one modality against references of it; a queries, r references.
+
+    Attributes:
+        rows: (a,) ascending row of each query's measurement among those of the embedded data set.
+        measured: (a,) whether it is measured.
+        owner: (r,) molecule of each reference.
+        references_measured: (r,) whether it is measured.
+        values: (a, r) similarities; NaN for the query itself.
+    """
+
+    rows: NDArray[np.int64]
+    measured: NDArray[np.bool_]
+    owner: NDArray[np.int64]
+    references_measured: NDArray[np.bool_]
+    values: Float[NDArray[np.float64], "a r"]
+
+    def of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the places of measurements among the queries."""
+        return np.searchsorted(self.rows, rows)
+
+    def best(
+        self, rows: NDArray[np.int64], place: NDArray[np.int64], candidates: int, origin: Origin
+    ) -> Float[NDArray[np.float64], "q n"] | None:
+        """Return the similarity of each candidate's best reference of an origin, NaN without one; None where none has.
+
+        Args:
+            rows: (q,) measurements that ask.
+            place: Place of each molecule among the candidates; -1 where it is none.
+            candidates: How many there are.
+            origin: Of the references.
+        """
+        usable = (place[self.owner] >= 0) & (self.references_measured == (origin == "measured"))
+        if not usable.any():
+            return None
+        values, out = self.values[self.of(rows)], np.full((len(rows), candidates), np.nan)
+        for column in np.flatnonzero(usable).tolist():
+            own = place[self.owner[column]]
+            out[:, own] = np.fmax(out[:, own], values[:, column])
+        return out
 
 
 @final
@@ -49,6 +106,7 @@ class ReferenceSearches:
 
     Attributes:
         embedded: The n candidates.
+        queries: What most of them are.
         molecule: (q,) each query's molecule.
         logits: (q, n) beta times the logits of the structures.
         behind: (q, b) the same of molecules that no query is of.
@@ -57,6 +115,7 @@ class ReferenceSearches:
     """
 
     embedded: Embedded
+    queries: Origin
     molecule: NDArray[np.int64]
     logits: Float[NDArray[np.float64], "q n"]
     behind: Float[NDArray[np.float64], "q b"]
@@ -117,19 +176,15 @@ def fit_references(
         DataError: There are not enough for any.
     """
     out: dict[Origin, dict[str, ReferenceWeights]] = {}
+    compared = compare(embedder, dataset, found, perturb=perturb, split=split, seed=seed)
     origins: tuple[Origin, ...] = ("measured", "computed")
-    for origin in origins:
-        for subset in subsets(list(found.embedded.spectra)):
-            made = reference_searches(
-                embedder, dataset, found, background, tau, beta, subset, origin,
-                perturb=perturb, split=split, seed=seed,
-            )  # fmt: skip
-            if made is None:
-                continue
-            weights = _fit(made[0], subset, seed)
-            if weights is not None:
-                fitted = weights.model_copy(update={"queries": made[1]})
-                out.setdefault(origin, {})[" + ".join(subset)] = fitted
+    for origin, subset in product(origins, subsets(list(compared))):
+        if len(subset) > _TOGETHER:
+            continue
+        made = reference_searches(found.embedded, compared, background, tau, beta, subset, origin, split=split)
+        weights = None if made is None else _fit(made, subset, seed)
+        if weights is not None:
+            out.setdefault(origin, {})[" + ".join(subset)] = weights
     if not out:
         raise DataError(
             f"references of {str(dataset.path)!r} cannot be calibrated: fewer than {_FEWEST} queries have a second "
@@ -138,47 +193,93 @@ def fit_references(
     return out
 
 
-def reference_searches(
+def compare(
     embedder: Embedder,
     dataset: DataSet,
     found: EmbeddedData,
+    *,
+    perturb: Perturb | None = None,
+    split: str = "val",
+    every: bool = False,
+    seed: int = 0,
+) -> dict[str, Compared]:
+    """Compare the queries of a split with references, by modality; a query is no reference of its own.
+
+    Args:
+        embedder: The model.
+        dataset: The data set.
+        found: The same, embedded.
+        perturb: What made the queries of stored measurements.
+        split: Whose measurements are queries.
+        every: Whether those of all molecules are references; else those of the split.
+        seed: Of the draws, where there are too many.
+    """
+    stored, changed = readers(embedder, dataset, found), readers(embedder, dataset, found, split=split, perturb=perturb)
+    inside, out = found.embedded.in_split(split), {}
+    for name, part in found.embedded.spectra.items():
+        single = queries_of(found.embedded, (name,), split, most=_REPEATS).measurement[name]
+        rows = np.sort(np.random.default_rng(seed).permutation(np.unique(single))[:_MOST_SPECTRA])
+        usable = np.flatnonzero(every | inside[part.molecule])
+        usable = np.sort(np.random.default_rng(seed).permutation(usable)[:_MOST_SPECTRA])
+        if len(rows) < _FEWEST:
+            continue
+        asked = [changed[name](int(row))[0] for row in rows]
+        references = [stored[name](int(row))[0] for row in usable]
+        values = similarity(embedder, name, asked, references)
+        for place, row in enumerate(rows.tolist()):
+            own = np.flatnonzero(usable == row)
+            if len(own) and identical(asked[place], [references[int(own[0])]]):
+                values[place, own] = np.nan
+        out[name] = Compared(
+            rows=rows,
+            measured=np.array([one.origin == "measured" for one in asked], dtype=bool),
+            owner=part.molecule[usable],
+            references_measured=np.array([one.origin == "measured" for one in references], dtype=bool),
+            values=values,
+        )
+    return out
+
+
+def reference_searches(
+    whole: Embedded,
+    compared: Mapping[str, Compared],
     background: Background | None,
     tau: Mapping[str, float],
     beta: Mapping[int, float],
     subset: tuple[str, ...],
     origin: Origin,
     *,
-    perturb: Perturb | None = None,
     split: str = "val",
     every: bool = False,
     seed: int = 0,
-) -> tuple[ReferenceSearches, Origin] | None:
-    """Compare the queries of one set of spectra with the references of one origin; arguments as `fit_references`.
+) -> ReferenceSearches | None:
+    """Make the searches of one set of spectra, with references of one origin; None where there are too few.
 
     Args:
-        every: Whether all molecules are candidates, and all measurements references; else those of the split.
-
-    Returns:
-        The searches and what most queries are; None where there are too few.
+        whole: The embedded data set.
+        compared: As `compare` gives it for the same split.
+        background: Of the run; None: it has none.
+        tau: Temperatures.
+        beta: Confidence factor for each number of spectra.
+        subset: The modalities.
+        origin: Of the references.
+        split: Whose queries.
+        every: Whether all molecules are candidates; else those of the split.
+        seed: Of the draw of queries.
     """
-    whole = found.embedded
-    if not set(subset) <= set(whole.spectra) or len(subset) not in beta:
+    if not set(subset) <= set(compared) or len(subset) not in beta:
         return None
-    queries = _drawn(queries_of(whole, subset, split, most=4), whole, seed)
+    queries = _drawn(queries_of(whole, subset, split, most=_REPEATS), whole, compared, seed)
     if len(queries) < _FEWEST:
         return None
-    stored, changed = readers(embedder, dataset, found), readers(embedder, dataset, found, split=split, perturb=perturb)
     members = np.flatnonzero((every | whole.in_split(split)) & whole.present)
-    likeness, origins = {}, []
-    for name in subset:
-        rows = queries.measurement[name]
-        asked = [changed[name](int(row))[0] for row in rows]
-        origins += [one.origin for one in asked]
-        table = _compared(embedder, name, asked, rows, whole, members, stored[name], origin, seed)
-        if table is not None:
-            likeness[name] = table
     place = np.full(len(whole), -1)
     place[members] = np.arange(len(members))
+    likeness = {
+        name: table
+        for name in subset
+        if (table := compared[name].best(queries.measurement[name], place, len(members), origin)) is not None
+    }
     own = place[queries.molecule]
     known = np.zeros(len(own), dtype=bool)
     for table in likeness.values():
@@ -187,15 +288,16 @@ def reference_searches(
         return None
     vectors, factor = {name: part.cpu() for name, part in queries.vectors(whole).items()}, beta[len(subset)]
     behind = torch.zeros(len(own), 0) if background is None else logits(vectors, background.vectors, tau)
-    searches = ReferenceSearches(
+    measured = [compared[name].measured[compared[name].of(queries.measurement[name])].mean() for name in subset]
+    return ReferenceSearches(
         embedded=_only(whole, members),
+        queries="measured" if np.mean(measured) >= 0.5 else "computed",
         molecule=own,
         logits=(factor * logits(vectors, whole.candidates[torch.from_numpy(members)].cpu(), tau)).double().numpy(),
         behind=(factor * behind).double().numpy(),
         total=factor * sum(1 / tau[name] for name in subset),
         likeness=likeness,
     )
-    return searches, "computed" if origins.count("computed") > len(origins) / 2 else "measured"
 
 
 def reference_answers(
@@ -248,7 +350,7 @@ def _fit(searches: ReferenceSearches, subset: tuple[str, ...], seed: int) -> Ref
     names = [name for name in subset if name in searches.likeness]
     found, count = _conditional_logit(searches, names, seed)
     spectra = {name: tuple(map(float, found[1 + 3 * i : 4 + 3 * i])) for i, name in enumerate(names)}
-    weights = ReferenceWeights(structure=float(found[0]), spectra=spectra, fitted_on=count)
+    weights = ReferenceWeights(structure=float(found[0]), spectra=spectra, queries=searches.queries, fitted_on=count)
     none: dict[Filter, list[float]] = {}
     filters: tuple[Filter, ...] = ("none", "formula", "mass")
     for narrowed in filters:
@@ -335,43 +437,14 @@ def _searches(
                 yield query, pool, own, likeness, absent
 
 
-def _drawn(queries: Queries, whole: Embedded, seed: int) -> Queries:
-    """Return so many queries at most, of molecules that are candidates."""
-    usable = np.flatnonzero(whole.present[queries.molecule])
-    chosen = np.sort(np.random.default_rng(seed).permutation(usable)[:_MOST])
+def _drawn(queries: Queries, whole: Embedded, compared: Mapping[str, Compared], seed: int) -> Queries:
+    """Return so many queries at most, of molecules that are candidates and of measurements that were compared."""
+    usable = whole.present[queries.molecule]
+    for name, rows in queries.measurement.items():
+        usable &= np.isin(rows, compared[name].rows)
+    chosen = np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(usable))[:_MOST])
     taken = {name: rows[chosen] for name, rows in queries.measurement.items()}
     return Queries(subset=queries.subset, molecule=queries.molecule[chosen], measurement=taken)
-
-
-def _compared(
-    embedder: Embedder,
-    name: str,
-    asked: Sequence[Measurement],
-    rows: Int64[NDArray[np.int64], " q"],
-    whole: Embedded,
-    members: NDArray[np.int64],
-    stored: object,
-    origin: Origin,
-    seed: int,
-) -> Float[NDArray[np.float64], "q n"] | None:
-    """Return the similarity of each member's best reference of an origin to each query, the query itself left out."""
-    owner = whole.spectra[name].molecule
-    inside = np.flatnonzero(np.isin(owner, members))
-    read = {int(row): stored(int(row))[0] for row in inside}  # type: ignore[operator]
-    usable = np.array([row for row in inside if read[int(row)].origin == origin], dtype=np.int64)
-    usable = np.sort(np.random.default_rng(seed).permutation(usable)[:_MOST_SPECTRA])
-    if len(usable) == 0:
-        return None
-    values = similarity(embedder, name, asked, [read[int(row)] for row in usable])
-    for query, row in enumerate(rows.tolist()):
-        if row in read and identical(asked[query], [read[row]]):
-            values[query, usable == row] = np.nan
-    place = np.full(len(whole), -1)
-    place[members] = np.arange(len(members))
-    out = np.full((len(asked), len(members)), np.nan)
-    for column, row in enumerate(usable.tolist()):
-        out[:, place[owner[row]]] = np.fmax(out[:, place[owner[row]]], values[:, column])
-    return out
 
 
 def _only(whole: Embedded, members: NDArray[np.int64]) -> Embedded:
