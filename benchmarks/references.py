@@ -2,10 +2,10 @@
 
 Usage: python -m benchmarks.references RUN DATA [--work FOLDER]
 
-RUN is calibrated already; DATA holds test queries, MS/MS among them with several spectra of a molecule. Infrared spectra
-of `nist-ir` are asked beside where they are there, five-fold: calibrated on the molecules that are not of the fold's
-test split, tested on these. Then how often spectra of one query are said to disagree, and what the advised next
-measurement finds. Writes ``benchmarks/results/references.json``.
+RUN is calibrated already; DATA holds test queries, MS/MS among them with several spectra of a molecule. Measured
+infrared spectra of `nist-ir` are asked beside where they are there, five-fold: calibrated on the molecules that are not
+of the fold's test split, tested on these. Then how often spectra of one query are said to disagree, and what the
+advised next measurement finds. Writes ``benchmarks/results/references.json``.
 """
 
 from __future__ import annotations
@@ -31,16 +31,10 @@ from benchmarks.accuracy.runner import hardware
 from benchmarks.accuracy.sources import DATA, ROOT, MissingData
 from molchord.absence import Background, Filter
 from molchord.agreement import disagreements
+from molchord.evaluate.compared import Compared, ReferenceSearches, compare, reference_searches
 from molchord.evaluate.embedded import Embedded, queries_of, subsets
 from molchord.evaluate.embedding import embed_dataset
-from molchord.evaluate.references import (
-    Compared,
-    ReferenceAnswers,
-    ReferenceSearches,
-    compare,
-    reference_answers,
-    reference_searches,
-)
+from molchord.evaluate.references import ReferenceAnswers, reference_answers
 from molchord.prospects import Channels, prospects
 from molchord.reference_weights import Origin, ReferenceWeights
 from molchord.run_folder import code_version
@@ -101,10 +95,10 @@ def judged(searches: ReferenceSearches | None, weights: ReferenceWeights, querie
         return
     alone = {
         "structure": weights.model_copy(
-            update={"structure": 1.0, "spectra": {name: (0.0, 0.0, 0.0) for name in weights.spectra}}
+            update={"structure": 1.0, "balance": 0.0, "spectra": {name: (0.0, 0.0) for name in weights.spectra}}
         ),
         "references": weights.model_copy(
-            update={"structure": 0.0, "spectra": {name: (100.0, 0.0, 1.0) for name in weights.spectra}}
+            update={"structure": 0.0, "spectra": {name: (100.0, 1.0) for name in weights.spectra}}
         ),
     }
     for pool, narrowed, sizes in POOLS:

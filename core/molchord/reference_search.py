@@ -20,7 +20,7 @@ from molchord.embedder import Embedder
 from molchord.library.filters import mass_window, sought_formula
 from molchord.library.hits import Hit
 from molchord.library.library import Library
-from molchord.reference_weights import Origin, ReferenceWeights, merged_features, weights_for
+from molchord.reference_weights import Origin, ReferenceWeights, merged_features, odds, weights_for
 from molchord.references import Matches, References, structure_vectors
 from molchord.run_folder import RunManifest
 
@@ -65,6 +65,11 @@ class _Referenced:
     listed: NDArray[np.bool_]
     passed: int
 
+    @property
+    def same(self) -> NDArray[np.bool_]:
+        """Of which the query itself is a reference, (n,)."""
+        return np.asarray(np.any([part.same for part in self.matches.values()], axis=0), dtype=np.bool_)
+
 
 def merged_search(
     embedder: Embedder,
@@ -98,42 +103,57 @@ def merged_search(
     scale = {name: manifest.beta.get(len(vectors), 1.0) / manifest.tau[name] for name in vectors}
     query = torch.stack([scale[name] * vector.cpu().float() for name, vector in vectors.items()]).sum(dim=0)
     known = _referenced(embedder, library, references, matches, weights, limits)
-    passed, hits, total = sum(map(len, library.filter(**limits))), [], -math.inf
+    passed = sum(map(len, library.filter(**limits)))
+    hits, total = [], -math.inf
     if passed or not known.molecules:  # of a library where none passes there may be references that do
+        more = min(int(known.listed.sum()), _MOST_MORE)
+        factor = main.structure * manifest.beta.get(len(vectors), 1.0)
         hits = library.search(
-            vectors, k=k + min(int(known.listed.sum()), _MOST_MORE), tau=manifest.tau, device=str(embedder.device),
-            calibration={len(vectors): main.structure * manifest.beta.get(len(vectors), 1.0)}, **limits,
+            vectors, k=k + more, tau=manifest.tau, device=str(embedder.device), calibration={len(vectors): factor},
+            **limits,
         )  # fmt: skip
         total = main.structure * _logit(hits[0], scale) - math.log(hits[0].probability or 1.0)
-    logits = (known.vectors @ query).double().numpy()
-    scores = main.structure * logits + known.worth
-    keys = {molecule.key14 for molecule in known.molecules}
-    others = [hit for hit in hits if hit.key14 not in keys]
-    rest = np.array([main.structure * _logit(hit, scale) for hit in others])
-    beyond = _without(total, main.structure * logits[known.listed], rest)
-    same = np.any([part.same for part in known.matches.values()], axis=0) if len(scores) else np.zeros(0, dtype=bool)
-    if same.any():
-        level = np.logaddexp.reduce(np.append(scores[~same], beyond)) + math.log(SAME / (1 - SAME) / same.sum())
-        scores = np.where(same, level, scores)
-    whole = np.logaddexp.reduce(np.append(scores, beyond))
-    shared = len(vectors) in manifest.beta
-    merged = [
-        (score, hit.key14, _as_hit(hit, score, whole, shared=shared)) for score, hit in zip(rest, others, strict=True)
-    ]
-    merged += [
-        (score, molecule.key14, _of_reference(known, i, vectors, manifest.tau, score, whole, shared=shared))
-        for i, (score, molecule) in enumerate(zip(scores.tolist(), known.molecules, strict=True))
-    ]
-    merged.sort(key=lambda entry: (-entry[0], entry[1]))
-    best = [_ranked(hit, rank) for rank, (_, _, hit) in enumerate(merged[:k], start=1)]
     candidates = passed + known.passed - int(known.listed.sum())
+    merged, whole = _together(known, hits, total, main, query, vectors, manifest.tau, scale, candidates)
+    shared = len(vectors) in manifest.beta
+    best = [
+        dataclasses.replace(hit, rank=rank, probability=math.exp(score - whole) if shared else None)
+        for rank, (score, hit) in enumerate(merged[:k], start=1)
+    ]
     none = _none(embedder, main, known, best[0], merged[0][0] - whole, candidates, query, scale, limits)
-    if none is not None and same.any():
+    if none is not None and known.same.any():
         none = min(none, 1 - SAME)
-    return Merged(hits=best, none=none, candidates=candidates, calibrated=calibrated or bool(same.any()))
+    calibrated |= bool(known.same.any())
+    return Merged(hits=best, none=none, candidates=candidates, calibrated=calibrated)
 
 
 # --- helpers
+
+
+def _together(
+    known: _Referenced,
+    hits: Sequence[Hit],
+    total: float,
+    weights: ReferenceWeights,
+    query: Float[Tensor, " d"],
+    vectors: Mapping[str, Float[Tensor, " d"]],
+    tau: Mapping[str, float],
+    scale: Mapping[str, float],
+    candidates: int,
+) -> tuple[list[tuple[float, Hit]], float]:
+    """Return the hits of the library and of the references by their scores, and the logarithm of what all add up to."""
+    keys = {molecule.key14 for molecule in known.molecules}
+    others = [hit for hit in hits if hit.key14 not in keys]
+    rest = np.array([weights.structure * _logit(hit, scale) for hit in others])
+    own = weights.structure * (known.vectors @ query).double().numpy()
+    beyond = _without(total, own[known.listed], rest)
+    scores = _sure(own + known.worth + weights.balance * odds(known.passed, candidates), known.same, beyond)
+    merged = [
+        *zip(rest.tolist(), (dataclasses.replace(hit, reference="structure only") for hit in others), strict=True),
+        *((score, _of_reference(known, i, vectors, tau)) for i, score in enumerate(scores.tolist())),
+    ]
+    merged.sort(key=lambda entry: (-entry[0], entry[1].key14))
+    return merged, float(np.logaddexp.reduce(np.append(scores, beyond)))
 
 
 def _measured(matches: Matches) -> NDArray[np.bool_]:
@@ -214,8 +234,14 @@ def _without(total: float, some: Float[NDArray[np.float64], " n"], seen: Float[N
     return max(left, least)
 
 
-def _as_hit(hit: Hit, score: float, whole: float, *, shared: bool) -> Hit:
-    return dataclasses.replace(hit, probability=math.exp(score - whole) if shared else None, reference="structure only")
+def _sure(
+    scores: Float[NDArray[np.float64], " n"], same: NDArray[np.bool_], beyond: float
+) -> Float[NDArray[np.float64], " n"]:
+    """Return the scores; molecules of which the query itself is a reference have `SAME` of all together."""
+    if not same.any():
+        return scores
+    others = np.logaddexp.reduce(np.append(scores[~same], beyond))
+    return np.where(same, max(others, -1e6) + math.log(SAME / (1 - SAME) / same.sum()), scores)
 
 
 def _of_reference(
@@ -223,10 +249,6 @@ def _of_reference(
     place: int,
     vectors: Mapping[str, Tensor],
     tau: Mapping[str, float],
-    score: float,
-    whole: float,
-    *,
-    shared: bool,
 ) -> Hit:
     molecule, own = known.molecules[place], known.vectors[place].double()
     cosines = {name: float(vector.cpu().double() @ own) for name, vector in vectors.items()}
@@ -244,14 +266,10 @@ def _of_reference(
         exact_mass=molecule.exact_mass,
         score=math.exp(min(0.0, sum((cosine - 1) / tau[name] for name, cosine in cosines.items()) / len(cosines))),
         cosines=cosines,
-        probability=math.exp(score - whole) if shared else None,
+        probability=None,
         reference="measured reference" if measured else "computed reference",
         similarities=similar,
     )
-
-
-def _ranked(hit: Hit, rank: int) -> Hit:
-    return dataclasses.replace(hit, rank=rank)
 
 
 def _none(

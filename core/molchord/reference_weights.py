@@ -1,14 +1,17 @@
 """How the likeness of a query to a candidate's reference spectra counts beside what the model says of its structure.
 
 With l the structure's logit (beta times the sum of cosines over temperatures), a candidate's score is
-``structure * l + sum_m (constant + linear * s_m + near * -log(1 - s_m))`` over the modalities m it has a reference of,
-s_m the similarity of the best of them; the softmax of the scores shares the probability out. So a candidate without a
-reference is judged by its structure alone, and one whose reference is unlike the query falls behind. The weights are
-fitted on validation queries (`evaluate.references`).
+``structure * l``, and where it has a reference of some modalities m, ``balance * log(without / with)
++ sum_m (constant + near * -log(1 - s_m))`` more: s_m is the similarity of the best of them, and there
+are so many candidates without and with a reference. Every second molecule is taken to be among the references, however
+few these are. The softmax of the scores shares the probability out. So a candidate without a reference is judged by its
+structure alone, and one whose reference is unlike the query falls behind. The weights are fitted on validation queries
+(`evaluate.references`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, final
 
@@ -21,12 +24,12 @@ from torch import Tensor
 
 from molchord.absence import Filter, first_hit_features
 
-__all__ = ["Origin", "ReferenceWeights", "merged_features", "terms", "weights_for"]
+__all__ = ["Origin", "ReferenceWeights", "merged_features", "odds", "terms", "weights_for"]
 
 Origin = Literal["measured", "computed"]
 """What references are: an instrument's spectra, or a calculation's."""
 
-_DEFAULT = (-2.5, 0.0, 2.2)
+_DEFAULT = (-2.5, 2.0)
 """Weights of a modality's references where none were fitted: they give an order, and no probability above one half."""
 
 _DEFAULT_STRUCTURE = 0.5
@@ -41,7 +44,8 @@ class ReferenceWeights(BaseModel):
 
     Attributes:
         structure: What a logit of the structure counts.
-        spectra: Constant, linear and near weight of each modality's references.
+        balance: What the share of candidates without a reference counts, see above.
+        spectra: Constant and near weight of each modality's references.
         none: Weights of the logistic regression of "none of these", one for each of `merged_features` and a constant,
             by filter; empty: not fitted.
         queries: What the queries of the fit were.
@@ -50,7 +54,8 @@ class ReferenceWeights(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     structure: float
-    spectra: dict[str, tuple[float, float, float]]
+    balance: float = 1.0
+    spectra: dict[str, tuple[float, float]]
     none: dict[Filter, list[float]] = {}
     queries: Origin = "measured"
     fitted_on: int = 0
@@ -59,13 +64,11 @@ class ReferenceWeights(BaseModel):
         """Return what references of a modality add to the scores; 0 where there is none (NaN).
 
         Example:
-            >>> weights = ReferenceWeights(structure=1.0, spectra={"ir": (-3.0, 0.0, 2.0)})
+            >>> weights = ReferenceWeights(structure=1.0, spectra={"ir": (-3.0, 2.0)})
             >>> weights.worth("ir", np.array([0.0, 1 - np.exp(-2), np.nan])).round(6).tolist()
             [-3.0, 1.0, 0.0]
         """
-        constant, linear, near = self.spectra[modality]
-        parts = terms(similarity)
-        return np.asarray(constant * parts[:, 0] + linear * parts[:, 1] + near * parts[:, 2])
+        return np.asarray(terms(similarity) @ np.array(self.spectra[modality]))
 
     def probability_of_none(self, row: NDArray[np.float64], narrowed: Filter) -> float | None:
         """Return the probability that no candidate is the molecule; None where it was not fitted.
@@ -80,11 +83,21 @@ class ReferenceWeights(BaseModel):
         return float(1 / (1 + np.exp(-np.clip(row @ weights[:-1] + weights[-1], -30, 30))))
 
 
-def terms(similarity: Float[NDArray[np.float64], " n"]) -> Float[NDArray[np.float64], "n 3"]:
-    """Return what the weights of a modality multiply: 1, s and -log(1 - s); zeros where there is no reference (NaN)."""
+def odds(referenced: int, candidates: int) -> float:
+    """Return the logarithm of how many candidates without a reference there are for one with.
+
+    Example:
+        >>> odds(1, 2), round(odds(9, 999), 2)
+        (0.0, 4.6)
+    """
+    return math.log((candidates - referenced + 1) / (referenced + 1))
+
+
+def terms(similarity: Float[NDArray[np.float64], " n"]) -> Float[NDArray[np.float64], "n 2"]:
+    """Return what the weights of a modality multiply: 1 and -log(1 - s); zeros where there is no reference (NaN)."""
     there = np.isfinite(similarity)
     s = np.where(there, similarity, 0.0)
-    return np.stack([there.astype(np.float64), s, -np.log(np.maximum(1 - s, _NEAREST))], axis=1)
+    return np.stack([there.astype(np.float64), -np.log(np.maximum(1 - s, _NEAREST))], axis=1)
 
 
 def merged_features(
@@ -126,12 +139,16 @@ def weights_for(fitted: Mapping[str, ReferenceWeights], modalities: Sequence[str
     Example:
         >>> weights, fitted = weights_for({}, ["ir"])
         >>> weights.spectra, fitted
-        ({'ir': (-2.5, 0.0, 2.2)}, False)
+        ({'ir': (-2.5, 2.0)}, False)
     """
     whole = fitted.get(" + ".join(modalities))
     if whole is not None and {*modalities} == whole.spectra.keys():
         return whole, True
     single = {name: fitted[name] for name in modalities if name in fitted}
     spectra = {name: single[name].spectra[name] if name in single else _DEFAULT for name in modalities}
-    structure = float(np.mean([one.structure for one in single.values()])) if single else _DEFAULT_STRUCTURE
-    return ReferenceWeights(structure=structure, spectra=spectra), False
+    if not single:
+        return ReferenceWeights(structure=_DEFAULT_STRUCTURE, spectra=spectra), False
+    structure, balance = (
+        float(np.mean([getattr(one, key) for one in single.values()])) for key in ("structure", "balance")
+    )
+    return ReferenceWeights(structure=structure, balance=balance, spectra=spectra), False

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from molchord.absence import Absence
+from molchord.agreement import Agreement
 from molchord.data.store import DataSet
 from molchord.domain import Domain
 from molchord.eight_bits import unpacked
@@ -68,7 +69,7 @@ class RunManifest(BaseModel):
         likeness: By subset of spectra, the lowest mean cosines of validation queries with their molecule, with shares.
         calibrated_on: "measured" or "computed" by spectrum: what most of the validation queries were.
         absence: What the probability of "none of these" is judged by, by the query's modalities joined by " + ".
-        agreement: By two spectra joined by " + ", how seldom those of one molecule and of two are as far apart.
+        agreement: How near the spectra of one molecule are to each other.
         references: By their origin and the query's modalities, how much references count beside the structure.
         domain: By spectrum, what the molecules are made of that it was learned from, in this run and its sources.
     """
@@ -90,7 +91,7 @@ class RunManifest(BaseModel):
     likeness: dict[str, list[tuple[float, float]]] = {}
     calibrated_on: dict[str, str] = {}
     absence: dict[str, Absence] = {}
-    agreement: dict[str, list[tuple[float, float, float]]] = {}
+    agreement: Agreement = Agreement()
     references: dict[Origin, dict[str, ReferenceWeights]] = {}
     domain: dict[str, Domain] = {}
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from molchord.agreement import MOST, disagreements
+from molchord.agreement import MOST, Agreement, disagreements
 from molchord.evaluate.agreement import fit_agreement
 from molchord.evaluate.embedded import Embedded, Spectra
 
@@ -75,12 +75,23 @@ def test_the_warning_names_both_spectra_and_an_older_run_has_none():
     [warning] = next(found for found in said(data, fit_agreement(data), ("ir", "raman"), "ir") if found)
     assert "'ir'" in warning.message
     assert "'raman'" in warning.message
-    assert not any(said(data, {}, ("ir", "raman"), "ir"))
+    assert not any(said(data, Agreement(), ("ir", "raman"), "ir"))
 
 
 def test_few_molecules_with_both_spectra_fit_nothing():
     data = embedded(noise=0.15)
     few = Spectra(molecule=np.arange(20), vectors=data.spectra["raman"].vectors[:20])
-    agreement = fit_agreement(dataclasses.replace(data, spectra={**data.spectra, "raman": few}))
-    assert list(agreement) == ["ir + msms"]
-    assert all(right <= MOST for pairs in agreement.values() for _, right, _ in pairs)
+    lower = fit_agreement(dataclasses.replace(data, spectra={**data.spectra, "raman": few})).lower
+    assert list(lower) == ["ir + msms"]
+    assert all(right <= MOST for pairs in lower.values() for _, right, _ in pairs)
+
+
+def test_of_three_spectra_the_one_that_does_not_fit_is_named():
+    data = embedded(noise=0.15)
+    found = said(data, fit_agreement(data), ("ir", "raman", "msms"), swap="msms")
+    named = [
+        one[0].message.startswith("the 'msms' spectrum does not look like the same molecule as 'ir'")
+        for one in found
+        if one
+    ]
+    assert np.mean(named) > 0.95

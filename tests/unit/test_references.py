@@ -159,13 +159,13 @@ def test_a_more_similar_reference_never_counts_less(calibrated):
     worth = weights.worth("ir", np.linspace(0.5, 1.0, 50))
     assert fitted
     assert worth[-1] > 0 > worth[0]
-    assert np.all(np.diff(worth[25:]) >= -1e-9)
+    assert np.all(np.diff(worth) >= 0)
 
 
 def test_spectra_fitted_one_by_one_are_put_together_and_said_to_be_so():
-    one = ReferenceWeights(structure=0.4, spectra={"ir": (-1.0, 0.0, 1.0)})
+    one = ReferenceWeights(structure=0.4, spectra={"ir": (-1.0, 1.0)})
     weights, fitted = weights_for({"ir": one}, ["ir", "raman"])
-    assert weights.spectra["ir"] == (-1.0, 0.0, 1.0)
+    assert weights.spectra["ir"] == (-1.0, 1.0)
     assert set(weights.spectra) == {"ir", "raman"}
     assert not fitted
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Collection, Iterator, Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from molchord.absence import Background
+from molchord.agreement import Agreement
 from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.errors import DataError
@@ -87,11 +89,19 @@ def fit_likeness_of_spectra(run: Path, manifest: RunManifest, embedded: Embedded
         embedded: The validation queries.
         replace: Whether what was fitted before goes where these queries say nothing.
     """
-    manifest.agreement = {**({} if replace else manifest.agreement), **fit_agreement(embedded)}
+    before, found = Agreement() if replace else manifest.agreement, fit_agreement(embedded)
+    if replace or found.pairs:
+        # Sets of spectra whose pairs were counted anew are judged by these.
+        kept = {names: lower for names, lower in before.lower.items() if not _pairs(names) & {*found.pairs}}
+        manifest.agreement = Agreement(pairs={**before.pairs, **found.pairs}, lower={**kept, **found.lower})
     channels = fit_channels(embedded)
     # Directions differ from data set to data set, so channels of several do not go together.
     if channels is not None and (replace or channels.gain.keys() >= _known(run)):
         channels.write(run)
+
+
+def _pairs(names: str) -> set[str]:
+    return {" + ".join(pair) for pair in combinations(names.split(" + "), 2)}
 
 
 def _known(run: Path) -> Collection[str]:
@@ -133,7 +143,7 @@ def calibrate_references(
         found = dataclasses.replace(found, embedded=all_unseen(found.embedded))
     background = Background.read(embedder.path)
     fitted = fit_references(asked, dataset, found, background, manifest.tau, manifest.beta, perturb=perturb)
-    origins = {*fitted, *manifest.references}
+    origins = sorted({*fitted, *manifest.references}, reverse=True)
     manifest.references = {
         origin: {**manifest.references.get(origin, {}), **fitted.get(origin, {})} for origin in origins
     }

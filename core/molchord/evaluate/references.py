@@ -23,21 +23,12 @@ from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.errors import DataError
 from molchord.evaluate.absence import logistic_weights
-from molchord.evaluate.calibration import logits
-from molchord.evaluate.embedded import Embedded, Queries, queries_of, subsets
-from molchord.evaluate.embedding import EmbeddedData, Perturb, readers
-from molchord.reference_weights import Origin, ReferenceWeights, merged_features, terms
-from molchord.references import identical, similarity
+from molchord.evaluate.compared import FEWEST_COMPARED, ReferenceSearches, compare, reference_searches
+from molchord.evaluate.embedded import subsets
+from molchord.evaluate.embedding import EmbeddedData, Perturb
+from molchord.reference_weights import Origin, ReferenceWeights, merged_features, odds, terms
 
-__all__ = [
-    "Compared",
-    "ReferenceAnswers",
-    "ReferenceSearches",
-    "compare",
-    "fit_references",
-    "reference_answers",
-    "reference_searches",
-]
+__all__ = ["ReferenceAnswers", "fit_references", "reference_answers"]
 
 _SIZES = (5, 20, 100, 500)
 _KNOWN = (0.1, 0.5, 1.0)
@@ -46,81 +37,10 @@ _KNOWN = (0.1, 0.5, 1.0)
 _ABSENT = 0.2
 """Share of the searches without their molecule that the fit is for; half of the others have it among the references."""
 
-_FEWEST, _MOST, _MOST_SPECTRA, _REPEATS = 40, 300, 1500, 4
-"""Queries of a set of spectra, least and most, measurements of a modality, and queries of a molecule at most."""
-
 _TOGETHER = 2
 """Spectra of a query that weights are fitted for together at most; those of more are put together from single ones."""
 
 _PPM = 10e-6
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Compared:
-    """Queries of one modality against references of it; a queries, r references.
-
-    Attributes:
-        rows: (a,) ascending row of each query's measurement among those of the embedded data set.
-        measured: (a,) whether it is measured.
-        owner: (r,) molecule of each reference.
-        references_measured: (r,) whether it is measured.
-        values: (a, r) similarities; NaN for the query itself.
-    """
-
-    rows: NDArray[np.int64]
-    measured: NDArray[np.bool_]
-    owner: NDArray[np.int64]
-    references_measured: NDArray[np.bool_]
-    values: Float[NDArray[np.float64], "a r"]
-
-    def of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the places of measurements among the queries."""
-        return np.searchsorted(self.rows, rows)
-
-    def best(
-        self, rows: NDArray[np.int64], place: NDArray[np.int64], candidates: int, origin: Origin
-    ) -> Float[NDArray[np.float64], "q n"] | None:
-        """Return the similarity of each candidate's best reference of an origin, NaN without one; None where none has.
-
-        Args:
-            rows: (q,) measurements that ask.
-            place: Place of each molecule among the candidates; -1 where it is none.
-            candidates: How many there are.
-            origin: Of the references.
-        """
-        usable = (place[self.owner] >= 0) & (self.references_measured == (origin == "measured"))
-        if not usable.any():
-            return None
-        values, out = self.values[self.of(rows)], np.full((len(rows), candidates), np.nan)
-        for column in np.flatnonzero(usable).tolist():
-            own = place[self.owner[column]]
-            out[:, own] = np.fmax(out[:, own], values[:, column])
-        return out
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class ReferenceSearches:
-    """Queries of one set of spectra and what there is to judge n candidates by; q queries.
-
-    Attributes:
-        embedded: The n candidates.
-        queries: What most of them are.
-        molecule: (q,) each query's molecule.
-        logits: (q, n) beta times the logits of the structures.
-        behind: (q, b) the same of molecules that no query is of.
-        total: beta times the sum of 1 / tau.
-        likeness: By modality, (q, n) similarity of the best reference of each candidate; NaN where it has none.
-    """
-
-    embedded: Embedded
-    queries: Origin
-    molecule: NDArray[np.int64]
-    logits: Float[NDArray[np.float64], "q n"]
-    behind: Float[NDArray[np.float64], "q b"]
-    total: float
-    likeness: Mapping[str, Float[NDArray[np.float64], "q n"]]
 
 
 @final
@@ -187,117 +107,10 @@ def fit_references(
             out.setdefault(origin, {})[" + ".join(subset)] = weights
     if not out:
         raise DataError(
-            f"references of {str(dataset.path)!r} cannot be calibrated: fewer than {_FEWEST} queries have a second "
-            "spectrum of their molecule; give a data set with several measurements of a molecule"
+            f"references of {str(dataset.path)!r} cannot be calibrated: fewer than {FEWEST_COMPARED} queries have "
+            "another spectrum of their molecule; give a data set with several measurements of a molecule"
         )
     return out
-
-
-def compare(
-    embedder: Embedder,
-    dataset: DataSet,
-    found: EmbeddedData,
-    *,
-    perturb: Perturb | None = None,
-    split: str = "val",
-    every: bool = False,
-    seed: int = 0,
-) -> dict[str, Compared]:
-    """Compare the queries of a split with references, by modality; a query is no reference of its own.
-
-    Args:
-        embedder: The model.
-        dataset: The data set.
-        found: The same, embedded.
-        perturb: What made the queries of stored measurements.
-        split: Whose measurements are queries.
-        every: Whether those of all molecules are references; else those of the split.
-        seed: Of the draws, where there are too many.
-    """
-    stored, changed = readers(embedder, dataset, found), readers(embedder, dataset, found, split=split, perturb=perturb)
-    inside, out = found.embedded.in_split(split), {}
-    for name, part in found.embedded.spectra.items():
-        single = queries_of(found.embedded, (name,), split, most=_REPEATS).measurement[name]
-        rows = np.sort(np.random.default_rng(seed).permutation(np.unique(single))[:_MOST_SPECTRA])
-        usable = np.flatnonzero(every | inside[part.molecule])
-        usable = np.sort(np.random.default_rng(seed).permutation(usable)[:_MOST_SPECTRA])
-        if len(rows) < _FEWEST:
-            continue
-        asked = [changed[name](int(row))[0] for row in rows]
-        references = [stored[name](int(row))[0] for row in usable]
-        values = similarity(embedder, name, asked, references)
-        for place, row in enumerate(rows.tolist()):
-            own = np.flatnonzero(usable == row)
-            if len(own) and identical(asked[place], [references[int(own[0])]]):
-                values[place, own] = np.nan
-        out[name] = Compared(
-            rows=rows,
-            measured=np.array([one.origin == "measured" for one in asked], dtype=bool),
-            owner=part.molecule[usable],
-            references_measured=np.array([one.origin == "measured" for one in references], dtype=bool),
-            values=values,
-        )
-    return out
-
-
-def reference_searches(
-    whole: Embedded,
-    compared: Mapping[str, Compared],
-    background: Background | None,
-    tau: Mapping[str, float],
-    beta: Mapping[int, float],
-    subset: tuple[str, ...],
-    origin: Origin,
-    *,
-    split: str = "val",
-    every: bool = False,
-    seed: int = 0,
-) -> ReferenceSearches | None:
-    """Make the searches of one set of spectra, with references of one origin; None where there are too few.
-
-    Args:
-        whole: The embedded data set.
-        compared: As `compare` gives it for the same split.
-        background: Of the run; None: it has none.
-        tau: Temperatures.
-        beta: Confidence factor for each number of spectra.
-        subset: The modalities.
-        origin: Of the references.
-        split: Whose queries.
-        every: Whether all molecules are candidates; else those of the split.
-        seed: Of the draw of queries.
-    """
-    if not set(subset) <= set(compared) or len(subset) not in beta:
-        return None
-    queries = _drawn(queries_of(whole, subset, split, most=_REPEATS), whole, compared, seed)
-    if len(queries) < _FEWEST:
-        return None
-    members = np.flatnonzero((every | whole.in_split(split)) & whole.present)
-    place = np.full(len(whole), -1)
-    place[members] = np.arange(len(members))
-    likeness = {
-        name: table
-        for name in subset
-        if (table := compared[name].best(queries.measurement[name], place, len(members), origin)) is not None
-    }
-    own = place[queries.molecule]
-    known = np.zeros(len(own), dtype=bool)
-    for table in likeness.values():
-        known |= np.isfinite(table[np.arange(len(own)), own])
-    if known.sum() < _FEWEST:
-        return None
-    vectors, factor = {name: part.cpu() for name, part in queries.vectors(whole).items()}, beta[len(subset)]
-    behind = torch.zeros(len(own), 0) if background is None else logits(vectors, background.vectors, tau)
-    measured = [compared[name].measured[compared[name].of(queries.measurement[name])].mean() for name in subset]
-    return ReferenceSearches(
-        embedded=_only(whole, members),
-        queries="measured" if np.mean(measured) >= 0.5 else "computed",
-        molecule=own,
-        logits=(factor * logits(vectors, whole.candidates[torch.from_numpy(members)].cpu(), tau)).double().numpy(),
-        behind=(factor * behind).double().numpy(),
-        total=factor * sum(1 / tau[name] for name in subset),
-        likeness=likeness,
-    )
 
 
 def reference_answers(
@@ -321,7 +134,8 @@ def reference_answers(
     for query, pool, own, likeness, absent in _searches(searches, narrowed, sizes, seed):
         worth = sum(weights.worth(name, values) for name, values in likeness.items())
         has = np.any([np.isfinite(values) for values in likeness.values()], axis=0)
-        scores = weights.structure * searches.logits[query, pool] + worth
+        prior = weights.balance * odds(int(has.sum()), len(pool)) * has
+        scores = weights.structure * searches.logits[query, pool] + worth + prior
         first = int(scores.argmax())
         share = float(np.exp(scores[first] - np.logaddexp.reduce(scores)))
         structure = float(searches.logits[query, pool[first]])
@@ -349,13 +163,15 @@ def _fit(searches: ReferenceSearches, subset: tuple[str, ...], seed: int) -> Ref
     """Fit the scores by the likelihood of the molecules that are there, then none of these by who came first."""
     names = [name for name in subset if name in searches.likeness]
     found, count = _conditional_logit(searches, names, seed)
-    spectra = {name: tuple(map(float, found[1 + 3 * i : 4 + 3 * i])) for i, name in enumerate(names)}
-    weights = ReferenceWeights(structure=float(found[0]), spectra=spectra, queries=searches.queries, fitted_on=count)
+    spectra = {name: (float(found[2 + 2 * i]), float(found[3 + 2 * i])) for i, name in enumerate(names)}
+    weights = ReferenceWeights(
+        structure=float(found[0]), balance=float(found[1]), spectra=spectra, queries=searches.queries, fitted_on=count
+    )
     none: dict[Filter, list[float]] = {}
     filters: tuple[Filter, ...] = ("none", "formula", "mass")
     for narrowed in filters:
         made = reference_answers(searches, weights, narrowed, seed=seed)
-        if made is None or min(made.absent.sum(), made.referenced.sum()) < _FEWEST:
+        if made is None or min(made.absent.sum(), made.referenced.sum()) < FEWEST_COMPARED:
             continue
         none[narrowed] = logistic_weights(made.rows, made.absent, _weight(made))
     return weights.model_copy(update={"none": none}) if "none" in none else None
@@ -377,12 +193,14 @@ def _conditional_logit(searches: ReferenceSearches, names: Sequence[str], seed: 
         for query, pool, own, likeness, absent in _searches(searches, narrowed, sizes, seed):  # type: ignore[arg-type]
             if absent or len(pool) < 2:
                 continue
-            columns = [searches.logits[query, pool][:, None], *(terms(likeness[name]) for name in names)]
+            has = np.any([np.isfinite(likeness[name]) for name in names], axis=0)
+            prior = odds(int(has.sum()), len(pool)) * has
+            columns = [np.stack([searches.logits[query, pool], prior], axis=1)]
+            columns += [terms(likeness[name]) for name in names]
             place = int(np.flatnonzero(pool == own)[0])
-            known = any(np.isfinite(likeness[name][place]) for name in names)
             order = np.append(place, np.delete(np.arange(len(pool)), place))  # the molecule comes first
             rows.append(np.concatenate(columns, axis=1)[order])
-            weight.append(known)
+            weight.append(bool(has[place]))
     longest, width = max(map(len, rows)), rows[0].shape[1]
     table, there = np.zeros((len(rows), longest, width)), np.zeros((len(rows), longest), dtype=bool)
     for i, part in enumerate(rows):
@@ -390,19 +208,21 @@ def _conditional_logit(searches: ReferenceSearches, names: Sequence[str], seed: 
     known = np.array(weight)
     each = torch.from_numpy(np.where(known, 0.5 / max(1, known.sum()), 0.5 / max(1, (~known).sum())))
     x, mask = torch.from_numpy(table), torch.from_numpy(there)
-    prior = torch.tensor([1.0, *([0.0] * (width - 1))], dtype=torch.float64)
+    # Nearer never counts less, nor does a better structure: these weights are the exponentials of what is fitted.
+    positive = torch.tensor([i == 0 or (i > 2 and i % 2 == 1) for i in range(width)])
+    prior = torch.tensor([0.0, 1.0, *([0.0] * (width - 2))], dtype=torch.float64)
     fitted = prior.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([fitted], max_iter=200, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        total = (x @ fitted).masked_fill(~mask, -torch.inf)
+        total = (x @ torch.where(positive, fitted.exp(), fitted)).masked_fill(~mask, -torch.inf)
         loss = (each * (total.logsumexp(dim=1) - total[:, 0])).sum() + 1e-3 * (fitted - prior).square().sum()
         torch.autograd.backward(loss)
         return loss
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return fitted.detach().numpy(), len(rows)
+    return torch.where(positive, fitted.exp(), fitted).detach().numpy(), len(rows)
 
 
 def _searches(
@@ -435,23 +255,3 @@ def _searches(
                 if with_reference and not any(np.isfinite(part[-1]) for part in likeness.values()):
                     continue
                 yield query, pool, own, likeness, absent
-
-
-def _drawn(queries: Queries, whole: Embedded, compared: Mapping[str, Compared], seed: int) -> Queries:
-    """Return so many queries at most, of molecules that are candidates and of measurements that were compared."""
-    usable = whole.present[queries.molecule]
-    for name, rows in queries.measurement.items():
-        usable &= np.isin(rows, compared[name].rows)
-    chosen = np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(usable))[:_MOST])
-    taken = {name: rows[chosen] for name, rows in queries.measurement.items()}
-    return Queries(subset=queries.subset, molecule=queries.molecule[chosen], measurement=taken)
-
-
-def _only(whole: Embedded, members: NDArray[np.int64]) -> Embedded:
-    """Return the candidates alone."""
-    taken = torch.from_numpy(members)
-    return Embedded(
-        key14=[whole.key14[i] for i in members], smiles=[whole.smiles[i] for i in members],
-        formula=[whole.formula[i] for i in members], exact_mass=whole.exact_mass[members], split=whole.split[members],
-        trained=whole.trained[members], candidates=whole.candidates[taken], present=whole.present[members], spectra={},
-    )  # fmt: skip
