@@ -17,7 +17,7 @@ from molchord.api import QualityWarning
 
 __all__ = ["MOST", "Agreement", "disagreements", "nearness"]
 
-MOST = 0.035
+MOST = 0.03
 """Share of right queries that are warned of at most; with it fewer than one in twenty of others were."""
 
 SWAPPED = 0.05

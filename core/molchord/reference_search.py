@@ -26,7 +26,7 @@ from molchord.run_folder import RunManifest
 
 __all__ = ["Merged", "merged_search"]
 
-EMBEDDED = 256
+EMBEDDED = 64
 """References that the library does not hold, the most similar ones, whose structure is looked at too."""
 
 SAME = 0.99
@@ -197,7 +197,8 @@ def _referenced(
     held = library.vectors_of(molecules[i].key14 for i in passing)
     outside = sorted((i for i in passing if molecules[i].key14 not in held), key=lambda i: -worth[i])
     chosen = [i for i in passing if molecules[i].key14 in held] + outside[:EMBEDDED]
-    vectors = structure_vectors(embedder, [molecules[i] for i in chosen], held)
+    vectors = structure_vectors(embedder, [molecules[i] for i in chosen], {**references.structures, **held})
+    references.structures.update({key: vector for key, vector in vectors.items() if key not in held})
     chosen = [i for i in chosen if molecules[i].key14 in vectors]
     size = embedder.graph.embedding_dim
     return _Referenced(

@@ -45,6 +45,10 @@ class References:
         embedder: The model whose modalities compare; what its graph calls for is taken, measured or computed.
         dataset: The data set.
 
+    Attributes:
+        dataset: The data set.
+        structures: Candidate vectors of molecules that were embedded for a search, by key14.
+
     Raises:
         DataError: It has a measurement of none of the run's spectra.
     """
@@ -59,6 +63,7 @@ class References:
                 f"the run takes {', '.join(embedder.spectra)}"
             )
         self._kept: dict[str, _Kept] = {}
+        self.structures: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.dataset)

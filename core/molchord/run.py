@@ -442,7 +442,8 @@ class Run:
             ppm: Half width of the mass window in ppm.
             da: Half width of the mass window in Da.
             formula: Sum formula that candidates must have.
-            rerank: Re-ranker for the first hits, with the weights that `evaluate` left in the run's folder.
+            rerank: Re-ranker for the first hits, with the weights that `evaluate` left in the run's folder; without any
+                the model and the re-ranker count the same, and hits have no probability.
             index: Name of an index of the library that proposes the candidates to score; None: all are searched. Its
                 hits carry no probability, and state whether a better candidate may be missing.
             references: Data set whose measurements are compared with the query, spectrum to spectrum, by the modality's

@@ -113,23 +113,16 @@ def search(
     taken = any("exact_mass" in embedder.graph.modalities[name].scalar_features for name in query.vectors)
     window = mass if ppm is not None or da is not None or not taken else None
     limits: dict[str, Any] = {"mass": window, "ppm": ppm, "da": da, "formula": formula}
-    warnings_found = [*_quality_warnings(embedder, query), *disagreements(query.vectors, manifest.agreement)]
+    warnings_found = _quality_warnings(embedder, manifest, query)
     if references is not None:
         _check_alone(mode=mode, fusion=fusion, index=index, reranking=reranking)
         found = _with_references(embedder, manifest, library, query, references, k, limits)
     else:
         hits = library.search(
-            query.vectors,
-            k=k if reranking is None else max(k, reranking.k),
-            fusion=fusion,
-            mode=mode,
-            tau=manifest.tau,
-            pair_tau=embedder.model.pair_temperatures(),
-            **limits,
-            calibration=manifest.beta or None,
-            device=str(embedder.device),
-            index=index,
-        )
+            query.vectors, k=k if reranking is None else max(k, reranking.k), fusion=fusion, mode=mode,
+            tau=manifest.tau, pair_tau=embedder.model.pair_temperatures(), **limits, calibration=manifest.beta or None,
+            device=str(embedder.device), index=index,
+        )  # fmt: skip
         found = _blind(embedder, manifest, library, query, hits, limits, blind=mode == "blind")
         if reranking is not None:
             found.hits = reranked(found.hits, reranking, query.measurements, tau=manifest.tau, beta=manifest.beta)
@@ -138,7 +131,9 @@ def search(
     hits = warned(found.hits[:k], warnings_found, stacklevel=4)
     # In library mode a candidate is found by its measured spectra, whatever its structure.
     hits = beyond_training(hits, manifest.domain, stacklevel=4) if mode == "blind" else hits
-    return _answer(embedder, manifest, library, query, hits, found, warnings_found)
+    known = library.vectors_of(hit.key14 for hit in hits[:PROSPECTIVE]) if hits else {}
+    known |= {} if references is None else references.structures
+    return _answer(embedder, manifest, query, hits, found, warnings_found, known)
 
 
 @dataclass(kw_only=True)
@@ -223,11 +218,11 @@ def _check_alone(*, mode: str, fusion: str, index: str | None, reranking: Rerank
 def _answer(
     embedder: Embedder,
     manifest: RunManifest,
-    library: Library,
     query: Query,
     hits: list[Hit],
     found: _Found,
     warnings_found: Sequence[QualityWarning],
+    known: Mapping[str, Tensor],
 ) -> Hits:
     """Return the hits with what there is to say of all: none of these gets what the quality warnings took."""
     left = _left(min((warning.confidence_factor for warning in warnings_found), default=1.0), found.none)
@@ -239,19 +234,19 @@ def _answer(
         candidates=found.candidates,
         uncalibrated=uncalibrated,
         references_uncalibrated=not found.calibrated,
-        prospects=_prospects(embedder, manifest, library, query, hits[:PROSPECTIVE]),
+        prospects=_prospects(embedder, manifest, query, hits[:PROSPECTIVE], known),
     )
 
 
 def _prospects(
-    embedder: Embedder, manifest: RunManifest, library: Library, query: Query, hits: Sequence[Hit]
+    embedder: Embedder, manifest: RunManifest, query: Query, hits: Sequence[Hit], known: Mapping[str, Tensor]
 ) -> list[Prospect]:
     """Say what measurements not yet made would tell of the hits; nothing where they have no probabilities."""
     channels, beta = Channels.read(embedder.path), manifest.beta.get(len(query.vectors) + 1)
     if channels is None or beta is None or not sum(hit.probability or 0.0 for hit in hits) > 0 or len(hits) < 2:
         return []
     molecules = [Molecule(key14=h.key14, smiles=h.smiles, formula=h.formula, exact_mass=h.exact_mass) for h in hits]
-    vectors = structure_vectors(embedder, molecules, library.vectors_of(hit.key14 for hit in hits))
+    vectors = structure_vectors(embedder, molecules, known)
     return prospects(
         torch.stack([vectors[hit.key14] for hit in hits]),
         [hit.probability or 0.0 for hit in hits],
@@ -308,8 +303,11 @@ def _none_of_these(
     return absence.probability(row, narrowed)
 
 
-def _quality_warnings(embedder: Embedder, query: Query) -> list[QualityWarning]:
-    return [
+def _quality_warnings(embedder: Embedder, manifest: RunManifest, query: Query) -> list[QualityWarning]:
+    """Return what is doubtful of each spectrum, and of all together."""
+    # Measured spectra agree less than the computed ones of a calibration, so nothing is said of them.
+    judged = {name: query.vectors[name] for name in query.vectors if name not in _uncalibrated(manifest, query)}
+    alone = [
         warning
         for name, measurements in query.measurements.items()
         for warning in (
@@ -317,6 +315,7 @@ def _quality_warnings(embedder: Embedder, query: Query) -> list[QualityWarning]:
             *unlike_training(embedder.graph.modalities[name].where, name, measurements),
         )
     ]
+    return [*alone, *disagreements(judged, manifest.agreement)]
 
 
 def _usable(embedder: Embedder, modality: str, measurements: list[Measurement]) -> list[Measurement]:
