@@ -95,10 +95,10 @@ def judged(searches: ReferenceSearches | None, weights: ReferenceWeights, querie
         return
     alone = {
         "structure": weights.model_copy(
-            update={"structure": 1.0, "balance": 0.0, "spectra": {name: (0.0, 0.0) for name in weights.spectra}}
+            update={"logit": 1.0, "balance": 0.0, "spectra": {name: (0.0, 0.0) for name in weights.spectra}}
         ),
         "references": weights.model_copy(
-            update={"structure": 0.0, "spectra": {name: (100.0, 1.0) for name in weights.spectra}}
+            update={"logit": 0.0, "spectra": {name: (100.0, 1.0) for name in weights.spectra}}
         ),
     }
     for pool, narrowed, sizes in POOLS:

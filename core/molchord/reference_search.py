@@ -107,12 +107,12 @@ def merged_search(
     hits, total = [], -math.inf
     if passed or not known.molecules:  # of a library where none passes there may be references that do
         more = min(int(known.listed.sum()), _MOST_MORE)
-        factor = main.structure * manifest.beta.get(len(vectors), 1.0)
+        factor = main.logit * manifest.beta.get(len(vectors), 1.0)
         hits = library.search(
             vectors, k=k + more, tau=manifest.tau, device=str(embedder.device), calibration={len(vectors): factor},
             **limits,
         )  # fmt: skip
-        total = main.structure * _logit(hits[0], scale) - math.log(hits[0].probability or 1.0)
+        total = main.logit * _logit(hits[0], scale) - math.log(hits[0].probability or 1.0)
     candidates = passed + known.passed - int(known.listed.sum())
     merged, whole = _together(known, hits, total, main, query, vectors, manifest.tau, scale, candidates)
     shared = len(vectors) in manifest.beta
@@ -144,8 +144,8 @@ def _together(
     """Return the hits of the library and of the references by their scores, and the logarithm of what all add up to."""
     keys = {molecule.key14 for molecule in known.molecules}
     others = [hit for hit in hits if hit.key14 not in keys]
-    rest = np.array([weights.structure * _logit(hit, scale) for hit in others])
-    own = weights.structure * (known.vectors @ query).double().numpy()
+    rest = np.array([weights.logit * _logit(hit, scale) for hit in others])
+    own = weights.logit * (known.vectors @ query).double().numpy()
     beyond = _without(total, own[known.listed], rest)
     scores = _sure(own + known.worth + weights.balance * odds(known.passed, candidates), known.same, beyond)
     merged = [

@@ -1,7 +1,7 @@
 """How the likeness of a query to a candidate's reference spectra counts beside what the model says of its structure.
 
 With l the structure's logit (beta times the sum of cosines over temperatures), a candidate's score is
-``structure * l``, and where it has a reference of some modalities m, ``balance * log(without / with)
+``logit * l``, and where it has a reference of some modalities m, ``balance * log(without / with)
 + sum_m (constant + near * -log(1 - s_m))`` more: s_m is the similarity of the best of them, and there
 are so many candidates without and with a reference. Every second molecule is taken to be among the references, however
 few these are. The softmax of the scores shares the probability out. So a candidate without a reference is judged by its
@@ -43,7 +43,7 @@ class ReferenceWeights(BaseModel):
     """Weights for the queries of one set of spectra and for references of one origin.
 
     Attributes:
-        structure: What a logit of the structure counts.
+        logit: What the logit of the structure counts.
         balance: What the share of candidates without a reference counts, see above.
         spectra: Constant and near weight of each modality's references.
         none: Weights of the logistic regression of "none of these", one for each of `merged_features` and a constant,
@@ -53,7 +53,7 @@ class ReferenceWeights(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    structure: float
+    logit: float
     balance: float = 1.0
     spectra: dict[str, tuple[float, float]]
     none: dict[Filter, list[float]] = {}
@@ -64,7 +64,7 @@ class ReferenceWeights(BaseModel):
         """Return what references of a modality add to the scores; 0 where there is none (NaN).
 
         Example:
-            >>> weights = ReferenceWeights(structure=1.0, spectra={"ir": (-3.0, 2.0)})
+            >>> weights = ReferenceWeights(logit=1.0, spectra={"ir": (-3.0, 2.0)})
             >>> weights.worth("ir", np.array([0.0, 1 - np.exp(-2), np.nan])).round(6).tolist()
             [-3.0, 1.0, 0.0]
         """
@@ -101,7 +101,7 @@ def terms(similarity: Float[NDArray[np.float64], " n"]) -> Float[NDArray[np.floa
 
 
 def merged_features(
-    structure: float,
+    value: float,
     cosine: float,
     candidates: int,
     share: float,
@@ -113,7 +113,7 @@ def merged_features(
     """Return what the probability of none is judged by where references were searched too.
 
     Args:
-        structure: beta times the logit of the first hit's structure.
+        value: beta times the logit of the first hit's structure.
         cosine: Its mean cosine over the query's spectra, weighted by 1 / tau.
         candidates: How many candidates there are, those of the library and of the references.
         share: Its share among them.
@@ -122,7 +122,7 @@ def merged_features(
         best: What any candidate's references add at most; NaN where none has one.
     """
     behind = background if len(background) else torch.zeros(1)
-    row = first_hit_features(structure, cosine, candidates, share, behind)
+    row = first_hit_features(value, cosine, candidates, share, behind)
     return np.append(row, [float(np.isfinite(first)), np.nan_to_num(first), np.nan_to_num(best)])
 
 
@@ -147,8 +147,6 @@ def weights_for(fitted: Mapping[str, ReferenceWeights], modalities: Sequence[str
     single = {name: fitted[name] for name in modalities if name in fitted}
     spectra = {name: single[name].spectra[name] if name in single else _DEFAULT for name in modalities}
     if not single:
-        return ReferenceWeights(structure=_DEFAULT_STRUCTURE, spectra=spectra), False
-    structure, balance = (
-        float(np.mean([getattr(one, key) for one in single.values()])) for key in ("structure", "balance")
-    )
-    return ReferenceWeights(structure=structure, balance=balance, spectra=spectra), False
+        return ReferenceWeights(logit=_DEFAULT_STRUCTURE, spectra=spectra), False
+    logit, balance = (float(np.mean([getattr(one, key) for one in single.values()])) for key in ("logit", "balance"))
+    return ReferenceWeights(logit=logit, balance=balance, spectra=spectra), False

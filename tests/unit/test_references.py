@@ -163,7 +163,7 @@ def test_a_more_similar_reference_never_counts_less(calibrated):
 
 
 def test_spectra_fitted_one_by_one_are_put_together_and_said_to_be_so():
-    one = ReferenceWeights(structure=0.4, spectra={"ir": (-1.0, 1.0)})
+    one = ReferenceWeights(logit=0.4, spectra={"ir": (-1.0, 1.0)})
     weights, fitted = weights_for({"ir": one}, ["ir", "raman"])
     assert weights.spectra["ir"] == (-1.0, 1.0)
     assert set(weights.spectra) == {"ir", "raman"}

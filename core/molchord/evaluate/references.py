@@ -135,12 +135,12 @@ def reference_answers(
         worth = sum(weights.worth(name, values) for name, values in likeness.items())
         has = np.any([np.isfinite(values) for values in likeness.values()], axis=0)
         prior = weights.balance * odds(int(has.sum()), len(pool)) * has
-        scores = weights.structure * searches.logits[query, pool] + worth + prior
+        scores = weights.logit * searches.logits[query, pool] + worth + prior
         first = int(scores.argmax())
         share = float(np.exp(scores[first] - np.logaddexp.reduce(scores)))
-        structure = float(searches.logits[query, pool[first]])
+        value = float(searches.logits[query, pool[first]])
         row = merged_features(
-            structure, structure / searches.total, len(pool), share, torch.from_numpy(searches.behind[query]),
+            value, value / searches.total, len(pool), share, torch.from_numpy(searches.behind[query]),
             first=worth[first] if has[first] else np.nan,
             best=worth[has].max() if has.any() else np.nan,
         )  # fmt: skip
@@ -165,7 +165,7 @@ def _fit(searches: ReferenceSearches, subset: tuple[str, ...], seed: int) -> Ref
     found, count = _conditional_logit(searches, names, seed)
     spectra = {name: (float(found[2 + 2 * i]), float(found[3 + 2 * i])) for i, name in enumerate(names)}
     weights = ReferenceWeights(
-        structure=float(found[0]), balance=float(found[1]), spectra=spectra, queries=searches.queries, fitted_on=count
+        logit=float(found[0]), balance=float(found[1]), spectra=spectra, queries=searches.queries, fitted_on=count
     )
     none: dict[Filter, list[float]] = {}
     filters: tuple[Filter, ...] = ("none", "formula", "mass")

@@ -253,10 +253,24 @@ def reranked(
     if fitted is None:
         _warn_not_fitted(reranking.name)
     scores = combined_scores(logits, features, fitted or even_weights(logits, features, names))
+    moved = _moved(first, scores, features, names, stated=fitted is not None)
+    others = hits[reranking.k :]
+    return [*moved, *(others if fitted is not None else [dataclasses.replace(hit, probability=None) for hit in others])]
+
+
+def _moved(
+    first: Sequence[Hit],
+    scores: Float[NDArray[np.float64], " k"],
+    features: Float[NDArray[np.float64], "k f"],
+    names: Sequence[str],
+    *,
+    stated: bool,
+) -> list[Hit]:
+    """Return the first hits by their new scores, with what probability they had together where one is stated."""
     shares = np.exp(scores - scores.max())
-    known = [hit.probability for hit in first if hit.probability is not None and fitted is not None]
+    known = [hit.probability for hit in first if hit.probability is not None and stated]
     chances = sum(known) * shares / shares.sum()
-    moved = [
+    return [
         dataclasses.replace(
             first[i],
             rank=rank,
@@ -267,8 +281,6 @@ def reranked(
         )
         for rank, i in enumerate(np.argsort(-scores, kind="stable").tolist(), start=1)
     ]
-    others = hits[reranking.k :]
-    return [*moved, *(others if fitted is not None else [dataclasses.replace(hit, probability=None) for hit in others])]
 
 
 def _warn_not_fitted(name: str) -> None:
