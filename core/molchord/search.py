@@ -114,12 +114,14 @@ def search(
     window = mass if ppm is not None or da is not None or not taken else None
     limits: dict[str, Any] = {"mass": window, "ppm": ppm, "da": da, "formula": formula}
     warnings_found = _quality_warnings(embedder, manifest, query)
+    channels = Channels.read(embedder.path)
+    more = k if channels is None else max(k, PROSPECTIVE)
     if references is not None:
         _check_alone(mode=mode, fusion=fusion, index=index, reranking=reranking)
-        found = _with_references(embedder, manifest, library, query, references, k, limits)
+        found = _with_references(embedder, manifest, library, query, references, more, limits)
     else:
         hits = library.search(
-            query.vectors, k=k if reranking is None else max(k, reranking.k), fusion=fusion, mode=mode,
+            query.vectors, k=more if reranking is None else max(more, reranking.k), fusion=fusion, mode=mode,
             tau=manifest.tau, pair_tau=embedder.model.pair_temperatures(), **limits, calibration=manifest.beta or None,
             device=str(embedder.device), index=index,
         )  # fmt: skip
@@ -131,9 +133,11 @@ def search(
     hits = warned(found.hits[:k], warnings_found, stacklevel=4)
     # In library mode a candidate is found by its measured spectra, whatever its structure.
     hits = beyond_training(hits, manifest.domain, stacklevel=4) if mode == "blind" else hits
-    known = library.vectors_of(hit.key14 for hit in hits[:PROSPECTIVE]) if hits else {}
-    known |= {} if references is None else references.structures
-    return _answer(embedder, manifest, query, hits, found, warnings_found, known)
+    answer = _answer(manifest, query, hits, found, warnings_found)
+    if channels is not None and hits:
+        known = {} if references is None else references.structures
+        answer.prospects = _prospects(embedder, manifest, library, query, found.hits, answer, channels, known)
+    return answer
 
 
 @dataclass(kw_only=True)
@@ -216,13 +220,7 @@ def _check_alone(*, mode: str, fusion: str, index: str | None, reranking: Rerank
 
 
 def _answer(
-    embedder: Embedder,
-    manifest: RunManifest,
-    query: Query,
-    hits: list[Hit],
-    found: _Found,
-    warnings_found: Sequence[QualityWarning],
-    known: Mapping[str, Tensor],
+    manifest: RunManifest, query: Query, hits: list[Hit], found: _Found, warnings_found: Sequence[QualityWarning]
 ) -> Hits:
     """Return the hits with what there is to say of all: none of these gets what the quality warnings took."""
     left = _left(min((warning.confidence_factor for warning in warnings_found), default=1.0), found.none)
@@ -234,26 +232,41 @@ def _answer(
         candidates=found.candidates,
         uncalibrated=uncalibrated,
         references_uncalibrated=not found.calibrated,
-        prospects=_prospects(embedder, manifest, query, hits[:PROSPECTIVE], known),
     )
 
 
 def _prospects(
-    embedder: Embedder, manifest: RunManifest, query: Query, hits: Sequence[Hit], known: Mapping[str, Tensor]
-) -> list[Prospect]:
-    """Say what measurements not yet made would tell of the hits; nothing where they have no probabilities."""
-    channels, beta = Channels.read(embedder.path), manifest.beta.get(len(query.vectors) + 1)
-    if channels is None or beta is None or not sum(hit.probability or 0.0 for hit in hits) > 0 or len(hits) < 2:
-        return []
+    embedder: Embedder,
+    manifest: RunManifest,
+    library: Library,
+    query: Query,
+    hits: Sequence[Hit],
+    answer: Hits,
+    channels: Channels,
+    known: Mapping[str, Tensor],
+) -> tuple[Prospect, ...]:
+    """Say what measurements not yet made would tell of the first hits; nothing where they have no probabilities.
+
+    `hits` are those found, more than were asked for, before quality warnings; `answer` is what is stated; `known` has
+    vectors of structures that the library does not hold.
+    """
+    hits, beta = hits[:PROSPECTIVE], manifest.beta.get(len(query.vectors) + 1)
+    shares = [hit.probability or 0.0 for hit in hits]
+    if beta is None or not sum(shares) > 0 or len(hits) < 2:
+        return ()
+    if answer.none_of_these is not None:  # which has what quality warnings took
+        shares = [share * (1 - answer.none_of_these) / max(sum(shares), 1 - answer.none_of_these) for share in shares]
     molecules = [Molecule(key14=h.key14, smiles=h.smiles, formula=h.formula, exact_mass=h.exact_mass) for h in hits]
-    vectors = structure_vectors(embedder, molecules, known)
-    return prospects(
+    held = library.vectors_of(hit.key14 for hit in hits)
+    vectors = structure_vectors(embedder, molecules, {**known, **held})
+    found = prospects(
         torch.stack([vectors[hit.key14] for hit in hits]),
-        [hit.probability or 0.0 for hit in hits],
+        shares,
         channels,
         {name: beta / manifest.tau[name] for name in embedder.spectra if name not in query.vectors},
         query.vectors,
     )
+    return tuple(found)
 
 
 def _uncalibrated(manifest: RunManifest, query: Query) -> list[str]:

@@ -87,9 +87,13 @@ def sureness(hits: Hits) -> list[str]:
             "not calibrated for these references, so no probability above 50 % is stated; "
             "`molchord calibrate RUN --references DATASET --out RUN2` fits it, where molecules have several spectra"
         )
-    if hits.prospects:
+    if hits.prospects and hits.prospects[0].right > hits.prospects[0].right_now + _GAIN:
         lines.append(_advice(hits))
     return lines
+
+
+_GAIN = 0.02
+"""A measurement that is not expected to gain so much is not advised."""
 
 
 def _advice(hits: Hits) -> str:

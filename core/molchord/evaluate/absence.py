@@ -227,4 +227,5 @@ def logistic_weights(
 
 def _weight(made: Answers) -> NDArray[np.float64]:
     """Weigh the searches so that those without their molecule are `_ABSENT` together."""
-    return np.where(made.absent, _ABSENT / made.absent.sum(), (1 - _ABSENT) / (~made.absent).sum())
+    weight = np.where(made.absent, _ABSENT / made.absent.sum(), (1 - _ABSENT) / (~made.absent).sum())
+    return np.asarray(weight, dtype=np.float64)

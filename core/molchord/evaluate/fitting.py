@@ -96,7 +96,7 @@ def fit_likeness_of_spectra(run: Path, manifest: RunManifest, embedded: Embedded
         manifest.agreement = Agreement(pairs={**before.pairs, **found.pairs}, lower={**kept, **found.lower})
     channels = fit_channels(embedded)
     # Directions differ from data set to data set, so channels of several do not go together.
-    if channels is not None and (replace or channels.gain.keys() >= _known(run)):
+    if channels is not None and (replace or _known(run) <= {*channels.gain}):
         channels.write(run)
 
 
@@ -104,9 +104,9 @@ def _pairs(names: str) -> set[str]:
     return {" + ".join(pair) for pair in combinations(names.split(" + "), 2)}
 
 
-def _known(run: Path) -> Collection[str]:
+def _known(run: Path) -> set[str]:
     before = Channels.read(run)
-    return set() if before is None else before.gain.keys()
+    return set() if before is None else {*before.gain}
 
 
 def calibrate_references(

@@ -28,7 +28,7 @@ from molchord.evaluate.embedded import subsets
 from molchord.evaluate.embedding import EmbeddedData, Perturb
 from molchord.reference_weights import Origin, ReferenceWeights, merged_features, odds, terms
 
-__all__ = ["ReferenceAnswers", "fit_references", "reference_answers"]
+__all__ = ["ReferenceAnswers", "fit_references", "fit_weights_of_references", "reference_answers"]
 
 _SIZES = (5, 20, 100, 500)
 _KNOWN = (0.1, 0.5, 1.0)
@@ -102,7 +102,7 @@ def fit_references(
         if len(subset) > _TOGETHER:
             continue
         made = reference_searches(found.embedded, compared, background, tau, beta, subset, origin, split=split)
-        weights = None if made is None else _fit(made, subset, seed)
+        weights = None if made is None else fit_weights_of_references(made, subset, seed)
         if weights is not None:
             out.setdefault(origin, {})[" + ".join(subset)] = weights
     if not out:
@@ -132,7 +132,7 @@ def reference_answers(
     """
     made = []
     for query, pool, own, likeness, absent in _searches(searches, narrowed, sizes, seed):
-        worth = sum(weights.worth(name, values) for name, values in likeness.items())
+        worth = np.sum([weights.worth(name, values) for name, values in likeness.items()], axis=0)
         has = np.any([np.isfinite(values) for values in likeness.values()], axis=0)
         prior = weights.balance * odds(int(has.sum()), len(pool)) * has
         scores = weights.logit * searches.logits[query, pool] + worth + prior
@@ -156,11 +156,19 @@ def reference_answers(
     )  # fmt: skip
 
 
-# --- helpers
+def fit_weights_of_references(
+    searches: ReferenceSearches, subset: tuple[str, ...], seed: int = 0
+) -> ReferenceWeights | None:
+    """Fit the scores by the likelihood of the molecules that are there, then none of these by who came first.
 
+    Args:
+        searches: The queries of a set of spectra.
+        subset: The modalities.
+        seed: Of the draws of candidates and of who has references.
 
-def _fit(searches: ReferenceSearches, subset: tuple[str, ...], seed: int) -> ReferenceWeights | None:
-    """Fit the scores by the likelihood of the molecules that are there, then none of these by who came first."""
+    Returns:
+        None where there are too few searches for "none of these".
+    """
     names = [name for name in subset if name in searches.likeness]
     found, count = _conditional_logit(searches, names, seed)
     spectra = {name: (float(found[2 + 2 * i]), float(found[3 + 2 * i])) for i, name in enumerate(names)}
@@ -175,6 +183,9 @@ def _fit(searches: ReferenceSearches, subset: tuple[str, ...], seed: int) -> Ref
             continue
         none[narrowed] = logistic_weights(made.rows, made.absent, _weight(made))
     return weights.model_copy(update={"none": none}) if "none" in none else None
+
+
+# --- helpers
 
 
 def _weight(made: ReferenceAnswers) -> NDArray[np.float64]:

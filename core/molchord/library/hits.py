@@ -94,12 +94,11 @@ class Hits(list[Hit]):
         candidates: int,
         uncalibrated: Sequence[str] = (),
         references_uncalibrated: bool = False,
-        prospects: Sequence[Prospect] = (),
     ) -> None:
         super().__init__(hits)
         self.uncalibrated = tuple(uncalibrated)
         self.references_uncalibrated = references_uncalibrated
-        self.prospects = tuple(prospects)
+        self.prospects: tuple[Prospect, ...] = ()
         self.none_of_these = none_of_these
         self.candidates = candidates
 
