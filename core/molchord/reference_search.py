@@ -81,7 +81,7 @@ def merged_search(
     *,
     k: int,
     limits: Mapping[str, Any],
-) -> Merged:
+) -> Merged | None:
     """Rank candidates by structure, and those with a reference by its likeness to the query too.
 
     Args:
@@ -94,15 +94,21 @@ def merged_search(
         k: How many hits.
         limits: Mass window and formula, as `Library.filter` takes them.
 
+    Returns:
+        None where no molecule with a reference passes the filters, and the library alone is to be searched.
+
     Raises:
         QueryError: No reference is of the query's kind, or no candidate of the library passes the filters.
     """
-    matches = references.matches(measurements)
+    among = _passing(references.molecules, limits)
+    matches = references.matches(measurements, among)
+    if not any(np.isfinite(part.similarity[among]).any() for part in matches.values()):
+        return None
     weights, calibrated = _weights(manifest, measurements, matches)
     main = weights["measured"] if any(_measured(part).any() for part in matches.values()) else weights["computed"]
     scale = {name: manifest.beta.get(len(vectors), 1.0) / manifest.tau[name] for name in vectors}
     query = torch.stack([scale[name] * vector.cpu().float() for name, vector in vectors.items()]).sum(dim=0)
-    known = _referenced(embedder, library, references, matches, weights, limits)
+    known = _referenced(embedder, library, references, matches, weights, among)
     passed = sum(map(len, library.filter(**limits)))
     hits, total = [], -math.inf
     if passed or not known.molecules:  # of a library where none passes there may be references that do
@@ -184,7 +190,7 @@ def _referenced(
     references: References,
     matches: Mapping[str, Matches],
     weights: Mapping[Origin, ReferenceWeights],
-    limits: Mapping[str, Any],
+    among: NDArray[np.bool_],
 ) -> _Referenced:
     """Return the molecules with a reference that pass the filters: all that the library holds, and the most similar."""
     molecules = references.molecules
@@ -193,7 +199,7 @@ def _referenced(
         measured, computed = (weights[origin].worth(name, part.similarity) for origin in ("measured", "computed"))
         worth += np.where(part.measured, measured, computed)
     there = np.any([np.isfinite(part.similarity) for part in matches.values()], axis=0)
-    passing = [i for i in np.flatnonzero(there).tolist() if _passes(molecules[i], limits)]
+    passing = np.flatnonzero(there & among).tolist()
     held = library.vectors_of(molecules[i].key14 for i in passing)
     outside = sorted((i for i in passing if molecules[i].key14 not in held), key=lambda i: -worth[i])
     chosen = [i for i in passing if molecules[i].key14 in held] + outside[:EMBEDDED]
@@ -214,11 +220,17 @@ def _referenced(
     )
 
 
-def _passes(molecule: Molecule, limits: Mapping[str, Any]) -> bool:
+def _passing(molecules: Sequence[Molecule], limits: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """Return which molecules pass the filters, (n,)."""
+    kept = np.ones(len(molecules), dtype=bool)
     window = mass_window(limits["mass"], limits["ppm"], limits["da"])
-    if window is not None and not window[0] <= molecule.exact_mass <= window[1]:
-        return False
-    return limits["formula"] is None or molecule.formula == sought_formula(limits["formula"])
+    if window is not None:
+        mass = np.array([molecule.exact_mass for molecule in molecules])
+        kept &= (mass >= window[0]) & (mass <= window[1])
+    if limits["formula"] is not None:
+        formula = sought_formula(limits["formula"])
+        kept &= np.array([molecule.formula == formula for molecule in molecules], dtype=bool)
+    return kept
 
 
 def _logit(hit: Hit, scale: Mapping[str, float]) -> float:

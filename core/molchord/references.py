@@ -21,6 +21,10 @@ from molchord.errors import DataError, QueryError
 __all__ = ["Matches", "References", "identical", "similarity"]
 
 
+_FEW = 0.2
+"""Where a filter leaves a smaller part of the molecules, only their references are read."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Matches:
@@ -78,17 +82,22 @@ class References:
         """The molecules of the references, n of them; some may have no reference of a query's modalities."""
         return list(self.dataset.molecules())
 
-    def matches(self, query: Mapping[str, Sequence[Measurement]]) -> dict[str, Matches]:
-        """Compare a query with all references of its modalities.
+    def matches(
+        self, query: Mapping[str, Sequence[Measurement]], among: NDArray[np.bool_] | None = None
+    ) -> dict[str, Matches]:
+        """Compare a query with the references of its modalities.
 
         Args:
             query: Measurements by modality; several of one are compared one by one, and the mean counts.
+            among: (n,) molecules that matter; where they are few, the references of no other are read. None: all.
 
         Raises:
             QueryError: There is no reference of any of these modalities.
         """
         found = {
-            name: self._matches(name, measurements) for name, measurements in query.items() if name in self._tables
+            name: self._matches(name, measurements, among)
+            for name, measurements in query.items()
+            if name in self._tables
         }
         if not found:
             raise QueryError(
@@ -97,10 +106,13 @@ class References:
             )
         return found
 
-    def _matches(self, name: str, query: Sequence[Measurement]) -> Matches:
-        kept = self._opened(name)
-        values = similarity(self._embedder, name, query, kept.measurements).mean(axis=0)
+    def _matches(self, name: str, query: Sequence[Measurement], among: NDArray[np.bool_] | None) -> Matches:
         size = len(self.dataset)
+        few = name not in self._kept and among is not None and among.sum() < _FEW * size
+        kept = self._read(name, among) if few else self._opened(name)
+        values = np.zeros(0)
+        if kept.measurements:
+            values = similarity(self._embedder, name, query, kept.measurements).mean(axis=0)
         best, measured, same = np.full(size, np.nan), np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
         for place in np.argsort(values, kind="stable"):  # the most similar one comes last and stays
             best[kept.molecule[place]], measured[kept.molecule[place]] = values[place], kept.measured[place]
@@ -110,22 +122,27 @@ class References:
 
     def _opened(self, name: str) -> _Kept:
         if name not in self._kept:
-            table, chosen = self._tables[name]
-            measurements, molecule = [], []
-            for index in np.flatnonzero(chosen).tolist():
-                try:
-                    measurement = table.read(index)
-                    self._embedder.modalities[name].transform(measurement, None)
-                except SampleError:
-                    continue
-                measurements.append(measurement)
-                molecule.append(int(table.molecule[index]))
-            self._kept[name] = _Kept(
-                measurements=measurements,
-                molecule=np.array(molecule, dtype=np.int64),
-                measured=np.array([one.origin == "measured" for one in measurements], dtype=bool),
-            )
+            self._kept[name] = self._read(name, None)
         return self._kept[name]
+
+    def _read(self, name: str, among: NDArray[np.bool_] | None) -> _Kept:
+        """Read the references of a modality, those of some molecules or of all; unusable ones are left out."""
+        table, chosen = self._tables[name]
+        chosen = chosen if among is None else chosen & among[table.molecule]
+        measurements, molecule = [], []
+        for index in np.flatnonzero(chosen).tolist():
+            try:
+                measurement = table.read(index)
+                self._embedder.modalities[name].transform(measurement, None)
+            except SampleError:
+                continue
+            measurements.append(measurement)
+            molecule.append(int(table.molecule[index]))
+        return _Kept(
+            measurements=measurements,
+            molecule=np.array(molecule, dtype=np.int64),
+            measured=np.array([one.origin == "measured" for one in measurements], dtype=bool),
+        )
 
 
 @final

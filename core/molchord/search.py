@@ -116,10 +116,11 @@ def search(
     warnings_found = _quality_warnings(embedder, manifest, query)
     channels = Channels.read(embedder.path)
     more = k if channels is None else max(k, PROSPECTIVE)
+    found = None
     if references is not None:
         _check_alone(mode=mode, fusion=fusion, index=index, reranking=reranking)
         found = _with_references(embedder, manifest, library, query, references, more, limits)
-    else:
+    if found is None:
         hits = library.search(
             query.vectors, k=more if reranking is None else max(more, reranking.k), fusion=fusion, mode=mode,
             tau=manifest.tau, pair_tau=embedder.model.pair_temperatures(), **limits, calibration=manifest.beta or None,
@@ -182,11 +183,13 @@ def _with_references(
     references: References,
     k: int,
     limits: Mapping[str, Any],
-) -> _Found:
-    """Search references too; a first hit that one speaks for may be unlike the query by its structure."""
+) -> _Found | None:
+    """Search references too, if any pass the filters; a first hit that one speaks for may have an unlike structure."""
     found = merged_search(
         embedder, manifest, library, query.vectors, query.measurements, references, k=k, limits=limits
     )
+    if found is None:
+        return None
     hits = [dataclasses.replace(hit, probability=_left(hit.probability, found.none)) for hit in found.hits]
     return _Found(
         hits=hits,

@@ -118,6 +118,27 @@ def test_filters_hold_for_references_too(calibrated, references):
     assert hits.candidates == len(hits)
 
 
+def test_where_no_reference_passes_the_filters_the_library_alone_is_searched(calibrated, references):
+    library, query = calibrated.library(["c1ccccc1", "CC#N"]), measured(calibrated, KNOWN, 3)[0]
+    alone = calibrated.search(library, ir=query, formula="C6H6")
+    beside = calibrated.search(library, ir=query, formula="C6H6", references=references)
+    assert [(hit.key14, hit.probability, hit.score) for hit in beside] == [
+        (hit.key14, hit.probability, hit.score) for hit in alone
+    ]
+    with pytest.raises(QueryError, match="passes the filters"):
+        calibrated.search(library, ir=query, formula="C99", references=references)
+
+
+def test_a_filter_reads_no_more_references_than_pass(calibrated, references, library):
+    """And finds what a search with all of them read finds."""
+    query = measured(calibrated, KNOWN, 3)[0]
+    both = calibrated.open_references(references), calibrated.open_references(references)
+    calibrated.search(library, ir=query, references=both[1])  # which keeps all
+    few, all_ = (calibrated.search(library, ir=query, formula="C4H10O", k=9, references=one) for one in both)
+    assert [(hit.key14, hit.reference) for hit in few] == [(hit.key14, hit.reference) for hit in all_]
+    assert [hit.probability for hit in few] == pytest.approx([hit.probability for hit in all_], rel=1e-4)
+
+
 def test_weights_that_were_not_fitted_for_such_queries_state_nothing_above_one_half(run, references, library):
     run.manifest.beta = {1: 1.0}
     hits = run.search(library, ir=measured(run, KNOWN, 3)[0], k=100, references=references)
