@@ -17,6 +17,7 @@ from molchord.data.reading import Given, MoleculeSource
 from molchord.data.store import DataSet
 from molchord.deprecation import renamed
 from molchord.embedder import Embedder
+from molchord.errors import DataError
 from molchord.evaluate.embedding import Perturb
 from molchord.evaluate.fitting import calibrate_references, fit_calibration
 from molchord.evaluate.measure import measure
@@ -501,7 +502,12 @@ class Run:
         """
         if data is None or isinstance(data, References):
             return data
-        return References(self.embedder, DataSet.opened(data))
+        try:
+            return References(self.embedder, DataSet.opened(data))
+        except DataError as error:
+            raise DataError(
+                f"`references` cannot be used ({error}); give a data set, as `molchord data import` writes it"
+            ) from error
 
     def next_measurement(self, library: Library | str | Path, **query: Any) -> tuple[Prospect, ...]:
         """Say which measurement not yet made would tell the first candidates of a search apart, the best one first.

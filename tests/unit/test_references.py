@@ -12,7 +12,7 @@ from molchord.cli.output import hit_table, sureness
 from molchord.errors import DataError, QueryError
 from molchord.reference_weights import ReferenceWeights, merged_features, weights_for
 from molchord.references import identical
-from molchord.testing import tiny_run
+from molchord.testing import tiny_data, tiny_run
 
 CHAINS = ["C" * n + end for n in range(1, 8) for end in ("O", "N", "Cl", "C#N", "C=O", "S", "Br", "F")]
 KNOWN, OTHERS = CHAINS[::2], CHAINS[1::2]
@@ -162,6 +162,19 @@ def test_searches_of_other_kinds_are_refused_beside_references(calibrated, refer
     for wrong in ({"fusion": "gm-half"}, {"index": "exact"}):
         with pytest.raises(QueryError, match=r"leave one of the two out"):
             calibrated.search(library, ir=query, references=references, **wrong)
+
+
+def test_weights_go_where_the_temperatures_that_they_rest_on_are_fitted_anew(calibrated, tmp_path):
+    shutil.copytree(calibrated.path, tmp_path / "run")
+    again = mc.load(tmp_path / "run", device="cpu")
+    assert again.manifest.references
+    again.calibrate(tiny_data())
+    assert mc.load(tmp_path / "run", device="cpu").manifest.references == {}
+
+
+def test_a_library_is_no_reference_and_the_error_says_what_is(run, library):
+    with pytest.raises(DataError, match="give a data set, as `molchord data import` writes it"):
+        run.open_references(library.path)
 
 
 def test_single_spectra_fit_no_weights_and_the_error_says_what_does(run):

@@ -73,6 +73,7 @@ def fit_calibration(
     background = (Background.read(embedder.path) if other else None) or background_of(embedded)
     absence = fit_absence(embedded, background, manifest.tau, manifest.beta)
     manifest.absence = {**before.absence, **absence}
+    manifest.references = before.references  # temperatures that they were fitted with have changed
     if absence:
         background.write(embedder.path)
     fit_likeness_of_spectra(embedder.path, manifest, embedded, replace=not other)
@@ -150,7 +151,7 @@ def calibrate_references(
     write_run_manifest(embedder.path, manifest)
 
 
-_FITTED = ("beta", "likeness", "calibrated_on", "absence")
+_FITTED = ("beta", "likeness", "calibrated_on", "absence", "references")
 
 
 def untouched(manifest: RunManifest, fitted: Collection[str]) -> RunManifest:
@@ -159,7 +160,14 @@ def untouched(manifest: RunManifest, fitted: Collection[str]) -> RunManifest:
     def others(of: Mapping[str, Any]) -> dict[str, Any]:
         return {names: value for names, value in of.items() if not {*names.split(" + ")} & {*fitted}}
 
-    return manifest.model_copy(update={"likeness": others(manifest.likeness), "absence": others(manifest.absence)})
+    references = {origin: others(weights) for origin, weights in manifest.references.items()}
+    return manifest.model_copy(
+        update={
+            "likeness": others(manifest.likeness),
+            "absence": others(manifest.absence),
+            "references": {origin: weights for origin, weights in references.items() if weights},
+        }
+    )
 
 
 def all_unseen(embedded: Embedded) -> Embedded:
