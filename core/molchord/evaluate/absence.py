@@ -20,7 +20,7 @@ from molchord.absence import Absence, Background, Filter, first_hit_features
 from molchord.evaluate.calibration import logits
 from molchord.evaluate.embedded import Embedded, queries_of, subsets
 
-__all__ = ["Answers", "answers", "background_of", "fit_absence"]
+__all__ = ["Answers", "answers", "background_of", "fit_absence", "logistic_weights"]
 
 _MOST_BEHIND = 1024
 """Molecules of the background."""
@@ -93,7 +93,7 @@ def fit_absence(
         for narrowed in ("none", "formula", "mass"):
             made = answers(embedded, background, subset, narrowed, tau, beta[len(subset)], split=split, seed=seed)
             if made is not None and min(made.absent.sum(), (~made.absent).sum()) >= _FEWEST:
-                weights[narrowed] = _regression(made)
+                weights[narrowed] = logistic_weights(made.rows, made.absent, _weight(made))
         if "none" in weights:
             found[" + ".join(subset)] = Absence(weights=weights)
     return found
@@ -195,24 +195,37 @@ def _pools(
         yield usable
 
 
-def _regression(made: Answers) -> list[float]:
-    """Fit a logistic regression with a weak ridge; searches without their molecule weigh `_ABSENT` together."""
-    mean, spread = made.rows.mean(axis=0), made.rows.std(axis=0)
+def logistic_weights(
+    rows: Float[NDArray[np.float64], "k f"], absent: NDArray[np.bool_], weight: Float[NDArray[np.float64], " k"]
+) -> list[float]:
+    """Fit a logistic regression of what is absent, with a weak ridge; returns a weight per feature and a constant.
+
+    Args:
+        rows: Features of the first hits.
+        absent: Whether the molecule was not among the candidates.
+        weight: What each search counts; the sum is 1.
+    """
+    mean, spread = rows.mean(axis=0), rows.std(axis=0)
     spread[spread < 1e-9] = 1.0
-    x = torch.from_numpy((made.rows - mean) / spread)
-    y = torch.from_numpy(made.absent).double()
-    weight = torch.where(y > 0, _ABSENT / y.sum(), (1 - _ABSENT) / (1 - y).sum())
+    x = torch.from_numpy((rows - mean) / spread)
+    y, each = torch.from_numpy(absent).double(), torch.from_numpy(weight)
     fitted = torch.zeros(x.shape[1] + 1, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([fitted], max_iter=200, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
         logit = x @ fitted[:-1] + fitted[-1]
-        each = torch.nn.functional.binary_cross_entropy_with_logits(logit, y, reduction="none")
-        loss = (weight * each).sum() + 1e-3 * fitted[:-1].square().sum()
+        losses = torch.nn.functional.binary_cross_entropy_with_logits(logit, y, reduction="none")
+        loss = (each * losses).sum() + 1e-3 * fitted[:-1].square().sum()
         torch.autograd.backward(loss)
         return loss
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     weights = fitted.detach().numpy()[:-1] / spread
     return [*map(float, weights), float(fitted.detach()[-1]) - float(weights @ mean)]
+
+
+def _weight(made: Answers) -> NDArray[np.float64]:
+    """Weigh the searches so that those without their molecule are `_ABSENT` together."""
+    weight = np.where(made.absent, _ABSENT / made.absent.sum(), (1 - _ABSENT) / (~made.absent).sum())
+    return np.asarray(weight, dtype=np.float64)

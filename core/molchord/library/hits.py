@@ -12,6 +12,7 @@ from torch import Tensor
 
 from molchord.deprecation import renamed_attribute
 from molchord.library.files import Candidate
+from molchord.prospects import Prospect
 from molchord.retrieval.exact import Found
 from molchord.retrieval.scores import geometric_mean
 
@@ -44,6 +45,10 @@ class Hit:
         merged: Names, or where it has none SMILES, of the rows of the list that were merged with it.
         quality_warnings: What makes the answer uncertain, a sentence each: the same for all of its hits, but
             for what is said of this candidate's elements and size.
+        reference: "measured reference", "computed reference" or "structure only": what of the candidate was compared
+            with the query; None where references were not searched.
+        similarities: How alike the query and the candidate's best reference are, by modality, as the modality itself
+            compares them.
     """
 
     rank: int
@@ -61,6 +66,8 @@ class Hit:
     name: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     merged: tuple[str, ...] = ()
+    reference: str | None = None
+    similarities: Mapping[str, float] = field(default_factory=dict)
 
     doubts = renamed_attribute("Hit", "doubts", "quality_warnings")
 
@@ -75,6 +82,10 @@ class Hits(list[Hit]):
         candidates: How many candidates passed the filters.
         uncalibrated: Spectra of the query that are measured where those of the calibration were computed: hits whose
             probability would be above 0.5 have none.
+        references_uncalibrated: Whether references were searched whose weight was not fitted for such queries: hits
+            whose probability would be above 0.5 have none then too.
+        prospects: What measurements not yet made are expected to tell of the first hits, the most telling one first;
+            empty where the run does not know, or all were made.
 
     Example:
         >>> Hits([], none_of_these=0.4, candidates=3).none_of_these
@@ -82,10 +93,18 @@ class Hits(list[Hit]):
     """
 
     def __init__(
-        self, hits: Iterable[Hit], *, none_of_these: float | None, candidates: int, uncalibrated: Sequence[str] = ()
+        self,
+        hits: Iterable[Hit],
+        *,
+        none_of_these: float | None,
+        candidates: int,
+        uncalibrated: Sequence[str] = (),
+        references_uncalibrated: bool = False,
     ) -> None:
         super().__init__(hits)
         self.uncalibrated = tuple(uncalibrated)
+        self.references_uncalibrated = references_uncalibrated
+        self.prospects: tuple[Prospect, ...] = ()
         self.none_of_these = none_of_these
         self.candidates = candidates
 
@@ -117,7 +136,29 @@ def sureness(hits: Hits) -> list[str]:
             f"not calibrated for measured spectra ({names}), so no probability above 50 % is stated; "
             "`molchord calibrate RUN --data MEASURED --out RUN2` fits it on measured ones"
         )
+    if hits.references_uncalibrated:
+        lines.append(
+            "not calibrated for these references, so no probability above 50 % is stated; "
+            "`molchord calibrate RUN --references DATASET --out RUN2` fits it, where molecules have several spectra"
+        )
+    if hits.prospects and hits.prospects[0].right > hits.prospects[0].right_now + _GAIN:
+        lines.append(_advice(hits))
     return lines
+
+
+_GAIN = 0.02
+"""A measurement that is not expected to gain so much is not advised."""
+
+
+def _advice(hits: Hits) -> str:
+    """Say which measurement is worth making next, and what it is expected to do for the first hit."""
+    best, *others = hits.prospects
+    text = f"to tell the first candidates apart, measure {best.modality!r}"
+    if not hits.uncalibrated and not hits.references_uncalibrated:
+        now, then = 100 * best.right_now, 100 * best.right
+        text += f": the first is right with {then:.0f} % then (expected; now {now:.0f} %)"
+    rest = ", ".join(repr(prospect.modality) for prospect in others)
+    return f"{text}; after it {rest}" if rest else text
 
 
 def hits_of(

@@ -224,6 +224,14 @@ class Library:
         """Return the candidate vectors of rows."""
         return self._rows.gather("vectors", rows)
 
+    def vectors_of(self, keys: Iterable[str]) -> dict[str, Float[Tensor, " d"]]:
+        """Return the candidate vectors by key14, of those of the keys that the library holds."""
+        rows = self._rows.having(keys)
+        if len(rows) == 0:
+            return {}
+        held = self._rows.gather("key14", rows).numpy().view("S14")[:, 0]
+        return dict(zip((key.decode() for key in held.tolist()), self.vectors(rows), strict=True))
+
     def blocks(self, rows: Iterable[Rows], *, spectra: bool = False, at_once: int = ROWS_AT_ONCE) -> Iterator[Block]:
         """Yield the candidates of filtered rows in blocks of bounded size.
 

@@ -122,7 +122,9 @@ def beyond_training(hits: Sequence[Hit], domain: Mapping[str, Domain], *, stackl
     """
     out, beyond = [], []
     for hit in hits:
-        found = ((name, domain[name].lacks(hit.formula)) for name in hit.cosines if name in domain)
+        # What its own spectra speak for is found whatever its structure.
+        judged = () if hit.similarities else hit.cosines
+        found = ((name, domain[name].lacks(hit.formula)) for name in judged if name in domain)
         message = next((f"beyond what {name!r} was trained on: it has {why}" for name, why in found if why), None)
         if message is not None:
             beyond.append(f"hit {hit.rank} is {message}")

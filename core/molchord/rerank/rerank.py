@@ -26,7 +26,7 @@ from molchord.host import Use, build, installed
 from molchord.host.registry import BUILTIN
 from molchord.library.library import Hit
 from molchord.rerank.computed import Computed
-from molchord.rerank.weights import WEIGHTS, Weights, WeightsFile, combined_scores
+from molchord.rerank.weights import WEIGHTS, Weights, WeightsFile, combined_scores, even_weights
 
 __all__ = ["Rerank", "Reranking", "reranked"]
 
@@ -86,10 +86,10 @@ class Reranking:
 
     @classmethod
     def for_search(cls, embedder: Embedder, asked: Rerank | str, *, fusion: str, mode: str) -> Reranking:
-        """Build what was asked for, with the weights in the run's folder.
+        """Build what was asked for, with the weights in the run's folder, where there are some.
 
         Raises:
-            QueryError: There are none, or the search is not blind with fusion ``gm-exp``.
+            QueryError: They are of another re-ranker, or the search is not blind with fusion ``gm-exp``.
             MolchordError: As `of` raises.
         """
         if (fusion, mode) != ("gm-exp", "blind"):
@@ -97,7 +97,8 @@ class Reranking:
                 f"re-ranking adds to the logit of mode 'blind' and fusion 'gm-exp', got mode {mode!r} and fusion "
                 f"{fusion!r}; search with those"
             )
-        return cls.of(embedder, asked, WeightsFile.read(embedder.path / WEIGHTS))
+        path = embedder.path / WEIGHTS
+        return cls.of(embedder, asked, WeightsFile.read(path) if path.is_file() else None)
 
     @classmethod
     def of(
@@ -217,7 +218,8 @@ def reranked(
 ) -> list[Hit]:
     """Return hits of a blind search with the first k in their new order.
 
-    The probability that the first k had together is dealt out anew among them; without one there stays none.
+    The probability that the first k had together is dealt out anew among them; without one there stays none. Where no
+    weights were fitted, the model's score and the features count the same, and no hit has a probability.
 
     Args:
         hits: From the search, best first.
@@ -230,12 +232,13 @@ def reranked(
         QueryError: The query is computed itself and must not be re-ranked, or there are no weights for it.
 
     Warns:
-        UserWarning: A candidate has no computed measurement.
+        UserWarning: A candidate has no computed measurement, or the weights were not fitted.
     """
     refusal = reranking.refusal(query)
     if refusal is not None:
         raise QueryError(refusal)
-    weights, names = reranking.weights(tuple(query)), reranking.names(tuple(query))
+    names = reranking.names(tuple(query))
+    fitted = None if reranking.saved is None else reranking.weights(tuple(query))
     first = list(hits[: reranking.k])
     molecules = [Molecule(key14=h.key14, smiles=h.smiles, formula=h.formula, exact_mass=h.exact_mass) for h in first]
     features = reranking.features(query, molecules)
@@ -247,11 +250,27 @@ def reranked(
         warnings.warn(f"{told}; they are re-ranked as average ones", stacklevel=3)
     factor = beta.get(len(query), 1.0)
     logits = np.array([factor * sum(cos / tau[name] for name, cos in hit.cosines.items()) for hit in first])
-    scores = combined_scores(logits, features, weights)
+    if fitted is None:
+        _warn_not_fitted(reranking.name)
+    scores = combined_scores(logits, features, fitted or even_weights(logits, features, names))
+    moved = _moved(first, scores, features, names, stated=fitted is not None)
+    others = hits[reranking.k :]
+    return [*moved, *(others if fitted is not None else [dataclasses.replace(hit, probability=None) for hit in others])]
+
+
+def _moved(
+    first: Sequence[Hit],
+    scores: Float[NDArray[np.float64], " k"],
+    features: Float[NDArray[np.float64], "k f"],
+    names: Sequence[str],
+    *,
+    stated: bool,
+) -> list[Hit]:
+    """Return the first hits by their new scores, with what probability they had together where one is stated."""
     shares = np.exp(scores - scores.max())
-    known = [hit.probability for hit in first if hit.probability is not None]
+    known = [hit.probability for hit in first if hit.probability is not None and stated]
     chances = sum(known) * shares / shares.sum()
-    moved = [
+    return [
         dataclasses.replace(
             first[i],
             rank=rank,
@@ -262,7 +281,14 @@ def reranked(
         )
         for rank, i in enumerate(np.argsort(-scores, kind="stable").tolist(), start=1)
     ]
-    return [*moved, *hits[reranking.k :]]
+
+
+def _warn_not_fitted(name: str) -> None:
+    warnings.warn(
+        f"the weights of re-ranker {name!r} were not fitted for this run: the model and what was compared count the "
+        f"same, and the hits have no probability; `molchord evaluate RUN --data MEASURED --rerank {name}` fits them",
+        stacklevel=4,
+    )
 
 
 def _agree(saved: WeightsFile, reranker: str, k: int | None, config: Mapping[str, Any]) -> None:

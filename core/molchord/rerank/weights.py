@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from molchord.errors import DataError, QueryError, did_you_mean
 from molchord.files import replace_file
 
-__all__ = ["WEIGHTS", "Weights", "WeightsFile", "centred", "combined_scores", "fit_weights"]
+__all__ = ["WEIGHTS", "Weights", "WeightsFile", "centred", "combined_scores", "even_weights", "fit_weights"]
 
 WEIGHTS = "rerank.json"
 """Where an evaluation leaves the fitted weights for searches."""
@@ -134,6 +134,28 @@ def combined_scores(
         [1.0, 3.0, 0.0]
     """
     return np.asarray(weights.first * logits + centred(features) @ np.array([*weights.features.values()]))
+
+
+def even_weights(
+    logits: Float[NDArray[np.float64], " k"], features: Float[NDArray[np.float64], "k f"], names: Sequence[str]
+) -> Weights:
+    """Return weights by which the logit and all features together count the same among these candidates.
+
+    They give an order where none were fitted, and no probability.
+
+    Args:
+        logits: Of the first stage.
+        features: As the re-ranker gives them.
+        names: Of the features.
+
+    Example:
+        >>> even_weights(np.array([0.0, 4.0]), np.array([[1.0], [0.0]]), ["match"])
+        Weights(first=0.5, features={'match': 2.0}, queries=0)
+    """
+    spread = np.array([np.std(logits), *centred(features).std(axis=0)])
+    worth = np.where(spread > 1e-12, 1 / np.maximum(spread, 1e-12), 0.0)
+    by_name = {name: float(value) / len(names) for name, value in zip(names, worth[1:], strict=True)}
+    return Weights(first=float(worth[0]), features=by_name, queries=0)
 
 
 def fit_weights(

@@ -480,6 +480,16 @@ def test_computed_queries_are_refused(run, measured, cache):
         run.search(run.library(MOLECULES), ir=STICKS[0], rerank=Rerank("simulate_and_match", computed=cache))
 
 
+def test_without_fitted_weights_model_and_spectra_count_the_same_and_nothing_is_stated(run, measured, cache):
+    library, query = run.library(MOLECULES), curve(STICKS[0])
+    with pytest.warns(UserWarning, match="were not fitted for this run"):
+        hits = run.search(library, ir=query, k=16, rerank=Rerank("simulate_and_match", computed=cache))
+    assert all(hit.probability is None for hit in hits)
+    assert [hit.rerank_score for hit in hits] == sorted((hit.rerank_score for hit in hits), reverse=True)
+    alone = {hit.key14: hit.rank for hit in run.search(library, ir=query, k=16)}
+    assert [hit.key14 for hit in hits] != sorted((hit.key14 for hit in hits), key=alone.__getitem__)
+
+
 def test_refusals_of_a_search(run, measured, cache):
     library, query = run.library(MOLECULES), curve(STICKS[0])
     asked = Rerank("simulate_and_match", computed=cache)
@@ -488,7 +498,6 @@ def test_refusals_of_a_search(run, measured, cache):
         with pytest.raises(MolchordError, match=pattern):
             run.search(library, ir=query, rerank=rerank, **options)
 
-    refused("there are no weights for re-ranking in")
     evaluated(run, measured, asked, out=run.path)
     refused(
         "re-ranking adds to the logit of mode 'blind' and fusion 'gm-exp', got mode 'blind' and fusion 'gm-half'",
