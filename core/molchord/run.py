@@ -18,6 +18,7 @@ from molchord.data.reading import Given, MoleculeSource
 from molchord.data.store import DataSet
 from molchord.deprecation import renamed
 from molchord.embedder import Embedder
+from molchord.errors import DataError
 from molchord.evaluate.embedding import Perturb
 from molchord.evaluate.fitting import calibrate_references, fit_calibration
 from molchord.evaluate.measure import measure

@@ -159,8 +159,7 @@ def search(
     taken = _takes_mass(embedder, query.vectors)
     window = mass if ppm is not None or da is not None or not taken else None
     limits: dict[str, Any] = {"mass": window, "ppm": ppm, "da": da, "formula": formula, "elements": elements}
-    stated = {"mass": mass, "ppm": ppm, "da": da, "formula": formula}
-    contradicted = contradictions(embedder.modalities, query.measurements, **stated)
+    contradicted = contradictions(embedder.modalities, query.measurements, mass=mass, ppm=ppm, da=da, formula=formula)
     if contradicted and not any(map(len, library.filter(**limits))):
         raise QueryError(f"search failed: no candidate passes the filters, and {contradicted[0].message}")
     warnings_found = [*contradicted, *_quality_warnings(embedder, manifest, query)]
@@ -295,7 +294,7 @@ def _embedded(
         together = [one for number in having for one in unknowns[number][name]]
         rows = embedder.embed(name, together, {} if mass is None else {"exact_mass": mass})
         counts = [len(unknowns[number][name]) for number in having]
-        for number, part in zip(having, rows.split(counts), strict=True):
+        for number, part in zip(having, torch.split(rows, counts), strict=True):
             vectors[number][name] = pooled(part)
     return [
         Query(measurements=spectra, vectors={name: own[name] for name in spectra}, mass=mass)
