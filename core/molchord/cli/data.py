@@ -65,6 +65,8 @@ def _import(arguments: argparse.Namespace) -> int:
 
     columns = [pair(text, "--column", "MODALITY=COLUMN") for text in arguments.column if "=" in text]
     arguments.column = [text for text in arguments.column if "=" not in text]
+    if arguments.column and not (columns or arguments.as_):
+        raise DataError(f"`--column` got {arguments.column[0]!r}; write MODALITY=COLUMN, or name files with `--as`")
     report = import_files(
         [Path(file) for file in arguments.files], Path(arguments.out), host=installed(),
         as_=[(name, Path(path)) for name, path in arguments.as_],

@@ -176,3 +176,14 @@ def test_reading_loads_no_torch(folder):
     code = "import sys; from molchord.cli.main import main; main(['read', *sys.argv[1:]]); assert 'torch' not in sys.modules"
     names = [str(folder / name) for name in ("good.csv", "raman.txt", "peaks.mgf")]
     subprocess.run([sys.executable, "-c", code, *names], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_an_import_reads_tables_as_options_say(folder, tmp_path, capsys):
+    (tmp_path / "t.csv").write_text(f"smiles,file\nCCO,{folder / 'several.csv'}\n")
+    words = ["data", "import", "--table", str(tmp_path / "t.csv"), "--out", str(tmp_path / "d"), "--json"]
+    assert main([*words, "--column", "file"]) == 2
+    assert "`--column` got 'file'; write MODALITY=COLUMN, or name files with `--as`" in capsys.readouterr().err
+    assert main([*words, "--column", "ir=file"]) == 2
+    assert "choose one of 1 'cm-1', 2 'first', 3 'second' with `--column`" in capsys.readouterr().err
+    assert main([*words, "--column", "ir=file", "--column", "all"]) == 0
+    assert json.loads(capsys.readouterr().out)["measurements"] == {"ir": 2}
