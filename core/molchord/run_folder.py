@@ -1,8 +1,8 @@
 """The run folder: graph, weights, manifest, and the training state for an exact resume. Nothing is pickled.
 
 Layout: ``graph.yaml`` (resolved), ``model.safetensors`` (best weights), ``manifest.json``, ``metrics.jsonl``,
-``background.safetensors``, ``channels.safetensors``, ``checkpoints/last.safetensors``, ``trained_on.txt`` (key14 and
-SMILES it was trained on).
+``background.safetensors``, ``channels.safetensors``, ``properties.json``, ``checkpoints/last.safetensors``,
+``trained_on.txt`` (key14 and SMILES it was trained on).
 """
 
 from __future__ import annotations

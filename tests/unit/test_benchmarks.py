@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import absence, cells, chemist, report
+from benchmarks import absence, cells, chemist, groups, reasons, report
 from benchmarks.accuracy import __main__ as command
 from benchmarks.accuracy import perturb, plan, sources
 from benchmarks.accuracy.perturb import CONDITIONS, GRID, STEP, Perturbed
@@ -522,7 +522,7 @@ def test_every_table_is_well_formed(name, tmp_path):
         assert pool in tests[name].pools
 
 
-@pytest.mark.parametrize("module", [absence, cells, perturb, plan], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [absence, cells, groups, perturb, plan, reasons], ids=lambda module: module.__name__)
 def test_examples_run(module):
     found = doctest.testmod(module)
     assert found.attempted
