@@ -23,7 +23,7 @@ from molchord.rerank.rerank import Reranking, reranked
 from molchord.retrieval.scores import pooled
 from molchord.run_folder import RunManifest
 
-__all__ = ["Query", "queries_of", "query_of", "search"]
+__all__ = ["Query", "embedded_queries", "query_of", "search"]
 
 
 _SURE = 0.5
@@ -70,7 +70,7 @@ def query_of(embedder: Embedder, spectra: Mapping[str, Given], mass: float | Non
     return _embedded(embedder, [used], mass)[0]
 
 
-def queries_of(
+def embedded_queries(
     embedder: Embedder,
     unknowns: Sequence[Mapping[str, Sequence[Measurement]]],
     masses: Sequence[float | None] | None = None,

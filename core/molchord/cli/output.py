@@ -34,6 +34,7 @@ def hit_table(hits: Sequence[Hit]) -> str:
     names = list(hits[0].cosines)
     sure = bool(getattr(hits, "uncalibrated", ())) or any(hit.probability is not None for hit in hits)
     seen = list(hits[0].features)
+    named = any(hit.name for hit in hits)
     header = [
         "rank",
         "score",
@@ -43,6 +44,7 @@ def hit_table(hits: Sequence[Hit]) -> str:
         "formula",
         "mass",
         "SMILES",
+        *(["name"] if named else []),
     ]
     lines = [header]
     for hit in hits:
@@ -50,7 +52,7 @@ def hit_table(hits: Sequence[Hit]) -> str:
         cosines = [f"{hit.cosines[name]:.3f}" for name in names]
         again = [] if hit.rerank_score is None else [f"{hit.rerank_score:.3f}", *map(_shown, hit.features.values())]
         again += ["-"] * (len(seen) + 1 - len(again)) if seen else []
-        facts = [*cosines, hit.formula, f"{hit.exact_mass:.4f}", hit.smiles]
+        facts = [*cosines, hit.formula, f"{hit.exact_mass:.4f}", hit.smiles, *([hit.name] if named else [])]
         lines.append([str(hit.rank), f"{hit.score:.3g}", *([chance] if sure else []), *again, *facts])
     return "\n".join(aligned(lines))
 

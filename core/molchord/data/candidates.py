@@ -19,7 +19,7 @@ from molchord.errors import DataError, SampleError
 
 __all__ = ["Listed", "candidates_of", "missing_list", "shipped_list"]
 
-NAMES = (
+NAME_TITLES = (
     "name", "title", "compound", "compoundname", "moleculename", "commonname", "preferredname", "chemicalname",
     "iupacname", "synonym", "id",
 )  # fmt: skip
@@ -128,7 +128,10 @@ def _words(lines: Iterator[str]) -> Iterator[Listed]:
     for line in lines:
         words = line.split(None, 1)
         if words and not words[0].startswith("#"):
-            yield Listed(structure=words[0], name=" ".join(words[1].split()) if len(words) > 1 else "")
+            rest = words[1] if len(words) > 1 else ""
+            # What CXSMILES adds to a SMILES is between bars.
+            rest = rest[1:].partition("|")[2] if rest.startswith("|") else rest
+            yield Listed(structure=words[0], name=" ".join(rest.split()))
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -184,7 +187,7 @@ def _listed(place: str, cells: Mapping[str, str]) -> Listed | SampleError:
     if not structure:
         return SampleError(place, "the row has no SMILES")
     plain = {plain_title(title): title for title in reversed(list(columns))}
-    found = next((plain[title] for title in NAMES if title in plain), None)
+    found = next((plain[title] for title in NAME_TITLES if title in plain), None)
     name = columns.pop(found) if found is not None else ""
     return Listed(structure=structure, name=name, columns={title: text for title, text in columns.items() if text})
 
@@ -221,6 +224,6 @@ def _sd_entry(place: str, lines: Sequence[str]) -> Listed | SampleError:
         elif title is not None and line.strip():
             columns[title] = f"{columns[title]} {line.strip()}" if title in columns else line.strip()
     plain = {plain_title(one): one for one in reversed(list(columns))}
-    found = next((plain[one] for one in NAMES if one in plain), None)
+    found = next((plain[one] for one in NAME_TITLES if one in plain), None)
     name = lines[0].strip() or (columns.pop(found) if found is not None else "")
     return Listed(structure=structure, name=name, columns=columns)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from molchord.deprecation import renamed_attribute
-from molchord.library.files import Candidate
+from molchord.library.files import CandidateRow
 from molchord.retrieval.exact import Found
 from molchord.retrieval.scores import geometric_mean
 
@@ -117,7 +117,7 @@ def sureness(hits: Hits) -> list[str]:
 def hits_of(
     query: Mapping[str, Tensor],
     found: Found,
-    candidates: Sequence[Candidate],
+    candidates: Sequence[CandidateRow],
     vectors: Tensor,
     fusion: str,
     pairs: Mapping[tuple[str, str | None], float],

@@ -50,7 +50,7 @@ def test_where_smiles_is_blank_the_inchi_of_the_row_is_taken(tmp_path):
 
 
 def test_lines_of_inchi_and_of_smiles_have_names_behind_them(tmp_path):
-    text = "smiles name\nCCO ethyl  alcohol\n# a remark\nInChI=1S/CH4/h1H4\tmethane\n"
+    text = "smiles name\nCCO |$R1;;$| ethyl  alcohol\n# a remark\nInChI=1S/CH4/h1H4\tmethane\n"
     assert rows(tmp_path, text, "list.smi") == [
         Listed(structure="CCO", name="ethyl alcohol"),
         Listed(structure="InChI=1S/CH4/h1H4", name="methane"),

@@ -9,7 +9,7 @@ import pytest
 from molchord.cli.main import main
 from molchord.errors import QueryError
 from molchord.identify import batch
-from molchord.identify.journal import JOURNAL
+from molchord.identify.journal import ANSWERS
 from molchord.library.cache import cached_library
 from molchord.testing import tiny_run
 
@@ -146,7 +146,7 @@ def test_a_batch_goes_on_where_it_stopped(run, place, folder, tmp_path, counted,
     with pytest.raises(KeyboardInterrupt):
         identify(run, place, folder, out)
     monkeypatch.setattr(batch, "search", original)
-    with (out / JOURNAL).open("ab") as file:
+    with (out / ANSWERS).open("ab") as file:
         file.write(b'{"digest": "cut sh')  # a kill in the middle of a line
     counted.clear()
     found = identify(run, place, folder, out)
@@ -177,7 +177,7 @@ def test_changed_input_and_options_are_refused_unless_forced(run, place, folder,
         identify(run, place, folder, out, fusion="gm-half")
     with pytest.raises(QueryError, match="changed"):
         identify(run, place, folder, out, elements="C,H,O,N,S")
-    (out / JOURNAL).write_text("no journal\nat all\n")
+    (out / ANSWERS).write_text("no journal\nat all\n")
     with pytest.raises(QueryError, match="is damaged"):
         identify(run, place, folder, out)
     assert len(identify(run, place, folder, out, force=True).answers) == 3
