@@ -175,9 +175,11 @@ def _embedded(
         having = [number for number, spectra in enumerate(unknowns) if name in spectra]
         together = [one for number in having for one in unknowns[number][name]]
         rows = embedder.embed(name, together, {} if mass is None else {"exact_mass": mass})
-        counts = [len(unknowns[number][name]) for number in having]
-        for number, part in zip(having, rows.split(counts), strict=True):
-            vectors[number][name] = pooled(part)
+        start = 0
+        for number in having:
+            stop = start + len(unknowns[number][name])
+            vectors[number][name] = pooled(rows[start:stop])
+            start = stop
     return [
         Query(measurements=spectra, vectors={name: own[name] for name in spectra})
         for spectra, own in zip(unknowns, vectors, strict=True)

@@ -41,7 +41,7 @@ RESERVED_KEYS = frozenset({"use", "encoder", "head", "scalar_features", "anchors
 
 RESERVED_NAMES = frozenset(
     [
-        *("k", "mass", "mz", "adduct", "ppm", "da", "formula", "library", "run", "fusion", "map", "mode"),
+        *("k", "mass", "mz", "adduct", "ppm", "da", "formula", "elements", "library", "run", "fusion", "map", "mode"),
         *("rerank", "computed"),
         *("simulator", "index", "seed", "device", "out", "json", "force", "help"),
     ]

@@ -236,8 +236,8 @@ def test_the_sd_file_is_read_back_with_its_properties(written):
 
     found, out = written
     entries = list(candidates_of(out / "hits.sdf"))
-    assert [entry.structure for entry in entries] == [hit.smiles for hit in found.answers[0].hits]
-    sulfide = next(entry for entry in entries if entry.structure == "CSC")
+    assert [entry.notation for entry in entries] == [hit.smiles for hit in found.answers[0].hits]
+    sulfide = next(entry for entry in entries if entry.notation == "CSC")
     assert sulfide.name == "+cmd"
     assert sulfide.columns["sample"] == "=evil"
     assert sulfide.columns["price"] == "$$$$"  # which ends no entry
