@@ -28,7 +28,7 @@ from molchord.rerank.rerank import Reranking, reranked
 from molchord.retrieval.scores import pooled
 from molchord.run_folder import RunManifest
 
-__all__ = ["Query", "queries_of", "query_of", "search"]
+__all__ = ["Query", "embedded_queries", "query_of", "search"]
 
 
 PROSPECTIVE = 25
@@ -94,7 +94,7 @@ def query_of(
     return _embedded(embedder, [used], mass)[0]
 
 
-def queries_of(
+def embedded_queries(
     embedder: Embedder,
     unknowns: Sequence[Mapping[str, Sequence[Measurement]]],
     masses: Sequence[float | None] | None = None,
@@ -293,9 +293,11 @@ def _embedded(
         having = [number for number, spectra in enumerate(unknowns) if name in spectra]
         together = [one for number in having for one in unknowns[number][name]]
         rows = embedder.embed(name, together, {} if mass is None else {"exact_mass": mass})
-        counts = [len(unknowns[number][name]) for number in having]
-        for number, part in zip(having, torch.split(rows, counts), strict=True):
-            vectors[number][name] = pooled(part)
+        start = 0
+        for number in having:
+            stop = start + len(unknowns[number][name])
+            vectors[number][name] = pooled(rows[start:stop])
+            start = stop
     return [
         Query(measurements=spectra, vectors={name: own[name] for name in spectra}, mass=mass)
         for spectra, own in zip(unknowns, vectors, strict=True)

@@ -48,8 +48,8 @@ def add_library(group: Group) -> None:
 
 def _embed(arguments: argparse.Namespace) -> int:
     """Embed candidate structures as a library."""
-    from molchord.identify.batch import beyond_domain
     from molchord.library.files import MERGED
+    from molchord.library.quality import beyond_domain
     from molchord.run import Run
 
     run = Run.load(arguments.run_folder, device=arguments.device)

@@ -41,6 +41,7 @@ def hit_table(hits: Sequence[Hit]) -> str:
     seen = list(hits[0].features)
     referenced = any(hit.reference for hit in hits)
     alike = list(dict.fromkeys(name for hit in hits for name in hit.similarities))
+    named = any(hit.name for hit in hits)
     header = [
         "rank",
         "score",
@@ -51,6 +52,7 @@ def hit_table(hits: Sequence[Hit]) -> str:
         "formula",
         "mass",
         "SMILES",
+        *(["name"] if named else []),
     ]
     lines = [header]
     for hit in hits:
@@ -60,7 +62,7 @@ def hit_table(hits: Sequence[Hit]) -> str:
         again += ["-"] * (len(seen) + 1 - len(again)) if seen else []
         if referenced:
             again += [hit.reference or "-", *(_shown(hit.similarities.get(name, math.nan)) for name in alike)]
-        facts = [*cosines, hit.formula, f"{hit.exact_mass:.4f}", hit.smiles]
+        facts = [*cosines, hit.formula, f"{hit.exact_mass:.4f}", hit.smiles, *([hit.name] if named else [])]
         lines.append([str(hit.rank), f"{hit.score:.3g}", *([chance] if sure else []), *again, *facts])
     return "\n".join(aligned(lines))
 

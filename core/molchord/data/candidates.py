@@ -19,7 +19,7 @@ from molchord.errors import DataError, SampleError
 
 __all__ = ["Listed", "candidates_of", "missing_list", "shipped_list"]
 
-NAMES = (
+NAME_TITLES = (
     "name", "title", "compound", "compoundname", "moleculename", "commonname", "preferredname", "chemicalname",
     "iupacname", "synonym", "id",
 )  # fmt: skip
@@ -37,12 +37,12 @@ class Listed:
     """One row of a list of candidates.
 
     Attributes:
-        structure: SMILES or InChI.
+        notation: SMILES or InChI.
         name: What the list calls it; empty where it does not.
         columns: All its other cells, by title, as text.
     """
 
-    structure: str
+    notation: str
     name: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
 
@@ -88,7 +88,7 @@ def candidates_of(path: Path) -> Iterator[Listed | SampleError]:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "mine.smi"
         >>> _ = path.write_text("CCO ethyl alcohol\n")
-        >>> [(row.structure, row.name) for row in candidates_of(path)]
+        >>> [(row.notation, row.name) for row in candidates_of(path)]
         [('CCO', 'ethyl alcohol')]
     """
     if not path.is_file():
@@ -128,7 +128,10 @@ def _words(lines: Iterator[str]) -> Iterator[Listed]:
     for line in lines:
         words = line.split(None, 1)
         if words and not words[0].startswith("#"):
-            yield Listed(structure=words[0], name=" ".join(words[1].split()) if len(words) > 1 else "")
+            rest = words[1] if len(words) > 1 else ""
+            # What CXSMILES adds to a SMILES is between bars.
+            rest = rest[1:].partition("|")[2] if rest.startswith("|") else rest
+            yield Listed(notation=words[0], name=" ".join(rest.split()))
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -178,15 +181,15 @@ def _check_titles(path: Path, titles: Sequence[str]) -> None:
 def _listed(place: str, cells: Mapping[str, str]) -> Listed | SampleError:
     """Return a row of a table; where its SMILES is blank, its InChI will do."""
     columns = {title: text for title, text in cells.items() if title}
-    structure = ""
-    while not structure and (title := structure_title(list(columns))) is not None:
-        structure = columns.pop(title)
-    if not structure:
+    notation = ""
+    while not notation and (title := structure_title(list(columns))) is not None:
+        notation = columns.pop(title)
+    if not notation:
         return SampleError(place, "the row has no SMILES")
     plain = {plain_title(title): title for title in reversed(list(columns))}
-    found = next((plain[title] for title in NAMES if title in plain), None)
+    found = next((plain[title] for title in NAME_TITLES if title in plain), None)
     name = columns.pop(found) if found is not None else ""
-    return Listed(structure=structure, name=name, columns={title: text for title, text in columns.items() if text})
+    return Listed(notation=notation, name=name, columns={title: text for title, text in columns.items() if text})
 
 
 # --- SD files --------------------------------------------------------------------------------------------------------
@@ -210,7 +213,7 @@ def _sd_entry(place: str, lines: Sequence[str]) -> Listed | SampleError:
     if end is None:
         return SampleError(place, "it has no line `M  END`, so it is cut off")
     try:
-        structure = from_molblock("\n".join(lines[:end]) + "\n", place)
+        notation = from_molblock("\n".join(lines[:end]) + "\n", place)
     except SampleError as error:
         return error
     columns: dict[str, str] = {}
@@ -221,6 +224,6 @@ def _sd_entry(place: str, lines: Sequence[str]) -> Listed | SampleError:
         elif title is not None and line.strip():
             columns[title] = f"{columns[title]} {line.strip()}" if title in columns else line.strip()
     plain = {plain_title(one): one for one in reversed(list(columns))}
-    found = next((plain[one] for one in NAMES if one in plain), None)
+    found = next((plain[one] for one in NAME_TITLES if one in plain), None)
     name = lines[0].strip() or (columns.pop(found) if found is not None else "")
-    return Listed(structure=structure, name=name, columns=columns)
+    return Listed(notation=notation, name=name, columns=columns)

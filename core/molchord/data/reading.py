@@ -107,7 +107,7 @@ def parsed(items: Iterable[Item]) -> Iterator[Molecule | SampleError]:
     """Make molecules of SMILES; those that are refused become errors in their places."""
     for item in items:
         try:
-            text = item.structure if isinstance(item, Listed) else item
+            text = item.notation if isinstance(item, Listed) else item
             yield molecule(text) if isinstance(text, str) else text
         except SampleError as error:
             yield error

@@ -68,7 +68,7 @@ def opened_text(path: Path) -> IO[str]:
     opened = gzip.open if gzipped else open
     with opened(path, "rb") as file:
         encoding = _encoding(file.read(4096))
-    return opened(path, "rt", encoding=encoding, errors="molchord.latin", newline="")  # type: ignore[return-value]
+    return opened(path, "rt", encoding=encoding, errors="molchord.latin", newline="")
 
 
 def _encoding(start: bytes) -> str:

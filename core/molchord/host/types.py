@@ -42,7 +42,7 @@ RESERVED_KEYS = frozenset({"use", "encoder", "head", "scalar_features", "anchors
 
 RESERVED_NAMES = frozenset(
     [
-        *("k", "mass", "mz", "adduct", "ppm", "da", "formula", "library", "run", "fusion", "map", "mode"),
+        *("k", "mass", "mz", "adduct", "ppm", "da", "formula", "elements", "library", "run", "fusion", "map", "mode"),
         *("rerank", "computed", "groups", "hit", "hits", "others", "against", "plot", "use_precursor", "same_sample"),
         "references",
         *("simulator", "index", "seed", "device", "out", "json", "force", "help"),

@@ -12,19 +12,19 @@ from typing import Any, final
 
 from tqdm import tqdm
 
-from molchord.domain import Domain
 from molchord.embedder import Embedder
-from molchord.errors import MolchordError, QueryError, SampleError, check_whole
+from molchord.errors import MolchordError, QueryError, check_whole
 from molchord.files import sha256_file
 from molchord.identify.answers import Answer, Identified, answer_of
 from molchord.identify.journal import Journal, digest_of
 from molchord.identify.outputs import write_results
 from molchord.identify.reading import Failure, Unknown, unknowns_of
-from molchord.identify.report import write_report
+from molchord.identify.report import write_page
 from molchord.identify.samples import Sample, SpectrumFile
 from molchord.library.library import Library
+from molchord.library.quality import beyond_domain
 from molchord.run_folder import RunManifest
-from molchord.search import Query, queries_of, search
+from molchord.search import Query, embedded_queries, search
 
 __all__ = ["Options", "identify"]
 
@@ -97,19 +97,24 @@ def identify(
         while part := list(islice(stream, AT_ONCE)):
             for outcome in _answered(embedder, manifest, library, part, options, journal):
                 (answers if isinstance(outcome, Answer) else failures).append(outcome)  # type: ignore[arg-type]
-    answers, failures = _unique(answers), list(dict.fromkeys(failures))
     found = Identified(
         answers=tuple(answers), failures=tuple(failures), notes=_notes(library, manifest, embedder.spectra)
     )
     if out is not None:
         write_results(found, out)
-        write_report(found, out / "report.html", title=out.resolve().name)
+        write_page(found, out / "report.html", title=out.resolve().name)
     return found
 
 
 def _unknowns(embedder: Embedder, samples: Iterable[Sample], bar: Any) -> Iterator[tuple[Sample, Unknown | Failure]]:
+    taken: set[str] = set()
     for sample in samples:
         for unknown in unknowns_of(embedder, sample):
+            # An entry `a#1` and a file of that name would be one in the journal.
+            if isinstance(unknown, Unknown) and unknown.id in taken:
+                unknown = replace(unknown, id=f"{unknown.id} of {unknown.files[0]}")
+            if isinstance(unknown, Unknown):
+                taken.add(unknown.id)
             yield sample, unknown
         bar.update(1)
 
@@ -132,7 +137,7 @@ def _answered(
     fresh = {n: one for n, (_, one) in enumerate(part) if isinstance(one, Unknown) and n not in kept}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of measurements that are left out, which the answer says
-        queries = queries_of(
+        queries = embedded_queries(
             embedder, [one.spectra for one in fresh.values()], [one.asked.mass for one in fresh.values()]
         )
     by_number = dict(zip(fresh, queries, strict=True))
@@ -190,17 +195,6 @@ def _identity(library: Library) -> str:
     return digest_of([removed, len(library)])[:16]
 
 
-def _unique(answers: Sequence[Answer]) -> list[Answer]:
-    """Return answers with a name each, though two folders may give files of one name."""
-    seen: dict[str, int] = {}
-    out = []
-    for answer in answers:
-        seen[answer.sample] = seen.get(answer.sample, 0) + 1
-        times = seen[answer.sample]
-        out.append(answer if times == 1 else replace(answer, sample=f"{answer.sample} ({times})"))
-    return out
-
-
 def _notes(library: Library, manifest: RunManifest, spectra: Sequence[str]) -> tuple[str, ...]:
     notes = [f"{len(library):,} candidates"]
     merged = library.manifest.duplicates
@@ -210,28 +204,3 @@ def _notes(library: Library, manifest: RunManifest, spectra: Sequence[str]) -> t
     if beyond is not None:
         notes.append(beyond)
     return tuple(notes)
-
-
-def beyond_domain(library: Library, domain: dict[str, Domain], spectra: Sequence[str]) -> str | None:
-    """Say how many formulas of the candidates are of elements or sizes that training hardly had; None where none is.
-
-    Args:
-        library: The candidates.
-        domain: What the run was trained on, by spectrum.
-        spectra: Those by which candidates are to be found.
-    """
-    known = [domain[name] for name in spectra if name in domain]
-    first, count = None, 0
-    for formula in sorted(library.formulas()) if known else ():
-        try:
-            lacking = [one.lacks(formula) for one in known]
-        except SampleError:
-            continue
-        if all(lacking):
-            count += 1
-            first = first or f"{formula} has {lacking[0]}"
-    if not count:
-        return None
-    return (
-        f"{count:,} formulas among them are of elements or sizes that the run hardly met ({first}): do not trust those"
-    )

@@ -15,9 +15,9 @@ from molchord.errors import OutputError, QueryError
 from molchord.files import remove
 from molchord.identify.answers import Answer
 
-__all__ = ["JOURNAL", "Journal", "digest_of"]
+__all__ = ["ANSWERS", "Journal", "digest_of"]
 
-JOURNAL = "answers.jsonl"
+ANSWERS = "answers.jsonl"
 """Made of a first line about the run, the candidates and the options, and a line per answer."""
 
 
@@ -41,7 +41,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, force: bool) -> None:
-        self._path, self._settings, self._force = folder / JOURNAL, dict(settings), force
+        self._path, self._settings, self._force = folder / ANSWERS, dict(settings), force
         self._folder = folder
         self.done: dict[str, tuple[str, Answer]] = {}
         if folder.exists() and not folder.is_dir():

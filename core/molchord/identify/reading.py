@@ -85,14 +85,14 @@ def unknowns_of(embedder: Embedder, sample: Sample) -> Iterator[Unknown | Failur
     if several and len(sample.files) == 1 and not sample.together:
         for number, entry in enumerate(entries, start=1):
             yield _unknown(f"{sample.id}#{number}", sample, [entry], ())
-        for error in errors:
-            yield Failure(sample=sample.id, files=labels, reason=_sentence(error))
+        for unread in errors:
+            yield Failure(sample=sample.id, files=labels, reason=_sentence(unread))
         return
     reason = _two_molecules(entries)
     if reason is not None:
         yield Failure(sample=sample.id, files=labels, reason=reason)
         return
-    left = tuple(f"not read: {_sentence(error)}" for error in errors)
+    left = tuple(f"not read: {_sentence(unread)}" for unread in errors)
     yield _unknown(sample.id, sample, entries, left)
 
 

@@ -12,10 +12,10 @@ from molchord.files import replace_file
 from molchord.identify.answers import Answer, Identified
 from molchord.library.hits import Hit
 
-__all__ = ["write_report"]
+__all__ = ["write_page"]
 
 
-def write_report(found: Identified, path: Path, *, title: str) -> None:
+def write_page(found: Identified, path: Path, *, title: str) -> None:
     """Write the page.
 
     Raises:

@@ -196,9 +196,9 @@ def grouped(files: Mapping[Path, str], modalities: Sequence[str], asked: Asked |
         # A file that is called by its spectrum alone belongs to what its folder is of.
         name = stem or path.resolve().parent.name
         folder = Path(label).parent
-        id = (folder.parent if not stem and folder.name == name else folder) / name
+        called = (folder.parent if not stem and folder.name == name else folder) / name
         groups.setdefault((path.parent, stem), []).append(
-            (id.as_posix(), SpectrumFile(path=path, label=label, modality=modality))
+            (called.as_posix(), SpectrumFile(path=path, label=label, modality=modality))
         )
     taken: dict[str, int] = {}
     out = []

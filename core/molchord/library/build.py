@@ -178,7 +178,7 @@ def _survivors(job: Prepare, given: Numbered) -> tuple[int, list[Prepared]]:
     number, items = given
     if len(items) == 1:
         [item] = items
-        told = item.structure if isinstance(item, Listed) else getattr(item, "smiles", item)
+        told = item.notation if isinstance(item, Listed) else getattr(item, "smiles", item)
         name = str(told)
         return number, [SampleError(name, "its process died")]
     out: list[Prepared] = []

@@ -28,7 +28,7 @@ __all__ = [
     "GROUP",
     "MANIFEST",
     "MERGED",
-    "Candidate",
+    "CandidateRow",
     "Entry",
     "LibraryManifest",
     "LibraryShard",
@@ -68,7 +68,7 @@ class Entry:
 
 @final
 @dataclass(frozen=True)
-class Candidate:
+class CandidateRow:
     """What a library tells of one of its molecules: the name and the columns are those of the list it comes from."""
 
     molecule: Molecule
@@ -221,9 +221,9 @@ class LibraryShard:
             column = file.read_row_groups(range(first, last + 1), columns=["formula"])["formula"]
         return np.asarray(column.to_numpy()[start - first * GROUP : stop - first * GROUP])
 
-    def candidates(self, rows: Iterable[int]) -> dict[int, Candidate]:
+    def candidates(self, rows: Iterable[int]) -> dict[int, CandidateRow]:
         """Return the candidates of some rows of this shard."""
-        found: dict[int, Candidate] = {}
+        found: dict[int, CandidateRow] = {}
         with self._parquet() as file:
             for group in sorted({row // GROUP for row in rows}):
                 table = file.read_row_group(group)
@@ -278,9 +278,9 @@ class LibraryShard:
             ) from error
 
 
-def _candidate(row: Mapping[str, Any]) -> Candidate:
+def _candidate(row: Mapping[str, Any]) -> CandidateRow:
     """Return a row of a shard's table; one of a list without names and columns has the four facts only."""
     columns = row.get("columns")
-    return Candidate(
+    return CandidateRow(
         Molecule(**{fact: row[fact] for fact in _FACTS}), row.get("name") or "", json.loads(columns) if columns else {}
     )

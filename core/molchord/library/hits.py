@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from molchord.deprecation import renamed_attribute
-from molchord.library.files import Candidate
+from molchord.library.files import CandidateRow
 from molchord.prospects import Prospect
 from molchord.retrieval.exact import Found
 from molchord.retrieval.scores import geometric_mean
@@ -164,7 +164,7 @@ def _advice(hits: Hits) -> str:
 def hits_of(
     query: Mapping[str, Tensor],
     found: Found,
-    candidates: Sequence[Candidate],
+    candidates: Sequence[CandidateRow],
     vectors: Tensor,
     fusion: str,
     pairs: Mapping[tuple[str, str | None], float],

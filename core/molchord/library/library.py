@@ -24,7 +24,7 @@ from molchord.api import Limits, Molecule
 from molchord.deprecation import renamed
 from molchord.errors import QueryError, did_you_mean
 from molchord.files import discard
-from molchord.library.files import Candidate, Entry, LibraryManifest, write_removed
+from molchord.library.files import CandidateRow, Entry, LibraryManifest, write_removed
 from molchord.library.filters import Rows, adjoined, allowed_elements, mass_window, sought_formula
 from molchord.library.hits import Hit, hits_of
 from molchord.library.indexes import EXACT, OpenIndex, index_names, open_index, write_index
@@ -212,7 +212,7 @@ class Library:
         """Return the molecules of rows, reading no more than the row groups they are in."""
         return self._rows.molecules(rows)
 
-    def candidates(self, rows: Iterable[int]) -> list[Candidate]:
+    def candidates(self, rows: Iterable[int]) -> list[CandidateRow]:
         """Return the molecules of rows with the names and columns of the list that they come from."""
         return self._rows.candidates(rows)
 

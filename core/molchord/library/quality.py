@@ -15,9 +15,12 @@ from typing import Any
 from molchord.api import Inspects, Measurement, Modality, QualityWarning
 from molchord.data.reading import ruled_out
 from molchord.domain import Domain
-from molchord.library.library import Hit
+from molchord.errors import SampleError
+from molchord.library.library import Hit, Library
 
-__all__ = ["beyond_training", "inspected", "out_of_distribution", "place_of", "unlike_training", "warned"]
+__all__ = [
+    "beyond_domain", "beyond_training", "inspected", "out_of_distribution", "place_of", "unlike_training", "warned",
+]  # fmt: skip
 
 UNLIKE_TRAINING = 0.1
 """What is left of the probability where a measurement is of another sort than those that the run was trained on, or a
@@ -136,6 +139,31 @@ def beyond_training(hits: Sequence[Hit], domain: Mapping[str, Domain], *, stackl
         lowered = f"; {whose} probability is lowered to a tenth" if hits[0].probability is not None else ""
         warnings.warn(f"{beyond[0]}{others}{lowered}", stacklevel=stacklevel + 1)
     return out
+
+
+def beyond_domain(library: Library, domain: Mapping[str, Domain], spectra: Sequence[str]) -> str | None:
+    """Say how many formulas of the candidates are of elements or sizes that training hardly had; None where none is.
+
+    Args:
+        library: The candidates.
+        domain: What the run was trained on, by spectrum.
+        spectra: Those by which candidates are to be found.
+    """
+    known = [domain[name] for name in spectra if name in domain]
+    first, count = None, 0
+    for formula in sorted(library.formulas()) if known else ():
+        try:
+            lacking = [one.lacks(formula) for one in known]
+        except SampleError:
+            continue
+        if all(lacking):
+            count += 1
+            first = first or f"{formula} has {lacking[0]}"
+    if not count:
+        return None
+    return (
+        f"{count:,} formulas among them are of elements or sizes that the run hardly met ({first}): do not trust those"
+    )
 
 
 def warned(hits: Sequence[Hit], found: Sequence[QualityWarning], *, stacklevel: int) -> list[Hit]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from molchord.api import IndexedRows, Molecule
 from molchord.library.files import (
-    Candidate,
+    CandidateRow,
     Entry,
     LibraryManifest,
     LibraryShard,
@@ -119,10 +119,10 @@ class LibraryRows:
         ]
         return np.setdiff1d(np.concatenate([np.zeros(0, np.int64), *rows]), self.removed)
 
-    def candidates(self, rows: Iterable[int]) -> list[Candidate]:
+    def candidates(self, rows: Iterable[int]) -> list[CandidateRow]:
         """Return the candidates of rows, reading no more than the row groups they are in."""
         wanted = list(rows)
-        found: dict[int, Candidate] = {}
+        found: dict[int, CandidateRow] = {}
         for number, _, local in self._by_shard(wanted):
             start = int(self._starts[number])
             found |= {start + row: one for row, one in self._shard(number).candidates(local.tolist()).items()}

@@ -149,7 +149,7 @@ def _as_json(item: Item) -> Any:
     if isinstance(item, Molecule):
         return [item.key14, item.smiles, item.formula, item.exact_mass]
     if isinstance(item, Listed):
-        return {"structure": item.structure, "name": item.name, "columns": dict(item.columns)}
+        return {"notation": item.notation, "name": item.name, "columns": dict(item.columns)}
     return item if isinstance(item, str) else {"id": item.id, "reason": item.reason}
 
 
@@ -158,4 +158,4 @@ def _from_json(value: Any) -> Item:
         return Molecule(**dict(zip(("key14", "smiles", "formula", "exact_mass"), value, strict=True)))
     if isinstance(value, str):
         return value
-    return Listed(**value) if "structure" in value else SampleError(value["id"], value["reason"])
+    return Listed(**value) if "notation" in value else SampleError(value["id"], value["reason"])

@@ -19,7 +19,7 @@ from molchord.errors import DataError
 from molchord.files import discard, move_folder, remove, replace_file, write_csv
 from molchord.library.files import (
     MERGED,
-    Candidate,
+    CandidateRow,
     Entry,
     LibraryManifest,
     LibraryShard,
@@ -265,7 +265,7 @@ class WorkFolder:
             seen.add(keys[~held])
             repeated.update(keys[held].tolist())
         wanted = np.array(sorted(repeated), dtype="S14")
-        best: dict[str, tuple[int, int, Candidate]] = {}
+        best: dict[str, tuple[int, int, CandidateRow]] = {}
         left: dict[int, dict[int, MergedRow | None]] = {}
         for number, shard in shards.items() if repeated else ():
             rows = np.flatnonzero(np.isin(shard.keys(), wanted)).tolist()
@@ -291,7 +291,7 @@ class WorkFolder:
         return self.path / _INPUT / f"{library_shard_name(number)}.jsonl"
 
 
-def stays(first: Entry | Candidate, second: Entry | Candidate) -> bool:
+def stays(first: Entry | CandidateRow, second: Entry | CandidateRow) -> bool:
     """Return whether the first of two rows with one key14 stays: it does unless only the second is neutral.
 
     The key leaves protons aside, so that an acid and its anion have the same.
@@ -299,11 +299,11 @@ def stays(first: Entry | Candidate, second: Entry | Candidate) -> bool:
     return not _charged(first) or _charged(second)
 
 
-def _charged(row: Entry | Candidate) -> bool:
+def _charged(row: Entry | CandidateRow) -> bool:
     return any(sign in row.molecule.formula for sign in "+-")
 
 
-def _merged(left: Entry | Candidate, differ: bool) -> MergedRow | None:
+def _merged(left: Entry | CandidateRow, differ: bool) -> MergedRow | None:
     """Return what is noted of a row that goes; nothing, where only its SMILES would be."""
     if not (left.name or left.columns or differ):
         return None

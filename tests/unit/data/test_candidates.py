@@ -22,8 +22,8 @@ def rows(tmp_path, content, name="list.csv"):
 
 TABLE = "Compound Name;Canonical_SMILES;CAS\nñandú;CCO;64-17-5\n=1+1;CC;\n"
 EXPECTED = [
-    Listed(structure="CCO", name="ñandú", columns={"CAS": "64-17-5"}),
-    Listed(structure="CC", name="=1+1"),  # a hostile name is a name
+    Listed(notation="CCO", name="ñandú", columns={"CAS": "64-17-5"}),
+    Listed(notation="CC", name="=1+1"),  # a hostile name is a name
 ]
 
 
@@ -38,22 +38,22 @@ def test_a_table_is_read_in_any_encoding_and_under_any_name(tmp_path, encoding, 
     "title", ["smiles", "SMILES", "canonical_smiles", "Isomeric SMILES", "InChI", "Standard InChI"]
 )
 def test_the_column_of_structures_has_many_names(tmp_path, title):
-    assert rows(tmp_path, f"id,{title},x\n7,C,1\n") == [Listed(structure="C", name="7", columns={"x": "1"})]
+    assert rows(tmp_path, f"id,{title},x\n7,C,1\n") == [Listed(notation="C", name="7", columns={"x": "1"})]
 
 
 def test_where_smiles_is_blank_the_inchi_of_the_row_is_taken(tmp_path):
     inchi = "InChI=1S/CH4/h1H4"
     [row] = rows(tmp_path, f'smiles,inchi\n,"{inchi}"\n')
-    assert row.structure == inchi
+    assert row.notation == inchi
     [methane] = molecules_of([inchi], [])
     assert methane.smiles == from_inchi(inchi) == "C"
 
 
 def test_lines_of_inchi_and_of_smiles_have_names_behind_them(tmp_path):
-    text = "smiles name\nCCO ethyl  alcohol\n# a remark\nInChI=1S/CH4/h1H4\tmethane\n"
+    text = "smiles name\nCCO |$R1;;$| ethyl  alcohol\n# a remark\nInChI=1S/CH4/h1H4\tmethane\n"
     assert rows(tmp_path, text, "list.smi") == [
-        Listed(structure="CCO", name="ethyl alcohol"),
-        Listed(structure="InChI=1S/CH4/h1H4", name="methane"),
+        Listed(notation="CCO", name="ethyl alcohol"),
+        Listed(notation="InChI=1S/CH4/h1H4", name="methane"),
     ]
 
 
@@ -70,8 +70,8 @@ SD_FILE = (
 @pytest.mark.parametrize("name", ["list.sdf", "LIST.SDF", "list.txt"])
 def test_an_sd_file_gives_structures_names_and_properties_and_its_title_is_no_structure(tmp_path, name):
     first, second, broken, cut = rows(tmp_path, SD_FILE, name)
-    assert first == Listed(structure="CO", name="PCP", columns={"CAS": "67-56-1", "Note": "two lines"})
-    assert second == Listed(structure="CO", name="wood alcohol")
+    assert first == Listed(notation="CO", name="PCP", columns={"CAS": "67-56-1", "Note": "two lines"})
+    assert second == Listed(notation="CO", name="wood alcohol")
     assert isinstance(broken, SampleError)
     assert broken.id == f"{name}: entry 3"
     assert isinstance(cut, SampleError)

@@ -9,7 +9,7 @@ import pytest
 from molchord.cli.main import main
 from molchord.errors import QueryError
 from molchord.identify import batch
-from molchord.identify.journal import JOURNAL
+from molchord.identify.journal import ANSWERS
 from molchord.library.cache import cached_library
 from molchord.testing import tiny_run
 
@@ -146,7 +146,7 @@ def test_a_batch_goes_on_where_it_stopped(run, place, folder, tmp_path, counted,
     with pytest.raises(KeyboardInterrupt):
         identify(run, place, folder, out)
     monkeypatch.setattr(batch, "search", original)
-    with (out / JOURNAL).open("ab") as file:
+    with (out / ANSWERS).open("ab") as file:
         file.write(b'{"digest": "cut sh')  # a kill in the middle of a line
     counted.clear()
     found = identify(run, place, folder, out)
@@ -177,7 +177,7 @@ def test_changed_input_and_options_are_refused_unless_forced(run, place, folder,
         identify(run, place, folder, out, fusion="gm-half")
     with pytest.raises(QueryError, match="changed"):
         identify(run, place, folder, out, elements="C,H,O,N,S")
-    (out / JOURNAL).write_text("no journal\nat all\n")
+    (out / ANSWERS).write_text("no journal\nat all\n")
     with pytest.raises(QueryError, match="is damaged"):
         identify(run, place, folder, out)
     assert len(identify(run, place, folder, out, force=True).answers) == 3
@@ -236,8 +236,8 @@ def test_the_sd_file_is_read_back_with_its_properties(written):
 
     found, out = written
     entries = list(candidates_of(out / "hits.sdf"))
-    assert [entry.structure for entry in entries] == [hit.smiles for hit in found.answers[0].hits]
-    sulfide = next(entry for entry in entries if entry.structure == "CSC")
+    assert [entry.notation for entry in entries] == [hit.smiles for hit in found.answers[0].hits]
+    sulfide = next(entry for entry in entries if entry.notation == "CSC")
     assert sulfide.name == "+cmd"
     assert sulfide.columns["sample"] == "=evil"
     assert sulfide.columns["price"] == "$$$$"  # which ends no entry

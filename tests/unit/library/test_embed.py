@@ -144,7 +144,7 @@ def test_a_parquet_table_without_its_column_or_with_empty_cells(run, tmp_path):
         run.library(tmp_path / "a.parquet", tmp_path / "out")
     pq.write_table(pa.table({"smiles": ["C", None]}), tmp_path / "a.parquet")
     first, second = items_of(tmp_path / "a.parquet")
-    assert (first.structure, str(second)) == ("C", "a.parquet:2: the row has no SMILES")
+    assert (first.notation, str(second)) == ("C", "a.parquet:2: the row has no SMILES")
     (tmp_path / "a.parquet").write_bytes(b"PAR1 nonsense")
     with pytest.raises(DataError, match="cannot be read as SMILES"):
         run.library(tmp_path / "a.parquet", tmp_path / "out")

@@ -34,11 +34,11 @@ def query(run):
 
 
 LIST = [
-    Listed(structure="CCO", name="ethanol", columns={"CAS": "64-17-5", "note": "=cmd|' /C calc'!A0"}),
-    Listed(structure="CC(=O)[O-]", name="acetate"),
-    Listed(structure="CC(=O)O", columns={"CAS": "64-19-7"}),
-    Listed(structure="OCC", name="alcohol"),
-    Listed(structure="CBr", name="bromomethane"),
+    Listed(notation="CCO", name="ethanol", columns={"CAS": "64-17-5", "note": "=cmd|' /C calc'!A0"}),
+    Listed(notation="CC(=O)[O-]", name="acetate"),
+    Listed(notation="CC(=O)O", columns={"CAS": "64-19-7"}),
+    Listed(notation="OCC", name="alcohol"),
+    Listed(notation="CBr", name="bromomethane"),
     "CO",
 ]
 
