@@ -13,6 +13,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from molchord.api import Measurement, Modality, ReadingOptions
+from molchord.clean_up import Cleaning, cleaned, recorded, steps_by_modality
 from molchord.data.reading import Given, MoleculeSource
 from molchord.data.store import DataSet
 from molchord.deprecation import renamed
@@ -423,6 +424,7 @@ class Run:
         formula: str | None = None,
         rerank: Rerank | str | None = None,
         index: str | None = None,
+        clean: Cleaning | Mapping[str, Cleaning] | None = None,
         **spectra: Given,
     ) -> Hits:
         """Rank a library's candidates by the geometric mean of their similarities to the given spectra.
@@ -439,10 +441,13 @@ class Run:
             rerank: Re-ranker for the first hits, with the weights that `evaluate` left in the run's folder.
             index: Name of an index of the library that proposes the candidates to score; None: all are searched. Its
                 hits carry no probability, and state whether a better candidate may be missing.
+            clean: Steps of clean-up that measured spectra go through first, such as ``"baseline,crop=500:4000"``, for
+                all modalities that have such steps, or by modality; the hits' `cleaned` records them.
             spectra: Files or measurements by modality; several of one modality count as one factor.
 
         Raises:
-            QueryError: No spectrum was given, one cannot be used, or no candidate passes the filters.
+            QueryError: No spectrum was given, one cannot be used, a step does not fit, or no candidate passes the
+                filters.
 
         Warns:
             UserWarning: A measurement has quality warnings, such as one in the wrong unit, upside down or of
@@ -458,7 +463,11 @@ class Run:
         library = library if isinstance(library, Library) else Library(Path(library))
         library.expect_run(self.id)
         reranking = None if rerank is None else Reranking.for_search(self.embedder, rerank, fusion=fusion, mode=mode)
-        return search(
+        steps = steps_by_modality(clean, self.modalities, [*spectra])
+        for name, own in steps.items():
+            found = self.measurements(name, spectra[name], of_one=True)
+            spectra[name] = cleaned(self.modalities[name], name, found, own)
+        hits = search(
             self.embedder,
             self.manifest,
             library,
@@ -473,6 +482,9 @@ class Run:
             reranking=reranking,
             index=index,
         )
+        said = {name: recorded(self.modalities[name], steps.get(name, ())) for name in spectra}
+        hits.cleaned = {name: own for name, own in said.items() if own}
+        return hits
 
     @renamed("Run.evaluate", maps="fusions")
     def evaluate(

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from molchord.cli.cleaning import add_clean, clean_of, step_text
 from molchord.cli.options import Group, add_renamed, add_rerank, add_run, rerank_of
 from molchord.cli.output import hit_row, hit_table, say, sureness
 from molchord.cli.reading import add_reading, reading_of_each
@@ -42,7 +43,7 @@ def _search(arguments: argparse.Namespace) -> int:
     hits = run.search(
         Library(arguments.library), k=arguments.k, fusion=arguments.fusion, mode=arguments.mode, mass=arguments.mass,
         ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, rerank=rerank_of(arguments),
-        index=arguments.index, **spectra,
+        index=arguments.index, clean=clean_of(arguments, [*spectra]), **spectra,
     )  # fmt: skip
     text = "\n".join([hit_table(hits), *sureness(hits)])
     for name, measurements in spectra.items():
@@ -50,7 +51,10 @@ def _search(arguments: argparse.Namespace) -> int:
             text += f"\n{name}: {len(measurements)} measurements, together one factor of the score"
     if arguments.index is not None and not hits[0].proven:
         text += f"\nnot proven: index {arguments.index!r} may have missed a better candidate; without it none is missed"
+    for name, steps in hits.cleaned.items():
+        text += f"\n{name}: cleaned up by {', '.join(map(step_text, steps))}"
     whole = {"none_of_these": hits.none_of_these, "uncalibrated": hits.uncalibrated}
+    whole |= {"cleaned": dict(hits.cleaned)} if hits.cleaned else {}
     say(arguments, [{**hit_row(hit), **whole} for hit in hits], text)
     return 0
 
@@ -79,6 +83,7 @@ def search_parser() -> argparse.ArgumentParser:
     parser.add_argument("--index", metavar="NAME", help="index that proposes candidates (default: all are searched)")
     add_rerank(parser)
     add_reading(parser)
+    add_clean(parser)
     parser.add_argument("--json", action="store_true", help="print machine-readable output")
     return parser
 

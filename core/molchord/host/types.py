@@ -42,7 +42,7 @@ RESERVED_KEYS = frozenset({"use", "encoder", "head", "scalar_features", "anchors
 RESERVED_NAMES = frozenset(
     [
         *("k", "mass", "mz", "adduct", "ppm", "da", "formula", "library", "run", "fusion", "map", "mode"),
-        *("rerank", "computed"),
+        *("rerank", "computed", "clean"),
         *("simulator", "index", "seed", "device", "out", "json", "force", "help"),
         *("column", "skip", "x-unit", "y-unit"),
     ]

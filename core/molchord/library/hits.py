@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import final
+from types import MappingProxyType
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -70,10 +71,14 @@ class Hits(list[Hit]):
         uncalibrated: Spectra of the query that are measured where those of the calibration were computed: hits whose
             probability would be above 0.5 have none.
 
+        cleaned: Steps of clean-up that the query's spectra went through, in order with their settings, by modality.
+
     Example:
         >>> Hits([], none_of_these=0.4, candidates=3).none_of_these
         0.4
     """
+
+    cleaned: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({})
 
     def __init__(
         self, hits: Iterable[Hit], *, none_of_these: float | None, candidates: int, uncalibrated: Sequence[str] = ()
