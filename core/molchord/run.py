@@ -14,6 +14,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from molchord.api import Measurement, Modality, ReadingOptions
+from molchord.clean_up import Cleaning, cleaned, recorded, steps_by_modality
 from molchord.data.reading import Given, MoleculeSource
 from molchord.data.store import DataSet
 from molchord.deprecation import renamed
@@ -454,6 +455,7 @@ class Run:
         use_precursor: bool = False,
         same_sample: bool = False,
         references: References | DataSet | str | Path | None = None,
+        clean: Cleaning | Mapping[str, Cleaning] | None = None,
         **spectra: Given,
     ) -> Hits:
         """Rank a library's candidates by the geometric mean of their similarities to the given spectra.
@@ -478,11 +480,13 @@ class Run:
             references: Data set whose measurements are compared with the query, spectrum to spectrum, by the modality's
                 own similarity; its molecules join the candidates, and each hit says by what it was found. Opened once
                 with `open_references`, it serves many searches.
+            clean: Steps of clean-up that measured spectra go through first, such as ``"baseline,crop=500:4000"``, for
+                all modalities that have such steps, or by modality; the hits' `cleaned` records them.
             spectra: Files or measurements by modality; several of one modality count as one factor.
 
         Raises:
             QueryError: No spectrum was given, one cannot be used, several are of different molecules, they do not state
-                the one mass that `use_precursor` needs, or no candidate passes the filters.
+                the one mass that `use_precursor` needs, a step does not fit, or no candidate passes the filters.
 
         Warns:
             UserWarning: A measurement has quality warnings, such as one in the wrong unit, upside down or of
@@ -499,8 +503,12 @@ class Run:
         library = library if isinstance(library, Library) else Library(Path(library))
         library.expect_run(self.id)
         reranking = None if rerank is None else Reranking.for_search(self.embedder, rerank, fusion=fusion, mode=mode)
+        steps = steps_by_modality(clean, self.modalities, [*spectra])
+        for name, own in steps.items():
+            found = self.measurements(name, spectra[name], of_one=True, same_sample=same_sample)
+            spectra[name] = cleaned(self.modalities[name], name, found, own)
         query = query_of(self.embedder, spectra, mass, use_precursor=use_precursor, same_sample=same_sample)
-        return search(
+        hits = search(
             self.embedder,
             self.manifest,
             library,
@@ -517,6 +525,9 @@ class Run:
             index=index,
             references=self.open_references(references),
         )
+        said = {name: recorded(self.modalities[name], steps.get(name, ())) for name in spectra}
+        hits.cleaned = {name: own for name, own in said.items() if own}
+        return hits
 
     def open_references(self, data: References | DataSet | str | Path | None) -> References | None:
         """Open a data set as references for many searches; what is open already, or None, is returned as it is.

@@ -8,7 +8,7 @@ import pytest
 import molchord as mc
 from molchord.api import Measurement
 from molchord.chem import molecule
-from molchord.cli.output import hit_table, sureness
+from molchord.cli.output import hit_table
 from molchord.errors import DataError, QueryError
 from molchord.reference_weights import ReferenceWeights, merged_features, weights_for
 from molchord.references import identical

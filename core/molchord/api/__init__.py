@@ -28,6 +28,7 @@ from molchord.api.batches import (
     collate_spectra,
     collate_vectors,
 )
+from molchord.api.cleaning import CleaningStep, Cleans
 from molchord.api.config import Config, ModalityName
 from molchord.api.declarations import (
     Array,
@@ -76,6 +77,8 @@ __all__ = [
     "Batched",
     "Candidate",
     "Category",
+    "CleaningStep",
+    "Cleans",
     "Column",
     "Compares",
     "Config",

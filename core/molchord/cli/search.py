@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from molchord.cli.cleaning import add_clean, clean_of, step_text
 from molchord.cli.options import Group, add_renamed, add_rerank, add_run, rerank_of
 from molchord.cli.output import estimates_text, hit_row, hit_table, say
 from molchord.cli.reading import add_reading, reading_of_each
@@ -62,6 +63,9 @@ def _search(arguments: argparse.Namespace) -> int:
     if found is not None:
         text += f"\n{estimates_text(found)}"
         whole["groups"] = {one.name: one.probability for one in found.estimates}
+    for name, steps in hits.cleaned.items():
+        text += f"\n{name}: cleaned up by {', '.join(map(step_text, steps))}"
+    whole |= {"cleaned": dict(hits.cleaned)} if hits.cleaned else {}
     say(arguments, [{**hit_row(hit), **whole} for hit in hits], text)
     return 0
 
@@ -80,7 +84,7 @@ def searched(run: Run, arguments: argparse.Namespace, k: int) -> tuple[Hits, dic
         Library(arguments.library), k=k, fusion=arguments.fusion, mode=arguments.mode, mass=arguments.mass,
         ppm=arguments.ppm, da=arguments.da, formula=arguments.formula, elements=arguments.elements,
         rerank=rerank_of(arguments), index=arguments.index, use_precursor=arguments.use_precursor, same_sample=same,
-        references=arguments.references, **spectra,
+        references=arguments.references, clean=clean_of(arguments, [*spectra]), **spectra,
     )  # fmt: skip
     return hits, spectra
 
@@ -123,6 +127,7 @@ def search_parser(command: str = "search", does: str = "Rank a library's candida
         help=f"say which functional groups the molecule has, listed or not (default property {DEFAULT_PROPERTY})",
     )  # fmt: skip
     add_reading(parser)
+    add_clean(parser)
     parser.add_argument("--json", action="store_true", help="print machine-readable output")
     return parser
 

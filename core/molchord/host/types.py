@@ -44,7 +44,7 @@ RESERVED_NAMES = frozenset(
     [
         *("k", "mass", "mz", "adduct", "ppm", "da", "formula", "elements", "library", "run", "fusion", "map", "mode"),
         *("rerank", "computed", "groups", "hit", "hits", "others", "against", "plot", "use_precursor", "same_sample"),
-        "references",
+        *("references", "clean"),
         *("simulator", "index", "seed", "device", "out", "json", "force", "help"),
         *("column", "skip", "x-unit", "y-unit"),
     ]

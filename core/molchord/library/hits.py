@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
-from typing import final
+from types import MappingProxyType
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -87,10 +89,14 @@ class Hits(list[Hit]):
         prospects: What measurements not yet made are expected to tell of the first hits, the most telling one first;
             empty where the run does not know, or all were made.
 
+        cleaned: Steps of clean-up that the query's spectra went through, in order with their settings, by modality.
+
     Example:
         >>> Hits([], none_of_these=0.4, candidates=3).none_of_these
         0.4
     """
+
+    cleaned: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({})
 
     def __init__(
         self,
@@ -110,9 +116,9 @@ class Hits(list[Hit]):
 
     def first(self, k: int) -> Hits:
         """Return the first k hits, with what there is to say of all."""
-        return Hits(
-            self[:k], none_of_these=self.none_of_these, candidates=self.candidates, uncalibrated=self.uncalibrated
-        )
+        found = copy(self)
+        found[:] = self[:k]
+        return found
 
 
 def sureness(hits: Hits) -> list[str]:

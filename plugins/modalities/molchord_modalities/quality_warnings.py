@@ -102,7 +102,11 @@ def _shape_warnings(y: Numbers, grid: Numbers, values: Numbers, *, corrected: bo
     stretch = values[_longest(observed)]
     baseline = float(np.ptp(_lowest(stretch, curve.cells(BASELINE_WINDOW, step)))) / height
     if baseline > HIGHEST_BASELINE and not corrected:
-        found.append(QualityWarning(f"its baseline rises by {baseline:.0%} of its height; subtract it", 0.2))
+        found.append(
+            QualityWarning(
+                f"its baseline rises by {baseline:.0%} of its height; subtract it, as `--clean baseline` does", 0.2
+            )
+        )
     flat = _longest(values > seen.max() - 0.005 * height)
     top = (flat.stop - flat.start) * step
     if top > WIDEST_TOP:

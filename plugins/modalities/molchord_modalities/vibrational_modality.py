@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from molchord.api import Measurement, Molecule, Reading, ReadingOptions, SampleError
-from molchord_modalities import curve, vibrational_explaining
+from molchord_modalities import cleaning, curve, vibrational_explaining
+from molchord_modalities.cleaning_steps import ALL_STEPS
 from molchord_modalities.quality_warnings import curve_warnings
 from molchord_modalities.vibrational_reader import VibrationalReader, sticks
 from molchord_modalities.vibrational_samples import Curve, Sticks
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from molchord.api import QualityWarning, SpectrumBatch, Stores, Trace, Window
+    from molchord.api import CleaningStep, QualityWarning, SpectrumBatch, Stores, Trace, Window
     from molchord_modalities.vibrational_batch import VibrationalBatch
 
 __all__ = ["Vibrational"]
@@ -113,6 +114,8 @@ class Vibrational:
         if position.size:
             rotation = measurement.columns.get("rotational_constant")
             return self._transform_sticks(position, intensity, np.asarray(arrays.get("stick_kind", ())), rotation)
+        if measurement.origin == "measured" and self.config.clean:
+            x, y = cleaning.cleaned(self.name, *cleaning.sorted_curve(self.name, x, y), self.config.clean)
         return self._transform_curve(x, y)
 
     def _transform_sticks(
@@ -143,8 +146,12 @@ class Vibrational:
     def _transform_curve(self, x: NDArray[Any], y: NDArray[Any]) -> Curve:
         config = self.config
         grid = np.linspace(config.grid.start, config.grid.stop, config.grid.points)
-        x, y = curve.clean(self.name, x, y)
+        sound = curve.clean(self.name, x, y)
+        masked = cleaning.masked(x, y, grid)
+        x, y = sound
         values, observed = curve.resample(x, y, grid, config.max_gap)
+        observed &= ~masked
+        values[masked] = 0.0
         apart = float(np.median(np.diff(x)))
         if observed.mean() < config.min_observed and apart > config.max_gap:
             points = f"the curve has {len(x)} points, {apart:.0f} cm^-1 apart"
@@ -179,6 +186,31 @@ class Vibrational:
 
         return vibrational_batch.prepare(batch, self.config, generator)
 
+    # --- clean-up ---
+
+    @property
+    def cleaning_steps(self) -> Mapping[str, type[CleaningStep]]:
+        """The steps that there are, by name; see `cleaning_steps`."""
+        return ALL_STEPS
+
+    @property
+    def default_cleaning(self) -> Sequence[CleaningStep]:
+        """The steps that `transform` takes of each measured curve."""
+        return self.config.clean
+
+    def clean(self, measurement: Measurement, steps: Sequence[CleaningStep]) -> Measurement:
+        """Return a curve after the steps; a masked point keeps its place and has no value. Sticks stay as they are.
+
+        Raises:
+            SampleError: A step does not fit the curve, or its package is not installed.
+        """
+        x, y = (np.asarray(measurement.arrays.get(key, ())) for key in ("wavenumber", self.technique.curve))
+        if not x.size or not steps:
+            return measurement
+        x, y = cleaning.cleaned(self.name, *cleaning.sorted_curve(self.name, x, y), steps)
+        arrays = {"wavenumber": x.astype(np.float32), self.technique.curve: y.astype(np.float32)}
+        return dataclasses.replace(measurement, arrays={**measurement.arrays, **arrays})
+
     # --- quality warnings, comparing and examples ---
 
     def inspect(self, measurement: Measurement) -> list[QualityWarning]:
@@ -188,6 +220,8 @@ class Vibrational:
         if not x.size:
             return []
         places = np.linspace(grid.start, grid.stop, grid.points)
+        if measurement.origin == "measured" and self.config.clean:
+            x, y = cleaning.cleaned(self.name, *cleaning.sorted_curve(self.name, x, y), self.config.clean)
         corrected = self.config.baseline.method != "none"
         return curve_warnings(*curve.clean(self.name, x, y), places, self.config.max_gap, corrected=corrected)
 

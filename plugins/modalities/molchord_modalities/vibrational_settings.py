@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from molchord.api import Array, Category, Config, Real, SpectrumSpec, Stores
+from molchord_modalities.cleaning_steps import Step
 
 __all__ = [
     "KINDS",
@@ -239,6 +240,11 @@ class VibrationalConfig(Config):
         "smallest value to 0 and the largest to 1; `max`, the largest value to 1; `area`, the mean to 1.",
     )
     baseline: Baseline = Field(default=Baseline(), description="Correction of measured curves.")
+    clean: tuple[Step, ...] = Field(
+        default=(),
+        description="Steps of clean-up that each measured curve goes through, in training and in queries alike, such "
+        "as `{step: baseline}`; a query's own steps come first.",
+    )
     min_observed: float = Field(
         default=0.08,
         gt=0,

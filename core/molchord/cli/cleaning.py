@@ -1,0 +1,53 @@
+"""`--clean`: the option by which a user has measured spectra cleaned up before they are used."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["add_clean", "clean_of", "step_text"]
+
+
+def add_clean(parser: argparse.ArgumentParser) -> None:
+    """Declare the option."""
+    parser.add_argument(
+        "--clean", action="append", default=[], metavar="STEPS",
+        help="clean measured spectra up first, as in baseline,crop=500:4000; of one kind: MODALITY=STEPS",
+    )  # fmt: skip
+
+
+def clean_of(arguments: argparse.Namespace, names: Sequence[str]) -> str | dict[str, str] | None:
+    """Return the steps that the arguments give: for all spectra, or by modality where one is named.
+
+    Example:
+        >>> clean_of(argparse.Namespace(clean=["baseline,co2"]), ["ir"])
+        'baseline,co2'
+        >>> clean_of(argparse.Namespace(clean=["ir=baseline,crop=500:4000"]), ["ir", "raman"])
+        {'ir': 'baseline,crop=500:4000'}
+    """
+    by_name: dict[str, list[str]] = {}
+    for_all: list[str] = []
+    for text in arguments.clean:
+        name, equals, steps = text.partition("=")
+        (by_name.setdefault(name, []) if equals and name in names else for_all).append(
+            steps if equals and name in names else text
+        )
+    if not by_name:
+        return ",".join(for_all) or None
+    return {name: ",".join([*for_all, *own]) for name, own in by_name.items()}
+
+
+def step_text(step: Mapping[str, Any]) -> str:
+    """Return a recorded step with its settings.
+
+    Example:
+        >>> step_text({"step": "crop", "low": 500.0, "high": 4000.0})
+        'crop (low 500, high 4000)'
+    """
+    settings = [
+        f"{name.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
+        for name, value in step.items()
+        if name != "step"
+    ]
+    return f"{step['step']} ({', '.join(settings)})" if settings else str(step["step"])
