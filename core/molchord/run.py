@@ -642,6 +642,9 @@ class Run:
         da: float | None = None,
         formula: str | None = None,
         elements: str | None = None,
+        use_precursor: bool = False,
+        clean: Cleaning | Mapping[str, Cleaning] | None = None,
+        references: References | DataSet | str | Path | None = None,
         cache: str | Path | None = None,
         force: bool = False,
         progress: bool = False,
@@ -663,6 +666,9 @@ class Run:
             da: Half width of the mass window in Da.
             formula: Sum formula of all samples whose table does not say it.
             elements: The only elements that candidates may hold, such as ``C,H,N,O``.
+            use_precursor: Take the mass of samples that it is not known of from the ions that their spectra state.
+            clean: As `search` takes it.
+            references: As `search` takes them.
             cache: Where embedded lists are kept; None: the user's cache folder.
             force: Start again where `out` holds answers of something else.
             progress: Show progress bars.
@@ -696,8 +702,9 @@ class Run:
             self.manifest,
             library,
             samples,
-            Options(k=k, fusion=fusion, ppm=ppm, da=da),
+            Options(k=k, fusion=fusion, ppm=ppm, da=da, use_precursor=use_precursor, clean=clean),
             run=self.id,
+            references=self.open_references(references),
             out=None if out is None else Path(out),
             force=force,
             progress=progress,

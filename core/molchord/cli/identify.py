@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from molchord.cli.cleaning import add_clean, clean_of
 from molchord.cli.options import Group, add_command, add_device, add_force
 from molchord.cli.output import say
 from molchord.errors import DataError, QueryError, check_whole
@@ -45,6 +46,13 @@ def add_identify(group: Group) -> None:
     command.add_argument("--da", type=float, help="half width of the mass window in Da, of the table's masses too")
     command.add_argument("--formula", help="sum formula of every sample, such as C8H9NO2")
     command.add_argument("--elements", metavar="LIST", help="elements that candidates may hold, such as C,H,N,O")
+    command.add_argument(
+        "--use-precursor", action="store_true", help="take the mass from the m/z and adduct that the spectra state"
+    )
+    add_clean(command)
+    command.add_argument(
+        "--references", metavar="DATASET", help="measurements of known molecules, compared with the spectra given"
+    )
     command.add_argument("--cache", metavar="DIR", help="where embedded lists are kept (default: the user's cache)")
     add_device(command)
     add_force(command)
@@ -60,7 +68,8 @@ def _identify(arguments: argparse.Namespace) -> int:
     run = Run.load(arguments.run_folder, device=arguments.device)
     found = run.identify(
         (), arguments.candidates, samples=samples, out=arguments.out, k=arguments.k, fusion=arguments.fusion,
-        ppm=arguments.ppm, da=arguments.da, cache=arguments.cache, force=arguments.force, progress=not arguments.json,
+        ppm=arguments.ppm, da=arguments.da, use_precursor=arguments.use_precursor,
+        clean=clean_of(arguments, run.spectra), references=arguments.references, cache=arguments.cache, force=arguments.force, progress=not arguments.json,
     )  # fmt: skip
     from molchord.identify.outputs import as_json
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -12,6 +12,9 @@ from typing import Any, final
 
 from tqdm import tqdm
 
+from molchord.api import CleaningStep
+from molchord.clean_up import Cleaning, cleaned, steps_by_modality
+from molchord.data.stated import stated_of
 from molchord.embedder import Embedder
 from molchord.errors import MolchordError, QueryError, check_whole
 from molchord.files import sha256_file
@@ -21,8 +24,10 @@ from molchord.identify.outputs import write_results
 from molchord.identify.reading import Failure, Unknown, unknowns_of
 from molchord.identify.report import write_page
 from molchord.identify.samples import Sample, SpectrumFile
+from molchord.library.contradictions import precursor_mass
 from molchord.library.library import Library
 from molchord.library.quality import beyond_domain
+from molchord.references import References
 from molchord.run_folder import RunManifest
 from molchord.search import Query, embedded_queries, search
 
@@ -45,12 +50,16 @@ class Options:
         fusion: How similarities are joined.
         ppm: Half width of the mass window in ppm.
         da: Half width of the mass window in Da.
+        use_precursor: Take the mass of samples that it is not known of from the ions that their spectra state.
+        clean: Steps of clean-up of measured spectra, as `Run.search` takes them.
     """
 
     k: int = 5
     fusion: str = "gm-exp"
     ppm: float | None = None
     da: float | None = None
+    use_precursor: bool = False
+    clean: Cleaning | Mapping[str, Cleaning] | None = None
 
 
 def identify(
@@ -61,6 +70,7 @@ def identify(
     options: Options,
     *,
     run: str,
+    references: References | None = None,
     out: Path | None = None,
     force: bool = False,
     progress: bool = False,
@@ -74,6 +84,7 @@ def identify(
         samples: Files grouped into samples.
         options: How each is searched for.
         run: Identity of the run.
+        references: Measurements of known molecules, compared with each sample's.
         out: Folder of the results; None: nothing is written, and nothing can be resumed.
         force: Start again where answers of something else are there.
         progress: Show a progress bar.
@@ -86,6 +97,8 @@ def identify(
     if len(library) * library.manifest.embedding_dim * 4 <= _HELD:
         library.hold(str(embedder.device))
     settings = {"run": run, "candidates": _identity(library), **vars(options)}
+    settings |= {} if references is None else {"references": references.dataset.sha256}
+    steps = steps_by_modality(options.clean, embedder.modalities, embedder.spectra)
     answers: list[Answer] = []
     failures: list[Failure] = []
     with ExitStack() as stack:
@@ -93,9 +106,9 @@ def identify(
         bar = stack.enter_context(
             tqdm(total=len(samples), desc="identify", unit="sample", disable=not progress or None)
         )
-        stream = _unknowns(embedder, samples, bar)
+        stream = _unknowns(embedder, samples, bar, steps, use_precursor=options.use_precursor)
         while part := list(islice(stream, AT_ONCE)):
-            for outcome in _answered(embedder, manifest, library, part, options, journal):
+            for outcome in _answered(embedder, manifest, library, part, options, references, journal):
                 (answers if isinstance(outcome, Answer) else failures).append(outcome)  # type: ignore[arg-type]
     found = Identified(
         answers=tuple(answers), failures=tuple(failures), notes=_notes(library, manifest, embedder.spectra)
@@ -106,7 +119,14 @@ def identify(
     return found
 
 
-def _unknowns(embedder: Embedder, samples: Iterable[Sample], bar: Any) -> Iterator[tuple[Sample, Unknown | Failure]]:
+def _unknowns(
+    embedder: Embedder,
+    samples: Iterable[Sample],
+    bar: Any,
+    steps: Mapping[str, Sequence[CleaningStep]],
+    *,
+    use_precursor: bool,
+) -> Iterator[tuple[Sample, Unknown | Failure]]:
     taken: set[str] = set()
     for sample in samples:
         for unknown in unknowns_of(embedder, sample):
@@ -115,8 +135,28 @@ def _unknowns(embedder: Embedder, samples: Iterable[Sample], bar: Any) -> Iterat
                 unknown = replace(unknown, id=f"{unknown.id} of {unknown.files[0]}")
             if isinstance(unknown, Unknown):
                 taken.add(unknown.id)
+                unknown = _prepared(embedder, unknown, steps, use_precursor=use_precursor)
             yield sample, unknown
         bar.update(1)
+
+
+def _prepared(
+    embedder: Embedder, unknown: Unknown, steps: Mapping[str, Sequence[CleaningStep]], *, use_precursor: bool
+) -> Unknown | Failure:
+    """Clean its spectra up, and take its mass from them where they state one and nothing else does."""
+    try:
+        spectra = {
+            name: cleaned(embedder.modalities[name], name, given, steps.get(name, ()))
+            for name, given in unknown.spectra.items()
+        }
+        states = any(stated_of(embedder.modalities[name], one) for name, given in spectra.items() for one in given)
+        asked = unknown.asked
+        if use_precursor and states and asked.mass is None:
+            asked = replace(asked, mass=precursor_mass(embedder.modalities, spectra))
+    except QueryError as error:
+        files = " and ".join(map(repr, unknown.files))
+        return Failure(sample=unknown.id, files=unknown.files, reason=f"{files}: {error}")
+    return replace(unknown, spectra=spectra, asked=asked)
 
 
 def _answered(
@@ -125,6 +165,7 @@ def _answered(
     library: Library,
     part: Sequence[tuple[Sample, Unknown | Failure]],
     options: Options,
+    references: References | None,
     journal: Journal | None,
 ) -> Iterator[Answer | Failure]:
     """Yield an outcome per unknown, in their order: what the journal has, or what a search gives."""
@@ -147,7 +188,7 @@ def _answered(
         elif number in kept:
             yield kept[number]
         else:
-            outcome = _search(embedder, manifest, library, one, by_number[number], options)
+            outcome = _search(embedder, manifest, library, one, by_number[number], options, references)
             if journal is not None and isinstance(outcome, Answer):
                 journal.add(digests[number], outcome)
             yield outcome
@@ -160,6 +201,7 @@ def _search(
     unknown: Unknown,
     query: Query | QueryError,
     options: Options,
+    references: References | None,
 ) -> Answer | Failure:
     try:
         if isinstance(query, QueryError):
@@ -169,7 +211,7 @@ def _search(
             hits = search(
                 embedder, manifest, library, query, k=options.k, fusion=options.fusion, ppm=options.ppm if
                 unknown.asked.mass is not None else None, da=options.da if unknown.asked.mass is not None else None,
-                **vars(unknown.asked),
+                references=references, **vars(unknown.asked),
             )  # fmt: skip
     except MolchordError as error:
         # A kept list is where its user never looks.

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
 
 from molchord.api import Measurement, Reading, SampleError
-from molchord.chem import molecule
 from molchord.data.reading import ruled_out
+from molchord.data.stated import key_of, refuse_several_samples
 from molchord.embedder import Embedder
+from molchord.errors import QueryError
 from molchord.identify.samples import Asked, Sample, SpectrumFile
 
 __all__ = ["Failure", "Unknown", "unknowns_of"]
 
-_PRECURSOR = "precursor_mz"
-_APART = 0.02
-"""Precursors of one ion that are farther apart in Da than this are of two molecules."""
+_APART = "a sample is one molecule: give them names of their own, or tell them apart in a samples table"
 
 _WAYS_OUT = "write what it is before its suffix, as in NAME.{first}.csv, or in a column `modality` of a samples table"
 
@@ -88,7 +87,7 @@ def unknowns_of(embedder: Embedder, sample: Sample) -> Iterator[Unknown | Failur
         for unread in errors:
             yield Failure(sample=sample.id, files=labels, reason=_sentence(unread))
         return
-    reason = _two_molecules(entries)
+    reason = _two_molecules(embedder, entries)
     if reason is not None:
         yield Failure(sample=sample.id, files=labels, reason=reason)
         return
@@ -206,37 +205,20 @@ def _placed(error: SampleError, file: SpectrumFile) -> str:
 # --- what was read ---------------------------------------------------------------------------------------------------
 
 
-def _two_molecules(entries: Sequence[_Entry]) -> str | None:
+def _two_molecules(embedder: Embedder, entries: Sequence[_Entry]) -> str | None:
     """Say why entries cannot be of one sample; None where they can."""
     said: dict[str, str] = {}
-    ions: dict[tuple[str, str], tuple[float, str]] = {}
-    for entry in entries:
-        if entry.reading.smiles:
-            said.setdefault(_key(entry.reading.smiles), entry.file.label)
-        columns = entry.reading.measurement.columns
-        mz, ion = columns.get(_PRECURSOR), (entry.modality, str(columns.get("adduct")))
-        if isinstance(mz, (int, float)) and mz == mz:
-            first, label = ions.setdefault(ion, (float(mz), entry.file.label))
-            if abs(first - mz) > _APART:
-                where = f"{label!r}" if label == entry.file.label else f"{label!r} and {entry.file.label!r}"
-                return (
-                    f"{where}: spectra of two precursors, m/z {first:g} and {mz:g}, and a sample is one molecule; give "
-                    "them names of their own, or tell them apart in a samples table"
-                )
+    for name in dict.fromkeys(entry.modality for entry in entries):
+        readings = [replace(entry.reading, location=entry.file.label) for entry in entries if entry.modality == name]
+        try:
+            refuse_several_samples(embedder.modalities[name], name, readings)
+        except QueryError as error:
+            return f"{str(error).partition(';')[0]}; {_APART}"
+        said |= {key_of(one.smiles): one.location for one in readings if one.smiles}
     if len(said) > 1:
         labels = " and ".join(map(repr, dict.fromkeys(said.values())))
-        return (
-            f"{labels}: the files name {len(said)} different molecules, and a sample is one; give them names of their "
-            "own, or tell them apart in a samples table"
-        )
+        return f"{labels}: the files name {len(said)} different molecules; {_APART}"
     return None
-
-
-def _key(smiles: str) -> str:
-    try:
-        return molecule(smiles).key14
-    except SampleError:
-        return smiles
 
 
 def _told(entry: _Entry) -> str:
