@@ -10,6 +10,7 @@ from molchord.api import Measurement
 from molchord.chem import molecule
 from molchord.cli.output import hit_table
 from molchord.errors import DataError, QueryError
+from molchord.library.hits import sureness
 from molchord.reference_weights import ReferenceWeights, merged_features, weights_for
 from molchord.references import identical
 from molchord.testing import tiny_data, tiny_run

@@ -69,7 +69,8 @@ def _identify(arguments: argparse.Namespace) -> int:
     found = run.identify(
         (), arguments.candidates, samples=samples, out=arguments.out, k=arguments.k, fusion=arguments.fusion,
         ppm=arguments.ppm, da=arguments.da, use_precursor=arguments.use_precursor,
-        clean=clean_of(arguments, run.spectra), references=arguments.references, cache=arguments.cache, force=arguments.force, progress=not arguments.json,
+        clean=clean_of(arguments, run.spectra), references=arguments.references, cache=arguments.cache,
+        force=arguments.force, progress=not arguments.json,
     )  # fmt: skip
     from molchord.identify.outputs import as_json
 

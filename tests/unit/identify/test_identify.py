@@ -6,12 +6,13 @@ import json
 import numpy as np
 import pytest
 
+from molchord.api import StatedMass
 from molchord.cli.main import main
 from molchord.errors import QueryError
 from molchord.identify import batch
 from molchord.identify.journal import ANSWERS
 from molchord.library.cache import cached_library
-from molchord.testing import tiny_run
+from molchord.testing import tiny_data, tiny_run
 
 LIST = (
     "name,smiles,price\n"
@@ -119,6 +120,35 @@ def test_entries_of_a_file_alone_are_samples_but_with_a_table_one(run, place, tm
     (tmp_path / "t.csv").write_text("sample,file\nboth,two.jdx\n")
     [answer] = identify(run, place, (), samples=tmp_path / "t.csv").answers
     assert (answer.sample, len(answer.read)) == ("both", 2)
+
+
+def test_spectra_are_cleaned_up_and_compared_with_references_as_a_search_does(run, place, folder):
+    more = {"clean": "crop=600:3900", "references": tiny_data()}
+    found = identify(run, place, folder / "b.csv", **more)
+    library = cached_library(run.embedder, place / "list.csv", run=run.id, cache=place / "cache")
+    hits = run.search(library, ir=folder / "b.csv", k=3, **more)
+    [answer] = found.answers
+    assert [hit.smiles for hit in answer.hits] == [hit.smiles for hit in hits]
+    assert {hit.reference for hit in answer.hits} <= {"measured reference", "computed reference", "structure only"}
+    assert answer.hits[0].reference is not None
+    plain = identify(run, place, folder / "b.csv").answers[0]
+    assert plain.hits[0].reference is None
+
+
+def test_a_precursor_gives_the_mass_of_samples_that_state_one(run, place, tmp_path, monkeypatch):
+    (tmp_path / "a.ir.csv").write_text(curve(1700))
+    (tmp_path / "b.ir.csv").write_text(curve(1100))
+    ethanol = StatedMass(mz=47.0491, adduct="[M+H]+", masses={"[M+H]+": 46.0419}, tolerance=0.01)
+    monkeypatch.setattr(
+        type(run.modalities["ir"]),
+        "stated_mass",
+        lambda _, one: ethanol if one.arrays["absorbance"][300] > 0.5 else None,
+        raising=False,
+    )
+    found = {answer.sample: answer for answer in identify(run, place, tmp_path, use_precursor=True).answers}
+    assert found["a"].candidates == 1
+    assert found["a"].hits[0].smiles == "CCO"
+    assert found["b"].candidates == 5
 
 
 # --- what is kept
