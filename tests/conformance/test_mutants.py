@@ -17,6 +17,7 @@ from torch import nn
 
 from molchord.api import (
     Array,
+    CleaningStep,
     Config,
     EncoderRecord,
     IndexRecord,
@@ -344,6 +345,28 @@ class MistakesADistance(Modality):
 class DoublesTheTrust(Modality):
     def inspect(self, measurement):
         return [QualityWarning("it is a toy", 2.0)]
+
+
+class Bleach(CleaningStep):
+    step: str = "bleach"
+
+
+@mutant("modality", "clean_up_is_by_named_steps")
+class NamesAStepOtherwise(Modality):
+    cleaning_steps = {"polish": Bleach}  # noqa: RUF012
+    default_cleaning = ()
+
+    def clean(self, measurement, steps):
+        return measurement
+
+
+@mutant("modality", "clean_up_is_by_named_steps")
+class TakesAStepThatItDoesNotOffer(Modality):
+    cleaning_steps = {}  # noqa: RUF012
+    default_cleaning = (Bleach(),)
+
+    def clean(self, measurement, steps):
+        return measurement
 
 
 # --- encoders --------------------------------------------------------------------------------------------------------

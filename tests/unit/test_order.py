@@ -17,6 +17,7 @@ ORDER = [
     "seeding",
     "chem",
     "absence",
+    "clean_up",
     "domain",
     "eight_bits",
     "host",

@@ -35,6 +35,7 @@ from molchord.api import (
     VectorSpec,
 )
 from molchord.data.store import DataSet
+from molchord.testing.cleaning import clean_up_is_by_named_steps
 from molchord.testing.require import require
 from molchord.testing.samples import (
     MOLECULES,
@@ -414,4 +415,5 @@ CHECKS = (
     derives_as_declared,
     similarity_prefers_itself,
     quality_warnings_and_peaks_fit,
+    clean_up_is_by_named_steps,
 )
