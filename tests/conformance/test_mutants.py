@@ -17,6 +17,7 @@ from torch import nn
 
 from molchord.api import (
     Array,
+    CleaningStep,
     Config,
     EncoderRecord,
     IndexRecord,
@@ -399,6 +400,28 @@ class StatesTheIonForTheMolecule(Modality):
     def stated_mass(self, measurement):
         weight = float(measurement.arrays["height"].sum()) if measurement.arrays else 0.0
         return StatedMass(mz=weight, adduct="[M+H]+", masses={"[M+H]+": weight}, tolerance=0.01) if weight else None
+
+
+class Bleach(CleaningStep):
+    step: str = "bleach"
+
+
+@mutant("modality", "clean_up_is_by_named_steps")
+class NamesAStepOtherwise(Modality):
+    cleaning_steps = {"polish": Bleach}  # noqa: RUF012
+    default_cleaning = ()
+
+    def clean(self, measurement, steps):
+        return measurement
+
+
+@mutant("modality", "clean_up_is_by_named_steps")
+class TakesAStepThatItDoesNotOffer(Modality):
+    cleaning_steps = {}  # noqa: RUF012
+    default_cleaning = (Bleach(),)
+
+    def clean(self, measurement, steps):
+        return measurement
 
 
 # --- encoders --------------------------------------------------------------------------------------------------------

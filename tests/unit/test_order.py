@@ -20,6 +20,7 @@ ORDER = [
     "agreement",
     "prospects",
     "reference_weights",
+    "clean_up",
     "domain",
     "eight_bits",
     "host",

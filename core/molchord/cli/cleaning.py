@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["add_clean", "clean_of", "step_text"]
+if TYPE_CHECKING:
+    from molchord.data.spectrum_files import ReadSpectrum
+
+__all__ = ["add_clean", "clean_of", "cleaned_up", "step_text"]
 
 
 def add_clean(parser: argparse.ArgumentParser) -> None:
@@ -51,3 +55,27 @@ def step_text(step: Mapping[str, Any]) -> str:
         if name != "step"
     ]
     return f"{step['step']} ({', '.join(settings)})" if settings else str(step["step"])
+
+
+def cleaned_up(spectrum: ReadSpectrum, arguments: argparse.Namespace) -> ReadSpectrum:
+    """Return a spectrum that was read after the steps that the arguments give, with what the file holds as `raw`.
+
+    Raises:
+        QueryError: A step is unknown, or does not fit the spectrum.
+    """
+    given = clean_of(arguments, [spectrum.modality])
+    steps = given.get(spectrum.modality) if isinstance(given, dict) else given
+    if steps is None:
+        return spectrum
+    from molchord.clean_up import cleaned, cleaning_of, recorded
+    from molchord.host import installed
+    from molchord.host.build import build
+
+    name = spectrum.modality
+    kind = installed().find("modality", name).record.kinds[0]
+    modality = build("modality", name, kind, host=installed()).it
+    taken = cleaning_of(steps, modality, name)
+    [after] = cleaned(modality, name, [spectrum.measurement], taken)
+    said = ", ".join(step_text(step) for step in recorded(modality, taken))
+    understood = {**spectrum.understood, "cleaned up": said}
+    return dataclasses.replace(spectrum, measurement=after, raw=spectrum.measurement, understood=understood)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from molchord.cli.cleaning import add_clean, cleaned_up
 from molchord.cli.options import Group, add_command
 from molchord.errors import MolchordError, QueryError
 
@@ -73,6 +74,7 @@ def add_read(group: Group) -> None:
     command.add_argument("files", nargs="+", metavar="FILE", help="files and folders; every modality is asked")
     command.add_argument("--as", dest="as_", metavar="MODALITY", help="the only modality to ask")
     add_reading(command)
+    add_clean(command)
     command.add_argument("--plot", metavar="FILE", help="draw them: a file that ends in .png or .svg")
     command.add_argument("--entries", type=int, default=3, metavar="N", help="entries of a file to print (default 3)")
 
@@ -98,7 +100,7 @@ def _read(arguments: argparse.Namespace) -> int:
             files.append({"file": str(path), "error": str(error)})
             _told(arguments, "", str(error))
             continue
-        spectra = [one for one in found if not isinstance(one, SampleError)]
+        spectra = [cleaned_up(one, arguments) for one in found if not isinstance(one, SampleError)]
         errors = [str(one) for one in found if isinstance(one, SampleError)]
         failed += bool(errors)
         drawn += spectra

@@ -53,6 +53,7 @@ class ReadSpectrum:
         understood: How it was read, in words by subject.
         warnings: What makes the answer to it uncertain, each the rest of a sentence about it; what keeps it from being
             searched with is the first one.
+        raw: What the file holds where `measurement` was cleaned up; else None.
     """
 
     file: str
@@ -63,6 +64,7 @@ class ReadSpectrum:
     smiles: str | None
     understood: Mapping[str, str]
     warnings: tuple[str, ...]
+    raw: Measurement | None = None
 
     def facts(self) -> dict[str, Any]:
         """Return what was understood as JSON values."""

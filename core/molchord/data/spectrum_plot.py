@@ -22,7 +22,7 @@ MOST_PANELS = 20
 """Spectra of one drawing."""
 DESCENDING = ("cm^-1", "ppm")
 """Units whose axis runs from right to left, as the field draws it: IR from 4000 to 500 cm^-1, NMR from 10 to 0 ppm."""
-INK, QUIET, GRID = "#1d2733", "#5b6672", "#e4e8ec"
+INK, QUIET, GRID, PALE = "#1d2733", "#5b6672", "#e4e8ec", "#e0a458"
 
 
 def plotted(spectra: Sequence[ReadSpectrum], form: str = "svg") -> bytes:
@@ -50,6 +50,9 @@ def _draw(panel: Axes, spectrum: ReadSpectrum) -> None:
     x = np.asarray(arrays[axes.x], dtype=float)
     y = np.ones(len(x)) if axes.y is None else np.asarray(arrays[axes.y], dtype=float)
     unit = spectrum.stores.arrays[axes.x].unit
+    if axes.curve and spectrum.raw is not None:
+        before = spectrum.raw.arrays
+        panel.plot(before[axes.x], before[str(axes.y)], color=PALE, linewidth=0.9)
     if axes.curve:
         panel.plot(x, y, color=INK, linewidth=0.9)
     else:

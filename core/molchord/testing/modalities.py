@@ -37,6 +37,7 @@ from molchord.api import (
 )
 from molchord.data.store import DataSet
 from molchord.testing import explaining
+from molchord.testing.cleaning import clean_up_is_by_named_steps
 from molchord.testing.require import require
 from molchord.testing.samples import (
     MOLECULES,
@@ -441,4 +442,5 @@ CHECKS = (
     quality_warnings_and_peaks_fit,
     *explaining.CHECKS,
     stated_mass_is_that_of_the_molecule,
+    clean_up_is_by_named_steps,
 )
