@@ -6,6 +6,7 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from molchord.cli.cleaning import add_clean, clean_of, step_text
 from molchord.cli.options import Group, add_renamed, add_rerank, add_run, rerank_of
@@ -53,7 +54,7 @@ def _search(arguments: argparse.Namespace) -> int:
         text += f"\nnot proven: index {arguments.index!r} may have missed a better candidate; without it none is missed"
     for name, steps in hits.cleaned.items():
         text += f"\n{name}: cleaned up by {', '.join(map(step_text, steps))}"
-    whole = {"none_of_these": hits.none_of_these, "uncalibrated": hits.uncalibrated}
+    whole: dict[str, Any] = {"none_of_these": hits.none_of_these, "uncalibrated": hits.uncalibrated}
     whole |= {"cleaned": dict(hits.cleaned)} if hits.cleaned else {}
     say(arguments, [{**hit_row(hit), **whole} for hit in hits], text)
     return 0
