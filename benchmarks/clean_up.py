@@ -52,18 +52,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = mc.load(arguments.run, device="cpu")
     modality = run.modalities["ir"]
     spectra, smiles = _spectra(run, arguments.data)
-    vectors = run.embed("structure", list(smiles.values()))
+    vectors = run.embed(run.candidate, list(smiles.values()))
     places = {key: place for place, key in enumerate(smiles)}
     chosen = spectra[: arguments.queries]
     rows = []
     for arm, (artefacts, steps) in ARMS.items():
-        ranks = []
+        queries = []
         for key, measurement in chosen:
             asked = with_artefacts(measurement, zlib.crc32(key.encode())) if artefacts else measurement
             cleaned = modality.clean(asked, cleaning_of(steps, modality, "ir"))
-            scores = vectors @ run.embed("ir", [cleaned])[0]
-            ranks.append(1 + int(np.count_nonzero(scores > scores[places[key]])))
-        found = np.array(ranks)
+            queries.append(cleaned)
+        scores = run.embed("ir", queries) @ vectors.T
+        own = scores[np.arange(len(chosen)), [places[key] for key, _ in chosen]]
+        found = 1 + np.count_nonzero(scores > own[:, None], axis=1)
         rows.append(
             {"arm": arm, "steps": steps, "median_rank": float(np.median(found))}
             | {f"top_{k}": float(np.mean(found <= k)) for k in (1, 5, 25)}
@@ -111,7 +112,6 @@ def _spectra(run: mc.Run, data: Path) -> tuple[list[tuple[str, Measurement]], di
                 continue
             measurement = run.measurements("ir", path)[0]
             run.modalities["ir"].transform(measurement, None)
-            run.embed("structure", [found.smiles])
         except (MolchordError, SampleError, QueryError):
             continue
         smiles[found.key14] = found.smiles

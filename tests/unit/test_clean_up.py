@@ -57,6 +57,20 @@ def test_wrong_steps_are_refused_in_one_sentence(run, library, steps, message):
         run.search(library, ir=SLOPED, clean=steps)
 
 
+def test_read_draws_before_and_after(tmp_path, capsys):
+    file, plain, both = (tmp_path / name for name in ("sloped.csv", "plain.svg", "both.svg"))
+    rows = zip(X, SLOPED.arrays["absorbance"], strict=True)
+    file.write_text("cm-1,absorbance\n" + "".join(f"{x:g},{y:.6f}\n" for x, y in rows))
+    assert main(["read", str(file), "--plot", str(plain)]) == 0
+    assert main(["read", str(file), "--clean", "baseline", "--plot", str(both)]) == 0
+    said = capsys.readouterr().out.partition("cleaned up        baseline (stiffness 1e+06)")
+    assert "warning" in said[0]
+    assert said[1]
+    assert "warning" not in said[2]
+    curves = [drawing.read_text().count("stroke-width: 0.9") for drawing in (plain, both)]
+    assert curves == [1, 2]
+
+
 def test_the_command_line_cleans_up_and_says_so(run, library, tmp_path, capsys):
     file = tmp_path / "sloped.csv"
     rows = zip(X, SLOPED.arrays["absorbance"], strict=True)

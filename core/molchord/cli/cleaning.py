@@ -68,6 +68,7 @@ def cleaned_up(spectrum: ReadSpectrum, arguments: argparse.Namespace) -> ReadSpe
     if steps is None:
         return spectrum
     from molchord.clean_up import cleaned, cleaning_of, recorded
+    from molchord.data.spectrum_files import warnings_of
     from molchord.host import installed
     from molchord.host.build import build
 
@@ -78,4 +79,10 @@ def cleaned_up(spectrum: ReadSpectrum, arguments: argparse.Namespace) -> ReadSpe
     [after] = cleaned(modality, name, [spectrum.measurement], taken)
     said = ", ".join(step_text(step) for step in recorded(modality, taken))
     understood = {**spectrum.understood, "cleaned up": said}
-    return dataclasses.replace(spectrum, measurement=after, raw=spectrum.measurement, understood=understood)
+    return dataclasses.replace(
+        spectrum,
+        measurement=after,
+        raw=spectrum.measurement,
+        understood=understood,
+        warnings=tuple(warnings_of(modality, after)),
+    )

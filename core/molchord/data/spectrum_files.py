@@ -25,7 +25,7 @@ from molchord.errors import PluginError, QueryError
 from molchord.host import Host
 from molchord.host.build import build
 
-__all__ = ["Axes", "ReadSpectrum", "axes_of", "entries_of", "read_spectra", "refuse_other"]
+__all__ = ["Axes", "ReadSpectrum", "axes_of", "entries_of", "read_spectra", "refuse_other", "warnings_of"]
 
 CURVE = "point"
 """Name of the ragged axis of arrays that are the points of a curve; what is on any other is a line of its own."""
@@ -207,11 +207,12 @@ def _spectra(
             stores=host.modality(name).stores,
             smiles=entry.smiles,
             understood=entry.understood,
-            warnings=tuple(_warnings(plugin, entry.measurement)),
+            warnings=tuple(warnings_of(plugin, entry.measurement)),
         )
 
 
-def _warnings(plugin: Modality, measurement: Measurement) -> list[str]:
+def warnings_of(plugin: Modality, measurement: Measurement) -> list[str]:
+    """Return what makes the answer to a measurement uncertain, what keeps it from being searched with first."""
     try:
         plugin.transform(measurement, None)
         return [one.message for one in plugin.inspect(measurement)] if isinstance(plugin, Inspects) else []

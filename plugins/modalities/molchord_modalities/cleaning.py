@@ -68,7 +68,7 @@ def masked(x: NDArray[np.floating], y: NDArray[np.floating], grid: Numbers) -> N
         return np.zeros(len(grid), dtype=np.bool_)
     right = np.clip(np.searchsorted(places, grid, side="left"), 0, len(places) - 1)
     left = np.clip(np.searchsorted(places, grid, side="right") - 1, 0, len(places) - 1)
-    return lacks[left] | lacks[right]
+    return np.asarray(lacks[left] | lacks[right])
 
 
 def sorted_curve(id: str, x: NDArray[np.floating], y: NDArray[np.floating]) -> tuple[Numbers, Numbers]:
@@ -99,7 +99,7 @@ def _step(id: str, x: Numbers, y: Numbers, step: CleaningStep) -> Numbers:
     if isinstance(step, steps_of.MaskStep):
         return np.where((x >= step.low) & (x <= step.high), np.nan, y)
     if isinstance(step, steps_of.AbsorbanceStep):
-        return -np.log10(np.maximum(y / step.whole, step.lowest))
+        return np.asarray(-np.log10(np.maximum(y / step.whole, step.lowest)))
     if isinstance(step, steps_of.AtrStep):
         return _atr(id, x, y, step)
     raise SampleError(id, f"there is no step {step.step!r}; the steps are {', '.join(steps_of.ALL_STEPS)}")

@@ -73,7 +73,7 @@ def read(file: Bytes) -> Iterator[VendorSpectrum]:
         others = {UNFINISHED[block.kind] for block in data if block.kind in UNFINISHED}
         others |= {"series of spectra"} if any(block.form == SERIES for block in data) else set()
         raise DamagedFileError(f"holds {' and '.join(sorted(others)) or 'no spectrum'} and no absorbance")
-    about = {}
+    about: dict[str, Any] = {}
     for block in blocks:
         if block.parameters in (INSTRUMENT, SAMPLE) and block.side != REFERENCE:
             about |= _parameters(file, block)
@@ -150,13 +150,14 @@ def _blocks(file: Bytes) -> list[_Block]:
             break
         file.slice(at, 4 * words)
         bits = ((0, 3), (2, 3), (4, 63), (10, 127), (17, 3), (19, 7))
-        found.append(_Block(*(kind >> shift & mask for shift, mask in bits), at=at, size=4 * words))
+        found.append(_Block(*(kind >> shift & mask for shift, mask in bits), at, 4 * words))
     return found
 
 
 def _parameters(file: Bytes, block: _Block) -> dict[str, Any]:
     """Return the parameters of a block by their names of three letters: integers, floats and text."""
-    raw, at, found = file.slice(block.at, block.size), 0, {}
+    raw, at = file.slice(block.at, block.size), 0
+    found: dict[str, Any] = {}
     while at + 8 <= len(raw):
         name = raw[at : at + 3].decode("latin-1")
         if name == "END":

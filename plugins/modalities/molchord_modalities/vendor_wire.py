@@ -51,7 +51,8 @@ def read(file: Bytes) -> Iterator[VendorSpectrum]:
 
 def _blocks(file: Bytes) -> dict[bytes, int]:
     """Return where each block begins, the first of its name."""
-    at, found = 0, {}
+    at = 0
+    found: dict[bytes, int] = {}
     while at + HEAD <= len(file):
         name, size = file.raw[at : at + 4], file.numbers("Q", at + 8)[0]
         found.setdefault(name, at)
