@@ -32,11 +32,11 @@ def stated_mass(columns: Mapping[str, float | str | None]) -> StatedMass | None:
     mz = columns.get("precursor_mz")
     if mz is None or math.isnan(float(mz)):
         return None
-    mz, mode = float(mz), columns.get("ion_mode")
-    adduct = canonical_adduct(str(columns["adduct"]) if columns.get("adduct") else None, mode and str(mode))
+    mz, mode = float(mz), str(columns["ion_mode"]) if columns.get("ion_mode") else None
+    adduct = canonical_adduct(str(columns["adduct"]) if columns.get("adduct") else None, mode)
     error = _error(mz)
     masses = {}
-    for ion in dict.fromkeys([*([] if adduct is None else [adduct]), *_IONS[None if mode is None else str(mode)]]):
+    for ion in dict.fromkeys([*([] if adduct is None else [adduct]), *_IONS[mode]]):
         try:
             masses[ion] = neutral_mass(mz, ion)
         except SampleError:  # the mass would be negative, or this adduct cannot be read
