@@ -392,12 +392,12 @@ def stated_mass_is_that_of_the_molecule(record: ModalityRecord) -> None:
     the stated ion among them, with the tolerance within which they are right.
     """
     for _, modality in _kinds(record):
-        made = examples(modality)
+        measured = examples(modality)
         if not isinstance(modality, StatesMass):
             continue
         nothing = modality.stated_mass(Measurement(arrays={}, columns={}))
         require(nothing is None, f"`stated_mass` of a measurement without columns is {nothing!r}; return None")
-        for measurement, target in zip(made, molecules(4), strict=True):
+        for measurement, target in zip(measured, molecules(4), strict=True):
             stated = modality.stated_mass(measurement)
             if stated is None:
                 continue

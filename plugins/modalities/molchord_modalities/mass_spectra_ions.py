@@ -32,7 +32,7 @@ def stated_mass(columns: Mapping[str, float | str | None]) -> StatedMass | None:
     mz = columns.get("precursor_mz")
     if mz is None or math.isnan(float(mz)):
         return None
-    mz, mode = float(mz), None if columns.get("ion_mode") is None else str(columns["ion_mode"])
+    mz, mode = float(mz), str(columns["ion_mode"]) if columns.get("ion_mode") else None
     adduct = canonical_adduct(str(columns["adduct"]) if columns.get("adduct") else None, mode)
     error = _error(mz)
     masses = {}
