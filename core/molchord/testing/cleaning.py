@@ -21,14 +21,14 @@ def clean_up_is_by_named_steps(record: ModalityRecord) -> None:
         modality = built(record, kind)
         if not isinstance(modality, Cleans):
             return
-        for name, step in modality.cleaning_steps.items():
-            fixed = step.model_fields["step"].default
+        for name, offered in modality.cleaning_steps.items():
+            fixed = offered.model_fields["step"].default
             require(fixed == name, f"step {name!r} of clean-up says that it is {fixed!r}")
         for own in modality.default_cleaning:
             require(
                 own.step in modality.cleaning_steps, f"the configuration takes step {own.step!r}, which is not offered"
             )
-        steps = [step() for step in modality.cleaning_steps.values() if _needs_no_setting(step)]
+        steps = [step.model_validate({}) for step in modality.cleaning_steps.values() if _needs_no_setting(step)]
         for measurement in curves(record, modality, examples(modality, 2)):
             before = {name: np.array(array) for name, array in measurement.arrays.items()}
             unchanged = modality.clean(measurement, ())

@@ -119,7 +119,7 @@ def _baseline(id: str, x: Numbers, y: Numbers, stiffness: float) -> Numbers:
         raise SampleError(id, "the curve is constant, so it has no baseline to subtract")
     values = np.interp(even, x[sound], y[sound]) / height
     found = Baseline(x_data=even, check_finite=False).aspls(values, lam=stiffness, max_iter=100)[0]
-    return np.interp(x, even, np.asarray(found)) * height
+    return np.asarray(np.interp(x, even, np.asarray(found)) * height)
 
 
 def _smoothed(id: str, x: Numbers, y: Numbers, step: steps_of.SmoothStep) -> Numbers:

@@ -150,7 +150,8 @@ def _blocks(file: Bytes) -> list[_Block]:
             break
         file.slice(at, 4 * words)
         bits = ((0, 3), (2, 3), (4, 63), (10, 127), (17, 3), (19, 7))
-        found.append(_Block(*(kind >> shift & mask for shift, mask in bits), at, 4 * words))
+        part, side, parameters, data, derivative, form = (kind >> shift & mask for shift, mask in bits)
+        found.append(_Block(part, side, parameters, data, derivative, form, at, 4 * words))
     return found
 
 
