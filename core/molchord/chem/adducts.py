@@ -6,9 +6,9 @@ import re
 from collections import Counter
 
 from molchord.api import SampleError
-from molchord.chem.formulas import formula_mass
+from molchord.chem.formulas import element_counts, formula_mass
 
-__all__ = ["canonical_adduct", "neutral_mass"]
+__all__ = ["ELECTRON", "added_atoms", "canonical_adduct", "neutral_mass"]
 
 ELECTRON = 0.000548579909
 """Mass of an electron in Da (CODATA 2018)."""
@@ -104,6 +104,24 @@ def neutral_mass(mz: float, adduct: str) -> float:
     if not mass > 0:
         raise SampleError(adduct, f"an ion {adduct!r} of m/z {mz:g} leaves no mass for the molecule")
     return mass
+
+
+def added_atoms(adduct: str) -> Counter[str]:
+    """Count the atoms that an adduct adds to its molecule, by element; none where it cannot be read.
+
+    Example:
+        >>> dict(added_atoms("[M+ACN+H]+")), dict(added_atoms("[M-H2O+H]+"))
+        ({'H': 4, 'C': 2, 'N': 1}, {'H': 1})
+    """
+    match = _CANONICAL.fullmatch(canonical_adduct(adduct) or "")
+    atoms: Counter[str] = Counter()
+    for name, count in _parts(match[2] if match else "").items():
+        try:
+            added = element_counts(_FORMULAS.get(name, name)) if count > 0 else {}
+        except SampleError:
+            continue
+        atoms.update({element: number * count for element, number in added.items()})
+    return atoms
 
 
 def _parts(text: str) -> Counter[str]:

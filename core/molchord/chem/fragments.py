@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from molchord.api import SampleError
-from molchord.chem.adducts import ELECTRON
+from molchord.chem.adducts import ELECTRON, added_atoms
 from molchord.chem.formulas import element_counts, hill
 
 __all__ = ["FragmentFormula", "fragment_formulas"]
 
 _MOST = 2_000_000
 """Formulas of heavy atoms that are looked through; a larger molecule's fragments are not named."""
-
-_ADDED = re.compile(r"\+(\d*)([A-Z][A-Za-z0-9]*)")
 
 _VALENCE_MINUS_TWO = {"H": -1, "F": -1, "Cl": -1, "Br": -1, "I": -1, "Na": -1, "K": -1, "Li": -1}
 _VALENCE_MINUS_TWO |= {"C": 2, "Si": 2, "N": 1, "P": 1, "B": 1}
@@ -65,7 +62,7 @@ def fragment_formulas(mz: float, formula: str, adduct: str = "[M+H]+", ppm: floa
         ['C7H5O+ (+0.1 ppm)']
     """
     charge = -1 if adduct.rstrip(".* ").endswith("-") else 1
-    most = _ion(formula, adduct)
+    most = Counter(element_counts(formula)) + added_atoms(adduct)
     elements, counts, heavy = _heavy(tuple(sorted(most.items())))
     neutral, reach = mz + charge * ELECTRON, ppm * 1e-6 * mz
     hydrogen = _masses()["H"]
@@ -83,19 +80,6 @@ def fragment_formulas(mz: float, formula: str, adduct: str = "[M+H]+", ppm: floa
             own = float(mz - error[row])
             found.append(FragmentFormula(formula=hill(text), charge=charge, mz=own, ppm=float(1e6 * (mz - own) / own)))
     return sorted(found, key=lambda one: (abs(one.ppm), one.formula))
-
-
-def _ion(formula: str, adduct: str) -> dict[str, int]:
-    """Return the atoms of a molecule and of what its adduct adds; what an adduct's name means is not always known."""
-    atoms = element_counts(formula)
-    for times, part in _ADDED.findall(adduct):
-        try:
-            added = element_counts(part)
-        except SampleError:
-            continue
-        for element, count in added.items():
-            atoms[element] = atoms.get(element, 0) + int(times or 1) * count
-    return atoms
 
 
 @lru_cache(maxsize=16)
