@@ -20,9 +20,10 @@ from molchord.embedder import Embedder
 from molchord.library.filters import allowed_elements, made_of, mass_window, sought_formula
 from molchord.library.hits import Hit
 from molchord.library.library import Library
-from molchord.reference_weights import Origin, ReferenceWeights, merged_features, odds, weights_for
+from molchord.reference_weights import ReferenceWeights, merged_features, odds, weights_for
 from molchord.references import Matches, References, structure_vectors
 from molchord.run_folder import RunManifest
+from molchord.vocabulary import ORIGINS, Origin
 
 __all__ = ["Merged", "merged_search"]
 
@@ -173,7 +174,7 @@ def _weights(
     asked = {one.origin for several in measurements.values() for one in several}
     found: dict[Origin, ReferenceWeights] = {}
     calibrated = True
-    origins: tuple[Origin, ...] = ("measured", "computed")
+    origins: tuple[Origin, ...] = ORIGINS
     for origin in origins:
         found[origin], fitted = weights_for(manifest.references.get(origin, {}), tuple(measurements))
         there = any(
@@ -196,7 +197,7 @@ def _referenced(
     molecules = references.molecules
     worth = np.zeros(len(molecules))
     for name, part in matches.items():
-        measured, computed = (weights[origin].worth(name, part.similarity) for origin in ("measured", "computed"))
+        measured, computed = (weights[origin].worth(name, part.similarity) for origin in ORIGINS)
         worth += np.where(part.measured, measured, computed)
     there = np.any([np.isfinite(part.similarity) for part in matches.values()], axis=0)
     passing = np.flatnonzero(there & among).tolist()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, final
+from typing import final
 
 import numpy as np
 import torch
@@ -23,11 +23,9 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from molchord.absence import Filter, first_hit_features
+from molchord.vocabulary import Origin
 
-__all__ = ["Origin", "ReferenceWeights", "merged_features", "odds", "terms", "weights_for"]
-
-Origin = Literal["measured", "computed"]
-"""What references are: an instrument's spectra, or a calculation's."""
+__all__ = ["ReferenceWeights", "merged_features", "odds", "terms", "weights_for"]
 
 _DEFAULT = (-2.5, 2.0)
 """Weights of a modality's references where none were fitted: they give an order, and no probability above one half."""

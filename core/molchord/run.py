@@ -39,11 +39,12 @@ from molchord.library.library import Library
 from molchord.model import Model
 from molchord.properties import AskedProperty, Estimates, estimated
 from molchord.prospects import Prospect
+from molchord.query import query_of
 from molchord.references import References
 from molchord.rerank.rerank import Rerank, Reranking
 from molchord.run_folder import RunManifest, read_run_manifest, run_id, training_data
 from molchord.run_place import find_run
-from molchord.search import query_of, search
+from molchord.search import search
 from molchord.train.training import resume_training, train
 from molchord.vocabulary import DEFAULT_POOLS, DEFAULT_PROPERTY, FUSIONS, MODES, Storage
 

@@ -31,11 +31,9 @@ from molchord.errors import MolchordError, OutputExistsError, RunError
 from molchord.files import replace_file, write_tensors
 from molchord.graph.resolve import ModelGraph
 from molchord.host import installed
-from molchord.reference_weights import Origin, ReferenceWeights
-from molchord.run_place import find_run
-
-RUN_FORMAT = 1
-"""Version of the run folder's format."""
+from molchord.reference_weights import ReferenceWeights
+from molchord.run_place import RUN_FORMAT, find_run, refuse_format
+from molchord.vocabulary import Origin
 
 
 class PluginStamp(BaseModel):
@@ -157,9 +155,8 @@ def read_run_manifest(run: Path) -> RunManifest:
         raise RunError(f"run {str(run)!r} {lack}; give a folder that `molchord train` wrote, or 'pretrained'")
     try:
         found = json.loads(path.read_text())
-        version = found.get("format")
-        if version != RUN_FORMAT:
-            raise RunError(f"run {str(run)!r} has format {version!r}, this molchord reads {RUN_FORMAT}; train it again")
+        if found.get("format") != RUN_FORMAT:
+            refuse_format(run, found.get("format"))
         return RunManifest.model_validate(found)
     except (ValueError, AttributeError, ValidationError) as error:
         raise RunError(

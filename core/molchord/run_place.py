@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NoReturn
 
 from molchord.errors import RunError
 
-__all__ = ["SHIPPED", "find_run", "spectra_of_run"]
+__all__ = ["RUN_FORMAT", "SHIPPED", "find_run", "refuse_format", "spectra_of_run"]
+
+RUN_FORMAT = 1
+"""Version of the run folder's format."""
 
 SHIPPED = Path(__file__).with_name("pretrained")
 """The trained run that comes with molchord."""
@@ -26,6 +30,15 @@ def find_run(run: str | Path) -> Path:
     return SHIPPED if str(run) == SHIPPED.name and not path.exists() else path
 
 
+def refuse_format(run: str | Path, version: object) -> NoReturn:
+    """Refuse a run of another format.
+
+    Raises:
+        RunError: Naming both.
+    """
+    raise RunError(f"run {str(run)!r} has format {version!r}, this molchord reads {RUN_FORMAT}; train it again")
+
+
 def spectra_of_run(run: str | Path) -> dict[str, str]:
     """Return the kind of each modality of a run that can be a query, by name, from its manifest alone.
 
@@ -42,6 +55,8 @@ def spectra_of_run(run: str | Path) -> dict[str, str]:
         raise RunError(f"run {str(run)!r} {lack}; give a folder that `molchord train` wrote, or 'pretrained'")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+        if found.get("format") != RUN_FORMAT:
+            refuse_format(run, found.get("format"))
         specs, candidate = found["specs"], found["candidate"]
         return {name: str(spec["kind"]) for name, spec in specs.items() if name != candidate}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -1,34 +1,32 @@
-"""A search: the spectra of one unknown become a query, and a library's candidates become ranked hits."""
+"""A search: a library's candidates become ranked hits of a query."""
 
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from molchord.absence import Background, Filter, first_hit_features
 from molchord.agreement import disagreements
-from molchord.api import Measurement, Molecule, QualityWarning, SampleError
-from molchord.data.reading import Given
+from molchord.api import Molecule, QualityWarning
 from molchord.embedder import Embedder
 from molchord.errors import QueryError, check_whole
-from molchord.library.contradictions import contradictions, precursor_mass
+from molchord.library.contradictions import contradictions
 from molchord.library.hits import Hit, Hits
 from molchord.library.library import Library
 from molchord.library.quality import beyond_training, inspected, out_of_distribution, unlike_training, warned
 from molchord.prospects import Channels, Prospect, prospects
+from molchord.query import Query, takes_mass
 from molchord.reference_search import merged_search
 from molchord.references import References, structure_vectors
 from molchord.rerank.rerank import Reranking, reranked
-from molchord.retrieval.scores import pooled
 from molchord.run_folder import RunManifest
 
-__all__ = ["Query", "embedded_queries", "query_of", "search"]
+__all__ = ["search"]
 
 
 PROSPECTIVE = 25
@@ -36,93 +34,6 @@ PROSPECTIVE = 25
 
 _SURE = 0.5
 """No higher probability is stated for measured spectra by a calibration on computed ones."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Query:
-    """What is searched with, by modality in the order of the model graph.
-
-    Attributes:
-        measurements: Those that can be used.
-        vectors: Their pooled unit vectors, (d,) each.
-        mass: Exact mass in Da that was given, or that the precursors state.
-    """
-
-    measurements: Mapping[str, list[Measurement]]
-    vectors: Mapping[str, Tensor]
-    mass: float | None = None
-
-
-def query_of(
-    embedder: Embedder,
-    spectra: Mapping[str, Given],
-    mass: float | None = None,
-    *,
-    use_precursor: bool = False,
-    same_sample: bool = False,
-) -> Query:
-    """Read and embed the spectra of one unknown; several of one modality count as one factor.
-
-    Args:
-        embedder: The model.
-        spectra: Files or measurements by modality.
-        mass: Exact mass in Da, for towers that take it in.
-        use_precursor: Take the mass from the spectra's precursors and adducts.
-        same_sample: Take several measurements of one modality for those of one sample, whatever they state.
-
-    Raises:
-        QueryError: No spectrum was given, one is of what is retrieved, or one cannot be used; several are of different
-            molecules; or the precursors do not state one mass.
-
-    Warns:
-        UserWarning: Some measurements of a modality cannot be used.
-    """
-    asked = f"give one or more of {', '.join(map(repr, embedder.spectra))}"
-    if not spectra:
-        raise QueryError(f"no spectrum was given; {asked}")
-    if embedder.candidate in spectra:
-        raise QueryError(f"modality {embedder.candidate!r} is what is retrieved; {asked}")
-    used = {
-        name: _usable(embedder, name, embedder.measurements(name, given, of_one=True, same_sample=same_sample))
-        for name, given in _in_order(embedder, spectra).items()
-    }
-    if use_precursor:
-        if mass is not None:
-            raise QueryError("`use_precursor` takes the mass from the spectra, and a mass was given too; leave one out")
-        mass = precursor_mass(embedder.modalities, used)
-    return _embedded(embedder, [used], mass)[0]
-
-
-def embedded_queries(
-    embedder: Embedder,
-    unknowns: Sequence[Mapping[str, Sequence[Measurement]]],
-    masses: Sequence[float | None] | None = None,
-) -> list[Query | QueryError]:
-    """Embed the spectra of several unknowns together, which takes a fraction of the time of one by one.
-
-    Args:
-        embedder: The model.
-        unknowns: Measurements of each by modality, at least one.
-        masses: Exact mass of each in Da where it is known, for towers that take it in.
-
-    Returns:
-        Their queries; where none of an unknown's measurements of a modality can be used, the error in its place.
-    """
-    out: list[Query | QueryError | None] = [None] * len(unknowns)
-    groups: dict[float | None, dict[int, dict[str, list[Measurement]]]] = {}
-    for number, spectra in enumerate(unknowns):
-        used = {name: _usable(embedder, name, [*given]) for name, given in _in_order(embedder, spectra).items()}
-        reasons = (_unusable(embedder, name, given[0]) for name, given in used.items())
-        if (reason := next(filter(None, reasons), None)) is not None:
-            out[number] = QueryError(reason)
-            continue
-        mass = masses[number] if masses is not None and _takes_mass(embedder, used) else None
-        groups.setdefault(mass, {})[number] = used
-    for mass, group in groups.items():
-        for number, query in zip(group, _embedded(embedder, list(group.values()), mass), strict=True):
-            out[number] = query
-    return [one for one in out if one is not None]
 
 
 def search(
@@ -156,7 +67,7 @@ def search(
     """
     check_whole(k, "k", least=1, failed="search", error=QueryError)
     # A mass that a tower takes in need not be a filter; else it is one, and needs its window.
-    taken = _takes_mass(embedder, query.vectors)
+    taken = takes_mass(embedder, query.vectors)
     window = mass if ppm is not None or da is not None or not taken else None
     limits: dict[str, Any] = {"mass": window, "ppm": ppm, "da": da, "formula": formula, "elements": elements}
     contradicted = contradictions(embedder.modalities, query.measurements, mass=mass, ppm=ppm, da=da, formula=formula)
@@ -279,44 +190,6 @@ def _check_alone(*, mode: str, fusion: str, index: str | None, reranking: Rerank
         )
 
 
-def _in_order(embedder: Embedder, spectra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return them in the order of the graph, in which what was fitted for several modalities is named."""
-    return {**{name: spectra[name] for name in embedder.graph.modalities if name in spectra}, **spectra}
-
-
-def _embedded(
-    embedder: Embedder, unknowns: Sequence[Mapping[str, list[Measurement]]], mass: float | None
-) -> list[Query]:
-    """Embed usable measurements of unknowns, all of one modality at once."""
-    vectors: list[dict[str, Tensor]] = [{} for _ in unknowns]
-    for name in dict.fromkeys(name for spectra in unknowns for name in spectra):
-        having = [number for number, spectra in enumerate(unknowns) if name in spectra]
-        together = [one for number in having for one in unknowns[number][name]]
-        rows = embedder.embed(name, together, {} if mass is None else {"exact_mass": mass})
-        start = 0
-        for number in having:
-            stop = start + len(unknowns[number][name])
-            vectors[number][name] = pooled(rows[start:stop])
-            start = stop
-    return [
-        Query(measurements=spectra, vectors={name: own[name] for name in spectra}, mass=mass)
-        for spectra, own in zip(unknowns, vectors, strict=True)
-    ]
-
-
-def _takes_mass(embedder: Embedder, modalities: Iterable[str]) -> bool:
-    return any("exact_mass" in embedder.graph.modalities[name].scalar_features for name in modalities)
-
-
-def _unusable(embedder: Embedder, modality: str, measurement: Measurement) -> str | None:
-    """Return why a measurement cannot be used; `_usable` leaves such a one only where none can."""
-    try:
-        embedder.modalities[modality].transform(measurement, None)
-    except SampleError as error:
-        return f"a measurement of {modality!r} cannot be used ({error.reason}); give another one"
-    return None
-
-
 def _answer(
     manifest: RunManifest, query: Query, hits: list[Hit], found: _Found, warnings_found: Sequence[QualityWarning]
 ) -> Hits:
@@ -421,20 +294,3 @@ def _quality_warnings(embedder: Embedder, manifest: RunManifest, query: Query) -
         )
     ]
     return [*alone, *disagreements(judged, manifest.agreement)]
-
-
-def _usable(embedder: Embedder, modality: str, measurements: list[Measurement]) -> list[Measurement]:
-    """Leave out, with a warning, measurements that cannot be used, so long as one can."""
-    usable, reasons = [], []
-    for measurement in measurements:
-        try:
-            embedder.modalities[modality].transform(measurement, None)
-        except SampleError as error:
-            where = "" if measurement.location is None else f"{measurement.location!r}: "
-            reasons.append(where + error.reason)
-            continue
-        usable.append(measurement)
-    if reasons and usable:
-        left = f"{len(reasons)} of {len(measurements)} measurements of {modality!r} cannot be used"
-        warnings.warn(f"{left} ({reasons[0]}); the others are searched with", stacklevel=5)
-    return usable or measurements

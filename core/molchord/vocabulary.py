@@ -18,6 +18,7 @@ __all__ = [
     "SPLITS",
     "STORAGES",
     "UNUSABLE",
+    "Origin",
     "Split",
     "Storage",
 ]
@@ -29,7 +30,8 @@ Split: TypeAlias = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 """Parts of a data set, in the order of their codes on disk."""
 
-ORIGINS = ("measured", "computed")
+Origin: TypeAlias = Literal["measured", "computed"]
+ORIGINS: tuple[Origin, ...] = get_args(Origin)
 """Where a measurement comes from: the column ``origin`` that every modality stores."""
 
 FUSIONS = ("gm-exp", "gm-half", "gm-clamp")

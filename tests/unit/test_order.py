@@ -37,6 +37,7 @@ ORDER = [
     "train",
     "library",
     "rerank",
+    "query",
     "reference_search",
     "search",
     "properties",

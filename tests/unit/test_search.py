@@ -10,7 +10,8 @@ import torch
 from molchord.api import Measurement, SampleError
 from molchord.domain import domain_of
 from molchord.errors import QueryError
-from molchord.search import Query, query_of, search
+from molchord.query import Query, query_of
+from molchord.search import search
 from molchord.testing import examples_of, tiny_run
 
 

@@ -13,7 +13,7 @@ from molchord.cli.reading import reading_of_each
 from molchord.cli.search import search_parser
 from molchord.errors import QueryError
 from molchord.library.quality import inspected, unlike_training
-from molchord.search import query_of
+from molchord.query import query_of
 from molchord.testing import tiny_run
 
 X = np.linspace(4000, 400, 900)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from molchord.cli.options import Group
-from molchord.cli.output import hit_row, say
+from molchord.cli.output import PICTURES, hit_row, say
 from molchord.cli.search import parsed_words, search_parser, searched
 from molchord.errors import QueryError
 from molchord.files import replace_file
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_explain", "explain_parser"]
 
-FORMS = (".svg", ".png")
 LISTED, DECIDING = 5, 3
 """Parts of a spectrum that are listed for a hit, and that are named for it against the others."""
 
@@ -48,8 +47,8 @@ def explain_parser() -> argparse.ArgumentParser:
 def _explain(arguments: argparse.Namespace) -> int:
     """Search, and explain one hit."""
     form = None if arguments.plot is None else arguments.plot.suffix.lower()
-    if form not in (None, *FORMS):
-        raise QueryError(f"`--plot` got {str(arguments.plot)!r}; give a file that ends in {' or '.join(FORMS)}")
+    if form not in (None, *PICTURES):
+        raise QueryError(f"`--plot` got {str(arguments.plot)!r}; give a file that ends in {' or '.join(PICTURES)}")
     from molchord.run import Run
 
     run = Run.load(arguments.run_folder, device=arguments.device)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from molchord.library.hits import Hit
     from molchord.properties import Estimates
 
-__all__ = ["estimates_text", "hit_row", "hit_table", "print_warnings", "say"]
+__all__ = ["PICTURES", "estimates_text", "hit_row", "hit_table", "print_warnings", "say"]
 
 
 _NAMED = 0.1
@@ -26,6 +26,10 @@ _NAMED = 0.1
 def say(arguments: argparse.Namespace, data: Any, text: str) -> None:
     """Print JSON where requested, else text."""
     print(json.dumps(data, indent=2) if arguments.json else text)
+
+
+PICTURES = (".svg", ".png")
+"""How the name of a picture may end."""
 
 
 def print_warnings(sentences: Iterable[object]) -> None:

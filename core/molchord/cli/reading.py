@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from molchord.cli.cleaning import add_clean, cleaned_up
 from molchord.cli.options import Group, add_command
+from molchord.cli.output import PICTURES
 from molchord.errors import MolchordError, QueryError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_read", "add_reading", "reading_of", "reading_of_each"]
 
-FORMS = (".png", ".svg")
+
 OPTIONS = ("x_unit", "y_unit", "column", "skip")
 
 
@@ -81,8 +82,8 @@ def add_read(group: Group) -> None:
 
 def _read(arguments: argparse.Namespace) -> int:
     """Read spectrum files one by one; one that cannot be read is named, and the others follow."""
-    if arguments.plot is not None and Path(arguments.plot).suffix.lower() not in FORMS:
-        raise QueryError(f"`--plot` got {arguments.plot!r}; give a file that ends in {' or '.join(FORMS)}")
+    if arguments.plot is not None and Path(arguments.plot).suffix.lower() not in PICTURES:
+        raise QueryError(f"`--plot` got {arguments.plot!r}; give a file that ends in {' or '.join(PICTURES)}")
     options = reading_of(arguments)
     from molchord.api import SampleError
     from molchord.data.spectrum_files import read_spectra

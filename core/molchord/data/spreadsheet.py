@@ -55,7 +55,8 @@ def opened_text(path: Path) -> IO[str]:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "t.csv"
         >>> _ = path.write_bytes("naïve".encode("latin-1"))
-        >>> opened_text(path).read()
+        >>> with opened_text(path) as file:
+        ...     file.read()
         'naïve'
 
     Raises:

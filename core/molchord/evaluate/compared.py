@@ -17,8 +17,8 @@ from molchord.embedder import Embedder
 from molchord.evaluate.calibration import logits
 from molchord.evaluate.embedded import Embedded, Queries, queries_of
 from molchord.evaluate.embedding import EmbeddedData, Perturb, readers
-from molchord.reference_weights import Origin
 from molchord.references import identical, similarity
+from molchord.vocabulary import Origin
 
 __all__ = ["Compared", "ReferenceSearches", "compare", "reference_searches"]
 

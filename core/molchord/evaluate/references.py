@@ -26,7 +26,8 @@ from molchord.evaluate.absence import logistic_weights
 from molchord.evaluate.compared import FEWEST_COMPARED, ReferenceSearches, compare, reference_searches
 from molchord.evaluate.embedded import subsets
 from molchord.evaluate.embedding import EmbeddedData, Perturb
-from molchord.reference_weights import Origin, ReferenceWeights, merged_features, odds, terms
+from molchord.reference_weights import ReferenceWeights, merged_features, odds, terms
+from molchord.vocabulary import ORIGINS, Origin
 
 __all__ = ["ReferenceAnswers", "fit_references", "fit_weights_of_references", "reference_answers"]
 
@@ -97,7 +98,7 @@ def fit_references(
     """
     out: dict[Origin, dict[str, ReferenceWeights]] = {}
     compared = compare(embedder, dataset, found, perturb=perturb, split=split, seed=seed)
-    origins: tuple[Origin, ...] = ("measured", "computed")
+    origins: tuple[Origin, ...] = ORIGINS
     for origin, subset in product(origins, subsets(list(compared))):
         if len(subset) > _TOGETHER:
             continue

@@ -34,9 +34,9 @@ from molchord.embedder import EMBEDDED_AT_ONCE, Embedder
 from molchord.errors import QueryError, check_whole
 from molchord.explain.peaks import highest_within, peaks_of
 from molchord.library.hits import Hit
+from molchord.query import query_of
 from molchord.retrieval.scores import pooled
 from molchord.run_folder import RunManifest
-from molchord.search import query_of
 
 __all__ = ["Explanation", "Reason", "explain"]
 

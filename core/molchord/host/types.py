@@ -46,7 +46,7 @@ RESERVED_NAMES = frozenset(
         *("rerank", "computed", "groups", "hit", "hits", "others", "against", "plot", "use_precursor", "same_sample"),
         *("references", "clean"),
         *("simulator", "index", "seed", "device", "out", "json", "force", "help"),
-        *("column", "skip", "x-unit", "y-unit"),
+        *("column", "skip", "x_unit", "y_unit"),
     ]
 )
 """Names that a modality cannot have, since the command line uses them for other things."""

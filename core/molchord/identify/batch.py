@@ -27,9 +27,10 @@ from molchord.identify.samples import Sample, SpectrumFile
 from molchord.library.contradictions import precursor_mass
 from molchord.library.library import Library
 from molchord.library.quality import beyond_domain
+from molchord.query import Query, embedded_queries
 from molchord.references import References
 from molchord.run_folder import RunManifest
-from molchord.search import Query, embedded_queries, search
+from molchord.search import search
 
 __all__ = ["Options", "identify"]
 

@@ -140,7 +140,7 @@ def test_each_column_of_a_table_is_a_spectrum_where_asked(read):
     ("words", "says"),
     [
         (["--as", "irr"], "unknown modality 'irr'; did you mean 'ir'?"),
-        (["--plot", "a.pdf"], "`--plot` got 'a.pdf'; give a file that ends in .png or .svg"),
+        (["--plot", "a.pdf"], "`--plot` got 'a.pdf'; give a file that ends in .svg or .png"),
         (["--skip", "many"], "`--skip` got 'many'; give the number of lines to leave out"),
     ],
 )

@@ -365,7 +365,6 @@ def test_tables_with_other_separators_byte_order_marks_and_gzip(tmp_path, name):
         (b"smiles\nC\n", {"numeric": ["exact_mass"]}, "numeric column `exact_mass` would hide the data set's own"),
         (b"smiles,s\nC,tets\n", {"split": "column:s"}, "line 2: split 'tets' is not known; did you mean 'test'"),
         (b"smiles\nC\n", {"split": "hsah"}, "split rule 'hsah' is not known"),
-        (b"smiles\n\xff\xfe\n", {}, "cannot be read"),
     ],
 )
 def test_a_table_that_cannot_be_used(tmp_path, content, arguments, message):

@@ -18,7 +18,8 @@ from molchord.evaluate.absence import answers, background_of, fit_absence
 from molchord.evaluate.calibration import calibrate
 from molchord.evaluate.embedded import Embedded, Spectra
 from molchord.library.hits import sureness
-from molchord.search import query_of, search
+from molchord.query import query_of
+from molchord.search import search
 from molchord.testing import MOLECULES as MOLECULES_OF_THE_KIT
 from molchord.testing import examples_of, tiny_run
 

@@ -44,9 +44,10 @@ def test_each_entry_of_a_file_alone_is_an_unknown(embedder, tmp_path):
 def test_two_precursors_of_one_sample_are_refused_with_their_files(embedder, tmp_path):
     [failure] = read(embedder, tmp_path, a_mgf=mgf(100.1), b_mgf=mgf(200.2))
     assert isinstance(failure, Failure)
-    assert failure.reason.startswith("'a.mgf' and 'b.mgf': spectra of two precursors, m/z 100.1 and 200.2")
+    assert failure.reason.startswith("'msms' was given as 'a.mgf' and 'b.mgf', which state molecules of 99.09")
+    assert failure.reason.endswith("give them names of their own, or tell them apart in a samples table")
     [failure] = read(embedder, tmp_path, together=True, a_mgf=mgf(100.1, 200.2))
-    assert failure.reason.startswith("'a.mgf': spectra of two precursors")
+    assert failure.reason.startswith("'msms' was given as 'a.mgf' and 'a.mgf', which state molecules")
 
 
 def test_one_precursor_measured_twice_and_two_ions_of_a_molecule_are_one_sample(embedder, tmp_path):
@@ -59,7 +60,7 @@ def test_one_precursor_measured_twice_and_two_ions_of_a_molecule_are_one_sample(
 def test_files_that_name_two_molecules_are_refused(embedder, tmp_path):
     texts = [mgf(100.1).replace("PEPMASS", f"SMILES={smiles}\nPEPMASS") for smiles in ("CCO", "CCN")]
     [failure] = read(embedder, tmp_path, a_mgf=texts[0], b_mgf=texts[1])
-    assert "'a.mgf' and 'b.mgf': the files name 2 different molecules" in failure.reason
+    assert "'a.mgf' and 'b.mgf', which state different molecules (CCO and CCN)" in failure.reason
     [one] = read(embedder, tmp_path, a_mgf=texts[0], b_mgf=texts[0].replace("CCO", "OCC"))
     assert len(one.spectra["msms"]) == 2
 
