@@ -80,3 +80,13 @@ def test_the_command_line_cleans_up_and_says_so(run, library, tmp_path, capsys):
     assert "ir: cleaned up by baseline (stiffness 1e+06), co2 (low 2300, high 2400)" in capsys.readouterr().out
     assert main([*words, "--json"]) == 0
     assert [step["step"] for step in json.loads(capsys.readouterr().out)[0]["cleaned"]["ir"]] == ["baseline", "co2"]
+
+
+def test_read_cleans_up_what_has_steps_and_reads_the_rest_as_it_is(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("cm-1,absorbance\n" + "".join(f"{x:g},{x / 4000:.4f}\n" for x in X))
+    (tmp_path / "b.mgf").write_text("BEGIN IONS\nPEPMASS=100.1\n79.05 100\n91.05 40\nEND IONS\n")
+    files = [str(tmp_path / "b.mgf"), str(tmp_path / "a.csv")]
+    assert main(["read", *files, "--clean", "co2"]) == 0
+    assert capsys.readouterr().out.count("cleaned up") == 1
+    assert main(["read", *files, "--clean", "msms=co2"]) == 1
+    assert "'msms' has no steps of clean-up" in capsys.readouterr().err

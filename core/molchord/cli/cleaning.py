@@ -60,6 +60,8 @@ def step_text(step: Mapping[str, Any]) -> str:
 def cleaned_up(spectrum: ReadSpectrum, arguments: argparse.Namespace) -> ReadSpectrum:
     """Return a spectrum that was read after the steps that the arguments give, with what the file holds as `raw`.
 
+    What has no steps of clean-up stays as it is, unless they are asked for by its name.
+
     Raises:
         QueryError: A step is unknown, or does not fit the spectrum.
     """
@@ -67,6 +69,7 @@ def cleaned_up(spectrum: ReadSpectrum, arguments: argparse.Namespace) -> ReadSpe
     steps = given.get(spectrum.modality) if isinstance(given, dict) else given
     if steps is None:
         return spectrum
+    from molchord.api import Cleans
     from molchord.clean_up import cleaned, cleaning_of, recorded
     from molchord.data.spectrum_files import warnings_of
     from molchord.host import installed
@@ -75,6 +78,8 @@ def cleaned_up(spectrum: ReadSpectrum, arguments: argparse.Namespace) -> ReadSpe
     name = spectrum.modality
     kind = installed().find("modality", name).record.kinds[0]
     modality = build("modality", name, kind, host=installed()).it
+    if not (isinstance(modality, Cleans) or isinstance(given, dict)):
+        return spectrum
     taken = cleaning_of(steps, modality, name)
     [after] = cleaned(modality, name, [spectrum.measurement], taken)
     said = ", ".join(step_text(step) for step in recorded(modality, taken))

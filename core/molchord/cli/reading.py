@@ -101,8 +101,14 @@ def _read(arguments: argparse.Namespace) -> int:
             files.append({"file": str(path), "error": str(error)})
             _told(arguments, "", str(error))
             continue
-        spectra = [cleaned_up(one, arguments) for one in found if not isinstance(one, SampleError)]
         errors = [str(one) for one in found if isinstance(one, SampleError)]
+        spectra = []
+        for one in found:
+            if not isinstance(one, SampleError):
+                try:
+                    spectra.append(cleaned_up(one, arguments))
+                except QueryError as error:
+                    errors.append(f"{path}: {error}")
         failed += bool(errors)
         drawn += spectra
         files.append({"file": str(path), "spectra": [one.facts() for one in spectra], "errors": errors})

@@ -61,7 +61,8 @@ def _draw(panel: Axes, spectrum: ReadSpectrum) -> None:
     panel.set_xlim(*((high, low) if unit in DESCENDING else (low, high)))
     place = spectrum.location.replace(spectrum.file, Path(spectrum.file).name)
     panel.set_title(f"{spectrum.modality}: {place}", fontsize=9, loc="left", color=INK, parse_math=False)
-    panel.set_xlabel(f"{axes.x.replace('_', ' ')} / {unit}", fontsize=8.5, color=QUIET, parse_math=False)
+    title = unit if axes.x == unit.replace("/", "") else f"{axes.x.replace('_', ' ')} / {unit}"
+    panel.set_xlabel(title, fontsize=8.5, color=QUIET, parse_math=False)
     panel.set_ylabel((axes.y or "").replace("_", " "), fontsize=8.5, color=QUIET, parse_math=False)
     panel.tick_params(labelsize=8, colors=QUIET)
     for side in ("top", "right"):
