@@ -47,7 +47,7 @@ $(LIBRARY)/manifest.json: $(RUN)/report.html | $(INSTALLED)
 	@$(BIN)/molchord embed $(RUN) datasets/demo --out $(LIBRARY) --force
 
 test: $(INSTALLED)
-	$(BIN)/pytest -n $(JOBS) -m 'not slow' -q
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m 'not slow' -q
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -24,7 +24,7 @@ class BaselineStep(CleaningStep):
     that the stiffness means the same whatever the resolution: 1e6 follows what is wider than some 300 cm^-1.
     """
 
-    step: Literal["baseline"] = Field(default="baseline", description="Which step it is.")
+    step: Literal["baseline"] = Field(default="baseline", description="Its name.")
     stiffness: Positive = Field(
         default=1e6, le=1e12, description="Penalty on the curvature of the baseline, per 2 cm^-1."
     )
@@ -33,14 +33,14 @@ class BaselineStep(CleaningStep):
 class FluorescenceStep(CleaningStep):
     """Subtract the fluorescence below a Raman spectrum: as `baseline`, but softer."""
 
-    step: Literal["fluorescence"] = Field(default="fluorescence", description="Which step it is.")
+    step: Literal["fluorescence"] = Field(default="fluorescence", description="Its name.")
     stiffness: Positive = Field(default=1e5, le=1e12, description="Penalty on the curvature, per 2 cm^-1.")
 
 
 class SmoothStep(CleaningStep):
     """Smooth by local polynomials (Savitzky and Golay, Anal. Chem. 36, 1627 (1964))."""
 
-    step: Literal["smooth"] = Field(default="smooth", description="Which step it is.")
+    step: Literal["smooth"] = Field(default="smooth", description="Its name.")
     window: int = Field(default=9, ge=3, le=999, description="Points of the window, an odd number.")
     order: int = Field(default=3, ge=0, le=9, description="Order of the polynomial, below the window.")
 
@@ -58,7 +58,7 @@ class CosmicStep(CleaningStep):
     the differences of neighbouring points passes a threshold.
     """
 
-    step: Literal["cosmic"] = Field(default="cosmic", description="Which step it is.")
+    step: Literal["cosmic"] = Field(default="cosmic", description="Its name.")
     threshold: Positive = Field(default=8.0, ge=3, description="Modified z-score above which a point is a spike.")
     reach: int = Field(default=5, ge=1, le=100, description="Points on either side whose sound ones make the mean.")
 
@@ -66,7 +66,7 @@ class CosmicStep(CleaningStep):
 class MaskStep(CleaningStep):
     """Count a range as not measured."""
 
-    step: Literal["mask"] = Field(default="mask", description="Which step it is.")
+    step: Literal["mask"] = Field(default="mask", description="Its name.")
     low: Positive = Field(description="Its lower end, cm^-1.")
     high: Positive = Field(description="Its upper end, cm^-1.")
 
@@ -80,13 +80,13 @@ class MaskStep(CleaningStep):
 class CropStep(MaskStep):
     """Leave out what is beyond two ends."""
 
-    step: Literal["crop"] = Field(default="crop", description="Which step it is.")  # type: ignore[assignment]
+    step: Literal["crop"] = Field(default="crop", description="Its name.")  # type: ignore[assignment]
 
 
 class Co2Step(MaskStep):
     """Count the band of carbon dioxide in the air as not measured."""
 
-    step: Literal["co2"] = Field(default="co2", description="Which step it is.")  # type: ignore[assignment]
+    step: Literal["co2"] = Field(default="co2", description="Its name.")  # type: ignore[assignment]
     low: Positive = Field(default=2300.0, description="Its lower end, cm^-1.")
     high: Positive = Field(default=2400.0, description="Its upper end, cm^-1.")
 
@@ -94,7 +94,7 @@ class Co2Step(MaskStep):
 class WaterStep(CleaningStep):
     """Count both bands of water vapour as not measured; C=O lies in the lower one."""
 
-    step: Literal["water"] = Field(default="water", description="Which step it is.")
+    step: Literal["water"] = Field(default="water", description="Its name.")
     low: Positive = Field(default=1400.0, description="Lower end of the bending band, cm^-1.")
     high: Positive = Field(default=1850.0, description="Upper end of the bending band, cm^-1.")
     stretch_low: Positive = Field(default=3550.0, description="Lower end of the stretching band, cm^-1.")
@@ -113,7 +113,7 @@ class AbsorbanceStep(CleaningStep):
     Files that state transmittance are turned on reading.
     """
 
-    step: Literal["absorbance"] = Field(default="absorbance", description="Which step it is.")
+    step: Literal["absorbance"] = Field(default="absorbance", description="Its name.")
     lowest: float = Field(default=1e-3, gt=0, lt=1, description="Least transmittance; 0.001 is an absorbance of 3.")
     whole: Positive = Field(default=100.0, description="What the file has for full transmittance: 100 or 1.")
 
@@ -127,7 +127,7 @@ class AtrStep(CleaningStep):
     `per_micrometre` divides too.
     """
 
-    step: Literal["atr"] = Field(default="atr", description="Which step it is.")
+    step: Literal["atr"] = Field(default="atr", description="Its name.")
     crystal: float = Field(default=2.4, gt=1, le=6, description="Refractive index n1: diamond, ZnSe 2.4; Ge 4.0.")
     sample: float = Field(default=1.5, ge=1, le=4, description="Refractive index n2 of the sample.")
     angle: float = Field(default=45.0, gt=0, lt=90, description="Angle of incidence, degrees.")
