@@ -46,6 +46,9 @@ $(RUN)/report.html: | $(INSTALLED)
 $(LIBRARY)/manifest.json: $(RUN)/report.html | $(INSTALLED)
 	@$(BIN)/molchord embed $(RUN) datasets/demo --out $(LIBRARY) --force
 
+# Tests run in as many processes as there are cores: threads of their own would only wait for each other.
+test test-slow coverage: export OMP_NUM_THREADS ?= 1
+
 test: $(INSTALLED)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m 'not slow' -q
 	$(BIN)/ruff check .

@@ -56,6 +56,8 @@ def described(name, thing):
 
 
 def arguments(thing):
+    if hasattr(thing, "model_rebuild"):
+        thing.model_rebuild()  # or its arguments are known only once something has made one
     marks = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
     try:
         parameters = inspect.signature(thing).parameters.values()
