@@ -24,7 +24,7 @@ from molchord.api import Molecule, SampleError
 from molchord.errors import QueryError, RunError
 from molchord.files import one_line, replace_file
 from molchord.host.build import build, guarded
-from molchord.library.hits import Hit, Hits
+from molchord.library.hits import SURE, Hit, Hits
 from molchord.run_folder import RunManifest
 
 __all__ = [
@@ -44,8 +44,6 @@ DEPTH = 100
 """Hits that vote."""
 
 _FILE = "properties.json"
-_SURE = 0.5
-"""No higher probability is stated for measured spectra by a calibration on computed ones."""
 
 
 class Vote(BaseModel):
@@ -226,7 +224,7 @@ def estimated(asked: AskedProperty, hits: Hits | Sequence[Hit], run: Path, manif
     found = [
         Estimate(
             name=name,
-            probability=None if how is None or (uncalibrated and value > _SURE) else float(value),
+            probability=None if how is None or (uncalibrated and value > SURE) else float(value),
             share=float(value),
             base=None if base is None else float(base[column]),
         )

@@ -64,10 +64,10 @@ def query_of(
         raise QueryError(f"no spectrum was given; {asked}")
     if embedder.candidate in spectra:
         raise QueryError(f"modality {embedder.candidate!r} is what is retrieved; {asked}")
-    used = {
-        name: _usable(embedder, name, embedder.measurements(name, given, of_one=True, same_sample=same_sample))
-        for name, given in _in_order(embedder, spectra).items()
-    }
+    used: dict[str, list[Measurement]] = {}
+    for name, given in _in_order(embedder, spectra).items():
+        read = embedder.measurements(name, given, of_one=True, same_sample=same_sample)
+        used[name], _ = _usable(embedder, name, read)
     if use_precursor:
         if mass is not None:
             raise QueryError("`use_precursor` takes the mass from the spectra, and a mass was given too; leave one out")
@@ -93,10 +93,12 @@ def embedded_queries(
     out: list[Query | QueryError | None] = [None] * len(unknowns)
     groups: dict[float | None, dict[int, dict[str, list[Measurement]]]] = {}
     for number, spectra in enumerate(unknowns):
-        used = {name: _usable(embedder, name, [*given]) for name, given in _in_order(embedder, spectra).items()}
-        reasons = (_unusable(embedder, name, given[0]) for name, given in used.items())
-        if (reason := next(filter(None, reasons), None)) is not None:
-            out[number] = QueryError(reason)
+        used: dict[str, list[Measurement]] = {}
+        for name, given in _in_order(embedder, spectra).items():
+            used[name], why = _usable(embedder, name, [*given])
+            if why is not None and out[number] is None:
+                out[number] = QueryError(f"a measurement of {name!r} cannot be used ({why}); give another one")
+        if out[number] is not None:
             continue
         mass = masses[number] if masses is not None and takes_mass(embedder, used) else None
         groups.setdefault(mass, {})[number] = used
@@ -136,27 +138,20 @@ def takes_mass(embedder: Embedder, modalities: Iterable[str]) -> bool:
     return any("exact_mass" in embedder.graph.modalities[name].scalar_features for name in modalities)
 
 
-def _unusable(embedder: Embedder, modality: str, measurement: Measurement) -> str | None:
-    """Return why a measurement cannot be used; `_usable` leaves such a one only where none can."""
-    try:
-        embedder.modalities[modality].transform(measurement, None)
-    except SampleError as error:
-        return f"a measurement of {modality!r} cannot be used ({error.reason}); give another one"
-    return None
-
-
-def _usable(embedder: Embedder, modality: str, measurements: list[Measurement]) -> list[Measurement]:
-    """Leave out, with a warning, measurements that cannot be used, so long as one can."""
+def _usable(embedder: Embedder, modality: str, measurements: list[Measurement]) -> tuple[list[Measurement], str | None]:
+    """Leave out, with a warning, measurements that cannot be used; where none can, return all and why the first."""
     usable, reasons = [], []
+    first = None
     for measurement in measurements:
         try:
             embedder.modalities[modality].transform(measurement, None)
         except SampleError as error:
             where = "" if measurement.location is None else f"{measurement.location!r}: "
             reasons.append(where + error.reason)
+            first = first or error.reason
             continue
         usable.append(measurement)
     if reasons and usable:
         left = f"{len(reasons)} of {len(measurements)} measurements of {modality!r} cannot be used"
         warnings.warn(f"{left} ({reasons[0]}); the others are searched with", stacklevel=5)
-    return usable or measurements
+    return (usable, None) if usable else (measurements, first)

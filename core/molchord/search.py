@@ -16,7 +16,7 @@ from molchord.api import Molecule, QualityWarning
 from molchord.embedder import Embedder
 from molchord.errors import QueryError, check_whole
 from molchord.library.contradictions import contradictions
-from molchord.library.hits import Hit, Hits
+from molchord.library.hits import SURE, Hit, Hits
 from molchord.library.library import Library
 from molchord.library.quality import beyond_training, inspected, out_of_distribution, unlike_training, warned
 from molchord.prospects import Channels, Prospect, prospects
@@ -31,9 +31,6 @@ __all__ = ["search"]
 
 PROSPECTIVE = 25
 """Hits among which a further measurement is asked to decide."""
-
-_SURE = 0.5
-"""No higher probability is stated for measured spectra by a calibration on computed ones."""
 
 
 def search(
@@ -248,7 +245,7 @@ def _uncalibrated(manifest: RunManifest, query: Query) -> list[str]:
 
 def _unsure(hits: Sequence[Hit]) -> list[Hit]:
     """Return the hits without a probability above one half: computed spectra do not tell how sure measured ones are."""
-    return [dataclasses.replace(h, probability=None) if (h.probability or 0) > _SURE else h for h in hits]
+    return [dataclasses.replace(h, probability=None) if (h.probability or 0) > SURE else h for h in hits]
 
 
 def _left(probability: float | None, none: float | None) -> float | None:

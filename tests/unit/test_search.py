@@ -216,3 +216,12 @@ def test_a_spectrum_of_no_reading_is_refused(run, library):
     empty = Measurement(arrays={}, columns={"origin": "measured"})
     with pytest.raises(QueryError, match="a measurement of 'ir' cannot be used"):
         run.search(library, ir=empty)
+
+
+def test_what_is_left_out_of_a_query_is_warned_of_at_the_callers_line():
+    run = tiny_run()
+    good = examples_of("ir", 1)
+    bad = Measurement(arrays={"wavenumber": np.array([500.0]), "absorbance": np.array([1.0])})
+    with pytest.warns(UserWarning, match="1 of 2 measurements of 'ir' cannot be used") as said:
+        run.search(run.library(["CCO", "CC#N"]), ir=[*good, bad])
+    assert said[0].filename == __file__

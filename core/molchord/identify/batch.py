@@ -107,7 +107,9 @@ def identify(
         bar = stack.enter_context(
             tqdm(total=len(samples), desc="identify", unit="sample", disable=not progress or None)
         )
-        stream = _unknowns(embedder, samples, bar, steps, use_precursor=options.use_precursor)
+        stream = _unknowns(
+            embedder, samples, bar, steps, use_precursor=options.use_precursor, digested=journal is not None
+        )
         while part := list(islice(stream, AT_ONCE)):
             for outcome in _answered(embedder, manifest, library, part, options, references, journal):
                 (answers if isinstance(outcome, Answer) else failures).append(outcome)  # type: ignore[arg-type]
@@ -127,17 +129,22 @@ def _unknowns(
     steps: Mapping[str, Sequence[CleaningStep]],
     *,
     use_precursor: bool,
-) -> Iterator[tuple[Sample, Unknown | Failure]]:
+    digested: bool,
+) -> Iterator[tuple[str, Unknown | Failure]]:
+    """Yield what each sample's files hold, with a digest of the files where one is asked for."""
     taken: set[str] = set()
     for sample in samples:
+        files = ""
         for unknown in unknowns_of(embedder, sample):
             # An entry `a#1` and a file of that name would be one in the journal.
             if isinstance(unknown, Unknown) and unknown.id in taken:
                 unknown = replace(unknown, id=f"{unknown.id} of {unknown.files[0]}")
             if isinstance(unknown, Unknown):
                 taken.add(unknown.id)
+                # Once for all entries of a file, of which there may be many thousand.
+                files = files or (_digest(sample.files) if digested else "")
                 unknown = _prepared(embedder, unknown, steps, use_precursor=use_precursor)
-            yield sample, unknown
+            yield files, unknown
         bar.update(1)
 
 
@@ -164,13 +171,16 @@ def _answered(
     embedder: Embedder,
     manifest: RunManifest,
     library: Library,
-    part: Sequence[tuple[Sample, Unknown | Failure]],
+    part: Sequence[tuple[str, Unknown | Failure]],
     options: Options,
     references: References | None,
     journal: Journal | None,
 ) -> Iterator[Answer | Failure]:
     """Yield an outcome per unknown, in their order: what the journal has, or what a search gives."""
-    digests = [_digest(sample.files, one) if isinstance(one, Unknown) and journal else "" for sample, one in part]
+    digests = [
+        digest_of([files, vars(one.asked), list(one.read)]) if isinstance(one, Unknown) and journal else ""
+        for files, one in part
+    ]
     kept: dict[int, Answer] = {}
     if journal is not None:
         for number, (_, one) in enumerate(part):
@@ -227,9 +237,8 @@ def _search(
     return answer_of(unknown, hits, left_out)
 
 
-def _digest(files: Sequence[SpectrumFile], unknown: Unknown) -> str:
-    content = [(file.label, file.modality, sha256_file(file.path)) for file in files]
-    return digest_of([content, vars(unknown.asked), list(unknown.read)])
+def _digest(files: Sequence[SpectrumFile]) -> str:
+    return digest_of([(file.label, file.modality, sha256_file(file.path)) for file in files])
 
 
 def _identity(library: Library) -> str:

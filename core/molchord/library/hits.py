@@ -18,7 +18,11 @@ from molchord.prospects import Prospect
 from molchord.retrieval.exact import Found
 from molchord.retrieval.scores import geometric_mean
 
-__all__ = ["Hit", "Hits", "hits_of", "sureness"]
+__all__ = ["SURE", "Hit", "Hits", "hits_of", "sureness"]
+
+
+SURE = 0.5
+"""No higher probability is stated for measured spectra by a calibration on computed ones."""
 
 
 @final
@@ -134,7 +138,7 @@ def sureness(hits: Hits) -> list[str]:
     if hits.none_of_these is not None:
         lines.append(f"none of these: {100 * hits.none_of_these:.1f} %")
         right = 1 - hits.none_of_these
-        if hits.candidates == 1 and not (hits.uncalibrated and right > 0.5):
+        if hits.candidates == 1 and not (hits.uncalibrated and right > SURE):
             lines[0] += f"; it is the only candidate, and the spectra say {100 * right:.1f} % that it is right"
     if hits.uncalibrated:
         names = " and ".join(map(repr, hits.uncalibrated))
