@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from molchord.api import Modality, Reading, ReadingOptions, SampleError
 from molchord.chem import molecule
+from molchord.data.import_sources import chosen_files, found_file, named_by
 from molchord.data.manifest import ArrayStorage, DataManifest
 from molchord.data.readers import Reader, bare_name, entries_read, readers_of
 from molchord.data.splits import check_rule, named_split
@@ -69,7 +70,7 @@ def import_files(
     *,
     host: Host,
     as_: Sequence[tuple[str, Path]] = (),
-    table: Path | None = None,
+    table: Path | str | None = None,
     columns: Sequence[tuple[str, str]] = (),
     numeric: Sequence[str] = (),
     limit: int | None = None,
@@ -83,7 +84,7 @@ def import_files(
 ) -> ImportReport:
     """Make a data set of files, which are merged by molecule.
 
-    Files are taken in the order given: `paths`, then `as_`, then the table. A folder means all files in it.
+    Files are taken in the order given: `paths`, then `as_`, then the table. A folder means what the table does not name.
 
     Args:
         paths: Files and folders, each file offered to every modality.
@@ -91,7 +92,7 @@ def import_files(
         host: Installed plugins.
         as_: Files and folders with the modality that reads them, for files that do not name their own kind.
         table: Table with a column `smiles`; a row without spectra is a molecule without measurements.
-        columns: (modality, column): the column names a spectrum file, relative to the table's folder.
+        columns: (modality, column): the column names a spectrum file, beside the table or in a folder of `paths`.
         numeric: Columns of the table that become numeric columns of the molecules; the first value of each is kept.
         limit: Number of molecules at which no more are added (further measurements of those there still are).
         split: "hash", "scaffold" or "column:NAME" of the table, whose blank cells mean no split.
@@ -108,6 +109,7 @@ def import_files(
         PluginError: A modality is unknown, or cannot be chosen by its bare name.
     """
     column = check_rule(split)
+    table = None if table is None else Path(table)
     if limit is not None and limit < 1:
         raise DataError(f"limit is {limit}; give 1 or more")
     _check_table(table, [*(c for _, c in columns), *numeric, *([] if column is None else [column])], numeric)
@@ -117,10 +119,11 @@ def import_files(
         work = _Import(
             folder, readers, numeric, limit, where or {}, _storage(storage or {}, readers), progress, options, stack
         )
-        for file, label, only in _chosen(paths, as_, readers):
+        folders = [path for path in paths if path.is_dir()]
+        for file, label, only in chosen_files(paths, as_, readers, named_by(table, columns, folders)):
             work.file(file, label, only)
         if table is not None:
-            work.table(table, columns, numeric, column)
+            work.table(table, columns, numeric, column, folders)
         manifest = work.finish(split, said)
     return work.report(out, manifest)
 
@@ -134,35 +137,6 @@ def _check_table(table: Path | None, needed: Sequence[str], numeric: Sequence[st
             raise DataError(f"numeric column `{name}` would hide the data set's own; rename it in the table")
     if table is not None:
         next(read_rows(table, needed), None)
-
-
-def _files(path: Path) -> Iterator[tuple[Path, str]]:
-    """Yield files with the names under which they are reported, which do not reveal where on the machine they are."""
-    if path.is_file():
-        yield path, path.name
-    elif path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts):
-                yield file, file.relative_to(path.parent).as_posix()
-    else:
-        raise DataError(f"file {str(path)!r} does not exist; nothing was imported")
-
-
-def _chosen(
-    paths: Sequence[Path], as_: Sequence[tuple[str, Path]], readers: Mapping[str, Reader]
-) -> list[tuple[Path, str, list[Reader] | None]]:
-    """Return the files with their labels and, of those whose modality is named, what reads them."""
-    forced = [(file, label, [readers[bare_name(name)]]) for name, path in as_ for file, label in _files(path)]
-    taken = {file.resolve() for file, _, _ in forced}
-    offered = [(file, label, None) for path in paths for file, label in _files(path) if file.resolve() not in taken]
-    _refuse_repeats([file for file, _, _ in (*offered, *forced)])
-    return [*offered, *forced]
-
-
-def _refuse_repeats(files: Sequence[Path]) -> None:
-    for file, count in Counter(file.resolve() for file in files).items():
-        if count > 1:
-            raise DataError(f"file {str(file)!r} is given {count} times; its spectra would be imported as often")
 
 
 def _storage(
@@ -223,7 +197,14 @@ class _Import:
         for reader in readers:
             self._read(path, label, reader, source, None, None if only is None else self._options)
 
-    def table(self, path: Path, columns: Sequence[tuple[str, str]], numeric: Sequence[str], split: str | None) -> None:
+    def table(
+        self,
+        path: Path,
+        columns: Sequence[tuple[str, str]],
+        numeric: Sequence[str],
+        split: str | None,
+        folders: Sequence[Path],
+    ) -> None:
         """Import a table of SMILES with the spectrum files that it names."""
         self._source(path, path.name)
         for line, cells in read_rows(path, []):
@@ -234,7 +215,7 @@ class _Import:
                 numbers = {name: _number(name, cells[name]) for name in numeric if cells[name]}
                 side = None if split is None else named_split(cells[split])
                 named = [(bare_name(name), column) for name, column in columns if cells[column]]
-                added = sum([self._cell(path, place, name, cells[column], cells) for name, column in named])
+                added = sum([self._cell(path, place, name, column, cells, folders) for name, column in named])
                 if named and not added:
                     continue
                 row = self._writer.row(cells[SMILES_COLUMN], self._limit)
@@ -281,9 +262,12 @@ class _Import:
                 self._reject(label, "", reader.name, f"the plugin failed: {type(error).__name__}: {error}")
         return found
 
-    def _cell(self, table: Path, place: str, name: str, cell: str, cells: Mapping[str, str]) -> int:
+    def _cell(
+        self, table: Path, place: str, name: str, column: str, cells: Mapping[str, str], folders: Sequence[Path]
+    ) -> int:
         """Import the spectrum file that a table's cell names, and return the number of measurements added."""
-        path = table.parent / cell
+        cell = cells[column]
+        path = found_file(cell, table, folders)
         if not path.is_file():
             self._reject(table.name, place, name, f"spectrum file {cell!r} does not exist")
             return 0

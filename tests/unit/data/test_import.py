@@ -345,6 +345,18 @@ def test_a_table_of_smiles_and_spectrum_files(tmp_path):
     assert len(found) == report.rejected == 6
 
 
+def test_a_table_and_the_folder_of_its_files(tmp_path):
+    write(tmp_path / "spectra" / "a.txt", "?\n- 1\n")
+    write(tmp_path / "spectra" / "alone.txt", "red\nCCC 3\n")
+    for place in (tmp_path, tmp_path / "spectra"):
+        table = write(place / "t.csv", "smiles,file\nCC,a.txt\n")
+        report = import_files(
+            [tmp_path / "spectra"], tmp_path / "d", host=HOST, table=str(table), columns=[("red", "file")], force=True
+        )
+        assert (report.measurements, report.rejected, report.molecules) == ({"red": 2}, 0, 2)
+        table.unlink()
+
+
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.csv.gz"])
 def test_tables_with_other_separators_byte_order_marks_and_gzip(tmp_path, name):
     text = '\ufeffid;SMILES;note\r\n1;CCO;"a;b\r\nc"\r\n2;C;x\r\n'
