@@ -13,17 +13,17 @@ from molchord.errors import DataError
 __all__ = ["chosen_files", "found_file", "named_by"]
 
 
-def named_by(table: Path | None, columns: Sequence[tuple[str, str]], folders: Sequence[Path]) -> set[Path]:
+def named_by(table: Path | None, columns: Sequence[tuple[str, str]], given: Sequence[Path]) -> set[Path]:
     """Return the table and the files that it names, which a folder does not offer once more."""
     if table is None:
         return set()
     cells = [cells[column] for _, cells in read_rows(table, []) if cells is not None for _, column in columns]
-    return {table.resolve(), *(found_file(cell, table, folders).resolve() for cell in cells if cell)}
+    return {table.resolve(), *(found_file(cell, table, given).resolve() for cell in cells if cell)}
 
 
-def found_file(cell: str, table: Path, folders: Sequence[Path]) -> Path:
-    """Return where a file named by a table is: beside the table, or else in a folder that was given."""
-    places = [folder / cell for folder in (table.parent, *folders)]
+def found_file(cell: str, table: Path, given: Sequence[Path]) -> Path:
+    """Return where a file named by a table is: beside the table, or else in one of the folders given."""
+    places = [folder / cell for folder in (table.parent, *given)]
     return next((place for place in places if place.is_file()), places[0])
 
 

@@ -84,7 +84,7 @@ def import_files(
 ) -> ImportReport:
     """Make a data set of files, which are merged by molecule.
 
-    Files are taken in the order given: `paths`, then `as_`, then the table. A folder means what the table does not name.
+    Files are taken in the order given: `paths`, then `as_`, then the table; of a folder what that does not name.
 
     Args:
         paths: Files and folders, each file offered to every modality.
@@ -109,34 +109,34 @@ def import_files(
         PluginError: A modality is unknown, or cannot be chosen by its bare name.
     """
     column = check_rule(split)
-    table = None if table is None else Path(table)
     if limit is not None and limit < 1:
         raise DataError(f"limit is {limit}; give 1 or more")
-    _check_table(table, [*(c for _, c in columns), *numeric, *([] if column is None else [column])], numeric)
+    table = _checked_table(table, [*(c for _, c in columns), *numeric, *([] if column is None else [column])], numeric)
     readers = readers_of(host, [name for name, _ in (*as_, *columns)], options)
     said = {"limit": limit, "where": dict(where or {}), "as": sorted({name for name, _ in as_}), "note": note}
     with new_folder(out, force=force) as folder, ExitStack() as stack:
         work = _Import(
             folder, readers, numeric, limit, where or {}, _storage(storage or {}, readers), progress, options, stack
         )
-        folders = [path for path in paths if path.is_dir()]
-        for file, label, only in chosen_files(paths, as_, readers, named_by(table, columns, folders)):
+        for file, label, only in chosen_files(paths, as_, readers, named_by(table, columns, paths)):
             work.file(file, label, only)
         if table is not None:
-            work.table(table, columns, numeric, column, folders)
+            work.table(table, columns, numeric, column, paths)
         manifest = work.finish(split, said)
     return work.report(out, manifest)
 
 
-def _check_table(table: Path | None, needed: Sequence[str], numeric: Sequence[str]) -> None:
-    """Refuse a table that is wrong, or lacks a column, before any work."""
+def _checked_table(table: Path | str | None, needed: Sequence[str], numeric: Sequence[str]) -> Path | None:
+    """Refuse a table that is wrong, or lacks a column, before any work; return where it is."""
     if table is None and needed:
         raise DataError("columns of a table are asked for without a table; give `--table FILE`")
     for name in numeric:
         if name in molecules_schema([]).names:
             raise DataError(f"numeric column `{name}` would hide the data set's own; rename it in the table")
-    if table is not None:
-        next(read_rows(table, needed), None)
+    if table is None:
+        return None
+    next(read_rows(Path(table), needed), None)
+    return Path(table)
 
 
 def _storage(
@@ -203,7 +203,7 @@ class _Import:
         columns: Sequence[tuple[str, str]],
         numeric: Sequence[str],
         split: str | None,
-        folders: Sequence[Path],
+        given: Sequence[Path],
     ) -> None:
         """Import a table of SMILES with the spectrum files that it names."""
         self._source(path, path.name)
@@ -215,7 +215,7 @@ class _Import:
                 numbers = {name: _number(name, cells[name]) for name in numeric if cells[name]}
                 side = None if split is None else named_split(cells[split])
                 named = [(bare_name(name), column) for name, column in columns if cells[column]]
-                added = sum([self._cell(path, place, name, column, cells, folders) for name, column in named])
+                added = sum([self._cell(path, place, name, column, cells, given) for name, column in named])
                 if named and not added:
                     continue
                 row = self._writer.row(cells[SMILES_COLUMN], self._limit)
@@ -263,11 +263,11 @@ class _Import:
         return found
 
     def _cell(
-        self, table: Path, place: str, name: str, column: str, cells: Mapping[str, str], folders: Sequence[Path]
+        self, table: Path, place: str, name: str, column: str, cells: Mapping[str, str], given: Sequence[Path]
     ) -> int:
         """Import the spectrum file that a table's cell names, and return the number of measurements added."""
         cell = cells[column]
-        path = found_file(cell, table, folders)
+        path = found_file(cell, table, given)
         if not path.is_file():
             self._reject(table.name, place, name, f"spectrum file {cell!r} does not exist")
             return 0
