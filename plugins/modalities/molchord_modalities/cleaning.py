@@ -91,6 +91,8 @@ def _step(id: str, x: Numbers, y: Numbers, step: CleaningStep) -> Numbers:
         return y - _baseline(id, x, y, step.stiffness)
     if isinstance(step, steps_of.SmoothStep):
         return _smoothed(id, x, y, step)
+    if isinstance(step, steps_of.BroadenStep):
+        return _broadened(x, y, step.width)
     if isinstance(step, steps_of.CosmicStep):
         return _without_spikes(y, step.threshold, step.reach)
     if isinstance(step, steps_of.WaterStep):
@@ -134,6 +136,20 @@ def _smoothed(id: str, x: Numbers, y: Numbers, step: steps_of.SmoothStep) -> Num
         if stop - start >= step.window:
             smooth[start:stop] = savgol_filter(y[start:stop], step.window, step.order)
     return smooth
+
+
+def _broadened(x: Numbers, y: Numbers, width: float) -> Numbers:
+    """Return the mean around each point by a Gaussian's weights, of what was measured within four widths."""
+    sound = np.isfinite(y)
+    step = max(min(_EVEN, width / 4), (x[-1] - x[0]) / _MOST_POINTS)
+    even = np.arange(x[0], x[-1] + step, step)
+    known = ~masked(x, y, even)
+    values = np.where(known, np.interp(even, x[sound], y[sound]), 0.0)
+    reach = min(math.ceil(4 * width / step), (len(even) - 1) // 2)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) * step / width) ** 2)
+    total = np.convolve(known.astype(np.float64), weights, mode="same")
+    means = np.convolve(values, weights, mode="same") / np.maximum(total, np.finfo(np.float64).tiny)
+    return np.where(sound, np.interp(x, even[known], means[known]), np.nan)
 
 
 def _without_spikes(y: Numbers, threshold: float, reach: int) -> Numbers:

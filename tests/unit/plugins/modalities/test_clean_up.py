@@ -45,6 +45,25 @@ def test_smoothing_lowers_noise_and_keeps_a_parabola():
     np.testing.assert_allclose(after((X / 1000) ** 2, s.SmoothStep()), (X / 1000) ** 2, rtol=1e-9)
 
 
+def test_a_broadened_line_is_a_wider_gaussian_of_the_same_area():
+    line = np.exp(-0.5 * ((X - 2000) / 12) ** 2)
+    wider = 12 / np.hypot(12, 25) * np.exp(-0.5 * ((X - 2000) / np.hypot(12, 25)) ** 2)
+    np.testing.assert_allclose(after(line, s.BroadenStep(width=25)), wider, atol=2e-4)
+    # unevenly spaced points, ends and masked ranges: a constant stays one
+    uneven = np.sort(np.concatenate((X, X[::7] + 0.3)))
+    x, y = cleaned("a", uneven, np.full(len(uneven), 2.0), [s.MaskStep(low=900, high=1100), s.BroadenStep()])
+    assert np.isnan(y).sum() == ((x >= 900) & (x <= 1100)).sum()
+    np.testing.assert_allclose(y[np.isfinite(y)], 2.0, rtol=1e-12)
+    # what is masked does not reach out of its range
+    spoiled = np.where((X >= 900) & (X <= 1100), 50.0, line)
+    masked = after(spoiled, s.MaskStep(low=900, high=1100), s.BroadenStep())
+    assert np.nanmax(masked) < 1
+    # wider than the curve, and a curve of few points
+    assert np.isfinite(after(line, s.BroadenStep(width=500))).all()
+    few = np.linspace(500, 4000, 40)
+    assert np.isfinite(cleaned("a", few, np.sin(few / 300), [s.BroadenStep(width=1)])[1]).all()
+
+
 def test_cosmic_rays_go_and_the_strongest_sharp_band_stays():
     noise = np.random.default_rng(2).normal(0, 0.003, len(X))
     hit = BANDS + noise
