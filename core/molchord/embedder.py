@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from molchord.api import Measurement, Modality, ReadingOptions, SampleError
+from molchord.api import Measurement, Modality, ReadingOptions, SampleError, Views
 from molchord.data.reading import Given, files_of, measurements_of, ruled_out
 from molchord.data.spectrum_files import refuse_other
 from molchord.device import choose_device, out_of_memory, to_device
@@ -173,10 +173,17 @@ class Embedder:
         Raises:
             RunError: Memory is too small for one.
         """
+        plugin = self.modalities[modality]
+        views = [plugin.views(sample) if isinstance(plugin, Views) else [sample] for sample in samples]
+        of = np.repeat(np.arange(len(samples)), list(map(len, views)))
         try:
-            batch = to_device(self.modalities[modality].collate(samples), self.device)
-            raw = self.model.embed(modality, batch, torch.from_numpy(scalar_features).to(self.device))
-            return functional.normalize(raw, dim=1)
+            batch = to_device(plugin.collate([view for several in views for view in several]), self.device)
+            raw = self.model.embed(modality, batch, torch.from_numpy(scalar_features[of]).to(self.device))
+            rows = functional.normalize(raw, dim=1)
+            if len(rows) == len(samples):
+                return rows
+            sums = rows.new_zeros(len(samples), rows.shape[1])
+            return functional.normalize(sums.index_add_(0, torch.from_numpy(of).to(self.device), rows), dim=1)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise

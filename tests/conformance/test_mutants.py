@@ -402,6 +402,19 @@ class StatesTheIonForTheMolecule(Modality):
         return StatedMass(mz=weight, adduct="[M+H]+", masses={"[M+H]+": weight}, tolerance=0.01) if weight else None
 
 
+@mutant("modality", "views_are_forms_of_the_sample")
+class ShowsNothing(Modality):
+    def views(self, sample):
+        return []
+
+
+@mutant("modality", "views_are_forms_of_the_sample")
+class SpoilsTheSample(Modality):
+    def views(self, sample):
+        sample.values[:] *= 0.5
+        return [sample]
+
+
 class Bleach(CleaningStep):
     step: str = "bleach"
 

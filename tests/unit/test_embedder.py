@@ -191,3 +191,20 @@ def test_a_run_without_weights_says_how_to_finish_it(tmp_path):
         Embedder.load(tmp_path / "run")
     path = tmp_path / "run"
     assert str(caught.value) == f"run {str(path)!r} has no weights yet; finish it with `molchord train --resume {path}`"
+
+
+class Mirrored(Plain):
+    """Shows a number of two and more a second time, turned over."""
+
+    def views(self, sample):
+        return [sample] if abs(sample) < 2 else [sample, -sample]
+
+
+@pytest.mark.parametrize("most", [None, 2])
+def test_the_vector_of_several_views_is_their_mean_direction(embedder, most):
+    one, _ = made(embedder, ("exact_mass",), most=most, error=MemoryError())
+    one = dataclasses.replace(one, modalities={"ir": Mirrored()})
+    table = np.array([[1.0], [2.0], [3.0]], dtype=np.float32)
+    found = one.embed_samples("ir", [1.0, 3.0, 0.5], table)
+    expected = torch.tensor([[1.0, 1.0, 1.0], [0.0, 1.0, 2.0], [0.5, 1.0, 3.0]])
+    torch.testing.assert_close(found, torch.nn.functional.normalize(expected, dim=1))

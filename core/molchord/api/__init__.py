@@ -59,6 +59,7 @@ from molchord.api.modality import (
     QualityWarning,
     StatedMass,
     StatesMass,
+    Views,
 )
 from molchord.api.property import Property, PropertyRecord
 from molchord.api.reading import ReadingOptions, ReadsTables
@@ -142,6 +143,7 @@ __all__ = [
     "VectorBatch",
     "VectorSample",
     "VectorSpec",
+    "Views",
     "Window",
     "collate_graphs",
     "collate_peaks",

@@ -29,6 +29,7 @@ __all__ = [
     "QualityWarning",
     "StatedMass",
     "StatesMass",
+    "Views",
 ]
 
 
@@ -105,6 +106,15 @@ class Inspects(Protocol):
 
     def inspect(self, measurement: Measurement) -> Sequence[QualityWarning]:
         """Return the quality warnings of a measurement that `transform` takes; empty where there are none."""
+        ...
+
+
+@runtime_checkable
+class Views(Protocol):
+    """A modality that shows a trained model several forms of a sample, of which the mean direction is its vector."""
+
+    def views(self, sample: Any) -> Sequence[Any]:
+        """Return the forms of what `transform` made, at least one; training must have shown such forms too."""
         ...
 
 

@@ -34,6 +34,7 @@ from molchord.api import (
     StatesMass,
     VectorBatch,
     VectorSpec,
+    Views,
 )
 from molchord.data.store import DataSet
 from molchord.testing import explaining
@@ -50,6 +51,7 @@ from molchord.testing.samples import (
     same,
     same_arrays,
     same_columns,
+    tensors,
 )
 from molchord.vocabulary import ORIGINS
 
@@ -229,6 +231,26 @@ def collate_keeps_order(record: ModalityRecord) -> None:
                     here[name].double(), values.double(), rtol=1e-4, atol=1e-5, equal_nan=True
                 )
                 require(equal, f"kind {kind!r}: {name} of row {i} is not that of sample {i} alone")
+
+
+def views_are_forms_of_the_sample(record: ModalityRecord) -> None:
+    """A trained model embeds all views of a sample in one batch, of which it keeps the mean.
+
+    To mend it: return at least one view, in the form that `transform` makes, the same ones every time; and leave the
+    sample as it is.
+    """
+    for kind, modality in _kinds(record):
+        if not isinstance(modality, Views):
+            continue
+        for measurement in examples(modality):
+            sample = modality.transform(measurement, None)
+            before = modality.collate([sample])
+            first, again = ([modality.collate([view]) for view in modality.views(sample)] for _ in range(2))
+            as_before = len(first) == len(again) > 0 and all(map(same, first, again))
+            require(as_before, f"kind {kind!r}: there is no view, or views are not the same ones every time")
+            require(same(before, modality.collate([sample])), f"kind {kind!r}: views change the sample")
+            forms = all(tensors(view).keys() == tensors(before).keys() for view in first)
+            require(forms, f"kind {kind!r}: a view has not the form of the sample")
 
 
 def _row(batch: Any, index: int) -> dict[str, torch.Tensor]:
@@ -433,6 +455,7 @@ CHECKS = (
     batch_matches_spec,
     axis_is_monotonic,
     collate_keeps_order,
+    views_are_forms_of_the_sample,
     collate_takes_none_and_one,
     bad_sample_raises,
     pickles_for_workers,

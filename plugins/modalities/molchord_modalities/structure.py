@@ -46,6 +46,11 @@ class StructureConfig(Config):
         description="Training augmentation: probability that a molecule has no environment at all, so that the encoder "
         "learns to do without.",
     )
+    views: bool = Field(
+        default=False,
+        description="Embed a molecule with and without its environments, and take the mean direction: what training "
+        "has hidden them for.",
+    )
 
     @model_validator(mode="after")
     def _conformers_are_made(self) -> StructureConfig:
@@ -55,6 +60,8 @@ class StructureConfig(Config):
                 f"conformers {self.conformers!r} and optimise {self.optimise!r}; "
                 "set geometry 'etkdg' or leave them out"
             )
+        if self.views and not (self.environments and self.hide):
+            raise ValueError("`views` needs `environments` above 0 and `hide` above 0; set them, or leave it out")
         return self
 
 

@@ -7,6 +7,7 @@ Everything is made from the stereo-free canonical SMILES, in `derive`, so that `
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -26,7 +27,7 @@ from molchord.api import (
 )
 from molchord.chem import canonical, conformer_seed, conformers, morgan_environments, with_hydrogens
 from molchord_modalities import structure_source
-from molchord_modalities.structure_columns import ATOM_COLUMNS, ENVIRONMENTS
+from molchord_modalities.structure_columns import ATOM_COLUMNS, ENVIRONMENTS, environment_columns
 from molchord_modalities.structure_graphs import check_positions, described, elements_only
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Structure:
         environments: Radius up to which each atom has its Morgan environments; 0: none.
         drop: Probability that an environment is left out of a molecule in training.
         hide: Probability that all are.
+        views: Whether a trained model sees a molecule without its environments too.
 
     Example:
         >>> from molchord_modalities.structure_columns import ATOM_COLUMNS, BOND_COLUMNS
@@ -70,13 +72,14 @@ class Structure:
         environments: int = 0,
         drop: float = 0.0,
         hide: float = 0.0,
+        views: bool = False,
     ) -> None:
         self._spec = spec
         self._geometry = geometry
         self._conformers = conformers
         self._optimise = optimise
         self._hydrogens = hydrogens
-        self._environments, self._drop, self._hide = environments, drop, hide
+        self._environments, self._drop, self._hide, self._views = environments, drop, hide, views
 
     def derive(self, molecule: Molecule) -> Measurement:
         """Make the graph of a molecule, with positions as the configuration specifies.
@@ -111,6 +114,13 @@ class Structure:
             bond={name: twice[:, i].astype(np.int64) for i, name in enumerate(self._spec.bond)},
             positions=self._positions(arrays.get("positions"), atoms) if self._spec.positions else None,
         )
+
+    def views(self, sample: GraphSample) -> list[GraphSample]:
+        """Return the sample, and where the configuration says so the same without its environments."""
+        if not self._views:
+            return [sample]
+        hidden = {name: np.zeros_like(sample.atom[name]) for name in environment_columns(self._environments)}
+        return [sample, replace(sample, atom={**sample.atom, **hidden})]
 
     def collate(self, samples: Sequence[GraphSample]) -> GraphBatch:
         """Lay graphs end to end."""

@@ -546,3 +546,16 @@ def test_geometry_of_a_data_set_from_before_environments_is_still_taken():
     assert structure.migrate(stored, dataclasses.replace(STRUCTURE.stores, arrays=earlier)) is stored
     with pytest.raises(SampleError, match="lacks the array `bonds`"):
         structure.migrate(stored, dataclasses.replace(STRUCTURE.stores, arrays={}))
+
+
+def test_views_are_the_molecule_with_and_without_its_environments():
+    structure = STRUCTURE.build(StructureConfig(environments=2, views=True), "graph")
+    one = structure.transform(structure.derive(molecule("CCO")), None)
+    whole, bare = structure.views(one)
+    assert whole is one
+    assert {name for name in one.atom if (one.atom[name] != bare.atom[name]).any()} == {"environment1", "environment2"}
+    assert not any(bare.atom[name].any() for name in ("environment1", "environment2"))
+    assert STRUCTURE.build(StructureConfig(environments=2), "graph").views(one) == [one]
+    for wrong in ({}, {"environments": 2, "hide": 0.0}):
+        with pytest.raises(ValidationError, match="`views` needs `environments` above 0 and `hide` above 0"):
+            StructureConfig(views=True, **wrong)
