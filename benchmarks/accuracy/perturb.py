@@ -86,7 +86,10 @@ class Perturbed:
         curve = lines(position[kept] * scale + shift, area[kept], self.width)
         curve = curve + self.noise * curve.max() * rng.standard_normal(len(GRID))
         wavenumber, values = pixels(curve)
-        return Measurement(arrays={"wavenumber": wavenumber, CURVE[modality]: values}, columns=measurement.columns)
+        return Measurement(
+            arrays={"wavenumber": wavenumber, CURVE[modality]: values},
+            columns={**measurement.columns, "origin": "measured"},  # it goes the way of an instrument's curve
+        )
 
     def reading(self, graph: mc.ModelGraph) -> Perturbed:
         """Return this for a run that corrects sticks where it reads them: an instrument's curve has no such error."""
