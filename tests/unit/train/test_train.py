@@ -62,7 +62,8 @@ def dataset(tmp_path_factory):
 
 
 def make_graph(*, train=None, seed=3, **options):
-    small = Use("resnet1d", width=16, readout={"use": "flatten", "hidden": 16})
+    stages = [{"channels": 8, "kernel": 5, "stride": 4}]
+    small = Use("resnet1d", width=16, stages=stages, readout={"use": "flatten", "hidden": 16})
     return ModelGraph.of(
         embedding_dim=16,
         seed=seed,
