@@ -21,7 +21,7 @@ RUN := runs/demo
 LIBRARY := runs/demo-library
 INSTALLED := .venv/.installed
 
-.PHONY: coverage demo docs test test-slow test-wheel benchmark-accuracy clean
+.PHONY: coverage demo docs lint test test-all test-slow test-wheel benchmark-accuracy clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)/report.html $(LIBRARY)/manifest.json
@@ -47,10 +47,13 @@ $(LIBRARY)/manifest.json: $(RUN)/report.html | $(INSTALLED)
 	@$(BIN)/molchord embed $(RUN) datasets/demo --out $(LIBRARY) --force
 
 # Tests run in as many processes as there are cores: threads of their own would only wait for each other.
-test test-slow coverage: export OMP_NUM_THREADS ?= 1
+test test-all test-slow coverage: export OMP_NUM_THREADS ?= 1
 
 test: $(INSTALLED)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m 'not slow' -q
+	@$(MAKE) --no-print-directory lint
+
+lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -64,6 +67,10 @@ coverage: $(INSTALLED)
 # What installs packages, kills programs and runs whole pages: wheels, `torchrun`, Ray, the tutorial, the examples.
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m slow -q
+
+# Both in one call, the slow ones first: no core waits for the last of them.
+test-all: $(INSTALLED)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -q
 
 # The documentation, as it is read: http://127.0.0.1:8000
 docs: $(INSTALLED)

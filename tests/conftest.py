@@ -33,9 +33,10 @@ def _no_waiting_for_the_disk():
 
 
 def pytest_collection_modifyitems(items):
-    """Skip what needs a GPU where there is none."""
+    """Put what takes longest first, so that no process works at it alone in the end; skip what needs a GPU that is not there."""
     import torch
 
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):

@@ -1,5 +1,6 @@
 """Wheel and source distribution: they build, and work where only they are installed."""
 
+import json
 import os
 import subprocess
 import sys
@@ -76,20 +77,33 @@ def molchord(built, tmp_path_factory):
     elsewhere.mkdir()
     python("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", site, built[1])
     options = {"env": {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}, "cwd": elsewhere}
-    for package in PACKAGES:
-        where = python("-c", f"import {package}; print({package}.__file__)", **options)
-        assert where.startswith(str(site)), where
-    return lambda *arguments: python("-m", "molchord", *arguments, **options)
+    where = python(
+        "-c", f"import {', '.join(PACKAGES)}\nfor p in ({', '.join(PACKAGES)}): print(p.__file__)", **options
+    )
+    assert len(where.splitlines()) == len(PACKAGES)
+    assert all(line.startswith(str(site)) for line in where.splitlines()), where
+
+    def run(*commands):
+        """Run a command, or several in one process, which imports torch once; return what they print."""
+        if len(commands) == 1:
+            return python("-m", "molchord", *commands[0], **options)
+        code = "import json, sys; from molchord.cli.main import main; sys.exit(any(map(main, json.loads(sys.argv[1]))))"
+        return python("-c", code, json.dumps(commands, default=str), **options)
+
+    return run
 
 
 def test_installed_wheel_finds_its_plugins_recipes_and_templates(molchord, tmp_path):
-    assert "dimenetpp" in molchord("plugins", "list")
-    assert "no problem" in molchord("plugins", "check")
-    assert "good" in molchord("graph", "check", ROOT / "recipes" / "demo.yaml")
-    assert "embedding_dim: 8" in molchord("graph", "check", "demo", "--explain", "--set", "embedding_dim=8")
     (tmp_path / "mine.yaml").write_text("extends: vibrational\nmodalities: {raman: null}\n")
-    assert "good (structure, ir; molchord:graph_centered)" in molchord("graph", "check", tmp_path / "mine.yaml")
-    assert "7 files" in molchord("plugins", "new", "modality", "uvvis", "--out", tmp_path / "uvvis")
+    for command, said in (
+        (["plugins", "list"], "dimenetpp"),
+        (["plugins", "check"], "no problem"),
+        (["graph", "check", ROOT / "recipes" / "demo.yaml"], "good"),
+        (["graph", "check", "demo", "--explain", "--set", "embedding_dim=8"], "embedding_dim: 8"),
+        (["graph", "check", tmp_path / "mine.yaml"], "good (structure, ir; molchord:graph_centered)"),
+        (["plugins", "new", "modality", "uvvis", "--out", tmp_path / "uvvis"], "7 files"),
+    ):
+        assert said in molchord(command)
 
 
 def test_installed_wheel_imports_trains_and_evaluates(molchord, tmp_path):
@@ -102,8 +116,10 @@ def test_installed_wheel_imports_trains_and_evaluates(molchord, tmp_path):
     )  # fmt: skip
     (tmp_path / "graph.yaml").write_text(GRAPH)
     data, run = tmp_path / "data", tmp_path / "run"
-    molchord("data", "import", tmp_path / "computed.npz", "--out", data)
-    molchord("train", tmp_path / "graph.yaml", "--data", data, "--out", run)
-    molchord("evaluate", run, "--split", "train", "--pool", "all", "--mode", "blind", "--out", tmp_path / "figures")
+    molchord(
+        ["data", "import", tmp_path / "computed.npz", "--out", data],
+        ["train", tmp_path / "graph.yaml", "--data", data, "--out", run],
+        ["evaluate", run, "--split", "train", "--pool", "all", "--mode", "blind", "--out", tmp_path / "figures"],
+    )
     report = (tmp_path / "figures" / "report.html").read_text()
     assert 'aria-label="loss all_pairs aligns 1 pair: structure-ir"' in report

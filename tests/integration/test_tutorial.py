@@ -1,11 +1,14 @@
 """Pages to follow, word for word: every command is run and every block of code is put where the page says."""
 
 import ast
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import sysconfig
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -26,10 +29,13 @@ def environment(tmp_path):
     venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     site = next(venv.glob("lib/python*/site-packages"))
-    (site / "shared.pth").write_text(f"import site; site.addsitedir({sysconfig.get_paths()['purelib']!r})\n")
+    # As in the tests' own process, nothing waits for the disk.
+    (site / "shared.pth").write_text(
+        f"import site; site.addsitedir({sysconfig.get_paths()['purelib']!r})\n"
+        "import os; os.fsync = lambda descriptor: None\n"
+    )
     for name, command in {
         "pip": f'exec {sys.executable} -m pip --python {venv}/bin/python "$@" -q --no-deps --no-build-isolation --no-index',
-        "molchord": f'exec {venv}/bin/python -m molchord "$@"',
         "pytest": f'exec {venv}/bin/python -m pytest -p no:cacheprovider "$@"',
     }.items():
         (venv / "bin" / name).write_text(f"#!/bin/sh\n{command}\n")
@@ -43,19 +49,36 @@ def test_a_page_works_word_for_word(page, environment, tmp_path):
     folder.mkdir()
     shown = ""
     written = (DOCS / page).read_text(encoding="utf-8")
-    for language, option, text in re.findall(r"```(\w+)([^\n]*)\n(.*?)```", written, re.DOTALL):
+    for block in re.finditer(r"```(\w+)([^\n]*)\n(.*?)```", written, re.DOTALL):
+        language, option, text = block.groups()
         if language == "sh":
-            done = subprocess.run(
-                ["bash", "-ec", text], capture_output=True, text=True, check=False, cwd=folder, env=environment
-            )
-            assert done.returncode == 0, text + done.stdout + done.stderr
-            shown += done.stdout
+            later = written[block.end() :].splitlines()
+            for command in commands(line for line in text.splitlines() if line not in later):
+                done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=environment)
+                assert done.returncode == 0, text + done.stdout + done.stderr
+                shown += done.stdout
         elif "title=" in option:
             (folder / option.split('"')[1]).write_text(text, encoding="utf-8")
         else:
             path = folder / option.split('"')[1]
             path.write_text(replaced(path.read_text(encoding="utf-8"), text), encoding="utf-8")
     assert re.search(SHOWN[page], shown), shown
+
+
+IN_ONE = "import json, sys; from molchord.cli.main import main; sys.exit(any(map(main, json.loads(sys.argv[1]))))"
+
+
+def commands(lines):
+    """Each line as a command; those of molchord that follow each other run in one process, which imports torch once.
+
+    A line that the page has once more, such as the tests of a package that is changed meanwhile, is run the last time
+    alone: those of new packages are run by `test_new_plugin.py`.
+    """
+    for ours, several in groupby(lines, lambda line: line.startswith("molchord ")):
+        if ours:
+            yield ["python", "-c", IN_ONE, json.dumps([shlex.split(line)[1:] for line in several])]
+        else:
+            yield from (["bash", "-ec", line] for line in several)
 
 
 def replaced(source, changes):

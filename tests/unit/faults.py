@@ -3,6 +3,7 @@
 import builtins
 import ctypes
 import errno
+import hashlib
 import io
 import itertools
 import os
@@ -76,6 +77,17 @@ def failing(at, fault, *, exchange, only=None):
         yield steps
 
 
+def contents(folder):
+    """Every path below a folder with what it is and holds, as one digest."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        digest.update(f"{path.relative_to(folder)} {path.lstat().st_mode}\0".encode())
+        if path.is_file():
+            content = path.read_bytes()
+            digest.update(f"{len(content)}\0".encode() + content)
+    return digest.digest()
+
+
 def check(act, read, prepare, tmp_path, fault, *, exchange=True, only=None, fewest=3):
     """Let every step of `act` fail in turn: what `read` finds then is the old content or the new one, both whole.
 
@@ -92,11 +104,20 @@ def check(act, read, prepare, tmp_path, fault, *, exchange=True, only=None, fewe
     if FAULTS[fault][1] and only is None:
         # After a call that changes no name there is the same on the disk as before the next one, which is refused too.
         only, fewest = RENAMES, 1
+    found_in = {}
+
+    def found_by_reading(folder):
+        """What is read depends on the bytes alone, and most steps leave those of before."""
+        there = contents(folder)
+        if there not in found_in:
+            found_in[there] = read(folder)
+        return found_in[there]
+
     prepare(tmp_path / "old")
-    old = read(tmp_path / "old")
+    old = found_by_reading(tmp_path / "old")
     shutil.copytree(tmp_path / "old", tmp_path / "new")
     act(tmp_path / "new")
-    new = read(tmp_path / "new")
+    new = found_by_reading(tmp_path / "new")
     for number in itertools.count(1):
         here = tmp_path / f"step-{number}"
         shutil.copytree(tmp_path / "old", here)
@@ -111,11 +132,11 @@ def check(act, read, prepare, tmp_path, fault, *, exchange=True, only=None, fewe
             assert raised is None, where
             assert number > fewest, where
             return
-        found = read(here)
+        found = found_by_reading(here)
         assert found in (old, new), f"{where}: neither the old content nor the new one"
         assert raised is not None or found == new, f"{where}: said to be done, but it is the old content"
         left = [path for path in here.rglob("*.partial") if steps.names[number - 1] not in ("rmtree", "unlink")]
         assert left == [], where
         act(here)
-        assert read(here) == new, f"{where}: it is no longer possible"
+        assert found_by_reading(here) == new, f"{where}: it is no longer possible"
         shutil.rmtree(here)

@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,8 @@ def parse_yaml(text: str, source: str = "<text>") -> Document:
         >>> document.locate(("bits",), "too few")
         '<text>:4: bits: too few'
     """
-    composer = _Composer()
     try:
-        root = composer.document(YAML(typ="safe", pure=True).parse(text))
+        root, complaints = _composed(text)
     except _Refused as refusal:
         raise GraphError([f"{source}:{refusal.line}: {refusal}"]) from None
     except MarkedYAMLError as error:
@@ -107,9 +107,17 @@ def parse_yaml(text: str, source: str = "<text>") -> Document:
     lines: dict[DocumentPath, int] = {}
     data = _expand(root, (), root.line, lines)
     document = Document(data, lines, source)
-    if composer.complaints:
-        raise GraphError([f"{source}:{line}: {message}" for line, message in sorted(composer.complaints)])
+    if complaints:
+        raise GraphError([f"{source}:{line}: {message}" for line, message in sorted(complaints)])
     return document
+
+
+@lru_cache(maxsize=16)
+def _composed(text: str) -> tuple[_Node, list[tuple[int, str]]]:
+    """Return the root node and complaints by line; a training reads its graph again and again, and parsing is slow."""
+    composer = _Composer()
+    root = composer.document(YAML(typ="safe", pure=True).parse(text))
+    return root, composer.complaints
 
 
 def dump(data: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -47,12 +48,18 @@ def import_is_light(record: Any) -> None:
     To mend it: move imports of torch, rdkit and the like from the package's `__init__.py` into `build`.
     """
     package = record.config.__module__.partition(".")[0]
-    code = f"import sys, {package}; print([m for m in ('torch', 'numpy', 'rdkit') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = _imported_alone(package)
     require(done.returncode == 0, f"importing {package!r} failed: {done.stderr.strip().splitlines()[-1:]}")
     require(
         done.stdout.strip() == "[]", f"importing {package!r} imports {done.stdout.strip()}; import them inside `build`"
     )
+
+
+@cache
+def _imported_alone(package: str) -> subprocess.CompletedProcess[str]:
+    """Import a package in a process of its own, once for all of its records; it prints what is heavy of its imports."""
+    code = f"import sys, {package}; print([m for m in ('torch', 'numpy', 'rdkit') if m in sys.modules])"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
 def config_is_strict(record: Any) -> None:

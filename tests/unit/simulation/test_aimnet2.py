@@ -92,7 +92,8 @@ def test_energies_forces_and_charges_are_those_of_the_archive():
     trace, gradient = energy_gradient(network(), *tensors(*starts))
     for row, one in enumerate(starts):
         z, x, charge = tensors(one, dtype=torch.float32)
-        theirs = reference({"coord": x, "numbers": z, "charge": charge})
+        with torch.jit.optimized_execution(False):  # which takes longer than to compute
+            theirs = reference({"coord": x, "numbers": z, "charge": charge})
         n = len(one.z)
         assert (theirs["forces"][0] + gradient[row, :n]).abs().max() < 2e-5  # eV/angstrom; they compute in 32 bits
         assert (theirs["charges"][0] - trace.charges.mean(0)[row, :n]).abs().max() < 2e-6
@@ -118,7 +119,7 @@ def test_the_mean_of_members_is_that_of_each():
     torch.testing.assert_close(each[0], network(1)(z, x, charge).energy)
 
 
-@pytest.mark.parametrize("smiles", ["O", "[OH-]", "CSCl"])
+@pytest.mark.parametrize("smiles", ["O", "[OH-]", "OSCl"])
 def test_second_derivatives_are_finite_differences_of_first_ones(smiles):
     z, x, charge = tensors(start(smiles, 0.05))
     n, step = z.shape[1], 1e-4

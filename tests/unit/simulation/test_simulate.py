@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from rdkit import Chem
 from scipy.spatial.transform import Rotation
+from tests.one_check import failure_of
 
 import molchord as mc
 import molchord_simulators
@@ -30,7 +31,6 @@ from molchord.host import Host, Plugin, discovery, installed
 from molchord.simulation.files import Outcome, read_contents, read_entries, write_entries
 from molchord.simulation.folder import SimulationFolder
 from molchord.simulation.simulate import build_simulator, simulate, simulate_molecules, write_jobs
-from molchord.testing import check_simulator
 from molchord_simulators import gfn2
 from molchord_simulators.gfn2_record import GFN2
 
@@ -826,11 +826,12 @@ def test_the_kit_catches_a_wrong_simulator():
         def measurements(self, result):
             return {name: dataclasses.replace(one, columns={}) for name, one in super().measurements(result).items()}
 
-    failed = {r.check for r in check_simulator(dataclasses.replace(GFN2, build=lambda c: Wrong())).results if r.failure}
-    assert {"arrays_are_as_declared", "simulation_is_deterministic", "says_how_it_was_made"} <= failed
-    assert {"goes_to_workers"} <= failed  # a local class
-    lost = check_simulator(dataclasses.replace(GFN2, build=lambda c: Lost()))
-    assert "columns of 'ir' differ" in str(lost)
+    wrong = dataclasses.replace(GFN2, build=lambda c: Wrong())
+    for check in ("arrays_are_as_declared", "simulation_is_deterministic", "says_how_it_was_made"):
+        assert failure_of(wrong, check)
+    assert failure_of(wrong, "goes_to_workers")  # a local class
+    lost = dataclasses.replace(GFN2, build=lambda c: Lost())
+    assert "columns of 'ir' differ" in failure_of(lost, "modalities_read_the_results")
 
 
 def test_the_simulator_is_installed_as_every_other_plugin():

@@ -62,7 +62,8 @@ def dataset(tmp_path_factory):
 
 
 def make_graph(*, train=None, seed=3, **options):
-    small = Use("resnet1d", width=16, readout={"use": "flatten", "hidden": 16})
+    stages = [{"channels": 8, "kernel": 5, "stride": 4}]
+    small = Use("resnet1d", width=16, stages=stages, readout={"use": "flatten", "hidden": 16})
     return ModelGraph.of(
         embedding_dim=16,
         seed=seed,
@@ -76,6 +77,12 @@ def make_graph(*, train=None, seed=3, **options):
         train={"batch_size": 4, "epochs": 3, "workers": 0, "optimizer": {"lr": 3e-3}, **(train or {})},
         **options,
     )
+
+
+@pytest.fixture(scope="module")
+def trained(dataset, tmp_path_factory):
+    """A run of the graph as it is, which tests only read."""
+    return Run.train(make_graph(), dataset, tmp_path_factory.mktemp("trained") / "run", progress=False)
 
 
 def weights(run):
@@ -172,28 +179,25 @@ def test_training_lowers_the_loss_and_writes_the_run(dataset, tmp_path):
     }
 
 
-def test_a_loaded_run_embeds_bit_for_bit_alike(dataset, tmp_path):
-    run = Run.train(make_graph(), dataset, tmp_path / "run", progress=False)
-    again = Run.load(tmp_path / "run")
-    assert same(weights(run), weights(again))
-    assert again.graph == run.graph
+def test_a_loaded_run_embeds_bit_for_bit_alike(trained):
+    again = Run.load(trained.path)
+    assert same(weights(trained), weights(again))
+    assert again.graph == trained.graph
     np.testing.assert_array_equal(
-        run.embed("structure", ["CCO", "c1ccccc1"]), again.embed("structure", ["CCO", "c1ccccc1"])
+        trained.embed("structure", ["CCO", "c1ccccc1"]), again.embed("structure", ["CCO", "c1ccccc1"])
     )
 
 
-def test_one_seed_one_result(dataset, tmp_path):
-    first = Run.train(make_graph(), dataset, tmp_path / "a", progress=False)
+def test_one_seed_one_result(trained, dataset, tmp_path):
     again = Run.train(make_graph(), dataset, tmp_path / "b", progress=False)
     other = Run.train(make_graph(seed=4), dataset, tmp_path / "c", progress=False)
-    assert same(weights(first), weights(again))
-    assert not same(weights(first), weights(other))
+    assert same(weights(trained), weights(again))
+    assert not same(weights(trained), weights(other))
 
 
-def test_loader_processes_change_nothing(dataset, tmp_path):
-    alone = Run.train(make_graph(), dataset, tmp_path / "a", progress=False)
+def test_loader_processes_change_nothing(trained, dataset, tmp_path):
     helped = Run.train(make_graph(train={"workers": 1}), dataset, tmp_path / "b", progress=False)
-    assert same(weights(alone), weights(helped))
+    assert same(weights(trained), weights(helped))
 
 
 @pytest.mark.parametrize(
@@ -257,15 +261,16 @@ def test_hard_negatives_need_half_a_batch():
         TrainConfig(batch_size=8, hard_negatives=5)
 
 
-def test_resuming_a_finished_run_loads_it(dataset, tmp_path):
-    run = Run.train(make_graph(), dataset, tmp_path / "run", progress=False)
-    assert same(weights(run), weights(Run.resume(tmp_path / "run", progress=False)))
+def test_resuming_a_finished_run_loads_it(trained):
+    assert same(weights(trained), weights(Run.resume(trained.path, progress=False)))
 
 
 def test_training_works_outside_the_main_thread(dataset, tmp_path):
     done = []
     thread = threading.Thread(
-        target=lambda: done.append(Run.train(make_graph(), dataset, tmp_path / "run", progress=False))
+        target=lambda: done.append(
+            Run.train(make_graph(train={"epochs": 1}), dataset, tmp_path / "run", progress=False)
+        )
     )
     thread.start()
     thread.join()
@@ -273,7 +278,7 @@ def test_training_works_outside_the_main_thread(dataset, tmp_path):
 
 
 def test_frozen_parts_stay_as_they_were(dataset, tmp_path):
-    graph = make_graph(train={"trainable": {"modalities.ir": False}})
+    graph = make_graph(train={"epochs": 1, "trainable": {"modalities.ir": False}})
     before = Trainer(graph, dataset, progress=False).model.state_dict()
     run = Run.train(graph, dataset, tmp_path / "run", progress=False)
     after = run.model.state_dict()
@@ -283,14 +288,13 @@ def test_frozen_parts_stay_as_they_were(dataset, tmp_path):
     assert "modalities.raman.head.out.weight" not in unchanged
 
 
-def test_parts_come_from_another_run(dataset, tmp_path):
-    first = Run.train(make_graph(), dataset, tmp_path / "first", progress=False)
-    source = f"{tmp_path / 'first'}#modalities.ir"
-    graph = make_graph(seed=9, train={"init": {"modalities.ir": source}, "trainable": {"modalities.ir": False}})
-    second = Run.train(graph, dataset, tmp_path / "second", progress=False)
-    a, b = weights(first), weights(second)
+def test_parts_come_from_another_run(trained, dataset, tmp_path):
+    source = f"{trained.path}#modalities.ir"
+    train = {"epochs": 1, "init": {"modalities.ir": source}, "trainable": {"modalities.ir": False}}
+    second = Run.train(make_graph(seed=9, train=train), dataset, tmp_path / "second", progress=False)
+    a, b = weights(trained), weights(second)
     assert all(torch.equal(a[k], b[k]) for k in a if k.startswith("modalities.ir."))
-    wrong = make_graph(train={"init": {"modalities.ir": f"{tmp_path / 'first'}#modalities.msms"}})
+    wrong = make_graph(train={"init": {"modalities.ir": f"{trained.path}#modalities.msms"}})
     with pytest.raises(RunError, match="differs in 'modalities.ir"):
         Run.train(wrong, dataset, tmp_path / "third", progress=False)
     assert not (tmp_path / "third").exists()
@@ -323,7 +327,8 @@ def test_a_run_knows_elements_and_sizes_by_spectrum_and_those_of_its_sources(dat
 
 
 def test_a_head_from_another_run_keeps_that_runs_scalar_features(dataset, tmp_path):
-    first = Run.train(make_graph(scalar_features=["exact_mass"]), dataset, tmp_path / "first", progress=False)
+    short = make_graph(scalar_features=["exact_mass"], train={"epochs": 1})
+    first = Run.train(short, dataset, tmp_path / "first", progress=False)
     again = DataSet(dataset.path, split="hash")
     taken = {"modalities.ir": f"{first.path}#modalities.ir"}
     fresh, second = (
@@ -335,7 +340,7 @@ def test_a_head_from_another_run_keeps_that_runs_scalar_features(dataset, tmp_pa
     assert float(fresh.model.scalar_mean) != float(first.model.scalar_mean)
     assert torch.equal(second.model.scalar_mean, first.model.scalar_mean)
     assert torch.equal(second.model.scalar_std, first.model.scalar_std)
-    Run.train(make_graph(scalar_features=["exact_mass"]), again, tmp_path / "other", progress=False)
+    Run.train(short, again, tmp_path / "other", progress=False)
     both = taken | {"modalities.raman": f"{tmp_path / 'other'}#modalities.raman"}
     mixed = Trainer(make_graph(scalar_features=["exact_mass"], train={"init": both}), again, progress=False)
     with pytest.raises(RunError, match="take parts with this feature from one run"):
@@ -347,7 +352,7 @@ def test_an_encoder_from_another_run_keeps_that_runs_fitted_state(dataset, tmp_p
     kind = type(modality("ir")[1])
     monkeypatch.setattr(kind, "fit", lambda self, train: {"count": len(list(train))}, raising=False)
     monkeypatch.setattr(kind, "restore", lambda self, state: restored.append((self.name, state)), raising=False)
-    first = Run.train(make_graph(), dataset, tmp_path / "first", progress=False)
+    first = Run.train(make_graph(train={"epochs": 1}), dataset, tmp_path / "first", progress=False)
     assert first.manifest.fitted == {"ir": {"count": 12}, "raman": {"count": 8}}
     again = DataSet(dataset.path, split="hash")
     restored.clear()
@@ -361,34 +366,32 @@ def test_an_encoder_from_another_run_keeps_that_runs_fitted_state(dataset, tmp_p
     assert third.fitted["raman"] == {"count": 8}
 
 
-def test_realignment_moves_every_tower_or_the_parts_named(dataset, tmp_path):
-    run = Run.train(make_graph(), dataset, tmp_path / "run", progress=False)
+def test_realignment_moves_every_tower_or_the_parts_named(trained, dataset, tmp_path):
     towers = [f"modalities.{m}" for m in ("structure", *SPECTRA)]
     for trainable, parts in (
         (None, towers),
         (["heads"], [f"{tower}.head.out" for tower in towers]),
         (["modalities.ir.encoder", "heads"], ["modalities.ir.encoder", *(f"{tower}.head.out" for tower in towers)]),
     ):
-        other = run.realign(dataset, tmp_path / "to", trainable=trainable, epochs=2, progress=False, force=True)
-        a, b = weights(run), weights(other)
+        other = trained.realign(dataset, tmp_path / "to", trainable=trainable, epochs=1, progress=False, force=True)
+        a, b = weights(trained), weights(other)
         moved = {name for name in a if not torch.equal(a[name], b[name])}
         assert all(name.startswith(tuple(f"{part}." for part in parts)) for name in moved)
         assert all(any(name.startswith(f"{part}.") for name in moved) for part in parts)
 
 
-def test_realignment_takes_another_learning_rate(dataset, tmp_path):
-    run = Run.train(make_graph(), dataset, tmp_path / "run", progress=False)
-    before = run.graph.train.optimizer
-    assert run.realign(dataset, tmp_path / "same", epochs=1, progress=False).graph.train.optimizer == before
-    still = run.realign(dataset, tmp_path / "slow", epochs=1, lr=1e-12, progress=False)
+def test_realignment_takes_another_learning_rate(trained, dataset, tmp_path):
+    before = trained.graph.train.optimizer
+    assert trained.realign(dataset, tmp_path / "same", epochs=1, progress=False).graph.train.optimizer == before
+    still = trained.realign(dataset, tmp_path / "slow", epochs=1, lr=1e-12, progress=False)
     assert still.graph.train.optimizer.lr == 1e-12
     assert still.graph.train.optimizer.weight_decay == before.weight_decay
-    a, b = weights(run), weights(still)
-    assert all(torch.allclose(a[name], b[name], atol=1e-6) for name, _ in run.model.named_parameters())
+    a, b = weights(trained), weights(still)
+    assert all(torch.allclose(a[name], b[name], atol=1e-6) for name, _ in trained.model.named_parameters())
 
 
 def test_anchors_are_standardised_with_the_training_set(dataset, tmp_path):
-    graph = make_graph(scalar_features=["exact_mass"])
+    graph = make_graph(scalar_features=["exact_mass"], train={"epochs": 1})
     run = Run.train(graph, dataset, tmp_path / "run", progress=False)
     masses = dataset.numeric("exact_mass")[dataset.rows("train")]
     assert float(run.model.scalar_mean) == pytest.approx(masses.mean(), rel=1e-5)
