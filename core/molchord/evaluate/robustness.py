@@ -194,13 +194,10 @@ class Values:
     def noisy(self, level: float, rng: np.random.Generator) -> Measurement:
         """Return the measurement with white noise of `level` times the largest value; peaks that fall to 0 go."""
         value = self.value + level * self.value.max() * rng.standard_normal(len(self.value))
+        place = self.place
         if self.peaks:
             kept = (value > 0) | (self.value == self.value.max())
-            place, value = self.place[kept], np.where(value > 0, value, self.value)[kept]
-        else:
-            # Two points a cell, so that a reader that averages over cells sees noise of this very size.
-            half = 0.4999 * float(np.median(np.diff(self.place)))
-            place, value = (self.place[:, None] + np.array([-half, half])).ravel(), np.repeat(value, 2)
+            place, value = place[kept], np.where(value > 0, value, self.value)[kept]
         arrays = {self.place_name: place.astype(np.float32), self.value_name: value.astype(np.float32)}
         return dataclasses.replace(self.measurement, arrays=arrays)
 
@@ -209,7 +206,7 @@ def values_of(measurement: Measurement, record: ModalityRecord, spec: object, mo
     """Return what noise is added to, whatever the modality: by what it declares alone.
 
     Values are two arrays of one axis, of which one has the unit of the spec. Of a spectrum they are the curve that its
-    modality draws, computed sticks included; of a list of peaks their heights.
+    modality draws, one point for each of its grid and computed sticks included; of a list of peaks their heights.
 
     Args:
         measurement: What was measured.
