@@ -5,13 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from html import escape
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from molchord.evaluate.pictures import Confusion, Curve, Reliability, SpaceMap
 
-__all__ = ["RAMP", "confusion_chart", "curve_chart", "group_map", "line_key", "number_map", "reliability_chart", "shapes", "shown_names"]
+__all__ = [
+    "RAMP",
+    "confusion_chart",
+    "curve_chart",
+    "group_map",
+    "line_key",
+    "number_map",
+    "reliability_chart",
+    "shapes",
+    "shown_names",
+]
 
 RAMP = 5
 """Steps of the scale of numbers, ``--p-ramp-1`` to ``--p-ramp-5``."""
@@ -37,8 +48,10 @@ _DOT = "m-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0-9 0z"
 # --- maps ------------------------------------------------------------------------------------------------------------
 
 
-def number_map(space: SpaceMap, name: str, *, joined: bool = False, size: int = 340) -> tuple[str, list[str]]:
-    """Draw a map coloured by a number; returns the drawing and what each step of the scale stands for.
+def number_map(
+    space: SpaceMap, name: str, *, joined: bool = False, size: int = 340
+) -> tuple[str, list[tuple[int, str]]]:
+    """Draw a map coloured by a number; returns the drawing, and the steps of the scale with what they stand for.
 
     Args:
         space: The map.
@@ -47,13 +60,34 @@ def number_map(space: SpaceMap, name: str, *, joined: bool = False, size: int = 
         size: Width and height.
     """
     values = space.numbers[name]
-    low, high = (float(f(values)) for f in (np.nanmin, np.nanmax)) if np.isfinite(values).any() else (0.0, 0.0)
-    width = (high - low) / RAMP or 1.0
-    step = np.where(np.isfinite(values), np.clip(np.floor((np.nan_to_num(values) - low) / width), 0, RAMP - 1), -1)
-    colours = [f"var(--p-ramp-{int(one) + 1})" if one >= 0 else "var(--quiet)" for one in step.tolist()]
-    keys = [f"{low + i * width:.4g} to {low + (i + 1) * width:.4g}" for i in range(RAMP)] if high > low else [f"{low:.4g}"]
+    known = values[np.isfinite(values)]
+    # Equally many molecules a step, as far as they differ, or a single heavy one would make all others alike.
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, RAMP + 1), method="nearest")) if len(known) else np.zeros(1)
+    step = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, max(0, len(edges) - 2))
+    used = _ramp(max(1, len(edges) - 1))
+    colours = [
+        f"var(--p-ramp-{used[int(one)]})" if np.isfinite(value) else "var(--quiet)"
+        for one, value in zip(step, values, strict=True)
+    ]
+    keys = list(zip(used, _keys(edges, known), strict=True))
+    low, high = edges[0], edges[-1]
     said = f"Map of {len(space.key14)} molecules coloured by {name}, from {low:.4g} to {high:.4g}"
     return _map(space, colours, [_DOT] * len(colours), said, joined=joined, size=size), keys
+
+
+def _ramp(steps: int) -> list[int]:
+    """Return which steps of the scale are used, as far apart as they can be."""
+    return [1 + round(i * (RAMP - 1) / max(1, steps - 1)) for i in range(steps)]
+
+
+def _keys(edges: NDArray[np.float64], values: NDArray[np.float64]) -> list[str]:
+    """Say what the steps between edges hold; of whole numbers, which ones."""
+    if len(edges) < 2:
+        return [f"{edges[0]:.4g}"]
+    if not (values == np.round(values)).all():
+        return [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
+    ends = [*(edges[1:-1] - 1), edges[-1]]
+    return [f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in zip(edges[:-1], ends, strict=True)]
 
 
 def group_map(space: SpaceMap, name: str, *, size: int = 340) -> str:
@@ -63,17 +97,19 @@ def group_map(space: SpaceMap, name: str, *, size: int = 340) -> str:
     colours = ["var(--p-line-2)" if one else "var(--quiet)" for one in has.tolist()]
     marks = [_MARKS[0] if one else "m-2.5 0a2.5 2.5 0 1 0 5 0a2.5 2.5 0 1 0-5 0z" for one in has.tolist()]
     known = int(np.isfinite(values).sum())
-    return _map(space, colours, marks, f"Map of molecules: {int(has.sum())} of {known} have {name}", hollow=~has, size=size)
+    return _map(
+        space, colours, marks, f"Map of molecules: {int(has.sum())} of {known} have {name}", hollow=~has, size=size
+    )
 
 
 def shapes(space: SpaceMap) -> list[tuple[str, str]]:
     """Return what each mark of a joined map stands for, with a small drawing of it."""
-    marks = [("structure", _DOT), *zip(space.spectra, _marks(len(space.spectra)), strict=True)]
-    return [
-        (name, '<svg viewBox="-8 -8 16 16" width="14" height="14" aria-hidden="true">'
-         f'<path d="M0 0{mark}" fill="{"currentColor" if name == "structure" else "none"}" stroke="currentColor" stroke-width="1.5"/></svg>')
-        for name, mark in marks
-    ]  # fmt: skip
+    found = []
+    for name, mark in [("structure", _DOT), *zip(space.spectra, _marks(len(space.spectra)), strict=True)]:
+        fill = "currentColor" if name == "structure" else "none"
+        drawn = _line(f"M0 0{mark}", "currentColor", 1.5, fill=fill)
+        found.append((name, f'<svg viewBox="-8 -8 16 16" width="14" height="14" aria-hidden="true">{drawn}</svg>'))
+    return found
 
 
 def _map(
@@ -91,9 +127,10 @@ def _map(
     low, high = np.nanmin(every, axis=0), np.nanmax(every, axis=0)
     scale = (size - 24) / max(float((high - low).max()), 1e-9)
     middle = (low + high) / 2
-    x, y = [(size / 2 + scale * (part[:, 0] - middle[0])) for part in shown], [
-        (size / 2 - scale * (part[:, 1] - middle[1])) for part in shown
-    ]
+    x, y = (
+        [(size / 2 + scale * (part[:, 0] - middle[0])) for part in shown],
+        [(size / 2 - scale * (part[:, 1] - middle[1])) for part in shown],
+    )
     lines, points = [], []
     for row, (colour, mark) in enumerate(zip(colours, marks, strict=True)):
         here = f"{x[0][row]:.1f} {y[0][row]:.1f}"
@@ -110,7 +147,9 @@ def _map(
             f'<path d="M{here}{mark}" fill="{fill}" stroke="{"var(--paper)" if fill == colour else colour}" '
             'stroke-width="0.8"/></g>'
         )
-    joins = f'<path d="{"".join(lines)}" stroke="var(--quiet)" stroke-width="0.6" stroke-opacity="0.45"/>' if lines else ""
+    joins = (
+        f'<path d="{"".join(lines)}" stroke="var(--quiet)" stroke-width="0.6" stroke-opacity="0.45"/>' if lines else ""
+    )
     frame = f'<rect x="0.5" y="0.5" width="{size - 1}" height="{size - 1}" fill="none" stroke="var(--grid)"/>'
     return _svg(size, size, said, frame + joins + "".join(points))
 
@@ -123,7 +162,7 @@ def _marks(count: int) -> list[str]:
 
 
 def curve_chart(curves: Sequence[Curve], metric: str, title: str) -> str:
-    """Draw a metric of several sets of spectra with its intervals, on a logarithmic scale where it is over pool size."""
+    """Draw a metric of several sets of spectra with its intervals; sizes of pools are on a logarithmic scale."""
     width, height, left, right, top, bottom = 420, 300, 40, 14, 14, 40
     logarithmic = curves[0].over == "pool size"
     ticks = _ticks(curves, logarithmic=logarithmic)
@@ -149,9 +188,8 @@ def curve_chart(curves: Sequence[Curve], metric: str, title: str) -> str:
         dots = "".join(f"M{x:.1f} {y:.1f}{_line_mark(index)}" for x, y in line)
         parts.append(f'<path d="{_path(band)}z" fill="{colour}" fill-opacity="0.13"/>')
         parts.append(
-            f'<path d="{_path(line)}" fill="none" stroke="{colour}" stroke-width="2" '
-            f'stroke-dasharray="{_DASHES[index % len(_DASHES)]}"/><path d="{dots}" fill="var(--paper)" stroke="{colour}" '
-            'stroke-width="1.6"/>'
+            _line(_path(line), colour, 2, dash=_DASHES[index % len(_DASHES)])
+            + _line(dots, colour, 1.6, fill="var(--paper)")
         )
     ends = "; ".join(
         f"{' + '.join(c.subset)} {100 * c.metrics[metric][0].value:.0f} % to {100 * c.metrics[metric][-1].value:.0f} %"
@@ -185,7 +223,8 @@ def _ticks(curves: Sequence[Curve], *, logarithmic: bool) -> list[tuple[float, s
 def _grid(left: float, right: float, up: Callable[[float], float]) -> str:
     """Draw lines at shares, and write these beside them; `up` gives the place of a share."""
     lines = [
-        f'<path d="M{left} {up(share):.1f}H{right}" stroke="var(--grid)"/>' + _text(left - 6, up(share) + 4, f"{share:.0%}", "end")
+        f'<path d="M{left} {up(share):.1f}H{right}" stroke="var(--grid)"/>'
+        + _text(left - 6, up(share) + 4, f"{share:.0%}", "end")
         for share in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
     return "".join(lines)
@@ -195,8 +234,8 @@ def _grid(left: float, right: float, up: Callable[[float], float]) -> str:
 
 
 def reliability_chart(one: Reliability) -> str:
-    """Draw how often it was so against what was stated, with intervals, and the number of searches of each bin below."""
-    width, height, left, right, top, bottom = 300, 300, 40, 12, 12, 62
+    """Draw how often it was so against what was stated, with intervals; below is how many searches each bin has."""
+    width, height, left, right, top, bottom = 300, 300, 40, 22, 12, 62
     mark, colour = (_DOT, "var(--mark)") if one.event == "first hit" else (_MARKS[0], "var(--p-line-2)")
 
     def across(value: float) -> float:
@@ -206,16 +245,16 @@ def reliability_chart(one: Reliability) -> str:
         return height - bottom - (height - top - bottom) * value
 
     parts = [_grid(left, width - right, up)]
-    parts.append(f'<path d="M{across(0):.1f} {up(0):.1f}L{across(1):.1f} {up(1):.1f}" stroke="var(--quiet)" stroke-dasharray="3 4"/>')
+    parts.append(_line(_path([(across(0), up(0)), (across(1), up(1))]), "var(--quiet)", 1, dash="3 4"))
     parts += [_text(across(share), height - bottom + 16, f"{share:.0%}", "middle") for share in (0.0, 0.5, 1.0)]
     parts.append(_text((left + width - right) / 2, height - bottom + 32, "stated", "middle"))
     parts.append(_text(left - 6, height - 8, "n", "end"))
     for part in one.bins:
         x = across(part.stated)
         parts.append(
-            f'<g><title>stated {part.stated:.0%}, so in {part.found.value:.0%} of {part.searches} searches</title>'
-            f'<path d="M{x:.1f} {up(part.found.low):.1f}V{up(part.found.high):.1f}" stroke="{colour}" stroke-width="2"/>'
-            f'<path d="M{x:.1f} {up(part.found.value):.1f}{mark}" fill="{colour}" stroke="var(--paper)"/></g>'
+            f"<g><title>stated {part.stated:.0%}, so in {part.found.value:.0%} of {part.searches} searches</title>"
+            + _line(_path([(x, up(part.found.low)), (x, up(part.found.high))]), colour, 2)
+            + f'<path d="M{x:.1f} {up(part.found.value):.1f}{mark}" fill="{colour}" stroke="var(--paper)"/></g>'
         )
         parts.append(_text(across((part.low + part.high) / 2), height - 8, str(part.searches), "middle", 10))
     said = "; ".join(f"stated {p.stated:.0%}: {p.found.value:.0%} of {p.searches}" for p in one.bins)
@@ -246,19 +285,22 @@ def confusion_chart(one: Confusion) -> str:
         )
     for place, row in enumerate(rows):
         y = top + cell * place
-        parts.append(_text(left - 8, y + cell / 2 + 4, f"{_short(one.names[row])} ({one.lost[row]})", "end", 11.5, "--ink"))
+        parts.append(
+            _text(left - 8, y + cell / 2 + 4, f"{_short(one.names[row])} ({one.lost[row]})", "end", 11.5, "--ink")
+        )
         for across, column in enumerate(columns):
             share = one.instead[row, column] / one.lost[row]
             x = left + cell * across
             parts.append(
                 f"<g><title>{escape(one.names[row])} lost {one.lost[row]} times, {escape(one.names[column])} instead "
-                f'{one.instead[row, column]} times</title><rect x="{x + 1}" y="{y + 1}" width="{cell - 2}" height="{cell - 2}" '
+                f"{one.instead[row, column]} times</title>"
+                f'<rect x="{x + 1}" y="{y + 1}" width="{cell - 2}" height="{cell - 2}" '
                 f'rx="3" fill="var(--p-cell)" fill-opacity="{0.04 + 0.8 * share:.2f}"/>'
                 + (_text(x + cell / 2, y + cell / 2 + 4, f"{100 * share:.0f}", "middle", 11, "--ink") if share else "")
                 + "</g>"
             )
     said = "; ".join(
-        f"{one.names[row]} lost {one.lost[row]} times, most often with {one.names[int(one.instead[row].argmax())]} instead"
+        f"{one.names[row]} lost {one.lost[row]} times, most often for {one.names[int(one.instead[row].argmax())]}"
         for row in rows
         if one.instead[row].any()
     )
@@ -273,7 +315,13 @@ def _short(name: str) -> str:
 
 
 def _text(x: float, y: float, text: str, anchor: str, size: float = 12, colour: str = "--quiet") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size:g}" fill="var({colour})">{escape(text)}</text>'
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f'<text {place} font-size="{size:g}" fill="var({colour})">{escape(text)}</text>'
+
+
+def _line(path: str, colour: str, width: float, *, dash: str = "", fill: str = "none") -> str:
+    dashes = f' stroke-dasharray="{dash}"' if dash else ""
+    return f'<path d="{path}" fill="{fill}" stroke="{colour}" stroke-width="{width:g}"{dashes}/>'
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

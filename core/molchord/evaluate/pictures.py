@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 
 from molchord.retrieval.metrics import Interval
 
-__all__ = ["PROJECTIONS", "Bin", "Confusion", "Curve", "Neighbour", "Neighbourhood", "Pictures", "Reliability", "SpaceMap"]
-
-PROJECTIONS = ("pca", "umap")
-"""Ways in which a space is laid out in two dimensions, the default first."""
+__all__ = ["Bin", "Confusion", "Curve", "Neighbour", "Neighbourhood", "Pictures", "Reliability", "SpaceMap"]
 
 
 @final
@@ -24,7 +21,7 @@ class SpaceMap:
     """Molecules of a split in two dimensions: n structures, and one spectrum of each modality that they have.
 
     Attributes:
-        projection: One of `PROJECTIONS`; all vectors were laid out together.
+        projection: One of `vocabulary.PROJECTIONS`; all vectors were laid out together.
         explained: Share of the variance along each axis, where the projection has such shares.
         key14: n keys.
         smiles: n SMILES.

@@ -19,8 +19,9 @@ _METRICS = {"top1": "Top-1", "top10": "Top-10"}
 
 
 def pictures_page(pictures: Pictures | None) -> Markup:
-    """Return the pictures as markup for the body of a page that has the colours ``--ink``, ``--quiet``, ``--grid``,
-    ``--mark`` and ``--paper``; empty where there are none.
+    """Return the pictures as markup for the body of a page, empty where there are none.
+
+    The page has the colours ``--ink``, ``--quiet``, ``--grid``, ``--mark`` and ``--paper``.
 
     Example:
         >>> pictures_page(None)

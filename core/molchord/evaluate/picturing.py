@@ -58,7 +58,7 @@ def make_pictures(
         split: Whose molecules are queries.
         seed: Of all draws.
         perturb: As it was embedded with.
-        projection: One of `pictures.PROJECTIONS`.
+        projection: One of `vocabulary.PROJECTIONS`.
     """
     embedded, notes = found.embedded, list[str]()
     chosen = [_asked(embedded, subset, split, seed) for subset in chosen_subsets(embedded, split)]
@@ -153,9 +153,7 @@ def _space(
         return None, ()
     groups = dict(_groups(embedded, rows, properties, notes))
     shown = sorted(groups, key=lambda name: abs(float(np.nanmean(groups[name])) - 0.5))[:_GROUPS]
-    space = space_map(
-        embedded, rows, groups={name: groups[name] for name in shown}, projection=projection, seed=seed
-    )
+    space = space_map(embedded, rows, groups={name: groups[name] for name in shown}, projection=projection, seed=seed)
     # Those with the most spectra, drawn.
     richness = sum((np.isin(rows, asked.queries.molecule).astype(int) for asked in chosen), np.zeros(len(rows)))
     shuffled = np.random.default_rng(seed).permutation(len(rows))

@@ -64,7 +64,15 @@ def reliabilities(
         bins = binned(stated[reachable], right[reachable], np.arange(int(reachable.sum())))
         return (Reliability(subset=subset, event="first hit", absent=0.0, bins=bins),)
     made = answers(
-        embedded, background, subset, "none", embedded.tau or {}, beta[len(subset)], split=split, sizes=_SIZES, seed=seed
+        embedded,
+        background,
+        subset,
+        "none",
+        embedded.tau or {},
+        beta[len(subset)],
+        split=split,
+        sizes=_SIZES,
+        seed=seed,
     )
     if made is None:
         return ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -14,16 +14,28 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from molchord.api import Measurement, Modality, ModalityRecord, PeaksSpec, SampleError, SpectrumSpec, Traces
+from molchord.api import Measurement, Modality, ModalityRecord, PeaksSpec, SampleError, SpectrumSpec, Trace, Traces
 from molchord.embedder import EMBEDDED_AT_ONCE, Embedder
 from molchord.evaluate.embedded import Embedded, Queries, candidate_pool, model_scorer
 from molchord.evaluate.pictures import Curve
 from molchord.retrieval.metrics import KS, Counts, Interval, bootstrap, mean_by_molecule, tally
 
-__all__ = ["LEVELS", "Values", "against_noise", "against_pool_size", "expected_top", "noisy_vectors", "pool_sizes", "values_of"]
+__all__ = [
+    "LEVELS",
+    "Values",
+    "against_noise",
+    "against_pool_size",
+    "expected_top",
+    "noisy_vectors",
+    "pool_sizes",
+    "values_of",
+]
 
 LEVELS = (0.02, 0.05, 0.1, 0.2)
 """Standard deviations of the noise, as shares of a spectrum's largest value."""
+
+_ALIKE = 0.05
+"""How far apart two curves of height 1 may be that are the same, but for where a reader takes the means of."""
 
 _TOPS = tuple(f"top{k}" for k in KS)
 
@@ -62,9 +74,9 @@ def pool_sizes(candidates: int) -> tuple[int, ...]:
 
 
 def expected_top(counts: Counts, size: int, k: int) -> NDArray[np.float64]:
-    """Return the probability of rank k or better among a query's molecule and ``size - 1`` others drawn at random, (q,).
+    """Return the probability of rank k or better in a pool of the query's molecule and others drawn at random, (q,).
 
-    The number of drawn others that rank before it is hypergeometric.
+    The number of drawn others that rank before it is hypergeometric; `size` counts the molecule too.
 
     Example:
         >>> one = np.ones(1, np.int64)
@@ -146,13 +158,14 @@ def noisy_vectors(
     """
     node, built = embedder.graph.modalities[modality], embedder.modalities[modality]
     part = embedded.spectra[modality]
-    changed = {level: part.vectors.clone() for level in LEVELS}
+    changed, pair = {level: part.vectors.clone() for level in LEVELS}, None
     for start in range(0, len(rows), EMBEDDED_AT_ONCE):
         here, clean = [], []
         for row in rows[start : start + EMBEDDED_AT_ONCE].tolist():
-            found = values_of(read(row)[0], node.record, node.spec, built)
+            found = values_of(read(row)[0], node.record, node.spec, built, pair)
             if found is None:
                 return None
+            pair = found.place_name, found.value_name
             here.append(row)
             clean.append(found)
         rng = np.random.default_rng([seed, start])
@@ -202,7 +215,13 @@ class Values:
         return dataclasses.replace(self.measurement, arrays=arrays)
 
 
-def values_of(measurement: Measurement, record: ModalityRecord, spec: object, modality: Modality) -> Values | None:
+def values_of(
+    measurement: Measurement,
+    record: ModalityRecord,
+    spec: object,
+    modality: Modality,
+    pair: tuple[str, str] | None = None,
+) -> Values | None:
     """Return what noise is added to, whatever the modality: by what it declares alone.
 
     Values are two arrays of one axis, of which one has the unit of the spec. Of a spectrum they are the curve that its
@@ -213,6 +232,7 @@ def values_of(measurement: Measurement, record: ModalityRecord, spec: object, mo
         record: The modality's record.
         spec: Its spec.
         modality: What it built.
+        pair: The two arrays, places first, where another measurement of the modality has shown them.
 
     Returns:
         None where the modality declares no such values, or does not draw a curve.
@@ -222,30 +242,53 @@ def values_of(measurement: Measurement, record: ModalityRecord, spec: object, mo
     """
     if not isinstance(spec, SpectrumSpec | PeaksSpec):
         return None
+    trace = modality.trace(measurement) if isinstance(spec, SpectrumSpec) and isinstance(modality, Traces) else None
+    for place_name, value_name in _pairs(record, spec.unit) if pair is None else (pair,):
+        if isinstance(spec, PeaksSpec):
+            place, value = (np.asarray(measurement.arrays.get(n, ()), np.float64) for n in (place_name, value_name))
+            return (
+                Values(
+                    measurement=measurement,
+                    place_name=place_name,
+                    value_name=value_name,
+                    place=place,
+                    value=value,
+                    peaks=True,
+                )
+                if len(value)
+                else None
+            )
+        if trace is None or trace.sticks or not isinstance(modality, Traces):
+            return None
+        seen = np.isfinite(trace.height)
+        place, value = (np.asarray(part[seen], np.float64) for part in (trace.position, trace.height))
+        found = Values(
+            measurement=measurement, place_name=place_name, value_name=value_name, place=place, value=value, peaks=False
+        )
+        if pair is not None or _reads(modality, found, trace):
+            return found
+    return None
+
+
+def _pairs(record: ModalityRecord, unit: str) -> Iterator[tuple[str, str]]:
+    """Yield pairs of arrays that are alone on their axis, of which the first has the unit."""
     arrays = {name: array for name, array in record.stores.arrays.items() if array.axis is not None}
     for axis in dict.fromkeys(array.axis for array in arrays.values()):
         names = [name for name, array in arrays.items() if array.axis == axis and array.shape == ()]
-        places = [name for name in names if arrays[name].unit == spec.unit]
-        if len(names) != 2 or len(places) != 1:
-            continue
-        peaks = isinstance(spec, PeaksSpec)
-        name = next(name for name in names if name not in places)
-        if peaks:
-            place, value = (np.asarray(measurement.arrays.get(one, ()), np.float64) for one in (places[0], name))
-        elif isinstance(modality, Traces):
-            trace = modality.trace(measurement)
-            seen = np.isfinite(trace.height)
-            place, value = np.asarray(trace.position[seen], np.float64), np.asarray(trace.height[seen], np.float64)
-            if trace.sticks:
-                return None
-        else:
-            return None
-        if len(value) < (1 if peaks else 2):
-            return None
-        return Values(
-            measurement=measurement, place_name=places[0], value_name=name, place=place, value=value, peaks=peaks
-        )
-    return None
+        places = [name for name in names if arrays[name].unit == unit]
+        if len(names) == 2 and len(places) == 1:
+            yield places[0], next(name for name in names if name not in places)
+
+
+def _reads(modality: Traces, values: Values, trace: Trace) -> bool:
+    """Return whether the modality reads these values as the curve that they are, rather than as sticks."""
+    try:
+        again = modality.trace(values.noisy(0.0, np.random.default_rng(0)))
+    except SampleError:
+        return False
+    if again.sticks or again.height.shape != trace.height.shape:
+        return False
+    return bool(np.nanmax(np.abs(again.height - trace.height)) < _ALIKE)
 
 
 # --- helpers ---------------------------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from molchord.api import SampleError
 from molchord.chem import morgan, parse, tanimoto
 from molchord.errors import DataError, did_you_mean
 from molchord.evaluate.embedded import Embedded
-from molchord.evaluate.pictures import PROJECTIONS, Neighbour, Neighbourhood, SpaceMap
+from molchord.evaluate.pictures import Neighbour, Neighbourhood, SpaceMap
 from molchord.retrieval.scores import pooled_by
+from molchord.vocabulary import PROJECTIONS
 
 __all__ = ["check_projection", "first_measurements", "neighbourhoods", "principal_axes", "space_map"]
 
@@ -31,7 +32,9 @@ def check_projection(projection: str) -> None:
         DataError: Unknown, or not installed.
     """
     if projection not in PROJECTIONS:
-        raise DataError(f"evaluation failed: unknown projection {projection!r}; {did_you_mean(projection, PROJECTIONS)}")
+        raise DataError(
+            f"evaluation failed: unknown projection {projection!r}; {did_you_mean(projection, PROJECTIONS)}"
+        )
     if projection == "umap" and importlib.util.find_spec("umap") is None:
         raise DataError(
             "evaluation failed: projection 'umap' needs umap-learn, which is not installed; run pip install "
