@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from itertools import pairwise
 
@@ -161,8 +161,15 @@ def _marks(count: int) -> list[str]:
 # --- lines -----------------------------------------------------------------------------------------------------------
 
 
-def curve_chart(curves: Sequence[Curve], metric: str, title: str) -> str:
-    """Draw a metric of several sets of spectra with its intervals; sizes of pools are on a logarithmic scale."""
+def curve_chart(curves: Sequence[Curve], metric: str, title: str, styles: Mapping[tuple[str, ...], int]) -> str:
+    """Draw a metric of several sets of spectra with its intervals; sizes of pools are on a logarithmic scale.
+
+    Args:
+        curves: One of each set, over the same thing.
+        metric: One of theirs.
+        title: What it is called.
+        styles: The number of each set's line, as for `line_key`: a set looks alike in all charts.
+    """
     width, height, left, right, top, bottom = 420, 300, 40, 14, 14, 40
     logarithmic = curves[0].over == "pool size"
     ticks = _ticks(curves, logarithmic=logarithmic)
@@ -179,7 +186,8 @@ def curve_chart(curves: Sequence[Curve], metric: str, title: str) -> str:
     parts += [_text(across(at), height - bottom + 17, text, "middle") for at, text in ticks]
     label = "candidates" if logarithmic else "noise, % of the largest value"
     parts.append(_text((left + width - right) / 2, height - 5, label, "middle"))
-    for index, curve in enumerate(curves):
+    for curve in curves:
+        index = styles[curve.subset]
         colour = f"var(--p-line-{index % _SERIES + 1})"
         found = [(across(at), one) for at, one in zip(curve.at, curve.metrics[metric], strict=True)]
         found = [(x, one) for x, one in found if math.isfinite(one.value)]

@@ -117,14 +117,15 @@ def _confusion(one: Confusion) -> dict[str, Any]:
 
 
 def _curves(curves: tuple[Curve, ...]) -> Iterator[dict[str, Any]]:
+    styles = {subset: index for index, subset in enumerate(dict.fromkeys(curve.subset for curve in curves))}
     for over in ("pool size", "noise"):
         of_it = [curve for curve in curves if curve.over == over and len(curve.at) > 1]
         if of_it:
-            svgs = [(title, Markup(charts.curve_chart(of_it, name, title))) for name, title in _METRICS.items()]
+            svgs = [(title, Markup(charts.curve_chart(of_it, name, title, styles))) for name, title in _METRICS.items()]
             yield {
                 "over": over,
                 "svgs": svgs,
-                "keys": [(" + ".join(c.subset), Markup(charts.line_key(i))) for i, c in enumerate(of_it)],
+                "keys": [(" + ".join(c.subset), Markup(charts.line_key(styles[c.subset]))) for c in of_it],
                 "metrics": _METRICS,
                 "curves": of_it,
             }

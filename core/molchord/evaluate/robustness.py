@@ -34,8 +34,9 @@ __all__ = [
 LEVELS = (0.02, 0.05, 0.1, 0.2)
 """Standard deviations of the noise, as shares of a spectrum's largest value."""
 
-_ALIKE = 0.05
-"""How far apart two curves of height 1 may be that are the same, but for where a reader takes the means of."""
+_ALIKE = 0.2
+"""How far apart two curves of height 1 may be that are the same: a reader rounds off what is narrower than its cells,
+while a curve that is taken for sticks looks like nothing it was."""
 
 _TOPS = tuple(f"top{k}" for k in KS)
 

@@ -134,9 +134,9 @@ def test_noise_is_put_on_the_curve_that_sticks_become(name):
     values = values_of(measurement, record, spec, modality)
     before = modality.trace(measurement).height
     without = modality.trace(values.noisy(0.0, np.random.default_rng(0))).height
-    assert np.abs(without - before).max() < 0.01
-    read = values.noisy(0.1, np.random.default_rng(0)).arrays[values.value_name]
-    assert np.std(read - before) == pytest.approx(0.1, rel=0.1)
+    assert np.abs(without - before).max() < 0.05  # a reader takes the mean over each cell
+    noisy = values.noisy(0.1, np.random.default_rng(0)).arrays[values.value_name]
+    assert np.std(noisy - before) == pytest.approx(0.1, rel=0.1)
 
 
 def test_noise_moves_the_heights_of_peaks_and_no_place():
