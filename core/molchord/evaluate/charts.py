@@ -105,8 +105,8 @@ def group_map(space: SpaceMap, name: str, *, size: int = 340) -> str:
 def shapes(space: SpaceMap) -> list[tuple[str, str]]:
     """Return what each mark of a joined map stands for, with a small drawing of it."""
     found = []
-    for name, mark in [("structure", _DOT), *zip(space.spectra, _marks(len(space.spectra)), strict=True)]:
-        fill = "currentColor" if name == "structure" else "none"
+    for name, mark in [("molecule", _DOT), *zip(space.spectra, _marks(len(space.spectra)), strict=True)]:
+        fill = "currentColor" if name == "molecule" else "none"
         drawn = _line(f"M0 0{mark}", "currentColor", 1.5, fill=fill)
         found.append((name, f'<svg viewBox="-8 -8 16 16" width="14" height="14" aria-hidden="true">{drawn}</svg>'))
     return found
@@ -122,7 +122,7 @@ def _map(
     hollow: NDArray[np.bool_] | None = None,
     size: int,
 ) -> str:
-    shown = [space.structure, *(space.spectra.values() if joined else ())]
+    shown = [space.molecules, *(space.spectra.values() if joined else ())]
     every = np.concatenate(shown)
     low, high = np.nanmin(every, axis=0), np.nanmax(every, axis=0)
     scale = (size - 24) / max(float((high - low).max()), 1e-9)

@@ -25,7 +25,7 @@ class SpaceMap:
         explained: Share of the variance along each axis, where the projection has such shares.
         key14: n keys.
         smiles: n SMILES.
-        structure: (n, 2) places of the structures.
+        molecules: (n, 2) places of their own vectors, as candidates.
         spectra: Per modality (n, 2), NaN where a molecule has none.
         numbers: Per name (n,) numbers to colour by, in the unit of the name; NaN where unknown.
         groups: Per name (n,) 1 where the molecule has it, 0 where not; NaN where it cannot be said.
@@ -35,7 +35,7 @@ class SpaceMap:
     explained: tuple[float, ...]
     key14: Sequence[str]
     smiles: Sequence[str]
-    structure: NDArray[np.float64]
+    molecules: NDArray[np.float64]
     spectra: Mapping[str, NDArray[np.float64]]
     numbers: Mapping[str, NDArray[np.float64]]
     groups: Mapping[str, NDArray[np.float64]]

@@ -71,11 +71,11 @@ def _space(pictures: Pictures) -> dict[str, Any] | None:
         "keys": keys,
         "shapes": [(name, Markup(mark)) for name, mark in charts.shapes(space)],
         "panels": panels,
-        "columns": [*named, *(f"{name}, {axis}" for name in ("structure", *space.spectra) for axis in "xy")],
+        "columns": [*named, *(f"{name}, {axis}" for name in ("molecule", *space.spectra) for axis in "xy")],
         "rows": [
             [
                 *(_number({**space.numbers, **space.groups}[name][row]) for name in named),
-                *(_number(part[row, axis]) for part in (space.structure, *space.spectra.values()) for axis in (0, 1)),
+                *(_number(part[row, axis]) for part in (space.molecules, *space.spectra.values()) for axis in (0, 1)),
             ]
             for row in range(len(space.key14))
         ],

@@ -83,7 +83,7 @@ def space_map(
         explained=explained,
         key14=[embedded.key14[row] for row in rows.tolist()],
         smiles=[embedded.smiles[row] for row in rows.tolist()],
-        structure=whole[0],
+        molecules=whole[0],
         spectra={name: part for name, part in zip(embedded.spectra, whole[1:], strict=True) if np.isfinite(part).any()},
         numbers={
             "exact mass / Da": embedded.exact_mass[rows],

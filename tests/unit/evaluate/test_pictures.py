@@ -274,7 +274,7 @@ def test_a_map_has_the_first_spectrum_of_each_kind_where_there_is_one():
 def test_a_map_of_one_molecule_is_a_point():
     embedded = made_up(count=1)
     space = space_map(embedded, np.array([0]))
-    assert np.isfinite(space.structure).all()
+    assert np.isfinite(space.molecules).all()
     alone = dataclasses.replace(embedded, spectra={})
     assert space_map(alone, np.array([0])).explained == (0.0, 0.0)
 
@@ -304,7 +304,7 @@ def test_umap_lays_out_all_vectors_by_cosine(tmp_path, monkeypatch):
     embedded = made_up()
     space = space_map(embedded, np.arange(COUNT), projection="umap", seed=3)
     assert (space.projection, space.explained) == ("umap", ())
-    assert np.allclose(space.structure, embedded.candidates[:, :2].numpy() + 3)
+    assert np.allclose(space.molecules, embedded.candidates[:, :2].numpy() + 3)
     monkeypatch.delitem(sys.modules, "umap", raising=False)
 
 
