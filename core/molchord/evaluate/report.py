@@ -20,6 +20,7 @@ from molchord.data.loader import sources
 from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.evaluate.embedded import Embedded
+from molchord.evaluate.pictures_page import pictures_page
 from molchord.evaluate.results import Evaluation, Row, SplitAudit
 from molchord.files import replace_file
 from molchord.graph.drawing import as_svg
@@ -107,6 +108,7 @@ def write_report(
         settings=evaluation.settings,
         searches=list(_searches(embedder, dataset, embedded, indices, split, examples)),
         table=evaluation.table(),
+        pictures=pictures_page(evaluation.pictures),
     )
     replace_file(path, html)
 
