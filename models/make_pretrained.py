@@ -1,9 +1,8 @@
 """Ship a trained run as the model that comes with molchord, in eight bits a number, with its card.
 
-Usage: python -m models.make_pretrained RUN DATA [--first RUN] [--out FOLDER] [--work FOLDER]
+Usage: python -m models.make_pretrained RUN DATA [--out FOLDER] [--work FOLDER]
 
-RUN is `recipes/five.yaml` trained on DATA, the data set made from `SOURCES`, from the weights of FIRST where one is
-given; the card says how. Temperatures,
+RUN is `recipes/five.yaml` trained on DATA, the data set made from `SOURCES`; the card says how. Temperatures,
 confidence and all figures of the card are those of the very weights that are shipped. The measured spectra of the card
 are not part of molchord; `MOLCHORD_DATA` says where they lie.
 """
@@ -15,7 +14,6 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from benchmarks.accuracy.perturb import CONDITIONS, LIKE_MEASURED
@@ -27,11 +25,11 @@ import molchord as mc
 from molchord.eight_bits import packed
 from molchord.evaluate.repeats import out_of_fold
 from molchord.evaluate.results import Evaluation, Row
-from molchord.graph.strict_yaml import dump
 from molchord.run_folder import read_run_manifest, read_trained_on, write_run_manifest, write_trained_on
 
 DATA = "data/five"
 SOURCES = ("massbank", "ordinary-aimnet2", "qm9-aimnet2", "ordinary-shifts")
+SHIPPED = ("graph.yaml", "model.safetensors")
 TESTS = ("clean", "realistic", "like measured")
 SUBSETS = (
     ("ir",), ("raman",), ("ir", "raman"), ("msms",), ("carbon",), ("proton",), ("carbon", "proton"),
@@ -63,7 +61,7 @@ chose the epoch and fitted temperatures and confidence; {{test:,}} test molecule
 {{parameters:,}} parameters, stored in eight bits each ({{megabytes:.1f}} MB). `graph.yaml` is the model graph: a 2-D
 graph network (GINE, implicit hydrogens), a strided convolution tower for IR and for Raman, a bag of peaks and neutral
 losses for MS/MS, set attention over the lines of each NMR list. Candidates enter as their stereo-free SMILES alone.
-{{epochs}} epochs in {{hours:.1f}} hours on one core; {{steps}}one seed.
+{{epochs}} epochs in {{hours:.1f}} hours on one core; best epoch {{best}}; one seed.
 
 ## Measured spectra
 Blind Top-k in % with the 95 % bootstrap interval over molecules, fusion `gm-exp`, ties against the model, measured with
@@ -101,11 +99,8 @@ def ship(run: mc.Run, dataset: mc.DataSet, out: Path) -> mc.Run:
     """Write what is needed of a run, with the weights in eight bits, calibrate these, and load it."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    shutil.copyfile(run.path / "model.safetensors", out / "model.safetensors")
-    graph = run.graph.to_dict()
-    # Where its first weights lay on the maker's machine says nothing to anybody; the card says what they were.
-    graph["train"]["init"] = {}
-    (out / "graph.yaml").write_text(dump(graph), encoding="utf-8")
+    for name in SHIPPED:
+        shutil.copyfile(run.path / name, out / name)
     save_file(packed(load_file(out / "model.safetensors")), out / "model.safetensors")
     known = read_trained_on(run.path)
     rows = np.array([row for row, key in enumerate(dataset.keys()) if key in known])
@@ -161,37 +156,19 @@ def card(
     dataset: mc.DataSet,
     found: Mapping[str, Evaluation],
     seen: Sequence[tuple[str, Row]],
-    first: mc.Run | None,
 ) -> str:
     """Return the model card."""
-    seconds, before = _seconds(run), [] if first is None else _seconds(first)
-    best = int(shipped.manifest.best["epoch"])
-    steps = f"the first {len(before)} {_lines(first)}, the others as `graph.yaml` says; " if first is not None else ""
+    lines = (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    seconds = [float(json.loads(line)["seconds"]) for line in lines]
     size, counts = (shipped.path / "model.safetensors").stat().st_size, run.manifest.molecules
     return CARD.format(
         train=len(dataset.rows("train")), val=len(dataset.rows("val")), test=len(dataset.rows("test")),
         parameters=sum(parameter.numel() for parameter in shipped.model.parameters()), megabytes=size / 1e6,
-        epochs=len(seconds) + len(before), hours=sum(seconds + before) / 3600,
-        steps=f"{steps}best epoch {best + len(before)}; ",
+        epochs=len(seconds), hours=sum(seconds) / 3600, best=int(shipped.manifest.best["epoch"]),
         counts=", ".join(f"{counts[name]:,} {title}" for name, title in TITLES.items() if name in counts),
         figures=_figures([(test, row) for test, one in found.items() for row in one.rows if _shown(row)]),
         measured=_figures(seen), random=100 / len(dataset), pool=len(dataset),
     )  # fmt: skip
-
-
-def _seconds(run: mc.Run) -> list[float]:
-    lines = (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return [float(json.loads(line)["seconds"]) for line in lines]
-
-
-def _lines(run: mc.Run) -> str:
-    """Say how wide the computed lines of a training were."""
-    said = []
-    for name in ("ir", "raman"):
-        config: Any = run.graph.modalities[name].config
-        low, high = (config.line.width * factor for factor in config.jitter.width)
-        said.append(f"{low:.0f}-{high:.0f} cm^-1 ({TITLES[name]})")
-    return f"with lines of half width {' and '.join(said)}"
 
 
 TITLES = {"ir": "IR", "raman": "Raman", "msms": "MS/MS", "carbon": "13C", "proton": "1H"}
@@ -216,7 +193,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m models.make_pretrained", description="Ship a trained run.")
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("data", type=Path, metavar="DATA")
-    parser.add_argument("--first", type=Path, metavar="RUN", help="the run whose weights it started from")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "pretrained", metavar="FOLDER")
     parser.add_argument("--work", type=Path, default=Path("data/measured"), metavar="FOLDER", help="of measured sets")
     arguments = parser.parse_args(argv)
@@ -230,8 +206,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             perturb=None if condition is None else condition.reading(shipped.graph),
         )  # fmt: skip
     seen = measured(shipped, arguments.work)
-    first = None if arguments.first is None else mc.load(arguments.first, device="cpu")
-    (arguments.out / "README.md").write_text(card(shipped, run, dataset, found, seen, first), encoding="utf-8")
+    (arguments.out / "README.md").write_text(card(shipped, run, dataset, found, seen), encoding="utf-8")
 
 
 if __name__ == "__main__":
