@@ -10,6 +10,7 @@ from molchord.cli.options import WHERE, Group, add_command, add_force, add_setti
 from molchord.cli.output import say
 from molchord.cli.reading import add_reading, reading_of
 from molchord.errors import DataError
+from molchord.vocabulary import ORIGINS
 
 __all__ = ["add_data"]
 
@@ -35,6 +36,9 @@ def add_data(group: Group) -> None:
         "--split", default="hash", metavar="RULE", help="hash (default), scaffold, fold:I, column:NAME"
     )
     command.add_argument("--where", action="append", default=[], metavar=WHERE, help="keep these only")
+    command.add_argument(
+        "--origin", choices=ORIGINS, help="of all measurements; curves are taken for measured ones unless they say so"
+    )
     add_reading(command, column=False)
     add_force(command)
     command = add_command(group, "simulate", _simulate, "make a data set of spectra computed from SMILES")
@@ -72,7 +76,7 @@ def _import(arguments: argparse.Namespace) -> int:
         as_=[(name, Path(path)) for name, path in arguments.as_],
         table=None if arguments.table is None else Path(arguments.table),
         columns=columns, options=reading_of(arguments),
-        numeric=arguments.numeric, limit=arguments.limit, split=arguments.split,
+        numeric=arguments.numeric, limit=arguments.limit, split=arguments.split, origin=arguments.origin,
         where=where_of(arguments.where, installed().modality), force=arguments.force, progress=not arguments.json,
     )  # fmt: skip
     counts = {**vars(report), "path": str(report.path), "measurements": dict(report.measurements)}

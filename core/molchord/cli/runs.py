@@ -25,7 +25,7 @@ from molchord.cli.options import (
 )
 from molchord.cli.output import say
 from molchord.errors import GraphError, MolchordError, RunError
-from molchord.vocabulary import DEFAULT_POOLS, FUSIONS, MODES, POOLS
+from molchord.vocabulary import ALL_FUSIONS, DEFAULT_POOLS, FUSIONS, MODES, POOLS
 
 if TYPE_CHECKING:
     from molchord.run import Run
@@ -79,6 +79,7 @@ def add_runs(group: Group) -> None:
     add_where(command)
     command.add_argument("--epochs", type=int, default=40, help="passes over the data (default: 40)")
     command.add_argument("--lr", type=float, help="learning rate (default: that of the run's graph)")
+    command.add_argument("--weight-decay", type=float, help="weight decay (default: that of the run's graph)")
     add_log(command)
     add_force(command)
 
@@ -90,7 +91,10 @@ def _add_evaluate(group: Group) -> None:
     pools = f"{', '.join(POOLS)}; repeatable (default: {' and '.join(DEFAULT_POOLS)})"
     command.add_argument("--pool", action="append", metavar="POOL", help=pools)
     command.add_argument("--mode", action="append", choices=MODES, help="default: both, apart")
-    add_renamed(command, "--fusion", "--map", action="append", choices=FUSIONS, help="default: all three")
+    add_renamed(
+        command, "--fusion", "--map", action="append", choices=ALL_FUSIONS,
+        help="repeatable (default: every geometric mean); published: VibraCLIP's equation 6",
+    )  # fmt: skip
     command.add_argument("--split", default="test", metavar="NAME", help="whose molecules are queries (default test)")
     command.add_argument(
         "--combine", action="store_true", help="search with all of a molecule's measurements of a modality at once"
@@ -242,7 +246,7 @@ def _realign(arguments: argparse.Namespace) -> int:
     run = Run.load(arguments.run_folder, device=arguments.device)
     done = run.realign(
         arguments.data, arguments.out, trainable=arguments.trainable or None, epochs=arguments.epochs,
-        lr=arguments.lr, force=arguments.force,
+        lr=arguments.lr, weight_decay=arguments.weight_decay, force=arguments.force,
         where=where_of_run(run, arguments.where), progress=not arguments.json, loggers=loggers_of(arguments.log),
     )  # fmt: skip
     return _trained(arguments, done)

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -26,7 +26,7 @@ from molchord.data.writer import DataSetWriter, molecules_schema, new_folder
 from molchord.errors import DataError, did_you_mean
 from molchord.files import sha256_file
 from molchord.host import Host
-from molchord.vocabulary import REJECTED
+from molchord.vocabulary import ORIGINS, REJECTED, Origin
 
 SOURCES = "sources.csv"
 
@@ -80,6 +80,7 @@ def import_files(
     force: bool = False,
     progress: bool = False,
     options: ReadingOptions | None = None,
+    origin: Origin | None = None,
 ) -> ImportReport:
     """Make a data set of files, which are merged by molecule.
 
@@ -101,6 +102,8 @@ def import_files(
         force: Replace a data set at `out`.
         progress: Show progress bars.
         options: How to read the files of `as_` and `columns`, where they are tables that do not say all themselves.
+        origin: Where all measurements come from, in place of what their files state: curves that a program computed
+            are taken for measured ones unless they say otherwise.
 
     Raises:
         DataError: Nothing was imported, or an argument is wrong.
@@ -112,11 +115,15 @@ def import_files(
         raise DataError(f"limit is {limit}; give 1 or more")
     _check_table(table, [*(c for _, c in columns), *numeric, *([] if column is None else [column])], numeric)
     readers = readers_of(host, [name for name, _ in (*as_, *columns)], options)
+    if origin is not None and origin not in ORIGINS:
+        raise DataError(f"origin {origin!r} is not known; {did_you_mean(origin, ORIGINS)}")
     said = {"limit": limit, "where": dict(where or {}), "as": sorted({name for name, _ in as_}), "note": note}
+    said |= {} if origin is None else {"origin": origin}
     with new_folder(out, force=force) as folder, ExitStack() as stack:
         work = _Import(
-            folder, readers, numeric, limit, where or {}, _storage(storage or {}, readers), progress, options, stack
-        )
+            folder, readers, numeric, limit, where or {}, _storage(storage or {}, readers), progress, options, origin,
+            stack,
+        )  # fmt: skip
         for file, label, only in _chosen(paths, as_, readers):
             work.file(file, label, only)
         if table is not None:
@@ -194,10 +201,11 @@ class _Import:
         storage: Mapping[str, Mapping[str, ArrayStorage]],
         progress: bool,
         options: ReadingOptions | None,
+        origin: Origin | None,
         stack: ExitStack,
     ) -> None:
         self._readers, self._limit, self._storage, self._progress = readers, limit, storage, progress
-        self._options = options
+        self._options, self._origin = options, origin
         self._where = {name: self._accepted(name, wanted) for name, wanted in where.items()}
         self._writer = DataSetWriter(folder, numeric)
         stack.callback(self._writer.close)
@@ -309,7 +317,10 @@ class _Import:
 
     def _add(self, entry: Reading, reader: Reader, source: int, location: str, smiles: str | None) -> int:
         table = self._writer.table(reader.name, reader.record.stores, self._storage.get(reader.name, {}), reader.plugin)
-        encoded = table.encode(entry.measurement)
+        measurement = entry.measurement
+        if self._origin is not None:
+            measurement = replace(measurement, columns={**measurement.columns, "origin": self._origin})
+        encoded = table.encode(measurement)
         for column, values in self._where.get(reader.name, {}).items():
             if encoded.columns[column] not in values:
                 self._numbers["filtered"] += 1

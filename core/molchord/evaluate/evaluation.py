@@ -48,7 +48,7 @@ from molchord.retrieval.metrics import (
 )
 from molchord.retrieval.scores import self_consistency
 from molchord.run_folder import code_version
-from molchord.vocabulary import DEFAULT_POOLS, FUSIONS, MODES, POOLS
+from molchord.vocabulary import ALL_FUSIONS, DEFAULT_POOLS, FUSIONS, MODES, POOLS
 
 __all__ = ["Baselines", "Embedded", "OwnSimilarity", "PeakPositions", "Spectra", "blind_mrr", "evaluate"]
 
@@ -132,7 +132,7 @@ def evaluate(
         embedded: The embedded data set.
         pools: ``test``, ``all``, ``all:N``, ``isomers``, ``unseen:N``, ``mass:Xppm``.
         modes: ``blind`` and ``library``, kept apart.
-        fusions: Forms of the geometric mean.
+        fusions: Forms of the geometric mean, or ``published``.
         split: The split whose molecules are the queries (and the pool ``test``); ``val`` for choosing anything.
         seed: Of the bootstrap, the mass errors and the draw of unseen structures.
         resamples: Bootstrap resamples over molecules.
@@ -437,7 +437,7 @@ def _audit(run: _Run, rows: Sequence[Row], fusion: str, tautomers: int | None) -
 
 
 def _check(embedded: Embedded, pools: Sequence[str], modes: Sequence[str], fusions: Sequence[str]) -> None:
-    for name, allowed, given in (("pool", POOLS, pools), ("mode", MODES, modes), ("fusion", FUSIONS, fusions)):
+    for name, allowed, given in (("pool", POOLS, pools), ("mode", MODES, modes), ("fusion", ALL_FUSIONS, fusions)):
         for value in given if name != "pool" else ():  # a pool is checked where it is made
             if value not in allowed:
                 raise DataError(f"evaluation failed: unknown {name} {value!r}; {did_you_mean(value, allowed)}")

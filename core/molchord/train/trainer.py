@@ -30,9 +30,9 @@ from molchord.data.loader import (
     BatchShard,
     Collate,
     Missing,
-    scalar_table,
     sources,
 )
+from molchord.data.scalars import scalar_table
 from molchord.data.store import DataSet
 from molchord.device import choose_device, to_device
 from molchord.errors import DataError, RunError
