@@ -22,7 +22,8 @@ class SigmoidConfig(Config):
 
         L(A, B) = -1/n sum_i [ log s(a_i . b_i / tau + w) + sum_j log s(-(a_i . b_j / tau + w)) ]
 
-    where s(x) = 1 / (1 + e^-x) and j runs over the entries of other molecules than that of i. Unlike a softmax, it needs no sum over the batch.
+    where s(x) = 1 / (1 + e^-x) and j runs over the entries of other molecules than that of i. Unlike a softmax, it
+    needs no sum over the batch.
 
     Requirements:
         At least two molecules per batch that have both modalities of a pair.
