@@ -732,6 +732,7 @@ class Run:
         audit: bool = True,
         seed: int = 0,
         out: Path | None = None,
+        scores: Path | None = None,
         force: bool = False,
         progress: bool = False,
     ) -> Evaluation:
@@ -757,6 +758,7 @@ class Run:
             seed: Of the bootstrap and of the drawn mass errors.
             out: Folder for ``evaluation.json``, ``evaluation.csv`` and ``report.html``, and for ``unusable.csv`` where
                 a measurement cannot be used; None: nothing is written.
+            scores: Parquet file for the score of every candidate of the first pool for every query; None: none.
             force: Replace these files.
             progress: Show progress bars.
 
@@ -789,6 +791,7 @@ class Run:
             audit=audit,
             seed=seed,
             out=out,
+            scores=scores,
             force=force,
             progress=progress,
         )

@@ -33,7 +33,7 @@ def add_data(group: Group) -> None:
     command.add_argument("--numeric", action="append", default=[], metavar="COLUMN", help="numeric column to keep")
     command.add_argument("--limit", type=int, metavar="N", help="take the first N molecules only")
     command.add_argument(
-        "--split", default="hash", metavar="RULE", help="hash (default), scaffold, fold:I, column:NAME"
+        "--split", default="hash", metavar="RULE", help="hash (default), hash:70/15/15, scaffold, fold:I, column:NAME"
     )
     command.add_argument("--where", action="append", default=[], metavar=WHERE, help="keep these only")
     command.add_argument(
@@ -58,7 +58,9 @@ def add_data(group: Group) -> None:
     command.add_argument("--verify", action="store_true", help="compare every file with its checksum")
     command = add_command(group, "split", _split, "give the molecules new splits")
     command.add_argument("data", metavar="DATASET")
-    command.add_argument("--by", required=True, metavar="RULE", help="hash, scaffold, fold:I or column:NAME")
+    command.add_argument(
+        "--by", required=True, metavar="RULE", help="hash, hash:70/15/15, scaffold, fold:I or column:NAME"
+    )
     command.add_argument("--table", metavar="CSV", help="for a column: the table with columns `smiles` and NAME")
 
 

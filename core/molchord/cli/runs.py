@@ -105,6 +105,9 @@ def _add_evaluate(group: Group) -> None:
     command.add_argument("--seed", type=int, default=0, help="of the bootstrap and the drawn mass errors")
     command.add_argument("--full", action="store_true", help="print every fusion, metric and baseline")
     command.add_argument("--out", metavar="FOLDER", help="for figures and report.html (default: the run)")
+    command.add_argument(
+        "--scores", metavar="FILE.parquet", help="every query's score of every candidate of the first pool"
+    )
     add_where(command)
     add_force(command)
 
@@ -200,7 +203,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         fusions=arguments.fusion or FUSIONS, split=arguments.split, where=where_of_run(run, arguments.where),
         candidates_only=prior, combine=arguments.combine, rerank=rerank_of(arguments, arguments.rerank_k),
         seed=arguments.seed, out=run.path if arguments.out is None else Path(arguments.out), force=arguments.force,
-        progress=not arguments.json,
+        scores=None if arguments.scores is None else Path(arguments.scores), progress=not arguments.json,
     )  # fmt: skip
     out = arguments.run_folder if arguments.out is None else arguments.out
     tail = f"every fusion and baseline: {out}/evaluation.csv; to look at: {out}/report.html"

@@ -30,6 +30,7 @@ from molchord.evaluate.embedded import (
     queries_of,
     subsets,
 )
+from molchord.evaluate.pairs import told_apart
 from molchord.evaluate.pools import CandidatePool, measured_masses
 from molchord.evaluate.reranking import Reranked, features_scorer, reranked_scorer
 from molchord.evaluate.results import Evaluation, Row, SplitAudit
@@ -172,7 +173,7 @@ def evaluate(
         device=device,
     )
     rows: list[Row] = []
-    notes, consistency = [], {}
+    notes, consistency, pairs = [], {}, {}
     if "library" in modes and len(embedded.spectra) < 2:
         modes = [mode for mode in modes if mode != "library"]
         notes.append("library mode needs two modalities with spectra; it is left out")
@@ -187,13 +188,16 @@ def evaluate(
         if len(subset) > 1:
             consistency[name] = float(self_consistency(queries.vectors(embedded)).nanmean())
         rows += _subset_rows(run, queries, modes, fusions, calibration or {}, reranked)
+        scorer = model_scorer(embedded, queries, fusion=fusions[0], mode="blind", device=device)
+        apart = told_apart(scorer, embedded, queries, split, seed=seed)
+        pairs |= {} if apart is None else {name: apart}
         rows += _baseline_rows(run, queries, baselines or Baselines(), modes)
     if not rows:
         raise DataError(f"evaluation failed: no molecule of split {split!r} has a spectrum; choose another split")
     found = _audit(run, rows, fusions[0], tautomers) if audit else None
     described = {"seed": seed, "split": split, "resamples": resamples, **code_version(), **(settings or {})}
     return Evaluation(
-        rows=tuple(rows), settings=described, self_consistency=consistency, notes=tuple(notes), audit=found
+        rows=tuple(rows), settings=described, self_consistency=consistency, notes=tuple(notes), audit=found, pairs=pairs
     )
 
 

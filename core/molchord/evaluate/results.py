@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, final
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from molchord.deprecation import renamed, renamed_attribute
 from molchord.errors import DataError, OutputExistsError
+from molchord.evaluate.pairs import PairMetrics
 from molchord.files import replace_file, replace_files, write_csv
 from molchord.retrieval.metrics import METRICS, Interval, paired_difference
 from molchord.text_table import aligned, padded
@@ -130,6 +131,7 @@ class Evaluation:
             never multiplied into a score.
         notes: What was left out, and why.
         audit: The split audit, if it was requested.
+        pairs: Per subset, how well a query's own structure is told apart from one other, blind, by the first fusion.
     """
 
     rows: tuple[Row, ...]
@@ -137,6 +139,7 @@ class Evaluation:
     self_consistency: Mapping[str, float]
     notes: tuple[str, ...]
     audit: SplitAudit | None = None
+    pairs: Mapping[str, PairMetrics] = field(default_factory=dict)
 
     @renamed("Evaluation.find", map="fusion")
     def find(self, *subset: str, **where: str) -> Row:
@@ -179,7 +182,10 @@ class Evaluation:
             shown = [row for row in rows if row.fusion == rows[0].fusion]
             lines += [*self._short(mode, pool, shown), ""]
         audit = [] if self.audit is None else [f"molecules on both sides of the split: {self.audit.overlap}"]
-        return "\n".join([*lines, *audit, *(f"note: {note}" for note in self.notes)])
+        return "\n".join([*lines, *self._pairs(), *audit, *(f"note: {note}" for note in self.notes)])
+
+    def _pairs(self) -> list[str]:
+        return [f"own structure or one other, {name}: {apart.text()}" for name, apart in self.pairs.items()]
 
     def _short(self, mode: str, pool: str, shown: Sequence[Row]) -> list[str]:
         beside = [row for row in self.rows if row.system != "model" and row.pool == pool and row.mode in ("", mode)]
@@ -203,7 +209,7 @@ class Evaluation:
         """Return the table with everything that goes with it."""
         lines = [self.table(), ""]
         lines += [f"mean cosine between the spectra of a query, {k}: {v:.3f}" for k, v in self.self_consistency.items()]
-        lines += [] if self.audit is None else [self.audit.text()]
+        lines += [*self._pairs(), *([] if self.audit is None else [self.audit.text()])]
         lines += [f"note: {note}" for note in self.notes]
         lines.append("; ".join(f"{name} {value}" for name, value in self.settings.items()))
         return "\n".join(lines)
@@ -222,6 +228,7 @@ class Evaluation:
             "rows": [_plain(row) for row in self.rows],
             "self_consistency": {name: _number(value) for name, value in self.self_consistency.items()},
             "audit": audit,
+            "pairs": {name: asdict(apart) for name, apart in self.pairs.items()},
             "notes": list(self.notes),
         }
 

@@ -23,7 +23,7 @@ class Vit1dConfig(Config):
     width: Width = 256
     patch: PositiveInt = Field(default=25, description="Points of a patch, which a convolution embeds.")
     hidden: PositiveInt = Field(default=128, description="Size of a token.")
-    layers: PositiveInt = Field(default=4, description="Attention layers.")
+    layers: PositiveInt = Field(default=2, description="Attention layers.")
     heads: PositiveInt = Field(default=4, description="Attention heads; divides `hidden`.")
     feedforward: PositiveInt = Field(default=256, description="Hidden size of the feed-forward part of a layer.")
     dropout: Dropout = Field(default=0.1, description="Dropout in the attention layers.")

@@ -32,7 +32,7 @@ class Xception1dConfig(Config):
         min_length=1,
         description="Channels of the entry blocks, each of which halves the points.",
     )
-    middle: Count = Field(default=4, description="Blocks of three separable convolutions that change no size.")
+    middle: Count = Field(default=2, description="Blocks of three separable convolutions that change no size.")
     exit: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
         default=(192, 256, 384), description="Channels of the last block, and of the two convolutions after it."
     )
