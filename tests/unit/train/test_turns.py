@@ -33,6 +33,13 @@ def moved(before, after):
     return {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
 
 
+def step(trainer):
+    """What follows the batches of a step in the loop."""
+    trainer.turns.rest(trainer.model)
+    trainer.optimizer.step()
+    trainer.optimizer.zero_grad(set_to_none=True)
+
+
 def test_each_batch_trains_one_pair_and_the_other_tower_rests():
     """At rest it keeps its weights, in spite of weight decay and of the momentum of earlier steps."""
     trainer = trainer_of(alternate_pairs=True)
@@ -40,7 +47,7 @@ def test_each_batch_trains_one_pair_and_the_other_tower_rests():
     for number in (0, 1, 2, 3):
         before = weights(trainer)
         output = trainer.learn(share, number)
-        trainer._step()  # private: what follows `learn` in the loop
+        step(trainer)
         pair = PAIRS[number % 3]
         assert moved(before, weights(trainer)) == set(pair)
         assert {p for p, value in output.per_pair.items() if float(value) != 0} == {pair}
@@ -52,7 +59,7 @@ def test_a_step_of_several_batches_moves_what_any_of_them_trained():
     before = weights(trainer)
     trainer.learn(share, 0)
     trainer.learn(share, 1)
-    trainer._step()  # private, as above
+    step(trainer)
     assert moved(before, weights(trainer)) == {"structure", "ir", "again"}
 
 
