@@ -101,9 +101,8 @@ def import_files(
         note: What else the manifest should record about the sources.
         force: Replace a data set at `out`.
         progress: Show progress bars.
-        options: How to read the files of `as_` and `columns`, where they are tables that do not say all themselves.
-        origin: Where all measurements come from, in place of what their files state: curves that a program computed
-            are taken for measured ones unless they say otherwise.
+        options: How to read the files of `as_` and `columns` that are tables and do not say all themselves.
+        origin: Where all measurements come from, in place of what files state; a curve that states none is measured.
 
     Raises:
         DataError: Nothing was imported, or an argument is wrong.
@@ -111,25 +110,26 @@ def import_files(
         PluginError: A modality is unknown, or cannot be chosen by its bare name.
     """
     column = check_rule(split)
-    if limit is not None and limit < 1:
-        raise DataError(f"limit is {limit}; give 1 or more")
+    _check_options(limit, origin)
     _check_table(table, [*(c for _, c in columns), *numeric, *([] if column is None else [column])], numeric)
     readers = readers_of(host, [name for name, _ in (*as_, *columns)], options)
-    if origin is not None and origin not in ORIGINS:
-        raise DataError(f"origin {origin!r} is not known; {did_you_mean(origin, ORIGINS)}")
     said = {"limit": limit, "where": dict(where or {}), "as": sorted({name for name, _ in as_}), "note": note}
-    said |= {} if origin is None else {"origin": origin}
+    said |= {"origin": origin} if origin else {}
     with new_folder(out, force=force) as folder, ExitStack() as stack:
-        work = _Import(
-            folder, readers, numeric, limit, where or {}, _storage(storage or {}, readers), progress, options, origin,
-            stack,
-        )  # fmt: skip
+        work = _Import(folder, readers, numeric, limit, where or {}, storage or {}, progress, options, origin, stack)
         for file, label, only in _chosen(paths, as_, readers):
             work.file(file, label, only)
         if table is not None:
             work.table(table, columns, numeric, column)
         manifest = work.finish(split, said)
     return work.report(out, manifest)
+
+
+def _check_options(limit: int | None, origin: str | None) -> None:
+    if limit is not None and limit < 1:
+        raise DataError(f"limit is {limit}; give 1 or more")
+    if origin is not None and origin not in ORIGINS:
+        raise DataError(f"origin {origin!r} is not known; {did_you_mean(origin, ORIGINS)}")
 
 
 def _check_table(table: Path | None, needed: Sequence[str], numeric: Sequence[str]) -> None:
@@ -198,13 +198,14 @@ class _Import:
         numeric: Sequence[str],
         limit: int | None,
         where: Mapping[str, Mapping[str, Any]],
-        storage: Mapping[str, Mapping[str, ArrayStorage]],
+        storage: Mapping[str, ArrayStorage | Mapping[str, Any]],
         progress: bool,
         options: ReadingOptions | None,
         origin: Origin | None,
         stack: ExitStack,
     ) -> None:
-        self._readers, self._limit, self._storage, self._progress = readers, limit, storage, progress
+        self._readers, self._limit, self._progress = readers, limit, progress
+        self._storage = _storage(storage, readers)
         self._options, self._origin = options, origin
         self._where = {name: self._accepted(name, wanted) for name, wanted in where.items()}
         self._writer = DataSetWriter(folder, numeric)

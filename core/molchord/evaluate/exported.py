@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
+from numpy.typing import NDArray
 
-from molchord.errors import DataError
 from molchord.evaluate.embedded import Embedded, candidate_pool, model_scorer, queries_of, subsets
+from molchord.evaluate.pools import CandidatePool
 from molchord.files import new_file
+from molchord.retrieval.metrics import Scorer
 
 __all__ = ["SCORES", "write_scores"]
 
@@ -57,49 +59,43 @@ def write_scores(
         most_spectra: As for `evaluate`.
 
     Raises:
-        DataError: There are too many scores for one file.
         OutputError: The file cannot be written.
     """
     keys = pa.array(embedded.key14, pa.utf8())
     with new_file(path) as partial, pq.ParquetWriter(partial, SCORES, compression="zstd") as writer:
         for subset in subsets(list(embedded.spectra)):
             queries = queries_of(embedded, subset, split, most=most_spectra)
-            if len(queries) > np.iinfo(np.int32).max:
-                raise DataError(f"scores of {len(queries)} queries do not fit one table; evaluate fewer molecules")
             members = candidate_pool(embedded, queries, pool, split=split, seed=seed)
-            names = " + ".join(subset)
-            for mode in modes:
-                if mode == "library" and len(embedded.spectra) < 2:
-                    continue
-                for fusion in fusions:
+            for mode, fusion in product(modes, fusions):
+                if mode == "blind" or len(embedded.spectra) > 1:
                     scorer = model_scorer(embedded, queries, fusion=fusion, mode=mode)
-                    step = max(1, _AT_ONCE // max(1, len(embedded)))
-                    for start in range(0, len(queries), step):
-                        rows = slice(start, min(start + step, len(queries)))
-                        everyone = slice(0, len(embedded))
-                        values = scorer(rows, everyone)
-                        mask = members.mask(rows, everyone).expand(values.shape)
-                        query, candidate = mask.nonzero().T.cpu().numpy()
-                        score = values[torch.from_numpy(query), torch.from_numpy(candidate)].float().cpu().numpy()
-                        writer.write_table(
-                            pa.table(
-                                {
-                                    "spectra": _same(names, len(query)),
-                                    "mode": _same(mode, len(query)),
-                                    "fusion": _same(fusion, len(query)),
-                                    "query": pa.array(query + start, pa.int32()),
-                                    "molecule": _keyed(queries.molecule[query + start], keys),
-                                    "candidate": _keyed(candidate, keys),
-                                    "score": pa.array(score),
-                                },
-                                schema=SCORES,
-                            )
-                        )
+                    for query, candidate, score in _scored(scorer, members, len(queries), len(embedded)):
+                        words = {"spectra": " + ".join(subset), "mode": mode, "fusion": fusion}
+                        columns: dict[str, pa.Array] = {name: _same(word, len(query)) for name, word in words.items()}
+                        columns["query"] = pa.array(query, pa.int32())
+                        columns["molecule"] = _keyed(queries.molecule[query], keys)
+                        columns["candidate"] = _keyed(candidate, keys)
+                        columns["score"] = pa.array(score, pa.float32())
+                        writer.write_table(pa.table(columns, schema=SCORES))
+
+
+def _scored(
+    scorer: Scorer, members: CandidatePool, queries: int, candidates: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
+    """Yield queries, candidates and scores of the members of a pool, some queries at a time."""
+    everyone = slice(0, candidates)
+    step = max(1, _AT_ONCE // max(1, candidates))
+    for start in range(0, queries, step):
+        rows = slice(start, min(start + step, queries))
+        values = scorer(rows, everyone).float().cpu()
+        here = members.mask(rows, everyone).cpu().expand(values.shape)
+        query, candidate = here.nonzero().numpy().T
+        yield query + start, candidate, values[here].numpy()
 
 
 def _same(text: str, count: int) -> pa.DictionaryArray:
     return _keyed(np.zeros(count, dtype=np.int32), pa.array([text], pa.utf8()))
 
 
-def _keyed(codes: np.ndarray[tuple[int], np.dtype[np.integer]], words: pa.Array) -> pa.DictionaryArray:
+def _keyed(codes: NDArray[np.integer], words: pa.Array) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), words)

@@ -302,7 +302,10 @@ class Library:
         """
         check_query(fusion, queries)
         if fusion == PUBLISHED:
-            raise QueryError("search failed: fusion 'published' takes one query at a time; use `Library.search`")
+            raise QueryError(
+                "search failed: nothing bounds the score of fusion 'published', so it takes one query and no index; "
+                "leave `index` out"
+            )
         count = self._count(queries, present or {})
         rows = self._pool(mass, ppm, da, formula, elements)
         proposing = None if index in (None, EXACT) else self._index(str(index))
@@ -368,14 +371,13 @@ class Library:
         """
         self._check_query(query, mode)
         limits: dict[str, Any] = {"mass": mass, "ppm": ppm, "da": da, "formula": formula, "elements": elements}
-        if mode == "blind" and fusion != PUBLISHED:
+        if mode == "blind" and (fusion != PUBLISHED or index not in (None, EXACT)):
             several = {name: vector[None] for name, vector in query.items()}
             more: dict[str, Any] = {"tau": tau, "calibration": calibration, "device": device, "index": index}
             found = self.find(several, k=k, fusion=fusion, **limits, **more)
             return self._hits(query, found, fusion, pair_temperatures(query, tau), calibration)
         if index not in (None, EXACT):
-            got = f"fusion {fusion!r}" if mode == "blind" else repr(mode)
-            raise QueryError(f"search failed: index {index!r} serves mode 'blind' only, got {got}; leave it out")
+            raise QueryError(f"search failed: index {index!r} serves mode 'blind' only, got {mode!r}; leave it out")
         check_query(fusion, query)
         spectra = self.manifest.spectra if mode == "library" else ()
         pairs = pair_temperatures(
