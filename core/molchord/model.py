@@ -54,16 +54,24 @@ class Tower(nn.Module):
 
     Args:
         encoder: Module from the kind's batch to (b, width).
-        head: Head from width + 2 numbers per scalar feature to the embedding.
+        head: Head from the width, and one or two numbers per scalar feature, to the embedding.
         scalar_features: Columns of the batch's scalar features that join this tower.
+        presence: Whether a second number per scalar feature says that it is known.
         sees: Whether the head gets what the encoder made; without, every input gives the same embedding.
     """
 
     def __init__(
-        self, encoder: nn.Module, head: Head, scalar_features: tuple[int, ...] = (), *, sees: bool = True
+        self,
+        encoder: nn.Module,
+        head: Head,
+        scalar_features: tuple[int, ...] = (),
+        *,
+        presence: bool = True,
+        sees: bool = True,
     ) -> None:
         super().__init__()
         self._sees = sees
+        self._presence = presence
         self.encoder = encoder
         self.head = head
         self._scalar_features = scalar_features
@@ -75,8 +83,8 @@ class Tower(nn.Module):
             x = x * 0.0
         if self._scalar_features:
             known = scalar_features[:, list(self._scalar_features)]
-            there = ~torch.isnan(known)
-            x = torch.cat([x, torch.nan_to_num(known).to(x.dtype), there.to(x.dtype)], dim=1)
+            there = [(~torch.isnan(known)).to(x.dtype)] if self._presence else []
+            x = torch.cat([x, torch.nan_to_num(known).to(x.dtype), *there], dim=1)
         out: Tensor = self.head(x)
         return out
 
@@ -124,8 +132,9 @@ class Model(nn.Module):
                 columns = (
                     tuple(graph.scalar_features.index(feature) for feature in node.scalar_features) if sees else ()
                 )
-                head = Head(encoder.width + 2 * len(columns), graph.embedding_dim, node.head)
-            towers[name] = Tower(encoder, head, columns, sees=sees)
+                numbers = len(columns) * (2 if graph.scalar_presence else 1)
+                head = Head(encoder.width + numbers, graph.embedding_dim, node.head)
+            towers[name] = Tower(encoder, head, columns, presence=graph.scalar_presence, sees=sees)
         self.modalities = nn.ModuleDict(towers)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_state(graph.seed, "weights", "loss"))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from molchord.api import Measurement, SampleError
 from molchord.data.reading import Given
+from molchord.data.scalars import MASS, WEIGHT, scalars_of_mass
 from molchord.embedder import Embedder
 from molchord.errors import QueryError
 from molchord.library.contradictions import precursor_mass
@@ -121,7 +122,7 @@ def _embedded(
     for name in dict.fromkeys(name for spectra in unknowns for name in spectra):
         having = [number for number, spectra in enumerate(unknowns) if name in spectra]
         together = [one for number in having for one in unknowns[number][name]]
-        rows = embedder.embed(name, together, {} if mass is None else {"exact_mass": mass})
+        rows = embedder.embed(name, together, scalars_of_mass(mass))
         start = 0
         for number in having:
             stop = start + len(unknowns[number][name])
@@ -134,8 +135,8 @@ def _embedded(
 
 
 def takes_mass(embedder: Embedder, modalities: Iterable[str]) -> bool:
-    """Return whether a tower of one of the modalities takes the exact mass in."""
-    return any("exact_mass" in embedder.graph.modalities[name].scalar_features for name in modalities)
+    """Return whether a tower of one of the modalities takes in a mass."""
+    return any({MASS, WEIGHT} & set(embedder.graph.modalities[name].scalar_features) for name in modalities)
 
 
 def _usable(embedder: Embedder, modality: str, measurements: list[Measurement]) -> tuple[list[Measurement], str | None]:

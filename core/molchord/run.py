@@ -244,6 +244,7 @@ class Run:
         trainable: Sequence[str] | None = None,
         epochs: int = 40,
         lr: float | None = None,
+        weight_decay: float | None = None,
         where: Mapping[str, Mapping[str, Any]] | None = None,
         force: bool = False,
         progress: bool = True,
@@ -257,9 +258,11 @@ class Run:
             data: The new data, such as experimental spectra of the same modalities.
             out: The new run folder.
             trainable: Dotted parts to train, or ``heads`` for the last layer of every projection head, as published
-                (Rocabert-Oriols et al. 2025, "Realignment", for 15 epochs); None: every tower.
+                (Rocabert-Oriols et al. 2025, "Realignment", for 15 epochs; their code with `lr` 1e-5 and `weight_decay`
+                0.01); None: every tower.
             epochs: Passes over the data.
             lr: Learning rate; None: that of the run's graph.
+            weight_decay: Weight decay; None: that of the run's graph.
             where: Which measurements to use, by modality, in place of the graph's ``where``: ``{"ir": {}}`` takes all
                 IR spectra.
             force: Replace an existing run.
@@ -279,7 +282,7 @@ class Run:
             >>> sorted(part for part, trained in moved.graph.train.trainable.items() if trained)
             ['modalities.ir', 'modalities.structure']
         """
-        graph = realigned(self.graph, trainable, epochs, lr, where)
+        graph = realigned(self.graph, trainable, epochs, lr, where, weight_decay)
         device = str(self.device)
         return Run.train(graph, data, out, device=device, force=force, progress=progress, start=self, loggers=loggers)
 
@@ -464,7 +467,7 @@ class Run:
         Args:
             library: Candidates embedded by this run, or their folder.
             k: How many hits.
-            fusion: ``gm-exp``, ``gm-half`` or ``gm-clamp``.
+            fusion: ``gm-exp``, ``gm-half``, ``gm-clamp``, or ``published`` (VibraCLIP's equation 6).
             mode: ``blind``, or ``library`` where the library holds spectra.
             mass: Exact mass in Da; a filter with `ppm` or `da`, and what towers with mass as a scalar feature take.
             ppm: Half width of the mass window in ppm.
@@ -731,6 +734,7 @@ class Run:
         projection: str = "pca",
         seed: int = 0,
         out: Path | None = None,
+        scores: Path | None = None,
         force: bool = False,
         progress: bool = False,
     ) -> Evaluation:
@@ -740,7 +744,7 @@ class Run:
             data: A data set; None: the one it was trained on.
             pools: ``test``, ``all``, ``all:N``, ``isomers``, ``unseen:N``, ``mass:Xppm``.
             modes: ``blind`` and ``library``, never mixed.
-            fusions: Forms of the geometric mean.
+            fusions: Forms of the geometric mean, or ``published``.
             split: The split whose molecules are queries.
             candidates_only: A run of the same graph trained with ``train.candidates_only``.
             where: Which measurements to use, by modality, in place of the graph's ``where``.
@@ -759,6 +763,7 @@ class Run:
             seed: Of the bootstrap, of the drawn mass errors and of what the pictures draw.
             out: Folder for ``evaluation.json``, ``evaluation.csv`` and ``report.html``, and for ``unusable.csv`` where
                 a measurement cannot be used; None: nothing is written.
+            scores: Parquet file for the score of every candidate of the first pool for every query; None: none.
             force: Replace these files.
             progress: Show progress bars.
 
@@ -793,6 +798,7 @@ class Run:
             projection=projection,
             seed=seed,
             out=out,
+            scores=scores,
             force=force,
             progress=progress,
         )

@@ -25,6 +25,7 @@ from molchord.reference_search import merged_search
 from molchord.references import References, structure_vectors
 from molchord.rerank.rerank import Reranking, reranked
 from molchord.run_folder import RunManifest
+from molchord.vocabulary import PUBLISHED
 
 __all__ = ["search"]
 
@@ -83,7 +84,8 @@ def search(
             tau=manifest.tau, pair_tau=embedder.model.pair_temperatures(), **limits, calibration=manifest.beta or None,
             device=str(embedder.device), index=index,
         )  # fmt: skip
-        found = _blind(embedder, manifest, library, query, hits, limits, blind=mode == "blind")
+        judged = mode == "blind" and fusion != PUBLISHED
+        found = _blind(embedder, manifest, library, query, hits, limits, blind=judged)
         if reranking is not None:
             found.hits = reranked(found.hits, reranking, query.measurements, tau=manifest.tau, beta=manifest.beta)
     warnings_found += found.warnings

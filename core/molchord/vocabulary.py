@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias, get_args
 
 __all__ = [
+    "ALL_FUSIONS",
     "DEFAULT_POOLS",
     "DEFAULT_PROPERTY",
     "ENGINES",
@@ -15,6 +16,7 @@ __all__ = [
     "ORIGINS",
     "POOLS",
     "PROJECTIONS",
+    "PUBLISHED",
     "REJECTED",
     "SPLITS",
     "STORAGES",
@@ -37,6 +39,12 @@ ORIGINS: tuple[Origin, ...] = get_args(Origin)
 
 FUSIONS = ("gm-exp", "gm-half", "gm-clamp")
 """Forms of the geometric mean, the default first."""
+
+PUBLISHED = "published"
+"""VibraCLIP's equation 6: the root of a product of signed cosines, which falls where one of two negative ones rises."""
+
+ALL_FUSIONS = (*FUSIONS, PUBLISHED)
+"""What a search may be asked for; an evaluation measures `PUBLISHED` only where it is named."""
 
 MODES = ("blind", "library")
 """What candidates carry: a structure only, or reference spectra too; the default first."""

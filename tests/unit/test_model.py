@@ -113,6 +113,12 @@ def test_scalar_features_join_with_a_bit_for_each_that_says_whether_it_is_known(
     assert Tower(Doubles(), Keeps())(torch.ones(1, 2), numbers[:1]).tolist() == [[2, 2]]
 
 
+def test_without_the_bit_an_unknown_scalar_feature_is_the_mean():
+    tower = Tower(Doubles(), Keeps(), (1, 0), presence=False)
+    found = tower(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.5, 5.0], [float("nan"), 6.0]]))
+    assert found.tolist() == [[2, 4, 5, 1.5], [6, 8, 6, 0]]
+
+
 def test_a_tower_that_does_not_see_keeps_the_autograd_graph():
     inputs = torch.ones(2, 2, requires_grad=True)
     found = Tower(Doubles(), Keeps(), sees=False)(inputs, torch.zeros(2, 0))

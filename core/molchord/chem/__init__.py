@@ -23,7 +23,7 @@ from molchord.chem.fingerprints import (
     tanimoto,
     torsion_counts,
 )
-from molchord.chem.formulas import element_counts, formula_mass, hill
+from molchord.chem.formulas import average_mass, element_counts, formula_mass, hill
 from molchord.chem.fragments import FragmentFormula, fragment_formulas
 from molchord.chem.geometry import FORCE_FIELD_STEPS, conformer_seed, conformers
 from molchord.chem.graphs import bare_match, covalent_radius, isotope_mass, pieces, with_hydrogens
@@ -44,6 +44,7 @@ __all__ = [
     "FingerprintKind",
     "FragmentFormula",
     "Mol",
+    "average_mass",
     "bare_match",
     "canonical",
     "canonical_adduct",

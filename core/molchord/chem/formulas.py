@@ -7,7 +7,7 @@ import re
 
 from molchord.api import SampleError
 
-__all__ = ["capitalised", "element_counts", "formula_mass", "hill"]
+__all__ = ["average_mass", "capitalised", "element_counts", "formula_mass", "hill"]
 
 
 def element_counts(formula: str) -> dict[str, int]:
@@ -54,6 +54,22 @@ def formula_mass(formula: str) -> float:
 
     table = GetPeriodicTable()
     return float(sum(n * table.GetMostCommonIsotopeMass(element) for element, n in element_counts(formula).items()))
+
+
+def average_mass(formula: str) -> float:
+    """Return the average mass in Da of a sum formula, by the natural abundances of its isotopes.
+
+    Raises:
+        SampleError: The formula cannot be read, or holds what is not an element.
+
+    Example:
+        >>> round(average_mass("C9H6O2"), 3), round(average_mass("CHCl3"), 2)  # coumarin, chloroform
+        (146.145, 119.38)
+    """
+    from rdkit.Chem import GetPeriodicTable
+
+    table = GetPeriodicTable()
+    return float(sum(n * table.GetAtomicWeight(element) for element, n in element_counts(formula).items()))
 
 
 def hill(formula: str) -> str:

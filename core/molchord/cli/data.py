@@ -10,6 +10,7 @@ from molchord.cli.options import WHERE, Group, add_command, add_force, add_setti
 from molchord.cli.output import say
 from molchord.cli.reading import add_reading, reading_of
 from molchord.errors import DataError
+from molchord.vocabulary import ORIGINS
 
 __all__ = ["add_data"]
 
@@ -32,9 +33,12 @@ def add_data(group: Group) -> None:
     command.add_argument("--numeric", action="append", default=[], metavar="COLUMN", help="numeric column to keep")
     command.add_argument("--limit", type=int, metavar="N", help="take the first N molecules only")
     command.add_argument(
-        "--split", default="hash", metavar="RULE", help="hash (default), scaffold, fold:I, column:NAME"
+        "--split", default="hash", metavar="RULE", help="hash (default), hash:70/15/15, scaffold, fold:I, column:NAME"
     )
     command.add_argument("--where", action="append", default=[], metavar=WHERE, help="keep these only")
+    command.add_argument(
+        "--origin", choices=ORIGINS, help="of all measurements; curves are taken for measured ones unless they say so"
+    )
     add_reading(command, column=False)
     add_force(command)
     command = add_command(group, "simulate", _simulate, "make a data set of spectra computed from SMILES")
@@ -54,7 +58,9 @@ def add_data(group: Group) -> None:
     command.add_argument("--verify", action="store_true", help="compare every file with its checksum")
     command = add_command(group, "split", _split, "give the molecules new splits")
     command.add_argument("data", metavar="DATASET")
-    command.add_argument("--by", required=True, metavar="RULE", help="hash, scaffold, fold:I or column:NAME")
+    command.add_argument(
+        "--by", required=True, metavar="RULE", help="hash, hash:70/15/15, scaffold, fold:I or column:NAME"
+    )
     command.add_argument("--table", metavar="CSV", help="for a column: the table with columns `smiles` and NAME")
 
 
@@ -72,7 +78,7 @@ def _import(arguments: argparse.Namespace) -> int:
         as_=[(name, Path(path)) for name, path in arguments.as_],
         table=None if arguments.table is None else Path(arguments.table),
         columns=columns, options=reading_of(arguments),
-        numeric=arguments.numeric, limit=arguments.limit, split=arguments.split,
+        numeric=arguments.numeric, limit=arguments.limit, split=arguments.split, origin=arguments.origin,
         where=where_of(arguments.where, installed().modality), force=arguments.force, progress=not arguments.json,
     )  # fmt: skip
     counts = {**vars(report), "path": str(report.path), "measurements": dict(report.measurements)}

@@ -25,7 +25,7 @@ from molchord.cli.options import (
 )
 from molchord.cli.output import say
 from molchord.errors import GraphError, MolchordError, RunError
-from molchord.vocabulary import DEFAULT_POOLS, FUSIONS, MODES, POOLS, PROJECTIONS
+from molchord.vocabulary import ALL_FUSIONS, DEFAULT_POOLS, FUSIONS, MODES, POOLS, PROJECTIONS
 
 if TYPE_CHECKING:
     from molchord.run import Run
@@ -79,6 +79,7 @@ def add_runs(group: Group) -> None:
     add_where(command)
     command.add_argument("--epochs", type=int, default=40, help="passes over the data (default: 40)")
     command.add_argument("--lr", type=float, help="learning rate (default: that of the run's graph)")
+    command.add_argument("--weight-decay", type=float, help="weight decay (default: that of the run's graph)")
     add_log(command)
     add_force(command)
 
@@ -90,7 +91,10 @@ def _add_evaluate(group: Group) -> None:
     pools = f"{', '.join(POOLS)}; repeatable (default: {' and '.join(DEFAULT_POOLS)})"
     command.add_argument("--pool", action="append", metavar="POOL", help=pools)
     command.add_argument("--mode", action="append", choices=MODES, help="default: both, apart")
-    add_renamed(command, "--fusion", "--map", action="append", choices=FUSIONS, help="default: all three")
+    add_renamed(
+        command, "--fusion", "--map", action="append", choices=ALL_FUSIONS,
+        help="repeatable (default: every geometric mean); published: VibraCLIP's equation 6",
+    )  # fmt: skip
     command.add_argument("--split", default="test", metavar="NAME", help="whose molecules are queries (default test)")
     command.add_argument(
         "--combine", action="store_true", help="search with all of a molecule's measurements of a modality at once"
@@ -109,6 +113,9 @@ def _add_evaluate(group: Group) -> None:
     command.add_argument("--seed", type=int, default=0, help="of the bootstrap and the drawn mass errors")
     command.add_argument("--full", action="store_true", help="print every fusion, metric and baseline")
     command.add_argument("--out", metavar="FOLDER", help="for figures and report.html (default: the run)")
+    command.add_argument(
+        "--scores", metavar="FILE.parquet", help="every query's score of every candidate of the first pool"
+    )
     add_where(command)
     add_force(command)
 
@@ -205,7 +212,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         candidates_only=prior, combine=arguments.combine, rerank=rerank_of(arguments, arguments.rerank_k),
         pictures=arguments.pictures, projection=arguments.projection, seed=arguments.seed,
         out=run.path if arguments.out is None else Path(arguments.out), force=arguments.force,
-        progress=not arguments.json,
+        scores=None if arguments.scores is None else Path(arguments.scores), progress=not arguments.json,
     )  # fmt: skip
     out = arguments.run_folder if arguments.out is None else arguments.out
     tail = f"every fusion and baseline: {out}/evaluation.csv; to look at: {out}/report.html"
@@ -251,7 +258,7 @@ def _realign(arguments: argparse.Namespace) -> int:
     run = Run.load(arguments.run_folder, device=arguments.device)
     done = run.realign(
         arguments.data, arguments.out, trainable=arguments.trainable or None, epochs=arguments.epochs,
-        lr=arguments.lr, force=arguments.force,
+        lr=arguments.lr, weight_decay=arguments.weight_decay, force=arguments.force,
         where=where_of_run(run, arguments.where), progress=not arguments.json, loggers=loggers_of(arguments.log),
     )  # fmt: skip
     return _trained(arguments, done)

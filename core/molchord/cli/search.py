@@ -13,7 +13,7 @@ from molchord.cli.options import Group, add_renamed, add_rerank, add_run, rerank
 from molchord.cli.output import estimates_text, hit_row, hit_table, say
 from molchord.cli.reading import add_reading, reading_of_each
 from molchord.errors import QueryError, did_you_mean
-from molchord.vocabulary import DEFAULT_PROPERTY, FUSIONS, MODES
+from molchord.vocabulary import ALL_FUSIONS, DEFAULT_PROPERTY, FUSIONS, MODES
 
 if TYPE_CHECKING:
     from molchord.api import Measurement
@@ -102,7 +102,9 @@ def search_parser(command: str = "search", does: str = "Rank a library's candida
     add_run(parser)
     parser.add_argument("library", metavar="LIBRARY")
     parser.add_argument("--k", type=int, default=25, help="hits to print (default 25)")
-    add_renamed(parser, "--fusion", "--map", choices=FUSIONS, default=FUSIONS[0], help="how similarities are joined")
+    add_renamed(
+        parser, "--fusion", "--map", choices=ALL_FUSIONS, default=FUSIONS[0], help="how similarities are joined"
+    )
     parser.add_argument("--mode", choices=MODES, default=MODES[0])
     parser.add_argument("--mass", type=float, metavar="DA", help="exact mass; alone: within 10 ppm")
     parser.add_argument("--mz", type=float, metavar="MZ", help="m/z of an ion in place of its mass; needs --adduct")

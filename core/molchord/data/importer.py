@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -27,7 +27,7 @@ from molchord.data.writer import DataSetWriter, molecules_schema, new_folder
 from molchord.errors import DataError, did_you_mean
 from molchord.files import sha256_file
 from molchord.host import Host
-from molchord.vocabulary import REJECTED
+from molchord.vocabulary import ORIGINS, REJECTED, Origin
 
 SOURCES = "sources.csv"
 
@@ -81,6 +81,7 @@ def import_files(
     force: bool = False,
     progress: bool = False,
     options: ReadingOptions | None = None,
+    origin: Origin | None = None,
 ) -> ImportReport:
     """Make a data set of files, which are merged by molecule.
 
@@ -101,7 +102,8 @@ def import_files(
         note: What else the manifest should record about the sources.
         force: Replace a data set at `out`.
         progress: Show progress bars.
-        options: How to read the files of `as_` and `columns`, where they are tables that do not say all themselves.
+        options: How to read the files of `as_` and `columns` that are tables and do not say all themselves.
+        origin: Where all measurements come from, in place of what files state; a curve that states none is measured.
 
     Raises:
         DataError: Nothing was imported, or an argument is wrong.
@@ -109,21 +111,26 @@ def import_files(
         PluginError: A modality is unknown, or cannot be chosen by its bare name.
     """
     column = check_rule(split)
-    if limit is not None and limit < 1:
-        raise DataError(f"limit is {limit}; give 1 or more")
+    _check_options(limit, origin)
     table = _checked_table(table, [*(c for _, c in columns), *numeric, *([] if column is None else [column])], numeric)
     readers = readers_of(host, [name for name, _ in (*as_, *columns)], options)
     said = {"limit": limit, "where": dict(where or {}), "as": sorted({name for name, _ in as_}), "note": note}
+    said |= {"origin": origin} if origin else {}
     with new_folder(out, force=force) as folder, ExitStack() as stack:
-        work = _Import(
-            folder, readers, numeric, limit, where or {}, _storage(storage or {}, readers), progress, options, stack
-        )
+        work = _Import(folder, readers, numeric, limit, where or {}, storage or {}, progress, options, origin, stack)
         for file, label, only in chosen_files(paths, as_, readers, named_by(table, columns, paths)):
             work.file(file, label, only)
         if table is not None:
             work.table(table, columns, numeric, column, paths)
         manifest = work.finish(split, said)
     return work.report(out, manifest)
+
+
+def _check_options(limit: int | None, origin: str | None) -> None:
+    if limit is not None and limit < 1:
+        raise DataError(f"limit is {limit}; give 1 or more")
+    if origin is not None and origin not in ORIGINS:
+        raise DataError(f"origin {origin!r} is not known; {did_you_mean(origin, ORIGINS)}")
 
 
 def _checked_table(table: Path | str | None, needed: Sequence[str], numeric: Sequence[str]) -> Path | None:
@@ -165,13 +172,15 @@ class _Import:
         numeric: Sequence[str],
         limit: int | None,
         where: Mapping[str, Mapping[str, Any]],
-        storage: Mapping[str, Mapping[str, ArrayStorage]],
+        storage: Mapping[str, ArrayStorage | Mapping[str, Any]],
         progress: bool,
         options: ReadingOptions | None,
+        origin: Origin | None,
         stack: ExitStack,
     ) -> None:
-        self._readers, self._limit, self._storage, self._progress = readers, limit, storage, progress
-        self._options = options
+        self._readers, self._limit, self._progress = readers, limit, progress
+        self._storage = _storage(storage, readers)
+        self._options, self._origin = options, origin
         self._where = {name: self._accepted(name, wanted) for name, wanted in where.items()}
         self._writer = DataSetWriter(folder, numeric)
         stack.callback(self._writer.close)
@@ -293,7 +302,10 @@ class _Import:
 
     def _add(self, entry: Reading, reader: Reader, source: int, location: str, smiles: str | None) -> int:
         table = self._writer.table(reader.name, reader.record.stores, self._storage.get(reader.name, {}), reader.plugin)
-        encoded = table.encode(entry.measurement)
+        measurement = entry.measurement
+        if self._origin is not None:
+            measurement = replace(measurement, columns={**measurement.columns, "origin": self._origin})
+        encoded = table.encode(measurement)
         for column, values in self._where.get(reader.name, {}).items():
             if encoded.columns[column] not in values:
                 self._numbers["filtered"] += 1

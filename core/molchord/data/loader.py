@@ -245,14 +245,6 @@ def _stored(
     return Source(name, modality, table, selected, _weights(table, sampling), missing)
 
 
-def scalar_table(dataset: DataSet, names: Sequence[str]) -> NDArray[np.float32]:
-    """Return the scalar features of every molecule, (molecules, features), NaN where unknown."""
-    table = np.empty((len(dataset), len(names)), dtype=np.float32)
-    for column, name in enumerate(names):
-        table[:, column] = dataset.numeric(name)
-    return table
-
-
 def _weights(table: MeasurementTable, sampling: Mapping[str, Mapping[str, float]] | None) -> NDArray[np.float64] | None:
     if not sampling:
         return None

@@ -46,6 +46,33 @@ def fold_split(key: str, number: int) -> Split:
     return "test" if fold // 2 == number else "val" if fold == (2 * number + 2) % 10 else "train"
 
 
+def share_split(key: str, shares: tuple[int, int, int]) -> Split:
+    """Return the split by percentages of training, validation and test; the test molecules of `hash` come first.
+
+    Example:
+        >>> share_split("QNAYBMKLOCPYGJ", (70, 15, 15))
+        'train'
+    """
+    number = int(hashlib.sha256(f"split:{key}".encode()).hexdigest()[:8], 16)
+    place = 10 * (number % 10) + number // 10 % 10
+    _, val, test = shares
+    return "test" if place < test else "val" if place < test + val else "train"
+
+
+def shares_of(rule: str) -> tuple[int, int, int] | None:
+    """Read the percentages of a rule such as ``hash:70/15/15``; None where it is not of this form.
+
+    Example:
+        >>> shares_of("hash:70/15/15"), shares_of("hash:70/15"), shares_of("hash")
+        ((70, 15, 15), None, None)
+    """
+    texts = rule.removeprefix("hash:").split("/") if rule.startswith("hash:") else []
+    if len(texts) != 3 or not all(text.isascii() and text.isdigit() for text in texts):
+        return None
+    train, val, test = map(int, texts)
+    return (train, val, test) if train + val + test == 100 and train else None
+
+
 def scaffold_split(key14: str, smiles: str) -> Split:
     """Return the split by the hash rule on the Murcko scaffold, so that a scaffold never straddles.
 
@@ -91,17 +118,20 @@ def check_rule(rule: str) -> str | None:
     kind, colon, column = rule.partition(":")
     if rule in ("hash", "scaffold"):
         return None
+    if shares_of(rule) is not None:
+        return None
     if kind == "fold" and column in map(str, range(FOLDS)):
         return None
     if kind == "column" and colon and column:
         return column
     raise DataError(
-        f"split rule {rule!r} is not known; allowed: 'hash', 'scaffold', 'fold:0' to 'fold:4', 'column:NAME'"
+        f"split rule {rule!r} is not known; allowed: 'hash', 'hash:TRAIN/VAL/TEST' in percent, 'scaffold', 'fold:0' to "
+        "'fold:4', 'column:NAME'"
     )
 
 
 def assign(rule: str, key14: str, smiles: str, named: str | None = None) -> Split | None:
-    """Return a molecule's split by a rule: "hash", "scaffold", "fold:I", or "column:NAME" whose cell is `named`.
+    """Return a molecule's split by a rule, as `check_rule` takes it; of "column:NAME" the cell is `named`.
 
     Raises:
         DataError: Unknown rule, or `named` is not a split.
@@ -112,6 +142,8 @@ def assign(rule: str, key14: str, smiles: str, named: str | None = None) -> Spli
     """
     if check_rule(rule) is not None:
         return named_split(named)
+    if (shares := shares_of(rule)) is not None:
+        return share_split(key14, shares)
     if rule.startswith("fold:"):
         return fold_split(key14, int(rule.removeprefix("fold:")))
     return hash_split(key14) if rule == "hash" else scaffold_split(key14, smiles)

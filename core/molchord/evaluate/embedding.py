@@ -25,7 +25,8 @@ from molchord.api import (
     SpectrumSpec,
 )
 from molchord.data.derived import failures as underived
-from molchord.data.loader import NoMeasurements, Source, scalar_table, sources
+from molchord.data.loader import NoMeasurements, Source, sources
+from molchord.data.scalars import MASS, scalar_table
 from molchord.data.store import DataSet, MeasurementTable
 from molchord.embedder import EMBEDDED_AT_ONCE, Embedder
 from molchord.errors import DataError, RunError
@@ -35,9 +36,6 @@ from molchord.evaluate.evaluation import Baselines, OwnSimilarity, PeakPositions
 from molchord.evaluate.pools import make_pool, measured_masses
 from molchord.retrieval.scores import pooled_by
 from molchord.run_folder import trained_smiles
-
-MASS = "exact_mass"
-
 
 Perturb: TypeAlias = Callable[[str, Measurement, str], Measurement]
 """What a query's measurement becomes before it is searched with: ``perturb(modality, measurement, key14)``."""

@@ -30,6 +30,7 @@ from molchord.evaluate.embedded import (
     queries_of,
     subsets,
 )
+from molchord.evaluate.pairs import told_apart
 from molchord.evaluate.pools import CandidatePool, measured_masses
 from molchord.evaluate.reranking import Reranked, features_scorer, reranked_scorer
 from molchord.evaluate.results import Evaluation, Row, SplitAudit
@@ -48,7 +49,7 @@ from molchord.retrieval.metrics import (
 )
 from molchord.retrieval.scores import self_consistency
 from molchord.run_folder import code_version
-from molchord.vocabulary import DEFAULT_POOLS, FUSIONS, MODES, POOLS
+from molchord.vocabulary import ALL_FUSIONS, DEFAULT_POOLS, FUSIONS, MODES, POOLS
 
 __all__ = ["Baselines", "Embedded", "OwnSimilarity", "PeakPositions", "Spectra", "blind_mrr", "evaluate"]
 
@@ -132,7 +133,7 @@ def evaluate(
         embedded: The embedded data set.
         pools: ``test``, ``all``, ``all:N``, ``isomers``, ``unseen:N``, ``mass:Xppm``.
         modes: ``blind`` and ``library``, kept apart.
-        fusions: Forms of the geometric mean.
+        fusions: Forms of the geometric mean, or ``published``.
         split: The split whose molecules are the queries (and the pool ``test``); ``val`` for choosing anything.
         seed: Of the bootstrap, the mass errors and the draw of unseen structures.
         resamples: Bootstrap resamples over molecules.
@@ -172,7 +173,7 @@ def evaluate(
         device=device,
     )
     rows: list[Row] = []
-    notes, consistency = [], {}
+    notes, consistency, pairs = [], {}, {}
     if "library" in modes and len(embedded.spectra) < 2:
         modes = [mode for mode in modes if mode != "library"]
         notes.append("library mode needs two modalities with spectra; it is left out")
@@ -187,13 +188,16 @@ def evaluate(
         if len(subset) > 1:
             consistency[name] = float(self_consistency(queries.vectors(embedded)).nanmean())
         rows += _subset_rows(run, queries, modes, fusions, calibration or {}, reranked)
+        scorer = model_scorer(embedded, queries, fusion=fusions[0], mode="blind", device=device)
+        apart = told_apart(scorer, embedded, queries, split, seed=seed)
+        pairs |= {} if apart is None else {name: apart}
         rows += _baseline_rows(run, queries, baselines or Baselines(), modes)
     if not rows:
         raise DataError(f"evaluation failed: no molecule of split {split!r} has a spectrum; choose another split")
     found = _audit(run, rows, fusions[0], tautomers) if audit else None
     described = {"seed": seed, "split": split, "resamples": resamples, **code_version(), **(settings or {})}
     return Evaluation(
-        rows=tuple(rows), settings=described, self_consistency=consistency, notes=tuple(notes), audit=found
+        rows=tuple(rows), settings=described, self_consistency=consistency, notes=tuple(notes), audit=found, pairs=pairs
     )
 
 
@@ -437,7 +441,7 @@ def _audit(run: _Run, rows: Sequence[Row], fusion: str, tautomers: int | None) -
 
 
 def _check(embedded: Embedded, pools: Sequence[str], modes: Sequence[str], fusions: Sequence[str]) -> None:
-    for name, allowed, given in (("pool", POOLS, pools), ("mode", MODES, modes), ("fusion", FUSIONS, fusions)):
+    for name, allowed, given in (("pool", POOLS, pools), ("mode", MODES, modes), ("fusion", ALL_FUSIONS, fusions)):
         for value in given if name != "pool" else ():  # a pool is checked where it is made
             if value not in allowed:
                 raise DataError(f"evaluation failed: unknown {name} {value!r}; {did_you_mean(value, allowed)}")

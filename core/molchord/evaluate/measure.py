@@ -13,6 +13,7 @@ from molchord.embedder import Embedder
 from molchord.errors import DataError, RunError, check_whole
 from molchord.evaluate.embedding import EmbeddedData, Perturb, baselines_of, check_pools, embed_dataset, readers
 from molchord.evaluate.evaluation import evaluate
+from molchord.evaluate.exported import write_scores
 from molchord.evaluate.picturing import make_pictures
 from molchord.evaluate.reranking import Reranked, fit_reranking
 from molchord.evaluate.results import Evaluation
@@ -49,6 +50,7 @@ def measure(
     projection: str = "pca",
     seed: int = 0,
     out: Path | None = None,
+    scores: Path | None = None,
     force: bool = False,
     progress: bool = False,
 ) -> Evaluation:
@@ -65,6 +67,8 @@ def measure(
         check_projection(projection)
     check_whole(seed, "seed", least=0, failed="evaluation", error=DataError)
     _check_output(embedder, out, rerank, force=force)
+    if scores is not None:
+        check_output(scores, force=force)
     _check_modes(modes, fusions, perturb, rerank)
     if where is not None:
         embedder = dataclasses.replace(embedder, graph=changed(embedder.graph, where))
@@ -100,6 +104,8 @@ def measure(
             embedder, manifest, dataset, found, split=split, seed=seed, perturb=perturb, projection=projection
         )
         evaluation = dataclasses.replace(evaluation, pictures=made)
+    if scores is not None:
+        write_scores(scores, embedded, modes=modes, fusions=fusions, pool=pools[0], split=split, seed=seed)
     if out is not None:
         _write(embedder, manifest, dataset, found, evaluation, second, out, split=split)
     return evaluation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, final
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from molchord.deprecation import renamed, renamed_attribute
 from molchord.errors import DataError, OutputExistsError
+from molchord.evaluate.pairs import PairMetrics
 from molchord.evaluate.pictures import Pictures
 from molchord.files import replace_file, replace_files, write_csv
 from molchord.retrieval.metrics import METRICS, Interval, paired_difference
@@ -132,6 +133,7 @@ class Evaluation:
         notes: What was left out, and why.
         audit: The split audit, if it was requested.
         pictures: What the model learned, as numbers to draw, if they were requested.
+        pairs: Per subset, how well a query's own structure is told apart from one other, blind, by the first fusion.
     """
 
     rows: tuple[Row, ...]
@@ -140,6 +142,7 @@ class Evaluation:
     notes: tuple[str, ...]
     audit: SplitAudit | None = None
     pictures: Pictures | None = None
+    pairs: Mapping[str, PairMetrics] = field(default_factory=dict)
 
     @renamed("Evaluation.find", map="fusion")
     def find(self, *subset: str, **where: str) -> Row:
@@ -182,7 +185,10 @@ class Evaluation:
             shown = [row for row in rows if row.fusion == rows[0].fusion]
             lines += [*self._short(mode, pool, shown), ""]
         audit = [] if self.audit is None else [f"molecules on both sides of the split: {self.audit.overlap}"]
-        return "\n".join([*lines, *audit, *(f"note: {note}" for note in self.notes)])
+        return "\n".join([*lines, *self._pairs(), *audit, *(f"note: {note}" for note in self.notes)])
+
+    def _pairs(self) -> list[str]:
+        return [f"own structure or one other, {name}: {apart.text()}" for name, apart in self.pairs.items()]
 
     def _short(self, mode: str, pool: str, shown: Sequence[Row]) -> list[str]:
         beside = [row for row in self.rows if row.system != "model" and row.pool == pool and row.mode in ("", mode)]
@@ -206,7 +212,7 @@ class Evaluation:
         """Return the table with everything that goes with it."""
         lines = [self.table(), ""]
         lines += [f"mean cosine between the spectra of a query, {k}: {v:.3f}" for k, v in self.self_consistency.items()]
-        lines += [] if self.audit is None else [self.audit.text()]
+        lines += [*self._pairs(), *([] if self.audit is None else [self.audit.text()])]
         lines += [f"note: {note}" for note in self.notes]
         lines.append("; ".join(f"{name} {value}" for name, value in self.settings.items()))
         return "\n".join(lines)
@@ -225,6 +231,7 @@ class Evaluation:
             "rows": [_plain(row) for row in self.rows],
             "self_consistency": {name: _number(value) for name, value in self.self_consistency.items()},
             "audit": audit,
+            "pairs": {name: asdict(apart) for name, apart in self.pairs.items()},
             "notes": list(self.notes),
             **({} if self.pictures is None else {"pictures": self.pictures.as_dict()}),
         }

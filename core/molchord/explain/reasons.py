@@ -29,6 +29,7 @@ from molchord.api import (
     Window,
 )
 from molchord.data.reading import Given
+from molchord.data.scalars import scalars_of_mass, scalars_of_molecule
 from molchord.data.store import DataSet
 from molchord.embedder import EMBEDDED_AT_ONCE, Embedder
 from molchord.errors import QueryError, check_whole
@@ -143,7 +144,7 @@ def explain(
     first = [chosen, *[one for one in hits if one.rank != hit][:others]]
     query = query_of(embedder, spectra, mass)
     vectors = torch.cat([_candidate(embedder, one) for one in first]).double()
-    scalars = {} if mass is None else {"exact_mass": mass}
+    scalars = scalars_of_mass(mass)
     masked, cosines = {}, {}
     for name, measurements in query.measurements.items():
         cosines[name] = vectors @ query.vectors[name].cpu().double()
@@ -279,7 +280,9 @@ def _embedded(
 def _candidate(embedder: Embedder, hit: Hit) -> Tensor:
     """Embed the structure of a hit, (1, d)."""
     made = embedder.measurements(embedder.candidate, [hit.smiles])
-    return embedder.embed(embedder.candidate, made, {"exact_mass": hit.exact_mass})
+    molecule = Molecule(key14=hit.key14, smiles=hit.smiles, formula=hit.formula, exact_mass=hit.exact_mass)
+    names = embedder.graph.scalar_features
+    return embedder.embed(embedder.candidate, made, dict(zip(names, scalars_of_molecule(molecule, names), strict=True)))
 
 
 def _annotated(

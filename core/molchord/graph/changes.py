@@ -51,12 +51,14 @@ def realigned(
     epochs: int,
     lr: float | None,
     where: Mapping[str, Mapping[str, Any]] | None,
+    weight_decay: float | None = None,
 ) -> ModelGraph:
     """Return a graph that trains some parts only, as `Run.realign` has it, on all the data and from given weights."""
     towers = [f"modalities.{name}" for name in graph.modalities]
     parts = towers if trainable is None else trainable
     named = [part for one in parts for part in ([f"{tower}.head.out" for tower in towers] if one == HEADS else [one])]
     train = {**_WHOLE, "trainable": {"default": False, **dict.fromkeys(named, True)}, "epochs": epochs}
-    if lr is not None:
-        train["optimizer"] = graph.to_dict()["train"]["optimizer"] | {"lr": lr}
+    given = {name: value for name, value in (("lr", lr), ("weight_decay", weight_decay)) if value is not None}
+    if given:
+        train["optimizer"] = graph.to_dict()["train"]["optimizer"] | given
     return changed(graph, where, train)

@@ -45,6 +45,9 @@ class GraphKeys(Config):
     scalar_features: tuple[str, ...] = Field(
         (), description="numbers known of a molecule: columns of the molecules' table"
     )
+    scalar_presence: bool = Field(
+        True, description="each scalar feature comes with a bit that says whether it is known; false: the mean if not"
+    )
     candidate: str | None = Field(None, description="the modality that is retrieved")
     modalities: dict[str, dict[str, Any]] = Field(description="modalities by a name of your choice")
     loss: dict[str, Any] = Field(description="the loss over all modalities")

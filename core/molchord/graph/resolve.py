@@ -55,7 +55,8 @@ class ModelGraph:
     Attributes:
         embedding_dim: Size of the shared embedding.
         seed: Where all randomness starts.
-        scalar_features: Numeric columns of the molecules' table that join towers.
+        scalar_features: Numeric columns of the molecules' table, or their `molecular_weight`, that join towers.
+        scalar_presence: Whether each comes with a bit that says whether it is known; else an unknown one is the mean.
         candidate: The modality that is retrieved.
         modalities: Modalities by name, in the order written.
         loss: The loss over all of them.
@@ -65,6 +66,7 @@ class ModelGraph:
     embedding_dim: int
     seed: int
     scalar_features: tuple[str, ...]
+    scalar_presence: bool = True
     candidate: str
     modalities: Mapping[str, ModalityNode]
     loss: LossNode
@@ -80,6 +82,7 @@ class ModelGraph:
         loss: Mapping[str, Any],
         seed: int = 0,
         scalar_features: Sequence[str] = (),
+        scalar_presence: bool = True,
         candidate: str | None = None,
         train: TrainConfig | Mapping[str, Any] | None = None,
         host: Host | None = None,
@@ -107,6 +110,7 @@ class ModelGraph:
                 "embedding_dim": embedding_dim,
                 "seed": seed,
                 "scalar_features": scalar_features,
+                "scalar_presence": scalar_presence,
                 "candidate": candidate,
                 "modalities": modalities,
                 "loss": loss,
@@ -184,6 +188,7 @@ class ModelGraph:
             "embedding_dim": self.embedding_dim,
             "seed": self.seed,
             "scalar_features": list(self.scalar_features),
+            "scalar_presence": self.scalar_presence,
             "candidate": self.candidate,
             "modalities": {name: node.to_dict() for name, node in self.modalities.items()},
             "loss": {"use": self.loss.use, **plain_config(self.loss.config)},
@@ -271,6 +276,7 @@ class _Resolver:
             embedding_dim=frame.embedding_dim,
             seed=frame.seed,
             scalar_features=frame.scalar_features,
+            scalar_presence=frame.scalar_presence,
             candidate=candidate,
             modalities={name: node for name, node in nodes.items() if node is not None},
             loss=loss,

@@ -31,11 +31,14 @@ class HeadConfig(Config):
 
 
 class OptimizerConfig(Config):
-    """AdamW (Loshchilov and Hutter 2019); rates per part by dotted path, the longest matching path wins."""
+    """AdamW (Loshchilov and Hutter 2019) or Adam; rates per part by dotted path, the longest matching path wins."""
 
+    use: Literal["adamw", "adam"] = Field(
+        "adamw", description="adam: weight decay is a part of the gradient (Kingma and Ba 2015)"
+    )
     lr: Rates = Field(4e-4, description="learning rate, or {default: ..., PART: ...}")
     weight_decay: Rates = Field(0.01, description="weight decay, or {default: ..., PART: ...}")
-    betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="AdamW's betas, each below 1")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="betas, each below 1")
 
     @model_validator(mode="after")
     def _defaults(self) -> Self:
@@ -49,9 +52,14 @@ class OptimizerConfig(Config):
 class ScheduleConfig(Config):
     """Learning-rate schedule over the whole training, after a linear warm-up."""
 
-    use: Literal["constant", "cosine", "plateau"] = Field("cosine", description="shape after the warm-up")
+    use: Literal["constant", "cosine", "plateau", "exponential"] = Field(
+        "cosine", description="shape after the warm-up"
+    )
     warmup: Rate = Field(1.0, description="linear warm-up in epochs")
     factor: Annotated[float, Gt(0), Lt(1)] = Field(0.1, description="plateau: what the rate is multiplied by")
+    gamma: Annotated[float, Gt(0), Lt(1)] = Field(
+        0.999, description="exponential: what the rate is multiplied by in an epoch"
+    )
     patience: Annotated[int, Ge(0)] = Field(5, description="plateau: epochs without improvement before a cut")
     minimum: Annotated[float, Ge(0)] = Field(1e-6, description="lowest learning rate")
 
@@ -70,7 +78,7 @@ class TrainConfig(Config):
 
     batch_size: Annotated[int, Ge(1)] = Field(128, description="molecules a batch, of all processes together")
     epochs: Annotated[int, Ge(1)] = Field(100, description="passes over the training molecules")
-    optimizer: OptimizerConfig = Field(OptimizerConfig(), description="AdamW")
+    optimizer: OptimizerConfig = Field(OptimizerConfig(), description="optimiser and its rates")
     schedule: ScheduleConfig = Field(ScheduleConfig(), description="learning-rate schedule")
     clip_norm: PositiveFloat | None = Field(1.0, description="gradient norm limit; none: no clipping")
     accumulate_grad_batches: Annotated[int, Ge(1)] = Field(1, description="batches a step")
@@ -84,6 +92,9 @@ class TrainConfig(Config):
     stopping: StoppingConfig = Field(StoppingConfig(), description="validation figure and early stopping")
     modality_dropout: Annotated[float, Ge(0), Lt(1)] = Field(
         0.0, description="chance that a present measurement is hidden in a step (never the last one, nor the candidate)"
+    )
+    alternate_pairs: bool = Field(
+        False, description="each batch trains one of the loss's pairs of modalities, in turn; other towers rest"
     )
     hard_negatives: Annotated[int, Ge(0)] = Field(
         0,

@@ -33,7 +33,7 @@ from molchord.library.writer import Writer
 from molchord.retrieval.exact import Exact, Found, feed
 from molchord.retrieval.library_mode import LibraryMode
 from molchord.retrieval.scores import Block, check_query, joined, pair_temperatures
-from molchord.vocabulary import MODES, Storage
+from molchord.vocabulary import MODES, PUBLISHED, Storage
 
 __all__ = ["Entry", "Hit", "Library", "Rows"]
 
@@ -277,7 +277,7 @@ class Library:
         Args:
             queries: Unit rows per modality.
             k: As for `search`, as are the arguments that are not listed here.
-            fusion: Form of the geometric mean.
+            fusion: Form of the geometric mean, but not ``published``.
             tau: Temperature of each modality.
             present: Which queries have each modality, each (q,) bool; None, or a modality left out, means all.
             mass: The same for all queries, as are `ppm`, `da`, `formula` and `elements`.
@@ -301,6 +301,11 @@ class Library:
             ([[0], [0]], [[1.0], [0.0]], [True, True])
         """
         check_query(fusion, queries)
+        if fusion == PUBLISHED:
+            raise QueryError(
+                "search failed: nothing bounds the score of fusion 'published', so it takes one query and no index; "
+                "leave `index` out"
+            )
         count = self._count(queries, present or {})
         rows = self._pool(mass, ppm, da, formula, elements)
         proposing = None if index in (None, EXACT) else self._index(str(index))
@@ -366,17 +371,20 @@ class Library:
         """
         self._check_query(query, mode)
         limits: dict[str, Any] = {"mass": mass, "ppm": ppm, "da": da, "formula": formula, "elements": elements}
-        if mode == "blind":
+        if mode == "blind" and (fusion != PUBLISHED or index not in (None, EXACT)):
             several = {name: vector[None] for name, vector in query.items()}
             more: dict[str, Any] = {"tau": tau, "calibration": calibration, "device": device, "index": index}
             found = self.find(several, k=k, fusion=fusion, **limits, **more)
             return self._hits(query, found, fusion, pair_temperatures(query, tau), calibration)
         if index not in (None, EXACT):
             raise QueryError(f"search failed: index {index!r} serves mode 'blind' only, got {mode!r}; leave it out")
-        spectra = self.manifest.spectra
-        pairs = pair_temperatures(query, tau, spectra=spectra, pair_tau=pair_tau, same_modality=same_modality)
+        check_query(fusion, query)
+        spectra = self.manifest.spectra if mode == "library" else ()
+        pairs = pair_temperatures(
+            query, tau, spectra=spectra, pair_tau=pair_tau, same_modality=same_modality, fusion=fusion
+        )
         search = LibraryMode({name: vector.to(device) for name, vector in query.items()}, k, fusion=fusion, pairs=pairs)
-        feed(search, self.blocks(self._pool(**limits), spectra=True), device)
+        feed(search, self.blocks(self._pool(**limits), spectra=mode == "library"), device)
         return self._hits(query, search.found(), fusion, pairs, None)
 
     # --- helpers

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from molchord.api import Derives, Measurement, Modality, Molecule, SampleError
 from molchord.data.candidates import Listed
 from molchord.data.reading import Item, parsed
+from molchord.data.scalars import scalars_of_molecule
 from molchord.embedder import EMBEDDED_AT_ONCE, Embedder
 from molchord.library.files import Entry
 
@@ -122,7 +123,7 @@ def _vectors(
     if not good:
         return []
     names = embedder.graph.scalar_features
-    scalar_features = [[getattr(molecule, name, np.nan) for name in names] for molecule, _, _ in good]
+    scalar_features = [scalars_of_molecule(molecule, names) for molecule, _, _ in good]
     table = np.array(scalar_features, dtype=np.float32).reshape(len(good), len(names))
     try:
         found = embedder.embed_samples(embedder.candidate, [sample for _, sample, _ in good], table)

@@ -3,7 +3,7 @@
 A ranking value never falls when a cosine rises. So fp32 cosines, with a bound of all their rounding added and taken
 away, bound the value from both sides. A candidate whose upper bound is below the k-th best value so far cannot be a
 hit; the others are scored in fp64 from their fp32 rows. So blocks of any size, fewer bits, threads and devices give the
-same hits.
+same hits. The value of ``published`` may fall when a cosine rises, so nothing bounds it: every candidate is scored.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from molchord.retrieval.exact import Found, scan
 from molchord.retrieval.scores import Block, TopK, check_query, combine, mapped
+from molchord.vocabulary import PUBLISHED
 
 __all__ = ["LibraryMode"]
 
@@ -88,6 +89,9 @@ class LibraryMode:
 
     def _bounds(self, block: Block) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """Return what the value of each candidate is at least, and at most."""
+        if self._fusion == PUBLISHED:
+            unknown = torch.full((len(block),), torch.inf, dtype=torch.float64, device=block.index.device)
+            return -unknown, unknown
         near: dict[tuple[str, str | None], tuple[Tensor, Tensor]] = {}
         for other in dict.fromkeys(other for _, other in self._pairs):
             names = [name for name, theirs in self._pairs if theirs == other]
@@ -121,9 +125,12 @@ class LibraryMode:
             torch.mul, [torch.where(mask, mapped(c, self._fusion), 1.0) for c, mask in zip(cosines, here, strict=True)]
         )
         # A vectorised power may round equal numbers to unequal ones at the end of an array.
-        roots = [number ** (1.0 / n) for number, n in zip(product.tolist(), count.tolist(), strict=True)]
+        roots = [
+            math.copysign(abs(number) ** (1.0 / n), number)
+            for number, n in zip(product.tolist(), count.tolist(), strict=True)
+        ]
         mean = torch.tensor(roots, dtype=torch.float64, device=product.device)
-        if self._fusion == "gm-half":
+        if self._fusion in ("gm-half", PUBLISHED):
             return mean
         total = reduce(torch.add, [torch.where(mask, c, 0.0) for c, mask in zip(cosines, here, strict=True)])
         return mean.where(mean > 0, total / count - 1.0)

@@ -8,9 +8,15 @@ Ranking values. With cosines cos_p of the pairs p that are present, P of them, a
 * ``gm-clamp``: the geometric mean G of max(0, cos_p); where G is 0 it is (mean cosine) - 1, which is below every
   positive G, so that the arithmetic mean breaks the tie.
 
-All three are on the scale of a cosine, so one tie tolerance suits them; `geometric_mean` gives G itself. Modes:
+* ``published``: the P-th root of the product of cos_p, with the product's sign (VibraCLIP, Rocabert-Oriols et al. 2025,
+  equation 6, as printed and signed). Two negative cosines make a positive product, so it is the only one that may rise
+  where a cosine falls.
+
+All are on the scale of a cosine, so one tie tolerance suits them; `geometric_mean` gives G itself. Modes:
 *blind*, where the pairs are the query's modalities with the candidate; *library*, where candidates carry spectra of
-their own and ordered pairs (query modality i, candidate's spectrum j), i != j, are added.
+their own and ordered pairs (query modality i, candidate's spectrum j), i != j, are added. ``published`` adds of two
+modalities of the query one pair alone, as its code does: (the later one in the query, the candidate's spectrum of the
+earlier one), hence (Raman, the candidate's IR).
 """
 
 from __future__ import annotations
@@ -27,7 +33,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from molchord.errors import QueryError, check_whole, did_you_mean
-from molchord.vocabulary import FUSIONS
+from molchord.vocabulary import ALL_FUSIONS, FUSIONS, PUBLISHED
 
 __all__ = [
     "Block",
@@ -64,7 +70,7 @@ def scores(
     Args:
         queries: Unit rows per modality; rows that `present` marks as missing are never read.
         candidates: Unit rows.
-        fusion: One of `FUSIONS`.
+        fusion: One of `ALL_FUSIONS`.
         tau: Temperature per modality; None means 1 for all, hence the plain mean cosine for ``gm-exp``.
         present: Which queries have each modality; None, or a modality left out, means all. A query without any
             modality gets NaN.
@@ -122,7 +128,7 @@ def library_scores(
         queries: Unit rows per modality.
         candidates: Unit rows.
         spectra: Unit rows of the candidates' own spectra, per modality.
-        fusion: One of `FUSIONS`.
+        fusion: One of `ALL_FUSIONS`.
         tau: Temperature of each modality with the candidate; None means 1 for all.
         pair_tau: Temperature of each pair of spectra, in either order; for a pair it lacks, the geometric mean of the
             two modalities' `tau`.
@@ -135,7 +141,9 @@ def library_scores(
         QueryError: As for `scores`.
     """
     check_query(fusion, queries)
-    pairs = pair_temperatures(queries, tau, spectra=spectra, pair_tau=pair_tau, same_modality=same_modality)
+    pairs = pair_temperatures(
+        queries, tau, spectra=spectra, pair_tau=pair_tau, same_modality=same_modality, fusion=fusion
+    )
     cosines, masks = [], []
     for name, other in pairs:
         rows = (present or {}).get(name)
@@ -151,6 +159,7 @@ def pair_temperatures(
     spectra: Iterable[str] = (),
     pair_tau: Mapping[tuple[str, str], float] | None = None,
     same_modality: bool = False,
+    fusion: str = FUSIONS[0],
 ) -> dict[tuple[str, str | None], float]:
     """Return the pairs that enter a ranking value, each with its temperature; None means the candidate.
 
@@ -159,7 +168,8 @@ def pair_temperatures(
         tau: Temperature of each modality with the candidate; None means 1 for all.
         spectra: The spectra that candidates carry; none in blind mode.
         pair_tau: As for `library_scores`.
-        same_modality: As for `library_scores`.
+        same_modality: As for `library_scores`; nothing to ``published``.
+        fusion: ``published`` has one pair of two spectra where the others have both.
 
     Raises:
         QueryError: A temperature is missing or not positive.
@@ -167,13 +177,16 @@ def pair_temperatures(
     Example:
         >>> pair_temperatures(["ir"], {"ir": 0.1, "raman": 0.4}, spectra=["ir", "raman"])
         {('ir', None): 0.1, ('ir', 'raman'): 0.2}
+        >>> list(pair_temperatures(["ir", "raman"], None, spectra=["ir", "raman"], fusion="published"))
+        [('ir', None), ('raman', None), ('raman', 'ir')]
     """
     names, others = list(query), list(spectra)
     pairs: dict[tuple[str, str | None], float] = {}
-    for name, temperature in zip(names, _temperatures(names, tau), strict=True):
+    for place, (name, temperature) in enumerate(zip(names, _temperatures(names, tau), strict=True)):
         pairs[name, None] = temperature
         for other in others:
-            if same_modality or other != name:
+            joins = other in names[:place] if fusion == PUBLISHED else same_modality or other != name
+            if joins:
                 pairs[name, other] = _pair_temperature(name, other, tau, pair_tau)
     return pairs
 
@@ -190,7 +203,7 @@ def combine(
     Args:
         cosines: One matrix per pair.
         tau: One temperature per pair.
-        fusion: One of `FUSIONS`.
+        fusion: One of `ALL_FUSIONS`.
         present: Where each pair exists; None means everywhere. Where no pair exists the value is NaN.
 
     Example:
@@ -209,17 +222,21 @@ def combine(
     for cos, mask in zip(cosines, masks, strict=True):
         product *= torch.where(mask, mapped(cos, fusion), 1.0)
         total += torch.where(mask, cos, 0.0)
+    if fusion == PUBLISHED:
+        return (product.sign() * product.abs().pow(1.0 / count)).where(count > 0, torch.nan)
     mean = product.pow(1.0 / count).where(count > 0, torch.nan)
     return mean if fusion == "gm-half" else mean.where(mean > 0, total / count - 1.0)
 
 
 def mapped(cosines: Float[Tensor, "*n"], fusion: str) -> Float[Tensor, "*n"]:
-    """Return the factors of the geometric mean that ``gm-half`` or ``gm-clamp`` makes of cosines.
+    """Return the factors that ``gm-half``, ``gm-clamp`` or ``published`` makes of cosines.
 
     Example:
         >>> mapped(torch.tensor([-0.5, 0.5]), "gm-half"), mapped(torch.tensor([-0.5, 0.5]), "gm-clamp")
         (tensor([0.2500, 0.7500]), tensor([0.0000, 0.5000]))
     """
+    if fusion == PUBLISHED:
+        return cosines
     return (cosines if fusion == "gm-clamp" else (1.0 + cosines) / 2.0).clamp(min=0.0)
 
 
@@ -474,8 +491,8 @@ def check_query(fusion: str, queries: Mapping[str, Tensor]) -> None:
     Raises:
         QueryError: Which it is.
     """
-    if fusion not in FUSIONS:
-        raise QueryError(f"search failed: unknown fusion {fusion!r}; {did_you_mean(fusion, FUSIONS)}")
+    if fusion not in ALL_FUSIONS:
+        raise QueryError(f"search failed: unknown fusion {fusion!r}; {did_you_mean(fusion, ALL_FUSIONS)}")
     if not queries:
         raise QueryError("search failed: the query has no modality; give at least one spectrum")
 

@@ -49,6 +49,8 @@ def schedule_factor(config: TrainConfig, progress: float) -> float:
     warmup = config.schedule.warmup
     if progress < warmup:
         return progress / warmup
+    if config.schedule.use == "exponential":
+        return float(config.schedule.gamma ** (progress - warmup))
     if config.schedule.use != "cosine":
         return 1.0
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / max(config.epochs - warmup, 1e-9))))

@@ -30,9 +30,9 @@ from molchord.data.loader import (
     BatchShard,
     Collate,
     Missing,
-    scalar_table,
     sources,
 )
+from molchord.data.scalars import scalar_table
 from molchord.data.store import DataSet
 from molchord.device import choose_device, to_device
 from molchord.errors import DataError, RunError
@@ -54,6 +54,7 @@ from molchord.train.optimization import (
 )
 from molchord.train.processes import Processes
 from molchord.train.step import Step, autocast
+from molchord.train.turns import Turns
 
 
 @dataclass
@@ -141,7 +142,9 @@ class Trainer:
         self._standardise(scalar_features)
         self._collate = Collate(self.modalities, scalar_features, self._loss_features())
         groups = parameter_groups(self.model, self.config.optimizer)
-        self.optimizer = torch.optim.AdamW(groups, betas=self.config.optimizer.betas, fused=True)
+        kind = torch.optim.AdamW if self.config.optimizer.use == "adamw" else torch.optim.Adam
+        self.optimizer = kind(groups, betas=self.config.optimizer.betas, fused=True)
+        self.turns = Turns(graph, self.modalities) if self.config.alternate_pairs else None
         self.ema = moving_average(self.model, self.config.ema) if self.config.ema is not None else None
         self.hard = self._hard_negatives() if self.config.hard_negatives else None
         self.step = Step(graph, self.config, self.model, self.device, self.processes, self.hard)
@@ -263,6 +266,9 @@ class Trainer:
 
     def learn(self, share: BatchShard, number: int, weight: float = 1.0) -> LossOutput:
         """Add the gradients of batch `number` of the epoch, as `Step.learn` does."""
+        if self.turns is not None:
+            batches = -(-len(self.rows["train"]) // self.config.batch_size)
+            share = self.turns.share(share, self.state.epoch * batches + number)
         return self.step.learn(share, (self.graph.seed, self.state.epoch, number), weight)
 
     def _set_rates(self, batches: int) -> None:
@@ -275,6 +281,8 @@ class Trainer:
     def _step(self) -> Tensor:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.processes.sum_gradients(parameters)
+        if self.turns is not None:
+            self.turns.rest(self.model)
         limit = self.config.clip_norm if self.config.clip_norm is not None else math.inf
         norm = nn.utils.clip_grad_norm_(parameters, limit)
         self.optimizer.step()

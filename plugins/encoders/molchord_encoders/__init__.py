@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from molchord.api import EncoderRecord, hookimpl
+from molchord_encoders.attentivefp import ATTENTIVEFP
+from molchord_encoders.clerms import CLERMS
 from molchord_encoders.dimenetpp import DIMENETPP
 from molchord_encoders.gine import GINE
 from molchord_encoders.mlp import MLP
 from molchord_encoders.peak_bag import PEAK_BAG
 from molchord_encoders.peak_transformer import PEAK_TRANSFORMER
 from molchord_encoders.resnet1d import RESNET1D
+from molchord_encoders.vit1d import VIT1D
+from molchord_encoders.xception1d import XCEPTION1D
 
 __all__ = ["molchord_encoders"]
 
@@ -18,7 +22,8 @@ def molchord_encoders() -> list[EncoderRecord]:
     """Return the encoders of this package.
 
     Example:
-        >>> [record.name for record in molchord_encoders()]
-        ['dimenetpp', 'gine', 'mlp', 'resnet1d', 'peak_transformer', 'peak_bag']
+        >>> [record.name for record in molchord_encoders()][:6]
+        ['dimenetpp', 'gine', 'attentivefp', 'mlp', 'resnet1d', 'xception1d']
     """
-    return [DIMENETPP, GINE, MLP, RESNET1D, PEAK_TRANSFORMER, PEAK_BAG]
+    spectra = [MLP, RESNET1D, XCEPTION1D, VIT1D]
+    return [DIMENETPP, GINE, ATTENTIVEFP, *spectra, PEAK_TRANSFORMER, PEAK_BAG, CLERMS]

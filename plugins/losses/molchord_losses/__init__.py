@@ -6,6 +6,9 @@ from molchord.api import LossRecord, hookimpl
 from molchord_losses.all_pairs import ALL_PAIRS
 from molchord_losses.clip_pairs import CLIP_PAIRS
 from molchord_losses.graph_centered import GRAPH_CENTERED
+from molchord_losses.margin_contrastive import MARGIN_CONTRASTIVE
+from molchord_losses.pair_bce import PAIR_BCE
+from molchord_losses.sigmoid import SIGMOID
 from molchord_losses.tanimoto_infonce import TANIMOTO_INFONCE
 
 __all__ = ["molchord_losses"]
@@ -17,6 +20,6 @@ def molchord_losses() -> list[LossRecord]:
 
     Example:
         >>> [record.name for record in molchord_losses()]
-        ['clip_pairs', 'graph_centered', 'all_pairs', 'tanimoto_infonce']
+        ['clip_pairs', 'graph_centered', 'all_pairs', 'tanimoto_infonce', 'pair_bce', 'margin_contrastive', 'sigmoid']
     """
-    return [CLIP_PAIRS, GRAPH_CENTERED, ALL_PAIRS, TANIMOTO_INFONCE]
+    return [CLIP_PAIRS, GRAPH_CENTERED, ALL_PAIRS, TANIMOTO_INFONCE, PAIR_BCE, MARGIN_CONTRASTIVE, SIGMOID]

@@ -20,7 +20,7 @@ from molchord_losses.pairs import Pair
 from molchord_losses.settings import Learnable
 from molchord_losses.temperature import Temperatures
 
-__all__ = ["PrintedInfoNce", "SoftInfoNce", "bit_similarity"]
+__all__ = ["PrintedInfoNce", "SoftInfoNce", "bit_similarity", "tile_similarity"]
 
 COLUMNS = 4096
 """Fingerprints unpacked at a time: 32 MiB of float32."""
@@ -102,7 +102,7 @@ class _Layout:
 
     def targets(self, start: int, stop: int, dtype: torch.dtype) -> Float[Tensor, "t n"]:
         """Return unnormalised targets of entries `start` to `stop`, 1 for an entry itself."""
-        return _similarity(self.packed, start, stop, dtype).sub_(1).div_(self.target_temperature).exp_()
+        return tile_similarity(self.packed, start, stop, dtype).sub_(1).div_(self.target_temperature).exp_()
 
 
 class _SoftCrossEntropy(torch.autograd.Function):
@@ -196,7 +196,7 @@ class PrintedInfoNce(nn.Module):
         entries = Entries.of(batch, pair)
 
         def tile(start: int, stop: int) -> Float[Tensor, " t"]:
-            similarity = _similarity(packed, start, stop, a.dtype)
+            similarity = tile_similarity(packed, start, stop, a.dtype)
             itself = torch.arange(start, stop, device=a.device)[:, None] == torch.arange(len(a), device=a.device)
             counted = entries.told_apart(start, stop) & ((similarity != 1) | itself)
             values = [
@@ -229,7 +229,7 @@ def bit_similarity(
     return torch.cat(tiles, dim=1)
 
 
-def _similarity(packed: UInt8[Tensor, "n w"], start: int, stop: int, dtype: torch.dtype) -> Float[Tensor, "t n"]:
+def tile_similarity(packed: UInt8[Tensor, "n w"], start: int, stop: int, dtype: torch.dtype) -> Float[Tensor, "t n"]:
     """Compute rows `start` to `stop` of the similarity matrix, 1 on the diagonal even for an empty fingerprint."""
     similarity = bit_similarity(packed[start:stop], packed, dtype)
     if stop > start:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from molchord_losses.pairs import Pair
 from molchord_losses.settings import Learnable
 
-__all__ = ["Temperatures"]
+__all__ = ["Temperatures", "pair_key"]
 
 
 class Temperatures(nn.Module):
@@ -33,7 +33,7 @@ class Temperatures(nn.Module):
     def __init__(self, settings: Mapping[Pair, Learnable | float]) -> None:
         super().__init__()
         self._settings = dict(settings)
-        learned = {_key(pair): value for pair, value in settings.items() if isinstance(value, Learnable)}
+        learned = {pair_key(pair): value for pair, value in settings.items() if isinstance(value, Learnable)}
         self.log_scale = nn.ParameterDict(
             {key: nn.Parameter(torch.tensor(-math.log(value.initial))) for key, value in learned.items()}
         )
@@ -43,7 +43,7 @@ class Temperatures(nn.Module):
         setting = self._settings[pair]
         if not isinstance(setting, Learnable):
             return like.new_full((), 1 / setting)
-        parameter: Tensor = self.log_scale[_key(pair)]
+        parameter: Tensor = self.log_scale[pair_key(pair)]
         # The parameter itself is put back, as CLIP does after each step: a clamp in the graph would have no gradient
         # beyond its bounds, and a temperature that once left them could not come back.
         with torch.no_grad():
@@ -57,5 +57,11 @@ class Temperatures(nn.Module):
             return {pair: float(1 / self.scale(pair, like)) for pair in self._settings}
 
 
-def _key(pair: Pair) -> str:
+def pair_key(pair: Pair) -> str:
+    """Return the name of a pair's own parameter, the same for either order of its modalities.
+
+    Example:
+        >>> pair_key(("structure", "ir"))
+        'ir-structure'
+    """
     return "-".join(sorted(pair))

@@ -18,6 +18,7 @@ from molchord.api import (
     SpectrumSpec,
     Stores,
 )
+from molchord_modalities.msms_instrument import ANALYSERS, IONISATIONS
 from molchord_modalities.msms_settings import Bins, Jitter
 
 __all__ = ["ADDUCTS", "MSMS", "MsmsConfig"]
@@ -48,6 +49,7 @@ WHOLE_COLUMNS: dict[str, Column] = {
     "collision_energy": Real("eV"),
     "normalised_energy": Real("%"),
 }
+INSTRUMENT_COLUMNS: dict[str, Column] = {"ionisation": Category(IONISATIONS), "analyser": Category(ANALYSERS)}
 PRECURSOR_COLUMN: dict[str, Column] = {"precursor_mz": Real("m/z")}
 
 
@@ -57,6 +59,9 @@ class MsmsConfig(Config):
     precursor: bool = Field(
         default=False,
         description="Hand the precursor m/z to the encoder as a column; makes every figure 'with mass'.",
+    )
+    instrument: bool = Field(
+        default=False, description="Hand ionisation and analyser to the encoder as columns, where the file states them."
     )
     remove_precursor: bool = Field(
         default=True,
@@ -76,7 +81,8 @@ class MsmsConfig(Config):
 
 def spec(config: MsmsConfig, kind: str) -> PeaksSpec | SpectrumSpec:
     """Describe what an encoder gets: peaks, or a spectrum of bins."""
-    whole = WHOLE_COLUMNS | (PRECURSOR_COLUMN if config.precursor else {})
+    whole = WHOLE_COLUMNS | (INSTRUMENT_COLUMNS if config.instrument else {})
+    whole |= PRECURSOR_COLUMN if config.precursor else {}
     reveals_mass = config.precursor or not config.remove_precursor
     if kind == "peaks":
         return PeaksSpec(unit="m/z", peak=PEAK_COLUMNS, whole=whole, reveals_mass=reveals_mass)

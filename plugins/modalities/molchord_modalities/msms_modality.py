@@ -34,6 +34,7 @@ from molchord.api import (
 from molchord.chem import fragment_formulas, isotope_mass, parse, pieces
 from molchord_modalities import mass_spectra, mass_spectra_files
 from molchord_modalities.mass_spectra_ions import stated_mass
+from molchord_modalities.msms_instrument import analyser, ionisation
 from molchord_modalities.msms_settings import Jitter
 from molchord_modalities.peak_lists import LastCompared, collated, peak_windows, peaks_without
 from molchord_modalities.spectral_entropy import NOISE, Peaks, Weighted, matched, weighted
@@ -111,8 +112,9 @@ class Msms:
         if rng is not None and self._jitter is not None:
             mz, intensity = _jittered(mz, intensity, self._jitter, rng)
         whole: dict[str, float | int] = {}
+        stated = {**measurement.columns, **_conditions(measurement)}
         for name, column in self._spec.whole.items():
-            value = measurement.columns.get(name)
+            value = stated.get(name)
             whole[name] = _number(value) if isinstance(column, Real) else column.code(value)
         if isinstance(self._spec, SpectrumSpec):
             return SpectrumSample(values=_binned(mz, intensity, self._spec, _name(measurement)), whole=whole)
@@ -241,6 +243,12 @@ def _binned(
     total = np.bincount(index[inside], weights=intensity[inside], minlength=grid.points)
     values: Float[np.ndarray, "1 p"] = np.sqrt(total / total.max())[None].astype(np.float32)
     return values
+
+
+def _conditions(measurement: Measurement) -> dict[str, str | None]:
+    kind = measurement.columns.get("instrument_type")
+    text = None if kind is None else str(kind)
+    return {"ionisation": ionisation(text), "analyser": analyser(text)}
 
 
 def _number(value: float | str | None) -> float:

@@ -156,7 +156,8 @@ def normalise(
         values: Spectra.
         observed: Points that count.
         how: ``floor`` (mean of the points in the lowest quarter of the range to 0, maximum to 1), ``steady`` (the same
-            two levels, but those of the smoothed spectrum), ``minmax``, ``max``, ``area`` (mean 1) or ``none``.
+            two levels, but those of the smoothed spectrum), ``minmax``, ``max``, ``area`` (mean 1), ``l2`` (length 1)
+            or ``none``.
         step: Distance of two points in cm^-1.
 
     Example:
@@ -178,6 +179,8 @@ def normalise(
         values = values / high.clamp(min=smallest)
     elif how == "area":
         values = values / _mean(values, observed).clamp(min=smallest)
+    elif how == "l2":
+        values = torch.nn.functional.normalize(values, dim=1, eps=smallest)
     return values.masked_fill(~observed, 0.0)
 
 

@@ -145,6 +145,8 @@ class VibrationalReader:
             "source": labels.get("$NISTSOURCE") or labels.get("ORIGIN"),
             "instrument": labels.get("SPECTROMETERDATASYSTEM"),
         }
+        if labels.get("$ORIGIN", "").strip().lower() == "computed":
+            columns["origin"] = "computed"
         version = labels.get("JCAMPDX", "").split("$")[0].strip()
         understood = {"format": f"JCAMP-DX {version}".strip(), "title": labels.get("TITLE", "")}
         understood |= {"page": labels["PAGE"]} if "PAGE" in labels else {}

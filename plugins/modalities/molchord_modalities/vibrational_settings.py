@@ -232,12 +232,13 @@ class VibrationalConfig(Config):
         "that noise averages out instead of being lifted too; `smooth`, the same of the spectrum smoothed by a "
         "Gaussian of 6 cm^-1.",
     )
-    normalise: Literal["floor", "steady", "minmax", "max", "area", "none"] = Field(
+    normalise: Literal["floor", "steady", "minmax", "max", "area", "l2", "none"] = Field(
         default="floor",
         description="Scaling over the observed points: `floor`, the mean of the points in the lowest quarter of the "
         "range to 0 and the largest value to 1; `steady`, the same two levels of the spectrum smoothed by a Gaussian "
         "of 6 cm^-1, which ten percent of noise moves by one percent where it moves `floor` by thirteen; `minmax`, the "
-        "smallest value to 0 and the largest to 1; `max`, the largest value to 1; `area`, the mean to 1.",
+        "smallest value to 0 and the largest to 1; `max`, the largest value to 1; `area`, the mean to 1; `l2`, the sum "
+        "of squares to 1.",
     )
     baseline: Baseline = Field(default=Baseline(), description="Correction of measured curves.")
     clean: tuple[Step, ...] = Field(

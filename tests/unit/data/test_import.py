@@ -108,6 +108,17 @@ def test_sources_merge_by_molecule(tmp_path):
     data.verify()
 
 
+@pytest.mark.parametrize("stated", ["", " origin=measured", " origin=computed"])
+def test_an_origin_that_is_given_goes_before_what_files_state(tmp_path, stated):
+    file = write(tmp_path / "a.txt", f"red\nCCO 1 2{stated}\n")
+    import_files([file], tmp_path / "d", host=HOST, origin="computed", where={"red": {"origin": "computed"}})
+    data = DataSet(tmp_path / "d")
+    assert data.table("red").column("origin").tolist() == ["computed"]
+    assert data.manifest.options["origin"] == "computed"
+    with pytest.raises(DataError, match="origin 'computet' is not known; did you mean 'computed'?"):
+        import_files([file], tmp_path / "e", host=HOST, origin="computet")
+
+
 def test_provenance_names_files_without_their_place_on_the_machine(tmp_path):
     folder = tmp_path / "secret" / "set"
     write(folder / "sub" / "a.txt", "red\nC 1\nbad\n")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from molchord.api import Array, Category, Measurement, SampleError, Stores
+from molchord.chem import average_mass
 from molchord.data.importer import import_files
 from molchord.data.loader import (
     Batches,
@@ -17,9 +18,9 @@ from molchord.data.loader import (
     NoMeasurements,
     Source,
     divided,
-    scalar_table,
     sources,
 )
+from molchord.data.scalars import scalar_table
 from molchord.data.store import DataSet
 from molchord.errors import DataError
 from molchord.graph.resolve import ModelGraph, Use
@@ -423,5 +424,8 @@ def test_scalar_features_are_columns_in_the_order_asked_for(tmp_path):
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, [[np.nan, 16.0313, 1.5], [4.0, 30.04695, np.nan]], rtol=1e-6)
     assert scalar_table(data, []).shape == (2, 0)
+    assert scalar_table(data, ["molecular_weight"])[:, 0].tolist() == pytest.approx(
+        [average_mass(formula) for formula in data.formulas()]
+    )
     with pytest.raises(DataError, match="no numeric column `pb`; allowed: 'bp', 'mp'"):
         scalar_table(data, ["pb"])

@@ -64,13 +64,38 @@ def test_unknown_cell():
     assert str(caught.value) == test_unknown_cell.__doc__
 
 
-@pytest.mark.parametrize("rule", ["", "random", "column", "column:", "scaffold:x", "fold:5", "fold:"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "",
+        "random",
+        "column",
+        "column:",
+        "scaffold:x",
+        "fold:5",
+        "fold:",
+        "hash:70/15",
+        "hash:70/15/20",
+        "hash:0/50/50",
+        "hash:a/b/c",
+    ],
+)
 def test_unknown_rule(rule):
     with pytest.raises(
         DataError,
-        match=f"split rule {rule!r} is not known; allowed: 'hash', 'scaffold', 'fold:0' to 'fold:4', 'column:NAME'",
+        match=f"split rule {rule!r} is not known; allowed: 'hash', 'hash:TRAIN/VAL/TEST' in percent, 'scaffold', "
+        "'fold:0' to 'fold:4', 'column:NAME'",
     ):
         check_rule(rule)
+
+
+def test_shares_in_percent_keep_the_test_molecules_of_the_usual_split_in_the_test():
+    keys = [f"KEY{i:011d}" for i in range(4000)]
+    sides = [assign("hash:70/15/15", key, "C") for key in keys]
+    counts = {side: sides.count(side) / len(keys) for side in ("train", "val", "test")}
+    assert counts == pytest.approx({"train": 0.70, "val": 0.15, "test": 0.15}, abs=0.02)
+    assert all(side == "test" for key, side in zip(keys, sides, strict=True) if hash_split(key) == "test")
+    assert {assign("hash:90/0/10", key, "C") for key in keys if hash_split(key) != "test"} == {"train"}
 
 
 def test_five_folds_test_each_molecule_once_beside_a_validation_fold():

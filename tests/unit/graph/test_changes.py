@@ -84,5 +84,7 @@ def test_realigning_takes_all_of_the_data_from_given_weights(graph):
     assert found.train.optimizer == graph.train.optimizer
     faster = realigned(graph, None, 3, 0.25, None).train.optimizer
     assert (faster.lr, faster.weight_decay, faster.betas) == (0.25, 0.125, graph.train.optimizer.betas)
+    published = realigned(graph, [HEADS], 15, 1e-5, None, 0.01).train.optimizer
+    assert (published.lr, published.weight_decay, published.betas) == (1e-5, 0.01, graph.train.optimizer.betas)
     with pytest.raises(GraphError, match="unknown part 'head'"):
         realigned(graph, ["head"], 3, None, None)

@@ -99,6 +99,27 @@ def test_hits_are_those_of_brute_force(names, same, fusion):
         smallest = 19  # single rows once
 
 
+def test_equation_6_is_scored_as_printed_and_signed():
+    """The published cube root: (graph, IR) (graph, Raman) (candidate's IR, query's Raman), negative where it is."""
+    vectors, spectra, has, order = candidates()
+    query = {"a": vectors[3], "b": torch.nn.functional.normalize(unit(1, 7)[0] - vectors[3], dim=0)}
+    pairs = pair_temperatures(query, TAU, spectra=TAU, fusion="published")
+    found = []
+    for row in range(COUNT):
+        terms = [query["a"].double() @ vectors[row].double(), query["b"].double() @ vectors[row].double()]
+        terms += [query["b"].double() @ spectra["a"][row].double()] if has["a"][row] else []
+        product = math.prod(map(float, terms))
+        found.append((-math.copysign(abs(product) ** (1 / len(terms)), product), int(order[row]), row))
+    expected = sorted((round(value, 13), tie, row) for value, tie, row in found)
+    for size, storage in ((64, "fp32"), (COUNT, "int8")):
+        search = LibraryMode(query, COUNT, fusion="published", pairs=pairs)
+        feed(search, blocks_of(size, storage), "cpu")
+        hits = search.found()
+        assert hits.rows[0].tolist() == [row for _, _, row in expected]
+        assert (-hits.values[0]).tolist() == pytest.approx([value for value, _, _ in expected], abs=1e-12)
+        assert hits.values[0, -1] < 0 < hits.values[0, 0]
+
+
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_threads_change_nothing(fusion):
     vectors, _, _, _ = candidates()

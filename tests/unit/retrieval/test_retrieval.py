@@ -130,6 +130,22 @@ def test_combine_agrees_with_the_single_product_and_nan_stays_nan(fusion):
     assert fused[:, :3].isfinite().all()
 
 
+def test_equation_6_lets_two_negative_cosines_pass_for_a_good_candidate():
+    """What `published` is there to show; blind, where both spectra are compared with the structure alone."""
+    cosines = [torch.tensor([[0.5, -0.8, -0.8]]), torch.tensor([[0.5, -0.8, 0.8]])]
+    values = combine(cosines, [1.0, 1.0], fusion="published")[0]
+    assert values.tolist() == pytest.approx([0.5, 0.8, -0.8])
+    query = {"a": unit(2, 5, 0), "b": unit(2, 5, 1)}
+    torch.testing.assert_close(
+        scores({"a": query["a"]}, unit(7, 5, 2), fusion="published"), query["a"] @ unit(7, 5, 2).T
+    )
+    spectra = {"a": unit(7, 5, 3), "b": unit(7, 5, 4)}
+    three = [query["a"] @ unit(7, 5, 2).T, query["b"] @ unit(7, 5, 2).T, query["b"] @ spectra["a"].T]
+    product = three[0] * three[1] * three[2]
+    found = library_scores(query, unit(7, 5, 2), spectra, fusion="published")
+    torch.testing.assert_close(found**3, product)
+
+
 def test_equal_temperatures_rank_as_the_mean_cosine():
     queries = {name: unit(2, 5, seed) for seed, name in enumerate(NAMES)}
     candidates = unit(7, 5, 8)

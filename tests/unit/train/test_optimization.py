@@ -75,10 +75,10 @@ def test_groups_are_of_one_rate_and_one_decay():
     assert group["base_lr"] == group["lr"] == 0.1
 
 
-@pytest.mark.parametrize("use", ["constant", "cosine", "plateau"])
+@pytest.mark.parametrize("use", ["constant", "cosine", "plateau", "exponential"])
 @pytest.mark.parametrize("warmup", [0.0, 0.5, 3.0, 20.0])
 def test_a_schedule_rises_to_one_and_a_cosine_falls_to_nought(use, warmup):
-    config = TrainConfig(epochs=10, schedule=ScheduleConfig(use=use, warmup=warmup))
+    config = TrainConfig(epochs=10, schedule=ScheduleConfig(use=use, warmup=warmup, gamma=0.9))
     for tenth in range(101):
         done = tenth / 10
         if done < warmup:
@@ -86,7 +86,7 @@ def test_a_schedule_rises_to_one_and_a_cosine_falls_to_nought(use, warmup):
         elif use == "cosine":
             expected = (1 + math.cos(math.pi * min(1.0, (done - warmup) / (10 - warmup)))) / 2
         else:
-            expected = 1.0
+            expected = 0.9 ** (done - warmup) if use == "exponential" else 1.0
         assert schedule_factor(config, done) == pytest.approx(expected, abs=1e-9)
 
 

@@ -130,6 +130,7 @@ class Case:
 
 
 STAGES = ({"channels": 6, "kernel": 5, "stride": 2, "blocks": 1}, {"channels": 4, "kernel": 3, "stride": 2})
+XCEPTION = {"stem": (4, 6), "entry": (6, 8), "middle": 1, "exit": (8, 10, 12)}
 SMALL = {"hidden": 8, "layers": 2, "heads": 2}
 CASES = {
     "gine": Case("gine", {"hidden": 8, "layers": 2, "dropout": 0.1}, GRAPH, graph_sample, collate_graphs),
@@ -163,6 +164,10 @@ CASES = {
         lambda rng: replace(peaks_sample(rng), whole={}),
         collate_peaks,
     ),
+    "attentivefp": Case("attentivefp", {"hidden": 24, "dropout": 0.1}, GRAPH, graph_sample, collate_graphs),
+    "xception1d": Case("xception1d", XCEPTION, SPECTRUM, spectrum_sample, collate_spectra),
+    "vit1d": Case("vit1d", {"patch": 20, "feedforward": 16, **SMALL}, SPECTRUM, spectrum_sample, collate_spectra),
+    "clerms": Case("clerms", {"feedforward": 16, "pooled": 12, **SMALL}, PEAKS, peaks_sample, collate_peaks),
     "peak_bag": Case("peak_bag", {"hidden": 8, "rows": 64}, PEAKS, peaks_sample, collate_peaks),
     "peak_bag, no whole": Case(
         "peak_bag",
@@ -286,7 +291,8 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_records() -> None:
-    assert set(RECORDS) == {"dimenetpp", "gine", "mlp", "resnet1d", "peak_transformer", "peak_bag"}
+    graphs, peaks = {"dimenetpp", "gine", "attentivefp"}, {"peak_transformer", "peak_bag", "clerms"}
+    assert set(RECORDS) == graphs | {"mlp", "resnet1d", "xception1d", "vit1d"} | peaks
     assert RECORDS["dimenetpp"].needs == ("positions",)
     assert RECORDS["mlp"].accepts == ("spectrum1d", "vector")
     assert all(record.api == 1 and record.summary for record in RECORDS.values())

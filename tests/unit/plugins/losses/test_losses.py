@@ -22,7 +22,10 @@ from molchord_losses import tanimoto_infonce_loss as similarities
 from molchord_losses.all_pairs import ALL_PAIRS, AllPairsConfig
 from molchord_losses.clip_pairs import CLIP_PAIRS, ClipPairsConfig
 from molchord_losses.graph_centered import GRAPH_CENTERED, GraphCenteredConfig
+from molchord_losses.margin_contrastive import MARGIN_CONTRASTIVE, MarginContrastiveConfig
+from molchord_losses.pair_bce import PAIR_BCE, PairBceConfig
 from molchord_losses.settings import Learnable
+from molchord_losses.sigmoid import SIGMOID, SigmoidConfig
 from molchord_losses.tanimoto_infonce import TANIMOTO_INFONCE, TanimotoInfonceConfig
 from molchord_losses.tanimoto_infonce_loss import bit_similarity
 
@@ -40,8 +43,14 @@ LOSSES = {
     "all_pairs-vibraclip": (ALL_PAIRS, AllPairsConfig(form="vibraclip", temperature=1.7)),
     "tanimoto_infonce": (TANIMOTO_INFONCE, TanimotoInfonceConfig(temperature=0.25, target_temperature=0.3)),
     "tanimoto_infonce-printed": (TANIMOTO_INFONCE, TanimotoInfonceConfig(form="printed")),
+    "pair_bce-cosine": (PAIR_BCE, PairBceConfig(distance="cosine")),
+    "pair_bce-l2-tanimoto": (PAIR_BCE, PairBceConfig(distance="l2", labels="tanimoto")),
+    "pair_bce-learned": (PAIR_BCE, PairBceConfig(distance="learned")),
+    "margin_contrastive": (MARGIN_CONTRASTIVE, MarginContrastiveConfig(positive_margin=0.3, negative_margin=1.4)),
+    "sigmoid": (SIGMOID, SigmoidConfig(temperature=0.25, bias=-1.5)),
 }
 every_loss = pytest.mark.parametrize("key", LOSSES)
+JUDGED = ("pair_bce", "margin_contrastive", "sigmoid")  # pair by pair
 
 
 def built(key, names=NAMES[:3], candidate="structure"):
@@ -147,6 +156,38 @@ def printed_entry(batch, a, b, pair, i):
     return -math.log(math.exp(dot(a[i], b[i])) / sum(math.exp(abs(dot(a[i], b[j]) - similar[j])) for j in counted))
 
 
+def probability(distance, cosine):
+    """That two unit vectors are of one molecule; the learned layer as it is before training."""
+    length = math.sqrt(max(0.0, 2 - 2 * cosine))
+    if distance == "learned":
+        return 1 / (1 + math.exp(-(5 * cosine - length)))
+    return (1 + cosine) / 2 if distance == "cosine" else math.exp(-length)
+
+
+def bce_entry(batch, a, b, pair, i, config):
+    """The mean of the own pair and of those of two molecules, which together count as much."""
+
+    def cost(j, label):
+        p = probability(config.distance, dot(a[i], b[j]))
+        return -label * math.log(p) - (1 - label) * math.log(1 - p)
+
+    soft = config.labels == "tanimoto"
+    others = [cost(j, reference_similarity(batch, i, j) if soft else 0) for j in opponents(batch, pair, i) if j != i]
+    return (cost(i, 1) + (sum(others) / len(others) if others else 0)) / 2
+
+
+def margin_entry(batch, a, b, pair, i, config):
+    lengths = {j: math.dist(a[i], b[j]) for j in opponents(batch, pair, i)}
+    others = [max(0.0, config.negative_margin - length) ** 2 for j, length in lengths.items() if j != i]
+    own = max(0.0, lengths[i] - config.positive_margin) ** 2
+    return (own + (sum(others) / len(others) if others else 0)) / 2
+
+
+def sigmoid_entry(batch, a, b, pair, i, config):
+    logits = {j: dot(a[i], b[j]) / config.temperature + config.bias for j in opponents(batch, pair, i)}
+    return sum(math.log(1 + math.exp(-logit if j == i else logit)) for j, logit in logits.items())
+
+
 def symmetric_reference(batch, pair, entry):
     if not has_two(batch, pair):
         return 0.0
@@ -208,6 +249,11 @@ def reference(key, batch, names, candidate="structure"):
                 batch,
                 pair,
                 lambda a, b, i, p=pair: soft_entry(batch, a, b, p, i, config.temperature, config.target_temperature),
+            )
+        elif key.startswith(("pair_bce", "margin_contrastive", "sigmoid")):
+            entry = {"p": bce_entry, "m": margin_entry, "s": sigmoid_entry}[key[0]]
+            values[pair] = symmetric_reference(
+                batch, pair, lambda a, b, i, p=pair, e=entry: e(batch, a, b, p, i, config)
             )
         elif key == "tanimoto_infonce-printed":
             values[pair] = symmetric_reference(batch, pair, lambda a, b, i, p=pair: printed_entry(batch, a, b, p, i))
@@ -415,7 +461,7 @@ def test_absent_modality_and_absent_rows_get_no_gradient(key):
     present["ir"][[1, 4]] = False
     with torch.no_grad():
         for name, leaf in leaves.items():
-            leaf *= present[name][:, None]
+            leaf *= 0.3 * present[name][:, None]  # products below 1, as those of unit rows
     batch = LossBatch(
         embeddings=leaves,
         raw=leaves,
@@ -624,7 +670,9 @@ def test_fp32_is_close_and_untouched_by_autocast(key):
     assert torch.equal(inside.total, plain.total)
     assert float(plain.total.detach()) == pytest.approx(float(loss(wide).total.detach()), rel=1e-5)
     for mine, theirs in zip(gradients, grads(plain, leaves), strict=True):
-        if key.endswith(("printed", "vibraclip")):  # their backward passes are torch's own, which follow autocast
+        if key.endswith(("printed", "vibraclip")) or key.startswith(
+            JUDGED
+        ):  # their backward passes are torch's own, which follow autocast
             torch.testing.assert_close(mine, theirs, rtol=0.02, atol=0.02 * float(theirs.abs().max()))
         else:
             assert torch.equal(mine, theirs)
@@ -705,7 +753,38 @@ def test_a_fixed_temperature_has_no_parameter():
 
 def test_forms_without_a_temperature_of_cosines_offer_none():
     offers = {key: isinstance(built(key), Tempered) for key in LOSSES}
-    assert offers == {key: not key.endswith(("vibraclip", "printed")) for key in LOSSES}
+    none = {key for key in LOSSES if key.endswith(("vibraclip", "printed")) or key.startswith(JUDGED[:2])}
+    assert offers == {key: key not in none for key in LOSSES}
+
+
+def test_what_judges_pairs_is_learned_for_each_pair_of_modalities():
+    bce = PAIR_BCE.build(PairBceConfig(distance="learned"), NAMES[:3], "structure")
+    sigmoid = SIGMOID.build(SigmoidConfig(), NAMES[:3], "structure")
+    keys = ("ir-structure", "raman-structure", "ir-raman")
+    assert set(bce.state_dict()) == {f"judge.layer.{key}" for key in keys}
+    assert set(sigmoid.state_dict()) == {f"{part}.{key}" for part in ("temperature.log_scale", "bias") for key in keys}
+    for loss in (bce, sigmoid):
+        batch, _ = make(rows=9, dtype=torch.float32)
+        loss(batch).total.backward()
+        assert all(torch.count_nonzero(parameter.grad) == parameter.numel() for parameter in loss.parameters())
+
+
+def test_only_tanimoto_labels_ask_for_fingerprints():
+    asks = {key: isinstance(built(key), Featurizes) for key in LOSSES if key.startswith(JUDGED)}
+    assert [key for key, asked in asks.items() if asked] == ["pair_bce-l2-tanimoto"]
+
+
+@pytest.mark.parametrize("key", ["pair_bce-cosine", "pair_bce-l2-tanimoto", "pair_bce-learned", "margin_contrastive"])
+def test_equal_and_opposite_embeddings_have_finite_gradients(key):
+    """A length has no gradient at 0 and a logarithm none at the ends of the cosine."""
+    rows = functional.normalize(torch.tensor([[1.0, 2.0], [1.0, 2.0], [-1.0, -2.0], [-1.0, -2.0]]), dim=1)
+    leaves = {name: rows.clone().requires_grad_() for name in NAMES[:2]}
+    there = dict.fromkeys(leaves, torch.ones(4, dtype=torch.bool))
+    features = {"fingerprint": fingerprints(4)}
+    batch = LossBatch(embeddings=leaves, raw=leaves, present=there, molecule=torch.arange(4), features=features)
+    output = built(key, NAMES[:2])(batch)
+    assert output.total.isfinite()
+    assert all(gradient.isfinite().all() for gradient in grads(output, leaves))
 
 
 # --- fingerprints -----------------------------------------------------------------------------------------------------
@@ -862,9 +941,27 @@ def misspelt_key():
     """unknown key for loss; did you mean 'centre'?"""
 
 
+@case(MarginContrastiveConfig, {"positive_margin": 1.0})
+def margins_that_meet():
+    """`positive_margin` 1.0 must be below `negative_margin` 1.0, which is at most 2, the longest distance there is"""
+
+
+@case(MarginContrastiveConfig, {"negative_margin": 2.5})
+def margin_beyond_the_sphere():
+    """`negative_margin` 2.5, which is at most 2"""
+
+
+@case(PairBceConfig, {"distance": "euclid"})
+def unknown_distance():
+    """'cosine'"""
+
+
 @pytest.mark.parametrize(
     ("config", "data", "message"),
     [
+        margins_that_meet,
+        margin_beyond_the_sphere,
+        unknown_distance,
         misspelt_temperature,
         temperature_of_zero,
         initial_out_of_bounds,
@@ -900,6 +997,8 @@ def test_configurations_are_frozen():
         (CLIP_PAIRS, ClipPairsConfig(pairs=(("ir", "nmr"),)), "modality 'nmr'"),
         (GRAPH_CENTERED, GraphCenteredConfig(centre="nmr"), "modality 'nmr'"),
         (TANIMOTO_INFONCE, TanimotoInfonceConfig(pairs=(("ir", "nmr"),)), "modality 'nmr'"),
+        (PAIR_BCE, PairBceConfig(pairs=(("ir", "nmr"),)), "modality 'nmr'"),
+        (SIGMOID, SigmoidConfig(pairs=(("ir", "nmr"),)), "modality 'nmr'"),
     ],
 )
 def test_a_loss_that_cannot_be_built(record, config, message):
@@ -925,6 +1024,7 @@ def test_records_are_light():
     assert done.stdout.strip() == "[]"
 
 
-def test_the_four_losses_are_offered():
-    assert [r.name for r in molchord_losses()] == ["clip_pairs", "graph_centered", "all_pairs", "tanimoto_infonce"]
+def test_the_losses_are_offered():
+    contrasting = ["clip_pairs", "graph_centered", "all_pairs", "tanimoto_infonce"]
+    assert [r.name for r in molchord_losses()] == [*contrasting, *JUDGED]
     assert all(r.api == 1 and r.summary for r in molchord_losses())

@@ -123,6 +123,21 @@ def test_precursor_is_a_column_only_where_asked_for(kind):
     assert msms(kind, precursor=True).transform(measurement, None).whole["precursor_mz"] == 500.0
 
 
+@pytest.mark.parametrize(
+    ("stated", "ionisation", "analyser"),
+    [("LC-ESI-QFT", "ESI", "QFT"), ("GC-APCI-QTOF", "APCI", "QTOF"), ("MALDI-QITTOF", "MALDI", "QITTOF"),
+     ("Orbitrap", None, "QFT"), ("Q-TOF", None, "QTOF"), ("FAB-EBEB", "FAB", None), ("magic", None, None), (None, None, None)],
+)  # fmt: skip
+def test_ionisation_and_analyser_are_columns_where_asked_for(stated, ionisation, analyser):
+    modality = msms("peaks", instrument=True)
+    whole = MSMS.spec(MsmsConfig(instrument=True), "peaks").whole
+    assert not {"ionisation", "analyser"} & set(MSMS.spec(MsmsConfig(), "peaks").whole)
+    sample = modality.transform(spectrum([100, 200], [1, 2], instrument_type=stated), None)
+    assert sample.whole["ionisation"] == whole["ionisation"].code(ionisation)
+    assert sample.whole["analyser"] == whole["analyser"].code(analyser)
+    assert sample.whole["analyser"] == 0 or analyser is not None
+
+
 @pytest.mark.parametrize("kind", MSMS.kinds)
 @pytest.mark.parametrize(("precursor", "remove", "tells"), [(0, 1, False), (1, 1, True), (0, 0, True), (1, 0, True)])
 def test_the_precursor_tells_the_mass_as_a_column_or_as_a_peak(kind, precursor, remove, tells):

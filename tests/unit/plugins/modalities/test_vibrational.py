@@ -371,7 +371,7 @@ def test_the_rubberband_is_the_lower_hull():
         assert abs(hull[i] - min(chords)) < 1e-12
 
 
-@pytest.mark.parametrize("how", ["floor", "minmax", "max", "area", "none"])
+@pytest.mark.parametrize("how", ["floor", "minmax", "max", "area", "l2", "none"])
 def test_normalisation_uses_observed_points_only(how):
     values = torch.tensor([[2.0, 4.0, 3.0, 99.0]])
     observed = torch.tensor([[True, True, True, False]])
@@ -380,6 +380,7 @@ def test_normalisation_uses_observed_points_only(how):
         "minmax": [0, 1, 0.5, 0],
         "max": [0.5, 1, 0.75, 0],
         "area": [2 / 3, 4 / 3, 1, 0],
+        "l2": [2 / 29**0.5, 4 / 29**0.5, 3 / 29**0.5, 0],
         "none": [2, 4, 3, 0],
     }
     torch.testing.assert_close(
