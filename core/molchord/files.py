@@ -16,6 +16,7 @@ import hashlib
 import os
 import shutil
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -23,10 +24,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from molchord.errors import OutputError
+from molchord.errors import MolchordError, OutputError
 
 __all__ = [
+    "cache_folder",
     "discard",
+    "inside",
+    "keep_previous",
     "move_folder",
     "new_file",
     "one_line",
@@ -230,6 +234,51 @@ def discard(path: Path | str) -> None:
     if not os.path.isdir(path):
         with suppress(OSError):
             os.unlink(path)
+
+
+def keep_previous(path: Path, name: str) -> None:
+    """Give a file that is about to be replaced a second name, under which it stays; does nothing where that fails.
+
+    Args:
+        path: The file; it may not exist.
+        name: The second name, in the same folder; what had it before goes.
+    """
+    partial = _beside(path)
+    with suppress(OSError):  # a file system without links keeps one file only
+        os.link(path, partial)
+        os.replace(partial, path.with_name(name))
+
+
+# --- places ----------------------------------------------------------------------------------------------------------
+
+
+def cache_folder() -> Path:
+    """Return where what can be made again is kept: ``MOLCHORD_CACHE``, else ``molchord`` in the user's cache folder."""
+    if chosen := os.environ.get("MOLCHORD_CACHE"):
+        return Path(chosen)
+    try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a user without a home
+        base = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
+    return base / "molchord"
+
+
+def inside(folder: Path, name: str, error: type[MolchordError]) -> Path:
+    """Return the file of a folder that its manifest names, which must be in it: no ``..``, no link that leads out.
+
+    Raises:
+        MolchordError: As `error`; the name leads elsewhere.
+
+    Example:
+        >>> inside(Path("library"), "../other", OutputError)
+        Traceback (most recent call last):
+            ...
+        molchord.errors.OutputError: folder 'library': its manifest names '../other', which is not in it; get a whole copy
+    """
+    path = folder / name
+    if name in ("", ".") or "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
+        raise error(f"folder {str(folder)!r}: its manifest names {name!r}, which is not in it; get a whole copy")
+    return path
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ ORDER = [
     "vocabulary",
     "complaints",
     "files",
+    "checksums",
+    "lock",
     "text_table",
     "deprecation",
     "api",

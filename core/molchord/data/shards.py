@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from molchord.api import Measurement, Real, SampleError, Stores
+from molchord.checksums import FileEntry, check_file
 from molchord.data.manifest import ArrayEntry, ArrayStorage
 from molchord.errors import DataError, did_you_mean
 from molchord.files import one_line, write_tensors
@@ -147,10 +148,13 @@ class Shard:
     Args:
         folder: Folder of the table.
         arrays: Its arrays.
+        files: Size and checksum of the folder's files, by name.
         number: Number of the shard.
     """
 
-    def __init__(self, folder: Path, arrays: Mapping[str, ArrayEntry], number: int) -> None:
+    def __init__(
+        self, folder: Path, arrays: Mapping[str, ArrayEntry], files: Mapping[str, FileEntry], number: int
+    ) -> None:
         self._path = folder / shard_name(number)
         self._arrays = arrays
         try:
@@ -163,6 +167,7 @@ class Shard:
             raise DataError(
                 f"shard {str(self._path)!r} is damaged: {one_line(error)}; import the data again"
             ) from error
+        check_file(self._path, files.get(self._path.name), DataError, "import the data again")
 
     def read(self, index: int) -> dict[str, NDArray[Any]]:
         """Read the arrays of one measurement in their declared types.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +14,7 @@ from molchord.data.reading import MoleculeSource
 from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.errors import OutputError, QueryError
-from molchord.files import discard, replace_file, sha256_file
+from molchord.files import cache_folder, discard, replace_file, sha256_file
 from molchord.library.build import embed_library
 from molchord.library.files import MANIFEST
 from molchord.library.library import Library
@@ -26,17 +24,6 @@ __all__ = ["cache_folder", "cached_library", "is_library"]
 _DIGESTS = "digests.json"
 _LAYOUT = "1"
 """Part of the key: what was embedded by other code than this is made again."""
-
-
-def cache_folder() -> Path:
-    """Return where libraries are kept: ``MOLCHORD_CACHE``, else ``molchord`` in the user's cache folder."""
-    if chosen := os.environ.get("MOLCHORD_CACHE"):
-        return Path(chosen)
-    try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # a user without a home
-        base = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
-    return base / "molchord"
 
 
 def is_library(path: Path) -> bool:
