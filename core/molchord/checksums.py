@@ -7,32 +7,36 @@ times, so that one content is read once in a process, and a large file once on a
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
 from molchord.errors import MolchordError
-from molchord.files import cache_folder, inside, sha256_file
+from molchord.files import cache_folder, inside, sha256_file, write_tensors
 
 __all__ = [
     "UNSEALED",
     "FileEntry",
     "check_file",
+    "check_header",
     "check_seal",
     "check_sizes",
     "entries_of",
     "entry_of",
     "fault_of_file",
+    "refuse_damaged",
     "seal",
     "sealed",
     "unsealed",
     "verify_files",
+    "write_sealed_tensors",
 ]
 
 UNSEALED = "sha256:" + "0" * 64
@@ -42,7 +46,7 @@ _Signature: TypeAlias = tuple[int, int, int, int, int]
 
 _SEAL = re.compile(rb"sha256:([0-9a-f]{64})")
 _SEAL_OF_JSON = re.compile(rb',\s*"checksum": "sha256:[0-9a-f]{64}"(\s*\})\s*$')
-_BLOCK = 2**20
+_HEAD, _BLOCK = 16 * 2**20, 2**20
 _LARGE = 64 * 2**20
 """Bytes from which on a checksum is worth remembering on the disk."""
 _JUST_NOW = 0.05
@@ -173,9 +177,9 @@ def unsealed(content: bytes) -> bytes:
 
 
 def seal(path: Path) -> None:
-    """Fill in a file's own checksum, for which it holds `UNSEALED` in its first megabyte."""
+    """Fill in a file's own checksum, for which it holds `UNSEALED` in its first 16 MiB."""
     with path.open("r+b") as file:
-        at = file.read(_BLOCK).index(UNSEALED.encode())
+        at = file.read(_HEAD).index(UNSEALED.encode())
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(at)
@@ -186,7 +190,7 @@ def check_seal(path: Path) -> str | None:
     """Return what is wrong with a file that holds its own checksum; None: nothing, or it holds none."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        block = file.read(_BLOCK)
+        block = file.read(_HEAD)
         found = _SEAL.search(block)
         if found is None:
             return None
@@ -194,6 +198,31 @@ def check_seal(path: Path) -> str | None:
         while block := file.read(_BLOCK):
             digest.update(block)
     return None if digest.hexdigest().encode() == found[1] else "differs from its checksum"
+
+
+def write_sealed_tensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file that holds its own checksum; otherwise as `write_tensors`."""
+    write_tensors(path, tensors, {**(metadata or {}), "checksum": UNSEALED}, finish=seal)
+
+
+def refuse_damaged(path: Path, error: type[MolchordError], remedy: str) -> None:
+    """Refuse a file that differs from the checksum that it holds; one of an earlier version, without any, passes."""
+    fault = check_seal(path)
+    if fault is not None:
+        raise error(f"file {str(path)!r} is damaged (it {fault}); {remedy}")
+
+
+def check_header(path: Path) -> None:
+    """Refuse a safetensors file whose header cannot be true, before anything is read by it.
+
+    Raises:
+        OSError: Its header would be longer than the file, or than 16 MiB.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        size = os.fstat(file.fileno()).st_size
+    if not 2 <= length <= min(_HEAD, size - 8):
+        raise OSError(f"it has {size} bytes and declares a header of {length}, of {_HEAD} at most")
 
 
 # --- what was compared already ---------------------------------------------------------------------------------------

@@ -140,8 +140,8 @@ def newer_version(
         >>> newer_version("library", "l", '{"format": 3}', "format", 1, QueryError)
         Traceback (most recent call last):
             ...
-        molchord.errors.QueryError: library 'l' was written by a newer molchord (its `format` is 3, this one reads up \
-to 1); update molchord
+        molchord.errors.QueryError: library 'l' has format 3, this molchord reads 1; a newer one wrote it, so update \
+molchord
     """
     try:
         found = content if isinstance(content, Mapping) else json.loads(content)
@@ -150,8 +150,8 @@ to 1); update molchord
         return
     if isinstance(version, int) and version > known:
         raise error(
-            f"{what} {str(path)!r} was written by a newer molchord (its `{key}` is {version}, this one reads up to "
-            f"{known}); update molchord"
+            f"{what} {str(path)!r} has {key.replace('_', ' ')} {version}, this molchord reads {known}; a newer one wrote "
+            "it, so update molchord"
         )
 
 

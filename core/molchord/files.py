@@ -18,7 +18,7 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import Any
 from molchord.errors import MolchordError, OutputError
 
 __all__ = [
+    "append_line",
     "cache_folder",
     "discard",
     "inside",
@@ -100,13 +101,41 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
         writer.writerows(rows)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
+def append_line(path: Path, line: str, keep: int) -> int:
+    """Write a line after the first bytes of a file, flush it to the disk, and return the file's length then.
+
+    A stop on the way leaves the bytes before it as they were, and a part of the line after them.
+
+    Args:
+        path: The file; it is made if need be.
+        line: Text without a line break.
+        keep: Bytes to keep; what was after them goes.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    with _sentence(path), path.open("ab") as file:
+        file.truncate(keep)
+        file.write(f"{line}\n".encode())
+        file.flush()
+        os.fsync(file.fileno())
+        return file.tell()
+
+
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, Any],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    finish: Callable[[Path], None] | None = None,
+) -> None:
     """Write a safetensors file whole; raises as `replace_file` does.
 
     Args:
         path: The file.
         tensors: By name, all of them torch tensors or all of them numpy arrays; contiguous, none sharing memory.
         metadata: Texts for the header.
+        finish: What is done to the file before it takes its place.
     """
     import numpy as np
     from safetensors import SafetensorError
@@ -118,6 +147,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str,
             library.save_file(dict(tensors), partial, dict(metadata) if metadata is not None else None)
         except SafetensorError as error:  # what the operating system refuses is reported in words only
             raise OSError(one_line(error)) from error
+        if finish is not None:
+            finish(partial)
 
 
 @contextmanager
@@ -270,12 +301,15 @@ def inside(folder: Path, name: str, error: type[MolchordError]) -> Path:
         MolchordError: As `error`; the name leads elsewhere.
 
     Example:
-        >>> inside(Path("library"), "../other", OutputError)
+        >>> inside(Path("library"), "../a", OutputError)
         Traceback (most recent call last):
             ...
-        molchord.errors.OutputError: folder 'library': its manifest names '../other', which is not in it; get a whole copy
+        molchord.errors.OutputError: folder 'library': its manifest names '../a', which is not in it; get a whole copy
     """
     path = folder / name
+    plain = "/" not in name and name not in ("", ".", "..") and "\0" not in name
+    if plain and not path.is_symlink():
+        return path  # most are, and a library may have thousands
     if name in ("", ".") or "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
         raise error(f"folder {str(folder)!r}: its manifest names {name!r}, which is not in it; get a whole copy")
     return path

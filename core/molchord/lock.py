@@ -1,8 +1,8 @@
 """One process at a time changes a folder: a second one is refused, and told which process the first one is.
 
-The lock is the system's own (`flock`), so it goes with its process, however that ends: what a killed process leaves is a
-file that nobody holds, and partial folders, which the next one removes. Where a file system knows no such locks, there
-is none.
+The lock is the system's own (`flock`), so it goes with its process, however that ends: what a killed process leaves is
+a file that nobody holds, and partial folders, which the next one removes. Where a file system knows no such locks,
+there is none.
 """
 
 from __future__ import annotations

@@ -48,6 +48,7 @@ ORDER = [
     "evaluate",
     "run",
     "study",
+    "verify",
     "cli",
     "testing",
 ]

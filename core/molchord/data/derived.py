@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from molchord.api import Derives, Featurizes, Measurement, Molecule, SampleError, Stores
-from molchord.checksums import FileEntry, check_file, check_sizes, entries_of, sealed, unsealed
+from molchord.checksums import FileEntry, check_file, check_sizes, entries_of, sealed, unsealed, verify_files
 from molchord.data.manifest import MANIFEST, SCHEMA_VERSION, ArrayEntry, TableEntry, declare
 from molchord.data.parallel import ordered
 from molchord.data.shards import encode, shard_name, write_shard
@@ -138,6 +138,12 @@ class _Derived(BaseModel):
     config: dict[str, Any]
     failures: int
     table: TableEntry
+    files: dict[str, FileEntry] = {}
+
+
+class _Listed(BaseModel):
+    """What the two manifests of a cache have in common."""
+
     files: dict[str, FileEntry] = {}
 
 
@@ -262,6 +268,18 @@ def _read(folder: Path) -> _Derived:
     except ValueError as error:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else one_line(error)
         raise DataError(f"derived measurements in {str(folder)!r} are damaged: {why}; {_AGAIN}") from error
+
+
+def verify_derived(dataset: Path) -> Iterator[str]:
+    """Compare all that was computed for a data set with its checksums; yield a sentence for each file that differs."""
+    for manifest in sorted(dataset.glob(f"derived/*/{MANIFEST}")):
+        try:
+            files = _Listed.model_validate_json(unsealed(manifest.read_bytes())).files
+        except ValueError as error:
+            yield f"file {str(manifest.relative_to(dataset))!r} is damaged ({one_line(error)})"
+            continue
+        folder = manifest.parent.relative_to(dataset).as_posix()
+        yield from verify_files(dataset, {f"{folder}/{name}": entry for name, entry in files.items()})
 
 
 def _check_features(folder: Path) -> None:

@@ -223,9 +223,7 @@ def check_version(folder: Path, text: str) -> None:
         raise DataError(
             f"data set {str(folder)!r}: `{MANIFEST}` is not a data set's manifest: {error.errors()[0]['msg']}"
         ) from error
-    newer_version(
-        "data set", folder, {"schema_version": head.schema_version}, "schema_version", SCHEMA_VERSION, DataError
-    )
+    newer_version("data set", folder, text, "schema_version", SCHEMA_VERSION, DataError)
     if head.schema_version != SCHEMA_VERSION:
         raise DataError(
             f"data set {str(folder)!r} has schema version {head.schema_version}, this molchord reads "

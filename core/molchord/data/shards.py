@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from molchord.api import Measurement, Real, SampleError, Stores
-from molchord.checksums import FileEntry, check_file
+from molchord.checksums import FileEntry, check_file, check_header
 from molchord.data.manifest import ArrayEntry, ArrayStorage
 from molchord.errors import DataError, did_you_mean
 from molchord.files import one_line, write_tensors
@@ -158,6 +158,7 @@ class Shard:
         self._path = folder / shard_name(number)
         self._arrays = arrays
         try:
+            check_header(self._path)
             self._file = safe_open(self._path, framework="np")
             self._values = {name: self._slice(f"array.{name}") for name in arrays}
             axes = sorted({a.axis for a in arrays.values() if a.axis is not None})

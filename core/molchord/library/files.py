@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from molchord.api import Molecule
-from molchord.checksums import FileEntry, check_file, check_sizes, sealed, unsealed
+from molchord.checksums import FileEntry, check_file, check_header, check_sizes, sealed, unsealed
 from molchord.errors import QueryError, newer_version
 from molchord.files import inside, one_line, replace_file
 from molchord.retrieval.scores import Block
@@ -248,6 +248,7 @@ class LibraryShard:
             inside(folder, f"{shard.name}.{ending}", QueryError) for ending in ("safetensors", "parquet")
         )
         try:
+            check_header(self._arrays)
             self._file = safe_open(self._arrays, framework="pt")
             self._names = frozenset(self._file.keys())  # type: ignore[no-untyped-call]
         except (OSError, SafetensorError) as error:
@@ -322,7 +323,7 @@ class LibraryShard:
 
     @contextmanager
     def _parquet(self) -> Iterator[pq.ParquetFile]:
-        """Open the table, which is not kept open, since a library may have more shards than a process may open files."""
+        """Open the table; it is not kept, since a library may have more shards than a process may open files."""
         with self._readable(self._table), pq.ParquetFile(self._table, memory_map=True) as file:
             check_file(self._table, self._shard.table, QueryError, _AGAIN)
             yield file

@@ -2,8 +2,8 @@
 
 A shard is a safetensors file (vectors, masses, keys; spectra where there are any) and a parquet file with the same rows
 (key14, SMILES, formula, exact mass), both sorted by mass. ``manifest.json`` names the run that embedded it.
-``removed-N.safetensors`` lists the rows that were taken out since. The manifest is written last and has the checksums of
-all others, so a library is what its manifest says: a search looks first whether it is still the same one.
+``removed-N.safetensors`` lists the rows that were taken out since. The manifest is written last and has the checksums
+of all others, so a library is what its manifest says: a search looks first whether it is still the same one.
 """
 
 from __future__ import annotations

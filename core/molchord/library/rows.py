@@ -66,7 +66,7 @@ class LibraryRows:
         return _state(self._path) != self.state
 
     def renumbered(self) -> bool:
-        """Return whether rows on the disk have other numbers by now; added and removed ones leave those of the others."""
+        """Return whether rows on the disk have other numbers by now; those added or removed leave the others theirs."""
         if not self.changed():
             return False
         shards = read_library_manifest(self._path).shards
