@@ -150,8 +150,8 @@ molchord
         return
     if isinstance(version, int) and version > known:
         raise error(
-            f"{what} {str(path)!r} has {key.replace('_', ' ')} {version}, this molchord reads {known}; a newer one wrote "
-            "it, so update molchord"
+            f"{what} {str(path)!r} has {key.replace('_', ' ')} {version}, this molchord reads {known}; a newer one "
+            "wrote it, so update molchord"
         )
 
 

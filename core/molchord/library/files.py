@@ -167,7 +167,7 @@ def read_library_manifest(path: Path) -> LibraryManifest:
     except ValidationError as error:
         wrong = error.errors()[0]
         raise QueryError(
-            f"library {str(path)!r} cannot be read: `{'.'.join(map(str, wrong['loc']))}` is "
+            f"library {str(path)!r} cannot be read: in {MANIFEST}, `{'.'.join(map(str, wrong['loc']))}` is "
             f"{repr(wrong['input'])[:60]} ({wrong['msg']}); this version reads format 1, so make it again with "
             "`molchord embed`"
         ) from error
