@@ -11,6 +11,7 @@ ORDER = [
     "vocabulary",
     "complaints",
     "files",
+    "unpacking",
     "checksums",
     "lock",
     "text_table",
