@@ -3,9 +3,10 @@
     python -m benchmarks.kills --moments 100 --writes 200
 
 A training is a process of its own, ended by SIGKILL: after a random part of the time that a whole one takes, or before
-or after the first call that names or flushes a file or folder, the second one, and so on. Resumed, it must have the same
-bits in weights, optimiser, moving average and progress, and the same history but for what is a time. One that was killed
-before its first checkpoint must leave nothing but a sentence. The count is kept in ``benchmarks/results/kills.json``.
+or after the first call that names or flushes a file or folder, the second one, and so on. Resumed, it must have the
+same bits in weights, optimiser, moving average and progress, and the same history but for what is a time. One that was
+killed before its first checkpoint must leave nothing but a sentence. The count is kept in
+``benchmarks/results/kills.json``.
 """
 
 from __future__ import annotations

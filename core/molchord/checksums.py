@@ -19,17 +19,18 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel, ConfigDict
 
 from molchord.errors import MolchordError
-from molchord.files import cache_folder, inside, sha256_file, write_tensors
+from molchord.files import sha256_file, write_tensors
+from molchord.places import cache_folder, inside
 
 __all__ = [
     "UNSEALED",
     "FileEntry",
-    "check_file",
     "check_header",
     "check_seal",
     "check_sizes",
-    "entries_of",
-    "entry_of",
+    "checksum_of",
+    "checksums_of",
+    "expect_file",
     "fault_of_file",
     "refuse_damaged",
     "seal",
@@ -66,22 +67,22 @@ class FileEntry(BaseModel):
 # --- files that a manifest lists -------------------------------------------------------------------------------------
 
 
-def entry_of(path: Path) -> FileEntry:
+def checksum_of(path: Path) -> FileEntry:
     """Return size and checksum of a file.
 
     Example:
         >>> from tempfile import mkdtemp
         >>> file = Path(mkdtemp()) / "a.txt"
         >>> _ = file.write_text("abc")
-        >>> entry_of(file).bytes, entry_of(file).sha256[:8]
+        >>> checksum_of(file).bytes, checksum_of(file).sha256[:8]
         (3, 'ba7816bf')
     """
     return FileEntry(bytes=path.stat().st_size, sha256=_digest(path))
 
 
-def entries_of(folder: Path, names: Iterable[str]) -> dict[str, FileEntry]:
+def checksums_of(folder: Path, names: Iterable[str]) -> dict[str, FileEntry]:
     """Return size and checksum of those of some files that are there, by name."""
-    return {name: entry_of(folder / name) for name in names if (folder / name).is_file()}
+    return {name: checksum_of(folder / name) for name in names if (folder / name).is_file()}
 
 
 def fault_of_file(path: Path, entry: FileEntry) -> str | None:
@@ -105,7 +106,7 @@ def _fault_of_size(path: Path, entry: FileEntry) -> str | None:
     return None if size == entry.bytes else f"has {size} bytes instead of {entry.bytes}"
 
 
-def check_file(path: Path, entry: FileEntry | None, error: type[MolchordError], remedy: str) -> None:
+def expect_file(path: Path, entry: FileEntry | None, error: type[MolchordError], remedy: str) -> None:
     """Refuse a file that is not as it was written; one without an entry, of an earlier version, passes.
 
     Args:

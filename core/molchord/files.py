@@ -16,7 +16,6 @@ import hashlib
 import os
 import shutil
 import stat
-import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,13 +23,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from molchord.errors import MolchordError, OutputError
+from molchord.errors import OutputError
 
 __all__ = [
     "append_line",
-    "cache_folder",
     "discard",
-    "inside",
     "keep_previous",
     "move_folder",
     "new_file",
@@ -278,41 +275,6 @@ def keep_previous(path: Path, name: str) -> None:
     with suppress(OSError):  # a file system without links keeps one file only
         os.link(path, partial)
         os.replace(partial, path.with_name(name))
-
-
-# --- places ----------------------------------------------------------------------------------------------------------
-
-
-def cache_folder() -> Path:
-    """Return where what can be made again is kept: ``MOLCHORD_CACHE``, else ``molchord`` in the user's cache folder."""
-    if chosen := os.environ.get("MOLCHORD_CACHE"):
-        return Path(chosen)
-    try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # a user without a home
-        base = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
-    return base / "molchord"
-
-
-def inside(folder: Path, name: str, error: type[MolchordError]) -> Path:
-    """Return the file of a folder that its manifest names, which must be in it: no ``..``, no link that leads out.
-
-    Raises:
-        MolchordError: As `error`; the name leads elsewhere.
-
-    Example:
-        >>> inside(Path("library"), "../a", OutputError)
-        Traceback (most recent call last):
-            ...
-        molchord.errors.OutputError: folder 'library': its manifest names '../a', which is not in it; get a whole copy
-    """
-    path = folder / name
-    plain = "/" not in name and name not in ("", ".", "..") and "\0" not in name
-    if plain and not path.is_symlink():
-        return path  # most are, and a library may have thousands
-    if name in ("", ".") or "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
-        raise error(f"folder {str(folder)!r}: its manifest names {name!r}, which is not in it; get a whole copy")
-    return path
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

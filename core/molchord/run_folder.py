@@ -26,9 +26,9 @@ from molchord.absence import Absence
 from molchord.agreement import Agreement
 from molchord.checksums import (
     FileEntry,
-    check_file,
     check_header,
     check_seal,
+    expect_file,
     fault_of_file,
     sealed,
     unsealed,
@@ -184,7 +184,7 @@ def check_run_file(run: Path, name: str) -> None:
         RunError: It differs, or the manifest cannot be read.
     """
     if (run / "manifest.json").is_file():
-        check_file(run / name, read_run_manifest(run).files.get(name), RunError, "restore it, or train the run again")
+        expect_file(run / name, read_run_manifest(run).files.get(name), RunError, "restore it, or train the run again")
 
 
 def write_trained_on(run: Path, smiles: Mapping[str, str]) -> None:

@@ -49,7 +49,7 @@ class _Bounded(io.RawIOBase):
     """The content of a gzipped file, as far as it may go."""
 
     def __init__(self, path: Path) -> None:
-        self._file = gzip.open(path)
+        self._file = gzip.GzipFile(path, "rb")
         self._limit = self._left = unpacked_limit(path.stat().st_size)
 
     def readable(self) -> bool:

@@ -6,12 +6,12 @@ import random
 import pytest
 from benchmarks.damage import make_folders, trial
 
-from molchord.checksums import check_seal, entry_of, fault_of_file, seal, sealed, unsealed
+from molchord.checksums import check_seal, checksum_of, fault_of_file, seal, sealed, unsealed
 from molchord.cli.main import main
 from molchord.data.store import DataSet
 from molchord.errors import DataError, QueryError, RunError
-from molchord.files import inside
 from molchord.library.library import Library
+from molchord.places import inside
 from molchord.run_folder import read_weights
 from molchord.verify import verify
 
@@ -71,7 +71,7 @@ def test_a_sealed_text_is_known_by_every_byte():
 def test_a_file_is_compared_again_once_it_has_changed(tmp_path):
     file = tmp_path / "a"
     file.write_bytes(b"abc")
-    entry = entry_of(file)
+    entry = checksum_of(file)
     assert fault_of_file(file, entry) is None
     file.write_bytes(b"abd")
     assert fault_of_file(file, entry) == "differs from its checksum"

@@ -11,6 +11,7 @@ ORDER = [
     "vocabulary",
     "complaints",
     "files",
+    "places",
     "unpacking",
     "checksums",
     "lock",

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from molchord.api import Derives, Featurizes, Measurement, Molecule, SampleError, Stores
-from molchord.checksums import FileEntry, check_file, check_sizes, entries_of, sealed, unsealed, verify_files
+from molchord.checksums import FileEntry, check_sizes, checksums_of, expect_file, sealed, unsealed, verify_files
 from molchord.data.manifest import MANIFEST, SCHEMA_VERSION, ArrayEntry, TableEntry, declare
 from molchord.data.parallel import ordered
 from molchord.data.shards import encode, shard_name, write_shard
@@ -121,7 +121,7 @@ def features(
     if not (folder / MANIFEST).is_file():
         with replace_files(folder) as new:
             _write_features(new, dataset, plugin, loss, workers)
-        files = entries_of(folder, sorted(path.name for path in folder.glob("*.npy")))
+        files = checksums_of(folder, sorted(path.name for path in folder.glob("*.npy")))
         made = _Made(plugin=plugin, config=config.model_dump(mode="json"), files=files)
         replace_file(folder / MANIFEST, sealed(made.model_dump_json()))
     _check_features(folder)
@@ -257,7 +257,7 @@ def _finish(folder: Path, entry: TableEntry, chunks: int, molecules: int, config
             raise DataError(f"derived measurements in {str(folder)!r} are damaged; delete that folder and try again")
         write_csv(new / FAILURES, ("key14", "reason"), failed)
     table = entry.model_copy(update={"measurements": sum(shards), "molecules": present, "shards": tuple(shards)})
-    files = entries_of(folder, sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")))
+    files = checksums_of(folder, sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")))
     derived = _Derived(config=config.model_dump(mode="json"), failures=len(failed), table=table, files=files)
     replace_file(folder / MANIFEST, sealed(derived.model_dump_json(indent=1)))
 
@@ -289,7 +289,7 @@ def _check_features(folder: Path) -> None:
     except ValueError as error:
         raise DataError(f"features in {str(folder)!r} are damaged: {one_line(error)}; {_AGAIN}") from error
     for name, entry in files.items():
-        check_file(folder / name, entry, DataError, _AGAIN)
+        expect_file(folder / name, entry, DataError, _AGAIN)
 
 
 # --- features --------------------------------------------------------------------------------------------------------

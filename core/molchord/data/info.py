@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from molchord.checksums import entry_of, sealed
+from molchord.checksums import checksum_of, sealed
 from molchord.chem import molecule
 from molchord.data.manifest import MANIFEST, MOLECULES_FILE, ROW_GROUP
 from molchord.data.splits import NO_SPLIT, assign, check_rule, named_split
@@ -100,7 +100,7 @@ def resplit(path: Path, rule: str, table: Path | None = None) -> DataSet:
     with only_writer(dataset.path), replace_files(dataset.path) as folder:
         molecules = folder / MOLECULES_FILE
         _rewrite(dataset, rule, named, molecules)
-        files = {**dataset.manifest.files, MOLECULES_FILE: entry_of(molecules)}
+        files = {**dataset.manifest.files, MOLECULES_FILE: checksum_of(molecules)}
         manifest = dataset.manifest.model_copy(update={"split": rule, "files": files})
         replace_file(folder / MANIFEST, sealed(manifest.model_dump_json(indent=1)))
     return DataSet(path)

@@ -10,9 +10,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from molchord.api import Array, Category, Column, Real, Stores
-from molchord.checksums import FileEntry, entries_of, unsealed
+from molchord.checksums import FileEntry, checksums_of, unsealed
 from molchord.errors import DataError, did_you_mean, newer_version
-from molchord.files import inside, one_line
+from molchord.files import one_line
+from molchord.places import inside
 
 SCHEMA_VERSION = 1
 DATA_FORMAT = "molchord-data"
@@ -239,4 +240,4 @@ class _Head(BaseModel):
 def file_entries(folder: Path) -> dict[str, FileEntry]:
     """List every file below a folder but the manifest, with size and checksum."""
     found = sorted(p for p in folder.rglob("*") if p != folder / MANIFEST)
-    return entries_of(folder, (p.relative_to(folder).as_posix() for p in found))
+    return checksums_of(folder, (p.relative_to(folder).as_posix() for p in found))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from molchord.api import Measurement, Real, SampleError, Stores
-from molchord.checksums import FileEntry, check_file, check_header
+from molchord.checksums import FileEntry, check_header, expect_file
 from molchord.data.manifest import ArrayEntry, ArrayStorage
 from molchord.errors import DataError, did_you_mean
 from molchord.files import one_line, write_tensors
@@ -168,7 +168,7 @@ class Shard:
             raise DataError(
                 f"shard {str(self._path)!r} is damaged: {one_line(error)}; import the data again"
             ) from error
-        check_file(self._path, files.get(self._path.name), DataError, "import the data again")
+        expect_file(self._path, files.get(self._path.name), DataError, "import the data again")
 
     def read(self, index: int) -> dict[str, NDArray[Any]]:
         """Read the arrays of one measurement in their declared types.

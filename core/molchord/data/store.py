@@ -18,12 +18,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from molchord.api import Measurement, Molecule, Stores
-from molchord.checksums import FileEntry, check_file, verify_files
+from molchord.checksums import FileEntry, expect_file, verify_files
 from molchord.data.manifest import MANIFEST, MOLECULES_FILE, ROW_GROUP, DataManifest, read_data_manifest
 from molchord.data.splits import NO_SPLIT, assign, check_rule
 from molchord.data.table import MeasurementTable
 from molchord.errors import DataError, did_you_mean
-from molchord.files import discard, inside, one_line, sha256_file
+from molchord.files import discard, one_line, sha256_file
+from molchord.places import inside
 from molchord.vocabulary import SPLITS
 
 __all__ = ["DataSet", "MeasurementTable"]
@@ -244,7 +245,7 @@ class DataSet:
         return out
 
     def _column(self, name: str) -> NDArray[Any]:
-        check_file(self.path / MOLECULES_FILE, self.manifest.files.get(MOLECULES_FILE), DataError, "import it again")
+        expect_file(self.path / MOLECULES_FILE, self.manifest.files.get(MOLECULES_FILE), DataError, "import it again")
         with _sound(self.path):
             table = self._molecules.read(columns=[name], use_threads=False)
             return np.asarray(table.column(name).to_numpy())
@@ -253,7 +254,7 @@ class DataSet:
 def _group(path: Path, file: pq.ParquetFile, files: Mapping[str, FileEntry], number: int) -> dict[str, list[Any]]:
     """Decode one row group of the molecules."""
     columns = ["key14", "smiles", "formula", "exact_mass"]
-    check_file(path / MOLECULES_FILE, files.get(MOLECULES_FILE), DataError, "import it again")
+    expect_file(path / MOLECULES_FILE, files.get(MOLECULES_FILE), DataError, "import it again")
     with _sound(path):
         table = file.read_row_group(number, columns=columns, use_threads=False)
         return {name: table.column(name).to_pylist() for name in columns}

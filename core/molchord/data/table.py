@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from molchord.api import Measurement, Migrates, Real, Stores
-from molchord.checksums import FileEntry, check_file
+from molchord.checksums import FileEntry, expect_file
 from molchord.data.manifest import TableEntry, differences
 from molchord.data.shards import Shard
 from molchord.errors import DataError, did_you_mean
@@ -69,7 +69,7 @@ class MeasurementTable:
                 f"measurement table {str(path)!r} is damaged: {one_line(error)}; import it again"
             ) from error
         for file in (MEASUREMENTS, "molecule.npy", "order.npy", "start.npy"):
-            check_file(path / file, self._files.get(file), DataError, "import it again")
+            expect_file(path / file, self._files.get(file), DataError, "import it again")
         self._shard = lru_cache(maxsize=256)(partial(Shard, path, entry.arrays, self._files))
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -14,10 +14,11 @@ from molchord.data.reading import MoleculeSource
 from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.errors import OutputError, QueryError
-from molchord.files import cache_folder, discard, replace_file, sha256_file
+from molchord.files import discard, replace_file, sha256_file
 from molchord.library.build import embed_library
 from molchord.library.files import MANIFEST
 from molchord.library.library import Library
+from molchord.places import cache_folder
 
 __all__ = ["cache_folder", "cached_library", "is_library"]
 

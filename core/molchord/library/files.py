@@ -20,9 +20,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from molchord.api import Molecule
-from molchord.checksums import FileEntry, check_file, check_header, check_sizes, sealed, unsealed
+from molchord.checksums import FileEntry, check_header, check_sizes, expect_file, sealed, unsealed
 from molchord.errors import QueryError, newer_version
-from molchord.files import inside, one_line, replace_file
+from molchord.files import one_line, replace_file
+from molchord.places import inside
 from molchord.retrieval.scores import Block
 from molchord.vocabulary import Storage
 
@@ -198,7 +199,7 @@ def read_removed(path: Path, manifest: LibraryManifest) -> NDArray[np.int64]:
     file = inside(path, manifest.removed or _REMOVED, QueryError)
     if not manifest.removed and not file.is_file():
         return np.zeros(0, dtype=np.int64)
-    check_file(file, manifest.files.get(manifest.removed), QueryError, _AGAIN)
+    expect_file(file, manifest.files.get(manifest.removed), QueryError, _AGAIN)
     try:
         rows = load_file(file)["rows"].astype(np.int64, casting="safe", copy=False)
     except (OSError, SafetensorError, KeyError, TypeError) as error:
@@ -217,7 +218,7 @@ def read_merged(path: Path, manifest: LibraryManifest) -> list[MergedRow]:
     file = path / MERGED
     if MERGED not in manifest.files and not file.is_file():
         return []
-    check_file(file, manifest.files.get(MERGED), QueryError, _AGAIN)
+    expect_file(file, manifest.files.get(MERGED), QueryError, _AGAIN)
     try:
         with file.open(encoding="utf-8", newline="") as lines:
             return [
@@ -254,7 +255,7 @@ class LibraryShard:
         except (OSError, SafetensorError) as error:
             raise QueryError(f"shard {str(self._arrays)!r} is damaged: {error}; {_AGAIN}") from error
         # After it was opened: what has its name now is what is open, or else another one, with another checksum.
-        check_file(self._arrays, shard.arrays, QueryError, _AGAIN)
+        expect_file(self._arrays, shard.arrays, QueryError, _AGAIN)
 
     def keys(self) -> NDArray[Any]:
         """Return the key14 of every row as bytes."""
@@ -325,7 +326,7 @@ class LibraryShard:
     def _parquet(self) -> Iterator[pq.ParquetFile]:
         """Open the table; it is not kept, since a library may have more shards than a process may open files."""
         with self._readable(self._table), pq.ParquetFile(self._table, memory_map=True) as file:
-            check_file(self._table, self._shard.table, QueryError, _AGAIN)
+            expect_file(self._table, self._shard.table, QueryError, _AGAIN)
             yield file
 
     @contextmanager

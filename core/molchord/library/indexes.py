@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from molchord.api import IndexedVectors, IndexRecord, Limits, Proposer
-from molchord.checksums import FileEntry, check_file, check_sizes, entries_of, sealed, unsealed, verify_files
+from molchord.checksums import FileEntry, check_sizes, checksums_of, expect_file, sealed, unsealed, verify_files
 from molchord.errors import OutputExistsError, PluginError, QueryError, did_you_mean
 from molchord.files import one_line, replace_file, replace_folder
 from molchord.host import Plugin, build, guarded, installed
@@ -141,7 +141,7 @@ def write_index(
         with guarded(plugin), _reaching(name):
             built.it.write(folder, vectors)
         below = (file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*")))
-        about = about.model_copy(update={"files": entries_of(folder, below)})
+        about = about.model_copy(update={"files": checksums_of(folder, below)})
         replace_file(folder / _MANIFEST, sealed(about.model_dump_json(indent=1)))
     return target
 
@@ -182,7 +182,7 @@ def open_index(library: Path, manifest: LibraryManifest, name: str) -> OpenIndex
         raise QueryError(f"index {str(file.parent)!r} cannot be read ({one_line(error)}); {again}") from error
     check_sizes(file.parent, about.files, QueryError, again)
     for part, entry in about.files.items():
-        check_file(file.parent / part, entry, QueryError, again)
+        expect_file(file.parent / part, entry, QueryError, again)
     plugin = installed().find("index", about.use)
     for what, made, now in (
         ("run", about.run, manifest.run),

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from molchord.api import SampleError
-from molchord.checksums import entries_of, fault_of_file, sealed, unsealed
+from molchord.checksums import checksums_of, fault_of_file, sealed, unsealed
 from molchord.errors import DataError
 from molchord.files import discard, move_folder, remove, replace_file, write_csv
 from molchord.library.files import (
@@ -210,7 +210,7 @@ class WorkFolder:
             write_csv(folder / FAILURES, ("molecule", "reason"), failed)
         if merged := [row for part in parts for row in part.merged]:
             write_csv(folder / MERGED, ("key14", "smiles", "name", "formula", "exact_mass"), merged)
-        files = entries_of(folder, (FAILURES, MERGED))
+        files = checksums_of(folder, (FAILURES, MERGED))
         update = {"shards": shards, "duplicates": duplicates, "files": files}
         write_library_manifest(folder, self.manifest.model_copy(update=update))
         move_folder(folder, target)

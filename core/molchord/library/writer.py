@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file as load_tensors
 
-from molchord.checksums import check_file, entry_of
+from molchord.checksums import checksum_of, expect_file
 from molchord.errors import OutputExistsError, QueryError
 from molchord.files import discard, replace_files, replace_folder, write_tensors
 from molchord.library.files import (
@@ -124,8 +124,8 @@ class Writer:
         for file in files:
             shutil.copy2(file, self._folder)
             known = self._manifest.files.get(file.name)
-            check_file(self._folder / file.name, known, QueryError, "make the library again with `molchord embed`")
-            kept = {**self._manifest.files, file.name: entry_of(self._folder / file.name)}
+            expect_file(self._folder / file.name, known, QueryError, "make the library again with `molchord embed`")
+            kept = {**self._manifest.files, file.name: checksum_of(self._folder / file.name)}
             self._manifest = self._manifest.model_copy(update={"files": kept})
 
     def write(self, entries: Iterable[Entry]) -> None:
@@ -231,7 +231,7 @@ def write_removed(folder: Path, manifest: LibraryManifest, rows: NDArray[np.int6
     name = f"removed-{number:05d}.safetensors"
     write_tensors(folder / name, {"rows": rows})
     files = {file: entry for file, entry in manifest.files.items() if file != manifest.removed}
-    update = {"removed": name, "files": {**files, name: entry_of(folder / name)}}
+    update = {"removed": name, "files": {**files, name: checksum_of(folder / name)}}
     write_library_manifest(folder, manifest.model_copy(update=update))
     discard(folder / (manifest.removed or "removed.safetensors"))
 
@@ -303,7 +303,7 @@ def _save_shard(folder: Path, name: str, tensors: Mapping[str, torch.Tensor], ta
     with replace_files(folder) as new:  # several processes may write one shard, all of them the same
         write_tensors(new / files[0], tensors)
         pq.write_table(table, new / files[1], row_group_size=GROUP)
-        arrays, rows = (entry_of(new / file) for file in files)
+        arrays, rows = (checksum_of(new / file) for file in files)
     mass = tensors["mass"]
     return ShardEntry(
         name=name, rows=len(mass), lightest=float(mass[0]), heaviest=float(mass[-1]), arrays=arrays, table=rows

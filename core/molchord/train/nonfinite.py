@@ -13,9 +13,9 @@ from molchord.data.store import DataSet
 from molchord.graph.resolve import ModelGraph
 from molchord.train.step import Seed, Step
 
-__all__ = ["LARGEST", "PATIENCE", "cause_of"]
+__all__ = ["LARGEST", "SKIPPED_IN_A_ROW", "cause_of"]
 
-PATIENCE = 10
+SKIPPED_IN_A_ROW = 10
 """Steps in a row that may be skipped before a training ends."""
 
 LARGEST = 1e30

@@ -44,7 +44,7 @@ from molchord.run_folder import initialise, load_into, read_weights, taken_scala
 from molchord.seeding import drawn, random_state
 from molchord.train.batch_statistics import synchronise, with_batch_statistics
 from molchord.train.hard_negatives import HardNegatives
-from molchord.train.nonfinite import PATIENCE, cause_of
+from molchord.train.nonfinite import SKIPPED_IN_A_ROW, cause_of
 from molchord.train.optimization import (
     moving_average,
     parameter_groups,
@@ -335,10 +335,10 @@ class Trainer:
         self.state.skipped += 1
         self.state.in_a_row += 1
         where = f"epoch {self.state.epoch + 1}, batch {shares[-1][0] + 1}"
-        if self.state.in_a_row >= PATIENCE:
+        if self.state.in_a_row >= SKIPPED_IN_A_ROW:
             raise RunError(
-                f"training stopped in {where}: {PATIENCE} steps in a row were not finite; {cause}; correct that, or "
-                "lower `train.optimizer.lr` or `train.clip_norm`; the last checkpoint is good"
+                f"training stopped in {where}: {SKIPPED_IN_A_ROW} steps in a row were not finite; {cause}; correct that, "
+                "or lower `train.optimizer.lr` or `train.clip_norm`; the last checkpoint is good"
             )
         if self.state.skipped == 1 or self.state.in_a_row == 1:
             warnings.warn(f"a step is skipped in {where}, since it is not finite: {cause}", stacklevel=2)

@@ -13,7 +13,7 @@ from tempfile import mkdtemp
 from typing import TypeAlias
 
 from molchord.api import Logger
-from molchord.checksums import entries_of
+from molchord.checksums import checksums_of
 from molchord.data.store import DataSet
 from molchord.domain import Domain, domain_of
 from molchord.embedder import Embedder
@@ -204,7 +204,7 @@ def _complete(trainer: Trainer, path: Path) -> None:
         write_csv(path / "absent.csv", ("modality", "id", "reason"), state.absent)
     trainer.model.load_state_dict(read_weights(path / "model.safetensors")[0])
     manifest.tau = trainer.model.temperatures()
-    manifest.files |= entries_of(path, _FINAL)
+    manifest.files |= checksums_of(path, _FINAL)
     write_run_manifest(path, manifest)
 
 
@@ -215,7 +215,7 @@ def _take_up(path: Path, manifest: RunManifest, data: Path | None, epochs: int |
         RunError: The data set is another one, or the run has done as many epochs already.
     """
     if accept_graph:
-        manifest.files |= entries_of(path, (_GRAPH,))
+        manifest.files |= checksums_of(path, (_GRAPH,))
     if data is not None:
         found = DataSet(data, split=manifest.data.get("split"))
         if found.sha256 != manifest.data["sha256"]:
@@ -227,7 +227,7 @@ def _take_up(path: Path, manifest: RunManifest, data: Path | None, epochs: int |
     if epochs is not None:
         longer = changed(saved_graph(path, manifest), train={"epochs": epochs})
         replace_file(path / _GRAPH, longer.to_yaml())
-        manifest.files |= entries_of(path, (_GRAPH,))
+        manifest.files |= checksums_of(path, (_GRAPH,))
     # What a training goes on writing has its checksum again when it ends.
     manifest.files = {name: entry for name, entry in manifest.files.items() if name not in _FINAL}
     write_run_manifest(path, manifest)
@@ -242,7 +242,7 @@ def _write_folder(trainer: Trainer, path: Path, sources: Sequence[Path], start: 
         replace_file(folder / _GRAPH, trainer.graph.to_yaml())
         write_trained_on(folder, trained_on)
         manifest = _manifest(trainer, start)
-        manifest.files = entries_of(folder, (_GRAPH, "trained_on.txt"))
+        manifest.files = checksums_of(folder, (_GRAPH, "trained_on.txt"))
         write_run_manifest(folder, manifest)
         trainer.save(folder)
 
