@@ -56,6 +56,7 @@ from molchord.train.optimization import (
 from molchord.train.processes import Processes
 from molchord.train.step import Step, autocast
 
+_REMEDY = "correct that, or lower `train.optimizer.lr` or `train.clip_norm`; the last checkpoint is good"
 UNIT = 2.0**-32
 CHECKPOINT_FORMAT = 1
 LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
@@ -168,6 +169,7 @@ class Trainer:
         self._absent: set[tuple[str, str, str]] = set()
         self.signal = 0
         self._stop = False  # what all processes have agreed upon
+        self._cause = "so was none before the training was taken up"
         self._statistics = _statistics(self.model)
 
     # --- set-up
@@ -332,13 +334,13 @@ class Trainer:
                 self.model.get_buffer(name).copy_(values)
         cause = cause_of(self.step, seeds, self.graph, self.dataset, self.sources)
         self.optimizer.zero_grad(set_to_none=True)
+        self._cause = cause
         self.state.skipped += 1
         self.state.in_a_row += 1
         where = f"epoch {self.state.epoch + 1}, batch {shares[-1][0] + 1}"
         if self.state.in_a_row >= SKIPPED_IN_A_ROW:
             raise RunError(
-                f"training stopped in {where}: {SKIPPED_IN_A_ROW} steps in a row were not finite; {cause}; correct that, "
-                "or lower `train.optimizer.lr` or `train.clip_norm`; the last checkpoint is good"
+                f"training stopped in {where}: {self.state.in_a_row} steps in a row were not finite; {cause}; {_REMEDY}"
             )
         if self.state.skipped == 1 or self.state.in_a_row == 1:
             warnings.warn(f"a step is skipped in {where}, since it is not finite: {cause}", stacklevel=2)
@@ -455,9 +457,7 @@ class Trainer:
 
     def _finish_epoch(self, folder: Path, record: dict[str, Any]) -> None:
         if not math.isfinite(record["loss"]):
-            raise RunError(
-                f"no step of epoch {record['epoch']} was finite; lower `train.optimizer.lr` or set `train.clip_norm`"
-            )
+            raise RunError(f"training stopped: no step of epoch {record['epoch']} was finite; {self._cause}; {_REMEDY}")
         state, config = self.state, self.config
         state.epoch, state.batch, state.counted, state.sums = state.epoch + 1, 0, 0, {}
         last = state.epoch == config.epochs

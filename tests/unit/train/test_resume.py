@@ -116,17 +116,17 @@ def test_a_checkpoint_of_a_later_version_is_named_with_both(tmp_path):
         trainer_of().restore(tmp_path)
 
 
-def spoiled(scale):
-    """The kit's data, with one training spectrum multiplied."""
+def spoiled(strength):
+    """The kit's data, with lines of this strength in the first spectrum, which is a training one."""
     spectra = examples_of("ir", 16)
-    arrays = {name: values * np.float32(scale) for name, values in spectra[2].arrays.items()}
-    spectra[2] = dataclasses.replace(spectra[2], arrays={**spectra[2].arrays, **arrays})
+    strong = np.full_like(spectra[0].arrays["stick_intensity"], strength)
+    spectra[0] = dataclasses.replace(spectra[0], arrays={**spectra[0].arrays, "stick_intensity": strong})
     return mc.from_measurements(MOLECULES, {"ir": spectra}, splits=["train"] * 10 + ["val"] * 2 + ["test"] * 4)
 
 
 def test_a_measurement_that_is_not_finite_is_named_and_its_steps_are_skipped(tmp_path):
-    data = spoiled(math.inf)
-    key = data.keys([2])[0]
+    data = spoiled(3e38)
+    key = data.keys([0])[0]
     trainer = trainer_of(data, accumulate_grad_batches=1)
     with pytest.warns(UserWarning, match=f"step is skipped in epoch 1, batch .: modality 'ir' .*measurement of {key}"):
         assert trainer.run(tmp_path)
@@ -136,12 +136,17 @@ def test_a_measurement_that_is_not_finite_is_named_and_its_steps_are_skipped(tmp
     assert history(tmp_path)[-1]["skipped"] == 4
 
 
-def test_a_gradient_that_is_not_finite_ends_the_training_where_it_stays_so(tmp_path):
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [(10, "no step of epoch 1 was finite"), (2, "epoch 1, batch 3: 2 steps in a row were not finite")],
+)
+def test_a_gradient_that_is_not_finite_ends_the_training_where_it_stays_so(tmp_path, monkeypatch, limit, said):
+    monkeypatch.setattr("molchord.train.trainer.SKIPPED_IN_A_ROW", limit)
     trainer = trainer_of(epochs=20)
     start = {name: values.clone() for name, values in trainer.model.state_dict().items()}
     name, parameter = next(iter(trainer.model.named_parameters()))
     parameter.register_hook(lambda gradient: gradient * math.inf)
-    said = f"10 steps in a row were not finite; loss 'molchord:all_pairs': .* first that of '{name}'"
+    said = f"training stopped.*{said}; loss 'molchord:all_pairs': .* first that of '{name}'"
     with pytest.warns(UserWarning, match="a step is skipped"), pytest.raises(RunError, match=said):
         trainer.run(tmp_path)
     assert all(torch.equal(values, start[name]) for name, values in trainer.model.state_dict().items())
@@ -207,8 +212,9 @@ def test_data_that_moved_is_known_by_its_checksum(run, tmp_path):
     write_run_manifest(run, manifest.model_copy(update={"data": {**manifest.data, "path": str(tmp_path / "gone")}}))
     with pytest.raises(RunError, match="was trained on a data set that cannot be opened: .*gone' does not exist"):
         Run.resume(run, progress=False, device="cpu")
+    other = spoiled(2.0)
     with pytest.raises(RunError, match="is not the one that run .* was trained on .*; train anew, or adapt the run"):
-        Run.resume(run, data=spoiled(2.0).path, progress=False, device="cpu")
+        Run.resume(run, data=other.path, progress=False, device="cpu")
     shutil.copytree(tiny_data().path, tmp_path / "moved")
     Run.resume(run, data=tmp_path / "moved", progress=False, device="cpu")
     assert read_run_manifest(run).data["path"] == str(tmp_path / "moved")
