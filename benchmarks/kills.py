@@ -33,6 +33,7 @@ from molchord.graph.resolve import ModelGraph, Use
 from molchord.run import Run
 from molchord.run_folder import read_weights
 from molchord.testing import tiny_data
+from molchord.train.trainer import Trainer
 
 __all__ = ["content_of", "graph_of", "killed", "resumed"]
 
@@ -157,7 +158,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     graph, generator = graph_of(arguments.workers), random.Random(arguments.seed)
-    tiny_data()  # once, for all processes
+    Trainer(graph, tiny_data(), device="cpu", progress=False)  # loads, once for all processes, what they need
     counts, wrong = {"moments": 0, "writes": 0}, []
     with TemporaryDirectory() as home:
         began = time.perf_counter()
