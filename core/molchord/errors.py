@@ -55,6 +55,8 @@ class TrainingStopped(MolchordError):
         status: Exit status: 128 and the signal's number.
     """
 
+    status = 130
+
     def __init__(self, run: object, epoch: int, step: int, status: int = 130) -> None:
         self.of = (run, epoch, step, status)
         self.status = status
