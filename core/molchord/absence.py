@@ -22,8 +22,9 @@ from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from molchord.checksums import check_header, refuse_damaged, write_sealed_tensors
 from molchord.errors import RunError
-from molchord.files import one_line, write_tensors
+from molchord.files import one_line
 
 __all__ = ["FEATURES", "Absence", "Background", "Filter", "first_hit_features"]
 
@@ -67,7 +68,9 @@ class Background:
 
     def write(self, run: Path) -> None:
         """Write it into a run folder, its vectors in half precision."""
-        write_tensors(run / _FILE, {"vectors": self.vectors.half().contiguous()}, {"key14": " ".join(self.key14)})
+        write_sealed_tensors(
+            run / _FILE, {"vectors": self.vectors.half().contiguous()}, {"key14": " ".join(self.key14)}
+        )
 
     @staticmethod
     def read(run: Path) -> Background | None:
@@ -80,10 +83,12 @@ class Background:
             return None
         path = run / _FILE
         try:
+            check_header(path)
             with safe_open(path, framework="pt") as file:
                 keys, vectors = (file.metadata() or {}).get("key14", "").split(), file.get_tensor("vectors").float()
         except (OSError, SafetensorError) as error:
             raise RunError(f"{str(path)!r} cannot be read ({one_line(error)}); calibrate the run again") from error
+        refuse_damaged(path, RunError, "calibrate the run again")
         if vectors.ndim != 2 or not 0 < len(keys) == len(vectors):
             raise RunError(f"{str(path)!r} has {len(keys)} keys for {len(vectors)} vectors; calibrate the run again")
         return Background(key14=tuple(keys), vectors=vectors)

@@ -6,7 +6,8 @@ The command line prints the message of any `MolchordError` and exits with status
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 
 
@@ -27,6 +28,10 @@ class GraphError(MolchordError):
         self.complaints = tuple(complaints)
         super().__init__("\n".join(self.complaints))
 
+    def __reduce__(self) -> tuple[type[GraphError], tuple[tuple[str, ...]]]:
+        """Cross process borders whole (the default would take the text for a list of complaints)."""
+        return type(self), (self.complaints,)
+
 
 class PluginError(MolchordError):
     """A plugin is unknown, ambiguous, blocked or failed to load."""
@@ -41,15 +46,28 @@ class RunError(MolchordError):
 
 
 class TrainingStopped(MolchordError):
-    """Ctrl-C ended a training; its state is saved."""
+    """A signal ended a training, Ctrl-C or another one; its state is saved.
+
+    Args:
+        run: The run folder.
+        epoch: The epoch under way, from 0.
+        step: Steps done.
+        status: Exit status: 128 and the signal's number.
+    """
 
     status = 130
 
-    def __init__(self, run: object, epoch: int, step: int) -> None:
+    def __init__(self, run: object, epoch: int, step: int, status: int = 130) -> None:
+        self.of = (run, epoch, step, status)
+        self.status = status
         super().__init__(
             f"training stopped in epoch {epoch + 1} after step {step}; all is saved, "
             f"go on with: molchord train --resume {run}"
         )
+
+    def __reduce__(self) -> tuple[type[TrainingStopped], tuple[object, int, int, int]]:
+        """Cross process borders whole."""
+        return type(self), self.of
 
 
 class QueryError(MolchordError):
@@ -60,7 +78,24 @@ class OutputExistsError(MolchordError):
     """An output folder is already there and ``--force`` was not given."""
 
     def __init__(self, path: object) -> None:
+        self.path = path
         super().__init__(f"output {str(path)!r} already exists; choose another folder or pass `--force` to replace it")
+
+    def __reduce__(self) -> tuple[type[OutputExistsError], tuple[object]]:
+        """Cross process borders whole (the default would say the sentence about the sentence)."""
+        return type(self), (self.path,)
+
+
+class FolderInUseError(MolchordError):
+    """Another process changes the folder."""
+
+    def __init__(self, path: object, holder: str) -> None:
+        self.of = (path, holder)
+        super().__init__(f"folder {str(path)!r} is being changed by {holder}; try again when it has ended")
+
+    def __reduce__(self) -> tuple[type[FolderInUseError], tuple[object, str]]:
+        """Cross process borders whole."""
+        return type(self), self.of
 
 
 class OutputError(MolchordError):
@@ -83,6 +118,43 @@ class SampleError(MolchordError):
     def __reduce__(self) -> tuple[type[SampleError], tuple[str, str]]:
         """Cross process borders whole (the default would lose one argument)."""
         return type(self), (self.id, self.reason)
+
+
+def newer_version(
+    what: str,
+    path: object,
+    content: bytes | str | Mapping[str, object],
+    key: str,
+    known: int,
+    error: type[MolchordError],
+) -> None:
+    """Refuse a folder that a later molchord wrote, before its fields are read; anything else passes.
+
+    Args:
+        what: What it is, such as "library".
+        path: Its folder.
+        content: Its manifest, read or not.
+        key: The manifest's field that has the version.
+        known: The newest version that is read here.
+        error: What is raised.
+
+    Example:
+        >>> newer_version("library", "l", '{"format": 3}', "format", 1, QueryError)
+        Traceback (most recent call last):
+            ...
+        molchord.errors.QueryError: library 'l' has format 3, this molchord reads 1; a newer one wrote it, so update \
+molchord
+    """
+    try:
+        found = content if isinstance(content, Mapping) else json.loads(content)
+        version = found.get(key) if isinstance(found, Mapping) else None
+    except (ValueError, RecursionError):
+        return
+    if isinstance(version, int) and version > known:
+        raise error(
+            f"{what} {str(path)!r} has {key.replace('_', ' ')} {version}, this molchord reads {known}; a newer one "
+            "wrote it, so update molchord"
+        )
 
 
 def nearest(got: str, allowed: Iterable[str]) -> list[str]:

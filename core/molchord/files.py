@@ -17,7 +17,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -26,7 +26,9 @@ from typing import Any
 from molchord.errors import OutputError
 
 __all__ = [
+    "append_line",
     "discard",
+    "keep_previous",
     "move_folder",
     "new_file",
     "one_line",
@@ -96,13 +98,41 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
         writer.writerows(rows)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
+def append_line(path: Path, line: str, keep: int) -> int:
+    """Write a line after the first bytes of a file, flush it to the disk, and return the file's length then.
+
+    A stop on the way leaves the bytes before it as they were, and a part of the line after them.
+
+    Args:
+        path: The file; it is made if need be.
+        line: Text without a line break.
+        keep: Bytes to keep; what was after them goes.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    with _sentence(path), path.open("ab") as file:
+        file.truncate(keep)
+        file.write(f"{line}\n".encode())
+        file.flush()
+        os.fsync(file.fileno())
+        return file.tell()
+
+
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, Any],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    finish: Callable[[Path], None] | None = None,
+) -> None:
     """Write a safetensors file whole; raises as `replace_file` does.
 
     Args:
         path: The file.
         tensors: By name, all of them torch tensors or all of them numpy arrays; contiguous, none sharing memory.
         metadata: Texts for the header.
+        finish: What is done to the file before it takes its place.
     """
     import numpy as np
     from safetensors import SafetensorError
@@ -114,6 +144,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str,
             library.save_file(dict(tensors), partial, dict(metadata) if metadata is not None else None)
         except SafetensorError as error:  # what the operating system refuses is reported in words only
             raise OSError(one_line(error)) from error
+        if finish is not None:
+            finish(partial)
 
 
 @contextmanager
@@ -230,6 +262,19 @@ def discard(path: Path | str) -> None:
     if not os.path.isdir(path):
         with suppress(OSError):
             os.unlink(path)
+
+
+def keep_previous(path: Path, name: str) -> None:
+    """Give a file that is about to be replaced a second name, under which it stays; does nothing where that fails.
+
+    Args:
+        path: The file; it may not exist.
+        name: The second name, in the same folder; what had it before goes.
+    """
+    partial = _beside(path)
+    with suppress(OSError):  # a file system without links keeps one file only
+        os.link(path, partial)
+        os.replace(partial, path.with_name(name))
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

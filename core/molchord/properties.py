@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from molchord.api import Molecule, SampleError
+from molchord.checksums import sealed, unsealed
 from molchord.errors import QueryError, RunError
 from molchord.files import one_line, replace_file
 from molchord.host.build import build, guarded
@@ -271,7 +272,7 @@ def read_properties(run: Path) -> dict[str, PropertyFit]:
     if not path.exists():
         return {}
     try:
-        return _FITS.validate_python(json.loads(path.read_text(encoding="utf-8")))
+        return _FITS.validate_python(json.loads(unsealed(path.read_bytes())))
     except (OSError, ValueError, ValidationError) as error:
         raise RunError(f"{str(path)!r} cannot be read ({one_line(error)}); calibrate the run again") from error
 
@@ -280,4 +281,4 @@ def write_properties(run: Path, fits: Mapping[str, PropertyFit]) -> None:
     """Write what was fitted of properties into a run's folder, beside what was there of others."""
     whole = {**read_properties(run), **fits}
     if whole:
-        replace_file(run / _FILE, _FITS.dump_json(whole, indent=1).decode() + "\n")
+        replace_file(run / _FILE, sealed(_FITS.dump_json(whole, indent=1).decode()))

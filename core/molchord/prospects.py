@@ -20,8 +20,9 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from molchord.checksums import check_header, refuse_damaged, write_sealed_tensors
 from molchord.errors import RunError
-from molchord.files import one_line, write_tensors
+from molchord.files import one_line
 
 __all__ = ["Channels", "Prospect", "prospects"]
 
@@ -64,7 +65,7 @@ class Channels:
         for field in ("offset", "gain", "noise"):
             tensors |= {f"{field}.{name}": value for name, value in getattr(self, field).items()}
         scaled = {key: (_SCALE if key.startswith("noise.") else 1.0) * value for key, value in tensors.items()}
-        write_tensors(run / _FILE, {key: value.half().contiguous() for key, value in scaled.items()}, {})
+        write_sealed_tensors(run / _FILE, {key: value.half().contiguous() for key, value in scaled.items()}, {})
 
     @staticmethod
     def read(run: Path) -> Channels | None:
@@ -77,11 +78,13 @@ class Channels:
         if not path.exists():
             return None
         try:
+            check_header(path)
             with safe_open(path, framework="pt") as file:
                 tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
             basis = tensors.pop("basis")
         except (OSError, SafetensorError, KeyError) as error:
             raise RunError(f"{str(path)!r} cannot be read ({one_line(error)}); calibrate the run again") from error
+        refuse_damaged(path, RunError, "calibrate the run again")
         found: dict[str, dict[str, Tensor]] = {"offset": {}, "gain": {}, "noise": {}}
         for key, value in tensors.items():
             field, _, name = key.partition(".")

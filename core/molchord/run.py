@@ -36,6 +36,7 @@ from molchord.library.build import embed_library
 from molchord.library.cache import cached_library
 from molchord.library.hits import Hit, Hits
 from molchord.library.library import Library
+from molchord.lock import only_writer
 from molchord.model import Model
 from molchord.properties import AskedProperty, Estimates, estimated
 from molchord.prospects import Prospect
@@ -167,6 +168,9 @@ class Run:
         cls,
         path: str | Path,
         *,
+        data: str | Path | None = None,
+        epochs: int | None = None,
+        accept_graph: bool = False,
         device: str | None = None,
         progress: bool = True,
         loggers: Sequence[str | Use] = (),
@@ -175,12 +179,16 @@ class Run:
 
         Args:
             path: The run folder.
+            data: Where the data set is now, if it was moved; it is known by its checksum.
+            epochs: Passes over the data in all, more than the run has done: a finished training goes on, with the state
+                of its optimizer and a schedule over that many.
+            accept_graph: Take the run's ``graph.yaml`` as it is, though it was edited.
             device: "cpu", "cuda", ...; None: a GPU where there is one.
             progress: Show progress bars.
             loggers: As `train` takes them; earlier ones are not remembered, and continue where they stopped.
 
         Raises:
-            RunError: There is no checkpoint, or the data set has changed since.
+            RunError: There is no checkpoint, or the data set or the graph has changed since.
 
         Example:
             >>> from molchord.testing import tiny_run
@@ -188,12 +196,22 @@ class Run:
             >>> run.id == tiny_run().id
             True
         """
-        chosen = resume_training(Path(path), trained=cls._calibrated, device=device, progress=progress, loggers=loggers)
+        chosen = resume_training(
+            Path(path),
+            trained=cls._calibrated,
+            data=None if data is None else Path(data),
+            epochs=epochs,
+            accept_graph=accept_graph,
+            device=device,
+            progress=progress,
+            loggers=loggers,
+        )
         return cls.load(path, device=chosen)
 
     @classmethod
     def _calibrated(cls, path: Path, dataset: DataSet, device: str) -> None:
-        cls.load(path, device=device).calibrate(dataset)
+        run = cls.load(path, device=device)  # whose folder the training holds
+        run.embedder = fit_calibration(run.embedder, run.manifest, dataset, None, None)
 
     def calibrate(
         self,
@@ -230,10 +248,11 @@ class Run:
             >>> sorted(run.manifest.tau)
             ['ir']
         """
-        if references:
-            calibrate_references(self.embedder, self.manifest, self._data(data), perturb, where)
-        else:
-            self.embedder = fit_calibration(self.embedder, self.manifest, self._data(data), perturb, where)
+        with only_writer(self.path):
+            if references:
+                calibrate_references(self.embedder, self.manifest, self._data(data), perturb, where)
+            else:
+                self.embedder = fit_calibration(self.embedder, self.manifest, self._data(data), perturb, where)
 
     @renamed("Run.realign", free="trainable")
     def realign(

@@ -18,17 +18,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from molchord.absence import Absence
 from molchord.agreement import Agreement
+from molchord.checksums import (
+    FileEntry,
+    check_header,
+    check_seal,
+    expect_file,
+    fault_of_file,
+    sealed,
+    unsealed,
+    write_sealed_tensors,
+)
 from molchord.data.store import DataSet
 from molchord.domain import Domain
 from molchord.eight_bits import unpacked
 from molchord.errors import MolchordError, OutputExistsError, RunError
-from molchord.files import replace_file, write_tensors
+from molchord.files import replace_file
 from molchord.graph.resolve import ModelGraph
 from molchord.host import installed
 from molchord.reference_weights import ReferenceWeights
@@ -68,6 +78,7 @@ class RunManifest(BaseModel):
         agreement: How near the spectra of one molecule are to each other.
         references: By their origin and the query's modalities, how much references count beside the structure.
         domain: By spectrum, what the molecules are made of that it was learned from, in this run and its sources.
+        files: Size and checksum of the files that do not hold their own.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -90,6 +101,7 @@ class RunManifest(BaseModel):
     agreement: Agreement = Agreement()
     references: dict[Origin, dict[str, ReferenceWeights]] = {}
     domain: dict[str, Domain] = {}
+    files: dict[str, FileEntry] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -140,7 +152,7 @@ def check_run_output(path: Path, inputs: Iterable[tuple[str, Path]], *, force: b
 
 def write_run_manifest(run: Path, manifest: RunManifest) -> None:
     """Write a run's manifest in one step."""
-    replace_file(run / "manifest.json", manifest.model_dump_json(indent=2) + "\n")
+    replace_file(run / "manifest.json", sealed(manifest.model_dump_json(indent=2)))
 
 
 def read_run_manifest(run: Path) -> RunManifest:
@@ -154,14 +166,25 @@ def read_run_manifest(run: Path) -> RunManifest:
         lack = "has no manifest.json" if run.exists() else "does not exist"
         raise RunError(f"run {str(run)!r} {lack}; give a folder that `molchord train` wrote, or 'pretrained'")
     try:
-        found = json.loads(path.read_text())
+        content = path.read_bytes()
+        found = json.loads(content)
         if found.get("format") != RUN_FORMAT:
             refuse_format(run, found.get("format"))
-        return RunManifest.model_validate(found)
-    except (ValueError, AttributeError, ValidationError) as error:
+        return RunManifest.model_validate(json.loads(unsealed(content)))
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise RunError(
             f"run {str(run)!r} has a damaged manifest.json ({_first_line(error)}); train it again"
         ) from error
+
+
+def check_run_file(run: Path, name: str) -> None:
+    """Refuse a file of a run that differs from its checksum in the manifest, where that has one.
+
+    Raises:
+        RunError: It differs, or the manifest cannot be read.
+    """
+    if (run / "manifest.json").is_file():
+        expect_file(run / name, read_run_manifest(run).files.get(name), RunError, "restore it, or train the run again")
 
 
 def write_trained_on(run: Path, smiles: Mapping[str, str]) -> None:
@@ -187,6 +210,7 @@ def trained_smiles(run: Path) -> dict[str, str]:
         RunError: The list is missing, so no metric of the run would be reliable.
     """
     try:
+        check_run_file(run, "trained_on.txt")
         lines = (run / "trained_on.txt").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
         raise RunError(f"run {str(run)!r} has no trained_on.txt; restore it, or train the run again") from error
@@ -201,7 +225,7 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """Write tensors of any device and layout as safetensors; see `write_tensors`."""
     # Tensors that share memory (views, tied weights) are refused by safetensors, hence the copies.
     whole = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    write_tensors(path, whole, metadata or {})
+    write_sealed_tensors(path, whole, metadata)
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -211,9 +235,13 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         RunError: The file is missing or damaged.
     """
     try:
+        check_header(path)
+        if (fault := check_seal(path)) is not None:
+            raise OSError(f"it {fault}")
         with safe_open(path, framework="pt") as file:
             tensors = {_today(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return unpacked(tensors), dict(file.metadata() or {})
+            metadata = {name: text for name, text in (file.metadata() or {}).items() if name != "checksum"}
+            return unpacked(tensors), metadata
     except (OSError, SafetensorError) as error:
         raise RunError(
             f"weights {str(path)!r} cannot be read ({_first_line(error)}); train or copy the run again"
@@ -311,9 +339,15 @@ def saved_graph(path: Path, manifest: RunManifest) -> ModelGraph:
     """Load a run's graph, saying first which package it lacks; a plugin of another version is warned of.
 
     Raises:
-        RunError: A plugin that the run needs is not installed.
+        RunError: A plugin that the run needs is not installed, or the graph is not the one that was trained.
         GraphError: A configuration no longer validates.
     """
+    entry = manifest.files.get("graph.yaml")
+    if entry is not None and (fault := fault_of_file(path / "graph.yaml", entry)) is not None:
+        raise RunError(
+            f"graph.yaml of run {str(path)!r} is not the one that it was trained with (it {fault}); restore it, or "
+            f"take it as it is with `molchord train --resume {path} --accept-graph`"
+        )
     host = installed()
     found = {(plugin.type, plugin.qualified): plugin.version for plugin in host.plugins}
     for stamp in manifest.plugins:

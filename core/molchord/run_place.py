@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import NoReturn
 
-from molchord.errors import RunError
+from molchord.checksums import unsealed
+from molchord.errors import RunError, newer_version
 
 __all__ = ["RUN_FORMAT", "SHIPPED", "find_run", "refuse_format", "spectra_of_run"]
 
@@ -36,6 +37,7 @@ def refuse_format(run: str | Path, version: object) -> NoReturn:
     Raises:
         RunError: Naming both.
     """
+    newer_version("run", run, {"format": version}, "format", RUN_FORMAT, RunError)
     raise RunError(f"run {str(run)!r} has format {version!r}, this molchord reads {RUN_FORMAT}; train it again")
 
 
@@ -54,9 +56,11 @@ def spectra_of_run(run: str | Path) -> dict[str, str]:
         lack = "has no manifest.json" if path.parent.exists() else "does not exist"
         raise RunError(f"run {str(run)!r} {lack}; give a folder that `molchord train` wrote, or 'pretrained'")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        found = json.loads(content)
         if found.get("format") != RUN_FORMAT:
             refuse_format(run, found.get("format"))
+        unsealed(content)
         specs, candidate = found["specs"], found["candidate"]
         return {name: str(spec["kind"]) for name, spec in specs.items() if name != candidate}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

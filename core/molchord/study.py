@@ -17,6 +17,7 @@ from molchord.graph.layers import Layers, laid_over, read_layers
 from molchord.graph.resolve import ModelGraph
 from molchord.graph.settings import RangeConfig, TuneConfig
 from molchord.graph.strict_yaml import Document, dump
+from molchord.lock import only_writer
 from molchord.text_table import aligned
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def tune(
         GraphError: The graph is wrong, or has no section ``tune``.
         DataError: An objective needs validation molecules, which the data set lacks.
         RunError: The folder is not a study, is damaged, or is of another graph or data set.
+        FolderInUseError: Another process works on the study.
     """
     layers = _layers(graph, overrides)
     sweep = TuneConfig.model_validate_json(json.dumps(layers.data["tune"]))
@@ -118,22 +120,23 @@ def tune(
             "change the split"
         )
     base = Layers({key: value for key, value in layers.data.items() if key != "tune"}, layers.places)
-    study = _Study(Path(out), sweep, {"graph": dump(layers.data), "data": dataset.sha256})
-    seed = ModelGraph.of_layers(base).seed
-    while (trial := study.next(trials, seed)) is not None:
-        number, chosen = trial
-        folder = study.run(number)
-        try:
-            study.tell(number, _figures(_trained(base, chosen, dataset, folder, device, progress)))
-        except TrainingStopped as error:
-            stopped = MolchordError(f"tuning stopped in trial {number}; all is saved, go on with the same command")
-            stopped.status = error.status
-            raise stopped from None
-        except MolchordError as error:
-            study.fail(number, str(error))
-        except Exception as error:  # plugins and devices raise anything, such as too little memory; the others continue
-            study.fail(number, f"{type(error).__name__}: {error}")
-    return study.result()
+    with only_writer(Path(out)):
+        study = _Study(Path(out), sweep, {"graph": dump(layers.data), "data": dataset.sha256})
+        seed = ModelGraph.of_layers(base).seed
+        while (trial := study.next(trials, seed)) is not None:
+            number, chosen = trial
+            folder = study.run(number)
+            try:
+                study.tell(number, _figures(_trained(base, chosen, dataset, folder, device, progress)))
+            except TrainingStopped as error:
+                stopped = MolchordError(f"tuning stopped in trial {number}; all is saved, go on with the same command")
+                stopped.status = error.status
+                raise stopped from None
+            except MolchordError as error:
+                study.fail(number, str(error))
+            except Exception as error:  # plugins and devices raise anything, such as too little memory
+                study.fail(number, f"{type(error).__name__}: {error}")
+        return study.result()
 
 
 def _layers(graph: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None) -> Layers:

@@ -11,6 +11,7 @@ from molchord.chem import molecule
 from molchord.data.store import DataSet
 from molchord.errors import (
     DataError,
+    FolderInUseError,
     GraphError,
     MolchordError,
     OutputError,
@@ -54,6 +55,10 @@ CASES = {
     OutputExistsError: (
         lambda: throw(OutputExistsError("runs/a")),
         ["output 'runs/a' already exists; choose another folder or pass `--force` to replace it"],
+    ),
+    FolderInUseError: (
+        lambda: throw(FolderInUseError("runs/a", "process 7")),
+        ["folder 'runs/a' is being changed by process 7; try again when it has ended"],
     ),
     TrainingStopped: (
         lambda: throw(TrainingStopped("runs/a", 2, 41)),

@@ -11,6 +11,10 @@ ORDER = [
     "vocabulary",
     "complaints",
     "files",
+    "places",
+    "unpacking",
+    "checksums",
+    "lock",
     "text_table",
     "deprecation",
     "api",
@@ -46,6 +50,7 @@ ORDER = [
     "evaluate",
     "run",
     "study",
+    "verify",
     "cli",
     "testing",
 ]

@@ -86,7 +86,7 @@ def test_fields_of_earlier_versions_are_left_out(tmp_path):
         (b"\xff\xfe", "has a damaged manifest.json ("),
         (b"null", "has a damaged manifest.json ("),
         (b"{}", "has format None, this molchord reads 1; train it again"),
-        (b'{"format": 2}', "has format 2, this molchord reads 1; train it again"),
+        (b'{"format": 2}', "has format 2, this molchord reads 1; a newer one wrote it, so update molchord"),
         (b'{"format": "1"}', "has format '1', this molchord reads 1; train it again"),
         (b'{"format": 1}', "has a damaged manifest.json ("),
         (json.dumps(MANIFEST | {"new": 1}).encode(), "has a damaged manifest.json ("),

@@ -26,6 +26,7 @@ LONG_FILES = {
     "core/molchord/library/library.py": "what a library can do, as one class; 150 lines are documentation",
     "core/molchord/graph/resolve.py": "the resolved graph and its resolver, which fills every field of it",
     "core/molchord/evaluate/evaluation.py": "every row of an evaluation, a function for each kind",
+    "core/molchord/run_folder.py": ONE_SUBJECT,
     "core/molchord/data/loader.py": "from a data set to batches: sources, draws, collation, workers",
     "core/molchord/testing/modalities.py": "the kit's checks of modalities, a function for each",
     "plugins/simulators/molchord_simulators/gfn2.py": "one method of computation, from the Hessian to the spectra",
@@ -40,6 +41,7 @@ LONG_FUNCTIONS = {
     "core/molchord/run.py search": "30 lines document its arguments and show an example",
     "core/molchord/evaluate/evaluation.py evaluate": "37 lines document its arguments and show an example",
     "core/molchord/evaluate/measure.py measure": "19 arguments and their way to what measures; no branch of its own",
+    "core/molchord/library/library.py search": "27 lines document its arguments; the body is one way for each mode",
     "core/molchord/library/library.py find": "27 lines document its arguments and show an example",
     "plugins/encoders/molchord_encoders/dimenetpp_neighbors.py find_neighbors": (
         "22 lines document it; the body is one pass over a table of pairs, whose every line needs those before it"

@@ -67,6 +67,7 @@ from molchord.api.reranker import Candidate, Reranker, RerankerRecord
 from molchord.api.simulator import Batched, Portable, Simulator, SimulatorRecord
 from molchord.deprecation import old_names
 from molchord.errors import SampleError
+from molchord.unpacking import open_unpacked, unpacked_limit
 
 if not TYPE_CHECKING:
     __getattr__ = old_names("molchord.api")
@@ -150,6 +151,8 @@ __all__ = [
     "collate_spectra",
     "collate_vectors",
     "hookimpl",
+    "open_unpacked",
+    "unpacked_limit",
 ]
 API_VERSION = 1
 """The plugin API this release speaks; a record carries the literal number it was written for.

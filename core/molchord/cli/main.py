@@ -1,6 +1,7 @@
 """The command line: each command a thin shell over the Python API.
 
-Exit status: 0 done, 1 a check found something, 2 an error of the user's, reported in one sentence.
+Exit status: 0 done, 1 a check found something, 2 an error of the user's, reported in one sentence; 130, 143 and 129
+after Ctrl-C, SIGTERM and SIGHUP.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from molchord.cli.data import add_data
@@ -24,6 +27,7 @@ from molchord.cli.plugins import add_plugins
 from molchord.cli.reading import add_read
 from molchord.cli.runs import add_runs
 from molchord.cli.search import add_search
+from molchord.cli.verify import add_verify
 from molchord.errors import GraphError, MolchordError
 
 __all__ = ["main", "main_parser"]
@@ -43,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = main_parser().parse_args(argv)
     _use_registry_files(arguments.registry)
     try:
-        with _short_warnings():
+        with _short_warnings(), _ended_by_signals():
             status = arguments.run(arguments)
             sys.stdout.flush()
     except MolchordError as error:
@@ -57,10 +61,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"molchord: {_refusal(error)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("molchord: stopped", file=sys.stderr)
-        return 130
+        return error.status if isinstance(error, _Ended) else 130
     return int(status)
+
+
+class _Ended(KeyboardInterrupt):
+    """A signal other than Ctrl-C ends the program, which tidies up as at Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.status = 128 + number
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP (a terminal that is closed) end a command as Ctrl-C does."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        raise _Ended(number)
+
+    previous = {}
+    try:
+        for one in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(one) is signal.SIG_DFL:  # `nohup` ignores the second
+                previous[one] = signal.signal(one, on_signal)
+    except ValueError:  # not in the main thread, where no signal arrives
+        yield
+        return
+    try:
+        yield
+    finally:
+        for one, handler in previous.items():
+            signal.signal(one, handler)
 
 
 @contextmanager
@@ -106,6 +140,7 @@ def main_parser() -> argparse.ArgumentParser:
     add_explain(group)
     add_identify(group)
     add_library(add_group(group.add_parser("library", help="libraries of candidates")))
+    add_verify(group)
     return parser
 
 

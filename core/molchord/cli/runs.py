@@ -39,7 +39,11 @@ def add_runs(group: Group) -> None:
     add_graph(command, nargs="?")
     command.add_argument("--data", metavar="DATASET")
     command.add_argument("--out", metavar="RUN", help="folder to write")
-    command.add_argument("--resume", metavar="RUN", help="continue a training where it stopped")
+    command.add_argument("--resume", metavar="RUN", help="continue a training where it stopped; `--data` if it moved")
+    command.add_argument("--epochs", type=int, metavar="N", help="with --resume: passes in all, more than were done")
+    command.add_argument(
+        "--accept-graph", action="store_true", help="with --resume: take the run's graph.yaml as it was edited"
+    )
     command.add_argument(
         "--dry-run", action="store_true",
         help="run one batch and describe it; no run is written, but derived structures are cached in the data set",
@@ -131,7 +135,8 @@ def _train(arguments: argparse.Namespace) -> int:
         return _dry_run(arguments) if first else 0
     options = {"device": arguments.device, "progress": not arguments.json, "loggers": loggers_of(arguments.log)}
     if arguments.resume is not None:
-        run = Run.resume(arguments.resume, **options)
+        changes = {"data": arguments.data, "epochs": arguments.epochs, "accept_graph": arguments.accept_graph}
+        run = Run.resume(arguments.resume, **changes, **options)
     else:
         graph = _graph_of(arguments, first)
         run = Run.train(graph, arguments.data, arguments.out, force=arguments.force, **options)
@@ -141,8 +146,13 @@ def _train(arguments: argparse.Namespace) -> int:
 def _check_train(arguments: argparse.Namespace) -> None:
     """Refuse options that do not go together."""
     if arguments.resume is not None:
-        if arguments.graph or arguments.data or arguments.out or arguments.dry_run or arguments.set:
-            raise MolchordError("`--resume RUN` takes graph and data from the run; leave the other options out")
+        if arguments.graph or arguments.out or arguments.dry_run or arguments.set:
+            raise MolchordError(
+                "`--resume RUN` takes graph and data from the run; besides it there are `--data`, `--epochs` and "
+                "`--accept-graph`, leave the other options out"
+            )
+    elif arguments.epochs is not None or arguments.accept_graph:
+        raise MolchordError("`--epochs` and `--accept-graph` go with `--resume RUN`; set `train.epochs` in the graph")
     elif arguments.graph is None or arguments.data is None:
         raise MolchordError("`molchord train` needs GRAPH and `--data DATASET`, or `--resume RUN`")
     elif arguments.out is None and not arguments.dry_run:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -21,16 +21,18 @@ from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from molchord.api import Derives, Featurizes, Measurement, Molecule, SampleError, Stores
+from molchord.checksums import FileEntry, check_sizes, checksums_of, expect_file, sealed, unsealed, verify_files
 from molchord.data.manifest import MANIFEST, SCHEMA_VERSION, ArrayEntry, TableEntry, declare
 from molchord.data.parallel import ordered
 from molchord.data.shards import encode, shard_name, write_shard
 from molchord.data.store import DataSet
 from molchord.data.table import MeasurementTable
 from molchord.errors import DataError, PluginError
-from molchord.files import replace_file, replace_files, write_csv
+from molchord.files import one_line, replace_file, replace_files, write_csv
 from molchord.vocabulary import FAILURES
 
 MOLECULES_PER_FILE = 256  # molecules computed between two files
+_AGAIN = "delete that folder and try again"
 
 
 def derive(
@@ -84,7 +86,9 @@ def derive(
             plugin=plugin, version=version, measurements=0, molecules=0, shards=(), arrays=arrays, columns=columns
         )
         _finish(folder, entry, chunks, len(dataset), config)
-    return MeasurementTable(folder, bare, _read(folder).table, owner=dataset)
+    found = _read(folder)
+    check_sizes(folder, found.files, DataError, _AGAIN)
+    return MeasurementTable(folder, bare, found.table, files=found.files, owner=dataset)
 
 
 def failures(table: MeasurementTable) -> list[tuple[str, str]]:
@@ -117,7 +121,10 @@ def features(
     if not (folder / MANIFEST).is_file():
         with replace_files(folder) as new:
             _write_features(new, dataset, plugin, loss, workers)
-        replace_file(folder / MANIFEST, json.dumps({"plugin": plugin, "config": config.model_dump(mode="json")}) + "\n")
+        files = checksums_of(folder, sorted(path.name for path in folder.glob("*.npy")))
+        made = _Made(plugin=plugin, config=config.model_dump(mode="json"), files=files)
+        replace_file(folder / MANIFEST, sealed(made.model_dump_json()))
+    _check_features(folder)
     return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
 
 
@@ -131,6 +138,22 @@ class _Derived(BaseModel):
     config: dict[str, Any]
     failures: int
     table: TableEntry
+    files: dict[str, FileEntry] = {}
+
+
+class _Listed(BaseModel):
+    """What the two manifests of a cache have in common."""
+
+    files: dict[str, FileEntry] = {}
+
+
+class _Made(BaseModel):
+    """Manifest of the features of a loss."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    plugin: str
+    config: dict[str, Any]
+    files: dict[str, FileEntry] = {}
 
 
 @final
@@ -205,8 +228,11 @@ def _header(path: Path) -> tuple[list[Any], list[Any]] | None:
             metadata = file.metadata()
     except (OSError, SafetensorError):
         return None
-    chunk = json.loads(metadata["chunk"])
-    return chunk["rows"], chunk["failures"]
+    try:
+        chunk = json.loads(metadata["chunk"])
+        return chunk["rows"], chunk["failures"]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _finish(folder: Path, entry: TableEntry, chunks: int, molecules: int, config: BaseModel) -> None:
@@ -231,18 +257,39 @@ def _finish(folder: Path, entry: TableEntry, chunks: int, molecules: int, config
             raise DataError(f"derived measurements in {str(folder)!r} are damaged; delete that folder and try again")
         write_csv(new / FAILURES, ("key14", "reason"), failed)
     table = entry.model_copy(update={"measurements": sum(shards), "molecules": present, "shards": tuple(shards)})
-    derived = _Derived(config=config.model_dump(mode="json"), failures=len(failed), table=table)
-    replace_file(folder / MANIFEST, derived.model_dump_json(indent=1) + "\n")
+    files = checksums_of(folder, sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")))
+    derived = _Derived(config=config.model_dump(mode="json"), failures=len(failed), table=table, files=files)
+    replace_file(folder / MANIFEST, sealed(derived.model_dump_json(indent=1)))
 
 
 def _read(folder: Path) -> _Derived:
     try:
-        return _Derived.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8", errors="replace"))
-    except ValidationError as error:
-        raise DataError(
-            f"derived measurements in {str(folder)!r} are damaged: {error.errors()[0]['msg']}; "
-            "delete that folder and try again"
-        ) from error
+        return _Derived.model_validate_json(unsealed((folder / MANIFEST).read_bytes()))
+    except ValueError as error:
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else one_line(error)
+        raise DataError(f"derived measurements in {str(folder)!r} are damaged: {why}; {_AGAIN}") from error
+
+
+def verify_derived(dataset: Path) -> Iterator[str]:
+    """Compare all that was computed for a data set with its checksums; yield a sentence for each file that differs."""
+    for manifest in sorted(dataset.glob(f"derived/*/{MANIFEST}")):
+        try:
+            files = _Listed.model_validate_json(unsealed(manifest.read_bytes())).files
+        except ValueError as error:
+            yield f"file {str(manifest.relative_to(dataset))!r} is damaged ({one_line(error)})"
+            continue
+        folder = manifest.parent.relative_to(dataset).as_posix()
+        yield from verify_files(dataset, {f"{folder}/{name}": entry for name, entry in files.items()})
+
+
+def _check_features(folder: Path) -> None:
+    """Refuse features that are not as they were computed."""
+    try:
+        files = _Made.model_validate_json(unsealed((folder / MANIFEST).read_bytes())).files
+    except ValueError as error:
+        raise DataError(f"features in {str(folder)!r} are damaged: {one_line(error)}; {_AGAIN}") from error
+    for name, entry in files.items():
+        expect_file(folder / name, entry, DataError, _AGAIN)
 
 
 # --- features --------------------------------------------------------------------------------------------------------

@@ -11,14 +11,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from molchord.checksums import checksum_of, sealed
 from molchord.chem import molecule
-from molchord.data.manifest import MANIFEST, MOLECULES_FILE, ROW_GROUP, FileEntry
+from molchord.data.manifest import MANIFEST, MOLECULES_FILE, ROW_GROUP
 from molchord.data.splits import NO_SPLIT, assign, check_rule, named_split
 from molchord.data.spreadsheet import SMILES_COLUMN, read_rows
 from molchord.data.store import DataSet
 from molchord.data.table import MeasurementTable
 from molchord.errors import DataError, SampleError
-from molchord.files import replace_file, replace_files, sha256_file
+from molchord.files import replace_file, replace_files
+from molchord.lock import only_writer
 from molchord.vocabulary import SPLITS
 
 UNSAID = "unsaid"  # what computed a spectrum
@@ -95,13 +97,12 @@ def resplit(path: Path, rule: str, table: Path | None = None) -> DataSet:
     named = {} if column is None or table is None else _named(table, column)
     if column is not None and named.keys().isdisjoint(dataset.keys()):
         raise DataError(f"table {str(table)!r} names a split for no molecule of data set {str(path)!r}")
-    with replace_files(dataset.path) as folder:
+    with only_writer(dataset.path), replace_files(dataset.path) as folder:
         molecules = folder / MOLECULES_FILE
         _rewrite(dataset, rule, named, molecules)
-        entry = FileEntry(bytes=molecules.stat().st_size, sha256=sha256_file(molecules))
-        files = {**dataset.manifest.files, MOLECULES_FILE: entry}
+        files = {**dataset.manifest.files, MOLECULES_FILE: checksum_of(molecules)}
         manifest = dataset.manifest.model_copy(update={"split": rule, "files": files})
-        replace_file(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+        replace_file(folder / MANIFEST, sealed(manifest.model_dump_json(indent=1)))
     return DataSet(path)
 
 

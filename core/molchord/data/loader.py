@@ -400,8 +400,9 @@ class Batches:
 
 
 def _ignore_interrupts(worker: int) -> None:
-    """Leave Ctrl-C to the training process, which ends the current step and saves."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave signals to the training process, which ends the current step and saves; its workers end with it."""
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, signal.SIG_IGN)
 
 
 class _Order:

@@ -10,8 +10,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from molchord.api import Array, Category, Column, Real, Stores
-from molchord.errors import DataError, did_you_mean
-from molchord.files import sha256_file
+from molchord.checksums import FileEntry, checksums_of, unsealed
+from molchord.errors import DataError, did_you_mean, newer_version
+from molchord.files import one_line
+from molchord.places import inside
 
 SCHEMA_VERSION = 1
 DATA_FORMAT = "molchord-data"
@@ -92,13 +94,6 @@ class TableEntry(_Entry):
             name: Array(unit=a.unit, axis=a.axis, shape=a.shape, dtype=a.dtype) for name, a in self.arrays.items()
         }
         return Stores(arrays=arrays, columns=columns)
-
-
-class FileEntry(_Entry):
-    """Size and checksum of one file of the data set."""
-
-    bytes: int
-    sha256: str
 
 
 class DataManifest(_Entry):
@@ -195,16 +190,18 @@ def read_data_manifest(folder: Path) -> DataManifest:
         raise DataError(f"data set {str(folder)!r} does not exist; make one with `molchord data import`")
     if not path.is_file():
         raise DataError(f"folder {str(folder)!r} is not a data set: it holds no `{MANIFEST}`")
-    text = path.read_text(encoding="utf-8", errors="replace")
-    check_version(folder, text)
+    content = path.read_bytes()
+    check_version(folder, content.decode(errors="replace"))
     try:
-        manifest = DataManifest.model_validate_json(text)
+        manifest = DataManifest.model_validate_json(unsealed(content))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise DataError(f"data set {str(folder)!r}: `{MANIFEST}` is damaged: {where}: {first['msg']}") from error
+    except ValueError as error:
+        raise DataError(f"data set {str(folder)!r}: `{MANIFEST}` is damaged: {one_line(error)}") from error
     for name, entry in manifest.files.items():
-        file = folder / name
+        file = inside(folder, name, DataError)
         if not file.is_file():
             raise DataError(f"data set {str(folder)!r}: file {name!r} is missing; import it again")
         if file.stat().st_size != entry.bytes:
@@ -227,6 +224,7 @@ def check_version(folder: Path, text: str) -> None:
         raise DataError(
             f"data set {str(folder)!r}: `{MANIFEST}` is not a data set's manifest: {error.errors()[0]['msg']}"
         ) from error
+    newer_version("data set", folder, text, "schema_version", SCHEMA_VERSION, DataError)
     if head.schema_version != SCHEMA_VERSION:
         raise DataError(
             f"data set {str(folder)!r} has schema version {head.schema_version}, this molchord reads "
@@ -241,5 +239,5 @@ class _Head(BaseModel):
 
 def file_entries(folder: Path) -> dict[str, FileEntry]:
     """List every file below a folder but the manifest, with size and checksum."""
-    found = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
-    return {p.relative_to(folder).as_posix(): FileEntry(bytes=p.stat().st_size, sha256=sha256_file(p)) for p in found}
+    found = sorted(p for p in folder.rglob("*") if p != folder / MANIFEST)
+    return checksums_of(folder, (p.relative_to(folder).as_posix() for p in found))

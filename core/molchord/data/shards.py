@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from molchord.api import Measurement, Real, SampleError, Stores
+from molchord.checksums import FileEntry, check_header, expect_file
 from molchord.data.manifest import ArrayEntry, ArrayStorage
 from molchord.errors import DataError, did_you_mean
 from molchord.files import one_line, write_tensors
@@ -147,13 +148,17 @@ class Shard:
     Args:
         folder: Folder of the table.
         arrays: Its arrays.
+        files: Size and checksum of the folder's files, by name.
         number: Number of the shard.
     """
 
-    def __init__(self, folder: Path, arrays: Mapping[str, ArrayEntry], number: int) -> None:
+    def __init__(
+        self, folder: Path, arrays: Mapping[str, ArrayEntry], files: Mapping[str, FileEntry], number: int
+    ) -> None:
         self._path = folder / shard_name(number)
         self._arrays = arrays
         try:
+            check_header(self._path)
             self._file = safe_open(self._path, framework="np")
             self._values = {name: self._slice(f"array.{name}") for name in arrays}
             axes = sorted({a.axis for a in arrays.values() if a.axis is not None})
@@ -163,6 +168,7 @@ class Shard:
             raise DataError(
                 f"shard {str(self._path)!r} is damaged: {one_line(error)}; import the data again"
             ) from error
+        expect_file(self._path, files.get(self._path.name), DataError, "import the data again")
 
     def read(self, index: int) -> dict[str, NDArray[Any]]:
         """Read the arrays of one measurement in their declared types.

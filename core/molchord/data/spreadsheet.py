@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import codecs
 import csv
-import gzip
+import io
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 from molchord.errors import DataError, did_you_mean
+from molchord.unpacking import open_unpacked
 
 SMILES_COLUMN = "smiles"
 
@@ -64,12 +65,9 @@ def opened_text(path: Path) -> IO[str]:
         UnicodeError: It is not text.
     """
     codecs.register_error("molchord.latin", _latin)
-    with path.open("rb") as raw:
-        gzipped = raw.read(2) == b"\x1f\x8b"  # whatever the name says
-    opened = gzip.open if gzipped else open
-    with opened(path, "rb") as file:
+    with open_unpacked(path) as file:
         encoding = _encoding(file.read(4096))
-    return opened(path, "rt", encoding=encoding, errors="molchord.latin", newline="")
+    return io.TextIOWrapper(open_unpacked(path), encoding=encoding, errors="molchord.latin", newline="")
 
 
 def _encoding(start: bytes) -> str:

@@ -18,11 +18,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from molchord.api import Measurement, Molecule, Stores
+from molchord.checksums import FileEntry, expect_file, verify_files
 from molchord.data.manifest import MANIFEST, MOLECULES_FILE, ROW_GROUP, DataManifest, read_data_manifest
 from molchord.data.splits import NO_SPLIT, assign, check_rule
 from molchord.data.table import MeasurementTable
 from molchord.errors import DataError, did_you_mean
 from molchord.files import discard, one_line, sha256_file
+from molchord.places import inside
 from molchord.vocabulary import SPLITS
 
 __all__ = ["DataSet", "MeasurementTable"]
@@ -58,7 +60,7 @@ class DataSet:
         self.manifest: DataManifest = read_data_manifest(self.path)
         with _sound(self.path):
             self._molecules = pq.ParquetFile(self.path / MOLECULES_FILE, memory_map=True)
-        self._groups = lru_cache(maxsize=8)(partial(_group, self.path, self._molecules))
+        self._groups = lru_cache(maxsize=8)(partial(_group, self.path, self._molecules, self.manifest.files))
         self._tables: dict[str, MeasurementTable] = {}
 
     @classmethod
@@ -169,8 +171,10 @@ class DataSet:
                 f"data set {str(self.path)!r} has no measurements {name!r}; {did_you_mean(name, self.stored)}"
             )
         if name not in self._tables:
-            folder = self.path / name.replace(":", "-")
-            self._tables[name] = MeasurementTable(folder, name, self.manifest.tables[name], owner=self)
+            folder = name.replace(":", "-")
+            files = {path.removeprefix(f"{folder}/"): entry for path, entry in self.manifest.files.items()}
+            place = inside(self.path, folder, DataError)
+            self._tables[name] = MeasurementTable(place, name, self.manifest.tables[name], files=files, owner=self)
         table = self._tables[name]
         return table if stores is None else table.check(stores, modality)
 
@@ -180,11 +184,9 @@ class DataSet:
         Raises:
             DataError: A file differs.
         """
-        for name, entry in self.manifest.files.items():
-            if sha256_file(self.path / name) != entry.sha256:
-                raise DataError(
-                    f"data set {str(self.path)!r}: file {name!r} differs from its checksum; import it again"
-                )
+        wrong = [*verify_files(self.path, self.manifest.files)]
+        if wrong:
+            raise DataError(f"data set {str(self.path)!r}: {', '.join(wrong)}; import it again")
 
     @classmethod
     def from_measurements(
@@ -243,14 +245,16 @@ class DataSet:
         return out
 
     def _column(self, name: str) -> NDArray[Any]:
+        expect_file(self.path / MOLECULES_FILE, self.manifest.files.get(MOLECULES_FILE), DataError, "import it again")
         with _sound(self.path):
             table = self._molecules.read(columns=[name], use_threads=False)
             return np.asarray(table.column(name).to_numpy())
 
 
-def _group(path: Path, file: pq.ParquetFile, number: int) -> dict[str, list[Any]]:
+def _group(path: Path, file: pq.ParquetFile, files: Mapping[str, FileEntry], number: int) -> dict[str, list[Any]]:
     """Decode one row group of the molecules."""
     columns = ["key14", "smiles", "formula", "exact_mass"]
+    expect_file(path / MOLECULES_FILE, files.get(MOLECULES_FILE), DataError, "import it again")
     with _sound(path):
         table = file.read_row_group(number, columns=columns, use_threads=False)
         return {name: table.column(name).to_pylist() for name in columns}

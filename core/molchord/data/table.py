@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from molchord.api import Measurement, Migrates, Real, Stores
+from molchord.checksums import FileEntry, expect_file
 from molchord.data.manifest import TableEntry, differences
 from molchord.data.shards import Shard
 from molchord.errors import DataError, did_you_mean
@@ -35,6 +36,7 @@ class MeasurementTable:
         entry: Its description in the manifest.
         stores: Today's declaration, where it is not the stored one.
         modality: Migrates measurements to `stores`.
+        files: Size and checksum of its files, by their names in the folder; those of an earlier version may have none.
         owner: Kept alive as long as this table, such as a data set in a temporary folder.
     """
 
@@ -45,9 +47,11 @@ class MeasurementTable:
         entry: TableEntry,
         stores: Stores | None = None,
         modality: Migrates | None = None,
+        files: Mapping[str, FileEntry] | None = None,
         owner: object = None,
     ) -> None:
         self.path, self.name, self.entry = path, name, entry
+        self._files = {} if files is None else dict(files)
         self._owner = owner
         self.stores = entry.stores() if stores is None else stores
         self._modality = modality
@@ -64,11 +68,13 @@ class MeasurementTable:
             raise DataError(
                 f"measurement table {str(path)!r} is damaged: {one_line(error)}; import it again"
             ) from error
-        self._shard = lru_cache(maxsize=256)(partial(Shard, path, entry.arrays))
+        for file in (MEASUREMENTS, "molecule.npy", "order.npy", "start.npy"):
+            expect_file(path / file, self._files.get(file), DataError, "import it again")
+        self._shard = lru_cache(maxsize=256)(partial(Shard, path, entry.arrays, self._files))
 
     def __reduce__(self) -> tuple[Any, ...]:
         stores = None if self.stores == self._stored else self.stores
-        return type(self), (self.path, self.name, self.entry, stores, self._modality)
+        return type(self), (self.path, self.name, self.entry, stores, self._modality, self._files)
 
     def __len__(self) -> int:
         return self.entry.measurements
@@ -147,7 +153,7 @@ class MeasurementTable:
         if self._stored == stores:
             return self
         if isinstance(modality, Migrates):
-            return MeasurementTable(self.path, self.name, self.entry, stores, modality, self._owner)
+            return MeasurementTable(self.path, self.name, self.entry, stores, modality, self._files, self._owner)
         raise DataError(
             f"measurements {self.name!r} in {str(self.path)!r} were written under another declaration "
             f"({self.entry.plugin} {self.entry.version}): {'; '.join(differences(self._stored, stores))}; "

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from molchord.api import Measurement, Molecule, Real, SampleError, Stores
+from molchord.checksums import sealed
 from molchord.chem import molecule
 from molchord.data.manifest import (
     DATA_FORMAT,
@@ -35,6 +36,7 @@ from molchord.data.splits import assign
 from molchord.data.table import BATCH, MEASUREMENTS
 from molchord.errors import DataError, OutputExistsError
 from molchord.files import remove, replace_file, replace_folder
+from molchord.lock import only_writer
 
 SHARD_BYTES = 64 * 2**20
 
@@ -258,7 +260,7 @@ class DataSetWriter:
             options=dict(options),
             files=file_entries(self.folder),
         )
-        replace_file(self.folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+        replace_file(self.folder / MANIFEST, sealed(manifest.model_dump_json(indent=1)))
         return manifest
 
     def close(self) -> None:
@@ -302,12 +304,14 @@ def new_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
     Raises:
         OutputExistsError: Something exists and `force` is not given.
         DataError: Something other than a data set exists.
+        FolderInUseError: Another process writes one there.
     """
-    if path.exists():
-        if not force:
-            raise OutputExistsError(path)
-        if not (path / MANIFEST).is_file():
-            raise DataError(f"output {str(path)!r} is not a data set and is not replaced; choose another folder")
-        check_version(path, (path / MANIFEST).read_text(encoding="utf-8", errors="replace"))
-    with replace_folder(path) as folder:
-        yield folder
+    with only_writer(path):
+        if path.exists():
+            if not force:
+                raise OutputExistsError(path)
+            if not (path / MANIFEST).is_file():
+                raise DataError(f"output {str(path)!r} is not a data set and is not replaced; choose another folder")
+            check_version(path, (path / MANIFEST).read_text(encoding="utf-8", errors="replace"))
+        with replace_folder(path) as folder:
+            yield folder

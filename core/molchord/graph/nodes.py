@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Le, MinLen
 from pydantic import BaseModel, Field
 
 from molchord.api import Config, EncoderRecord, LossRecord, Modality, ModalityRecord, Spec
@@ -40,7 +40,7 @@ class GraphKeys(Config):
     """The keys of a model graph."""
 
     schema_version: Literal[1] = Field(alias="schema", description="version of the language")
-    embedding_dim: Annotated[int, Ge(1)] = Field(description="size of the shared embedding")
+    embedding_dim: Annotated[int, Ge(1), Le(65_536)] = Field(description="size of the shared embedding")
     seed: Annotated[int, Ge(0)] = Field(0, description="where all randomness starts")
     scalar_features: tuple[str, ...] = Field(
         (), description="numbers known of a molecule: columns of the molecules' table"

@@ -10,8 +10,9 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from molchord.api import Config
 
-PositiveFloat = Annotated[float, Gt(0)]
-Rate = Annotated[FiniteFloat, Ge(0)]
+PositiveFloat = Annotated[FiniteFloat, Gt(0)]
+Weight = Annotated[FiniteFloat, Ge(0)]
+Rate = Annotated[float, Ge(0), Le(10)]
 Rates = Rate | Mapping[str, Rate]
 
 Beta = Annotated[float, Ge(0), Lt(1)]
@@ -55,13 +56,13 @@ class ScheduleConfig(Config):
     use: Literal["constant", "cosine", "plateau", "exponential"] = Field(
         "cosine", description="shape after the warm-up"
     )
-    warmup: Rate = Field(1.0, description="linear warm-up in epochs")
+    warmup: Annotated[float, Ge(0), Le(1_000_000)] = Field(1.0, description="linear warm-up in epochs")
     factor: Annotated[float, Gt(0), Lt(1)] = Field(0.1, description="plateau: what the rate is multiplied by")
     gamma: Annotated[float, Gt(0), Lt(1)] = Field(
         0.999, description="exponential: what the rate is multiplied by in an epoch"
     )
     patience: Annotated[int, Ge(0)] = Field(5, description="plateau: epochs without improvement before a cut")
-    minimum: Annotated[float, Ge(0)] = Field(1e-6, description="lowest learning rate")
+    minimum: Rate = Field(1e-6, description="lowest learning rate")
 
 
 class StoppingConfig(Config):
@@ -76,8 +77,10 @@ class StoppingConfig(Config):
 class TrainConfig(Config):
     """How a model graph is trained."""
 
-    batch_size: Annotated[int, Ge(1)] = Field(128, description="molecules a batch, of all processes together")
-    epochs: Annotated[int, Ge(1)] = Field(100, description="passes over the training molecules")
+    batch_size: Annotated[int, Ge(1), Le(1_048_576)] = Field(
+        128, description="molecules a batch, of all processes together"
+    )
+    epochs: Annotated[int, Ge(1), Le(1_000_000)] = Field(100, description="passes over the training molecules")
     optimizer: OptimizerConfig = Field(OptimizerConfig(), description="optimiser and its rates")
     schedule: ScheduleConfig = Field(ScheduleConfig(), description="learning-rate schedule")
     clip_norm: PositiveFloat | None = Field(1.0, description="gradient norm limit; none: no clipping")
@@ -109,7 +112,7 @@ class TrainConfig(Config):
     missing: Mapping[str, Annotated[float, Ge(0), Le(1)]] = Field(
         {}, description="share of training molecules whose measurements of a modality are left out, {MODALITY: 0.5}"
     )
-    sampling: Mapping[str, Mapping[str, Mapping[str, Rate]]] = Field(
+    sampling: Mapping[str, Mapping[str, Mapping[str, Weight]]] = Field(
         {}, description="weights a modality, column and value, such as {MODALITY: {origin: {measured: 3.0}}}"
     )
     trainable: Mapping[str, bool] = Field(
@@ -119,7 +122,9 @@ class TrainConfig(Config):
     candidates_only: bool = Field(
         False, description="train the candidates-only baseline: every encoder but the candidate's sees nothing"
     )
-    workers: Annotated[int, Ge(0)] | None = Field(None, description="loader processes; none: chosen by the machine")
+    workers: Annotated[int, Ge(0), Le(256)] | None = Field(
+        None, description="loader processes; none: chosen by the machine"
+    )
     deterministic: bool = Field(False, description="ask torch for deterministic algorithms")
 
     @model_validator(mode="after")

@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import inspect
 import re
+import signal
+import sys
+import threading
 import types
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, fields
 from importlib import metadata
+from types import FrameType
 from typing import Any, Generic, Literal, TypeAlias, final
 
 import pluggy
@@ -141,8 +146,11 @@ class Collector:
 
     def _import(self, entry: metadata.EntryPoint, fail: _Failing) -> Any:
         try:
-            return entry.load()
-        except (Exception, SystemExit) as error:  # a plugin may raise anything, and the others continue
+            with _own_output() as asked:
+                return entry.load()
+        except BaseException as error:  # a plugin may raise anything, and the others continue
+            if asked():
+                raise
             missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
             hint = f"repair or uninstall {fail.dist}"
             if missing is not None and missing.split(".")[0] == entry.value.partition(":")[0].split(".")[0]:
@@ -193,8 +201,11 @@ class Collector:
     def _collect(self, hook: str, implementation: Callable[[], Any], fail: _Failing) -> None:
         type, row = next((type, row) for type, row in PLUGIN_TYPES.items() if row.hook == hook)
         try:
-            records = implementation()
-        except (Exception, SystemExit) as error:
+            with _own_output() as asked:
+                records = implementation()
+        except BaseException as error:
+            if asked():
+                raise
             fail("hook", f"failed in hook {hook!r}: {_text(error)}", _hint_of_field(error) or f"repair {fail.dist}")
             return
         if not isinstance(records, (list, tuple)):
@@ -230,6 +241,35 @@ class _Failing:
 
     def named(self, name: object) -> _Failing:
         return _Failing(self.problems, name if isinstance(name, str) else self.plugin, self.dist, self.version)
+
+
+@contextmanager
+def _own_output() -> Iterator[Callable[[], bool]]:
+    """Keep what a plugin prints out of a command's output; yield whether the user has asked to end the program.
+
+    A plugin may raise KeyboardInterrupt itself, which ends no more than the plugin.
+    """
+    asked = False
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    main = threading.current_thread() is threading.main_thread()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        handler = before[signal.Signals(number)]
+        assert callable(handler)  # no other is replaced
+        handler(number, frame)
+
+    mine = [one for one, handler in before.items() if main and callable(handler)]
+    for one in mine:
+        signal.signal(one, on_signal)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield lambda: asked
+    finally:
+        for one in mine:
+            if signal.getsignal(one) is on_signal:
+                signal.signal(one, before[one])
 
 
 def _text(error: BaseException) -> str:

@@ -26,6 +26,7 @@ from molchord.library.library import Library
 from molchord.library.stages import ItemBlock, Numbered, Prepare, Prepared, blocks_of, chunks, encoded
 from molchord.library.work_folder import WorkFolder
 from molchord.library.writer import check_replaceable
+from molchord.lock import only_writer
 from molchord.vocabulary import ENGINES, Storage
 
 __all__ = ["BLOCK", "embed_items", "embed_library"]
@@ -116,8 +117,24 @@ def embed_items(
         MolchordError: An unknown engine, Ray is not installed, or its cluster does not answer.
     """
     embed = _engine(engine, address)
-    check_replaceable(target, force=force)
     target = target.resolve()  # where a link leads, so that the shards are on the file system of the library
+    with only_writer(target):
+        _embed_alone(embed, embedder, items, target, manifest, workers, block, force, progress)
+
+
+def _embed_alone(
+    embed: _Engine,
+    embedder: Embedder,
+    items: Iterable[Item],
+    target: Path,
+    manifest: LibraryManifest,
+    workers: int | None,
+    block: int,
+    force: bool,
+    progress: bool,
+) -> None:
+    """Write a library that no other process writes meanwhile."""
+    check_replaceable(target, force=force)
     folder = WorkFolder(target.with_name(f"{target.name}.parts"), manifest, block)
     folder.check(force=force)
     number = 0

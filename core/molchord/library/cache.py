@@ -5,8 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,23 +18,13 @@ from molchord.files import discard, replace_file, sha256_file
 from molchord.library.build import embed_library
 from molchord.library.files import MANIFEST
 from molchord.library.library import Library
+from molchord.places import cache_folder
 
 __all__ = ["cache_folder", "cached_library", "is_library"]
 
 _DIGESTS = "digests.json"
 _LAYOUT = "1"
 """Part of the key: what was embedded by other code than this is made again."""
-
-
-def cache_folder() -> Path:
-    """Return where libraries are kept: ``MOLCHORD_CACHE``, else ``molchord`` in the user's cache folder."""
-    if chosen := os.environ.get("MOLCHORD_CACHE"):
-        return Path(chosen)
-    try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # a user without a home
-        base = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
-    return base / "molchord"
 
 
 def is_library(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
@@ -14,13 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from molchord.api import Molecule
-from molchord.errors import QueryError
-from molchord.files import replace_file, write_tensors
+from molchord.checksums import FileEntry, check_header, check_sizes, expect_file, sealed, unsealed
+from molchord.errors import QueryError, newer_version
+from molchord.files import one_line, replace_file
+from molchord.places import inside
 from molchord.retrieval.scores import Block
 from molchord.vocabulary import Storage
 
@@ -35,15 +38,17 @@ __all__ = [
     "MergedRow",
     "ShardEntry",
     "Storage",
+    "check_library_sizes",
     "read_library_manifest",
     "read_merged",
     "read_removed",
     "write_library_manifest",
-    "write_removed",
 ]
 
 GROUP = 1024  # molecules of a parquet row group: what is read for one hit
 MANIFEST, _REMOVED = "manifest.json", "removed.safetensors"
+_AGAIN = "make the library again with `molchord embed`"
+_SHARD = r"shard-[0-9]{5,}"
 MERGED = "merged.csv"
 """Rows of a list that were left out since another one is the same molecule by its key14."""
 
@@ -89,13 +94,25 @@ class MergedRow:
 
 
 class ShardEntry(BaseModel):
-    """A shard in the manifest: the stem of its two files, its rows, and the range of its masses in Da."""
+    """A shard in the manifest: the stem of its two files, its rows, and the range of its masses in Da.
+
+    Attributes:
+        arrays: Size and checksum of its safetensors file; None in a library of molchord 0.1.
+        table: Those of its parquet file.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    name: str
-    rows: int
+    name: str = Field(pattern=f"^{_SHARD}$")
+    rows: int = Field(ge=1)
     lightest: float
     heaviest: float
+    arrays: FileEntry | None = None
+    table: FileEntry | None = None
+
+    def files(self) -> dict[str, FileEntry]:
+        """Return size and checksum of its files, by name."""
+        both = {f"{self.name}.safetensors": self.arrays, f"{self.name}.parquet": self.table}
+        return {name: entry for name, entry in both.items() if entry is not None}
 
 
 class LibraryManifest(BaseModel):
@@ -112,6 +129,8 @@ class LibraryManifest(BaseModel):
         shards: In the order they were written.
         duplicates: Entries left out since their key14 was there.
         unusable: Entries left out since a vector was not finite.
+        removed: File of the rows that were taken out since; empty: there are none.
+        files: Size and checksum of the files that are not of a shard.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -125,6 +144,12 @@ class LibraryManifest(BaseModel):
     shards: tuple[ShardEntry, ...] = ()
     duplicates: int = 0
     unusable: int = 0
+    removed: str = ""
+    files: dict[str, FileEntry] = {}
+
+    def checksums(self) -> dict[str, FileEntry]:
+        """Return size and checksum of every file, by name."""
+        return {name: entry for shard in self.shards for name, entry in shard.files().items()} | self.files
 
 
 def read_library_manifest(path: Path) -> LibraryManifest:
@@ -137,36 +162,63 @@ def read_library_manifest(path: Path) -> LibraryManifest:
     if not file.is_file():
         raise QueryError(f"library {str(path)!r} does not exist or has no {MANIFEST}; make one with `molchord embed`")
     try:
-        return LibraryManifest.model_validate_json(file.read_bytes())
+        content = file.read_bytes()
+        newer_version("library", path, content, "format", 1, QueryError)
+        return LibraryManifest.model_validate_json(unsealed(content))
     except ValidationError as error:
         wrong = error.errors()[0]
         raise QueryError(
-            f"library {str(path)!r} cannot be read: `{'.'.join(map(str, wrong['loc']))}` is "
+            f"library {str(path)!r} cannot be read: in {MANIFEST}, `{'.'.join(map(str, wrong['loc']))}` is "
             f"{repr(wrong['input'])[:60]} ({wrong['msg']}); this version reads format 1, so make it again with "
             "`molchord embed`"
         ) from error
+    except (OSError, ValueError) as error:
+        raise QueryError(f"library {str(path)!r}: {MANIFEST} is damaged ({one_line(error)}); {_AGAIN}") from error
 
 
 def write_library_manifest(folder: Path, manifest: LibraryManifest) -> None:
     """Replace the manifest of a library in one step."""
-    replace_file(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+    replace_file(folder / MANIFEST, sealed(manifest.model_dump_json(indent=1)))
 
 
-def read_removed(path: Path) -> NDArray[np.int64]:
-    """Return the removed rows of a library, ascending."""
-    file = path / _REMOVED
-    return load_file(file)["rows"] if file.is_file() else np.zeros(0, dtype=np.int64)
+def check_library_sizes(path: Path, manifest: LibraryManifest) -> None:
+    """Refuse a library of which a file is missing or has another size.
+
+    Raises:
+        QueryError: Naming the file.
+    """
+    check_sizes(path, manifest.checksums(), QueryError, _AGAIN)
 
 
-def read_merged(path: Path) -> list[MergedRow]:
+def read_removed(path: Path, manifest: LibraryManifest) -> NDArray[np.int64]:
+    """Return the removed rows of a library, ascending.
+
+    Raises:
+        QueryError: Their file is damaged.
+    """
+    file = inside(path, manifest.removed or _REMOVED, QueryError)
+    if not manifest.removed and not file.is_file():
+        return np.zeros(0, dtype=np.int64)
+    expect_file(file, manifest.files.get(manifest.removed), QueryError, _AGAIN)
+    try:
+        rows = load_file(file)["rows"].astype(np.int64, casting="safe", copy=False)
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        raise QueryError(f"file {str(file)!r} is damaged ({one_line(error)}); {_AGAIN}") from error
+    if len(rows) and (rows[0] < 0 or rows[-1] >= sum(shard.rows for shard in manifest.shards)):
+        raise QueryError(f"file {str(file)!r} is damaged (it names rows that are not there); {_AGAIN}")
+    return rows
+
+
+def read_merged(path: Path, manifest: LibraryManifest) -> list[MergedRow]:
     """Return the named rows of a library's list that were merged with another, and those of another formula.
 
     Raises:
         QueryError: The file is damaged.
     """
     file = path / MERGED
-    if not file.is_file():
+    if MERGED not in manifest.files and not file.is_file():
         return []
+    expect_file(file, manifest.files.get(MERGED), QueryError, _AGAIN)
     try:
         with file.open(encoding="utf-8", newline="") as lines:
             return [
@@ -179,32 +231,31 @@ def read_merged(path: Path) -> list[MergedRow]:
         ) from error
 
 
-def write_removed(path: Path, rows: NDArray[np.int64]) -> None:
-    """Replace the list of removed rows in one step."""
-    write_tensors(path / _REMOVED, {"rows": rows})
-
-
 @final
 class LibraryShard:
     """One shard, opened for reading; slices are views of the mapped file.
 
     Args:
         folder: The library's folder.
-        name: Stem of the shard's files.
+        shard: Its entry in the manifest.
 
     Raises:
-        QueryError: A file is missing or damaged.
+        QueryError: A file is missing, damaged or not that of the entry.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self._arrays, self._table = folder / f"{name}.safetensors", folder / f"{name}.parquet"
+    def __init__(self, folder: Path, shard: ShardEntry) -> None:
+        self._shard = shard
+        self._arrays, self._table = (
+            inside(folder, f"{shard.name}.{ending}", QueryError) for ending in ("safetensors", "parquet")
+        )
         try:
+            check_header(self._arrays)
             self._file = safe_open(self._arrays, framework="pt")
             self._names = frozenset(self._file.keys())  # type: ignore[no-untyped-call]
         except (OSError, SafetensorError) as error:
-            raise QueryError(
-                f"shard {str(self._arrays)!r} is damaged: {error}; make the library again with `molchord embed`"
-            ) from error
+            raise QueryError(f"shard {str(self._arrays)!r} is damaged: {error}; {_AGAIN}") from error
+        # After it was opened: what has its name now is what is open, or else another one, with another checksum.
+        expect_file(self._arrays, shard.arrays, QueryError, _AGAIN)
 
     def keys(self) -> NDArray[Any]:
         """Return the key14 of every row as bytes."""
@@ -219,7 +270,7 @@ class LibraryShard:
         with self._parquet() as file:
             first, last = start // GROUP, (stop - 1) // GROUP
             column = file.read_row_groups(range(first, last + 1), columns=["formula"])["formula"]
-        return np.asarray(column.to_numpy()[start - first * GROUP : stop - first * GROUP])
+            return np.asarray(column.to_numpy()[start - first * GROUP : stop - first * GROUP])
 
     def candidates(self, rows: Iterable[int]) -> dict[int, CandidateRow]:
         """Return the candidates of some rows of this shard."""
@@ -262,20 +313,29 @@ class LibraryShard:
             )
 
     def _slice(self, name: str, start: int, stop: int, kept: torch.Tensor | None) -> torch.Tensor:
-        part: torch.Tensor = self._file.get_slice(name)[start:stop]  # type: ignore[no-untyped-call]
-        return part if kept is None else part[kept]
+        with self._readable(self._arrays):
+            part: torch.Tensor = self._file.get_slice(name)[start:stop]  # type: ignore[no-untyped-call]
+            return part if kept is None else part[kept]
 
     def _read(self, name: str) -> torch.Tensor:
-        tensor: torch.Tensor = self._file.get_tensor(name)  # type: ignore[no-untyped-call]
-        return tensor
+        with self._readable(self._arrays):
+            tensor: torch.Tensor = self._file.get_tensor(name)  # type: ignore[no-untyped-call]
+            return tensor
 
-    def _parquet(self) -> pq.ParquetFile:
+    @contextmanager
+    def _parquet(self) -> Iterator[pq.ParquetFile]:
+        """Open the table; it is not kept, since a library may have more shards than a process may open files."""
+        with self._readable(self._table), pq.ParquetFile(self._table, memory_map=True) as file:
+            expect_file(self._table, self._shard.table, QueryError, _AGAIN)
+            yield file
+
+    @contextmanager
+    def _readable(self, path: Path) -> Iterator[None]:
+        """Report damage that no checksum has shown, since an earlier version wrote none."""
         try:
-            return pq.ParquetFile(self._table, memory_map=True)
-        except (OSError, pa.ArrowException) as error:
-            raise QueryError(
-                f"table {str(self._table)!r} is damaged: {error}; make the library again with `molchord embed`"
-            ) from error
+            yield
+        except (OSError, ValueError, KeyError, IndexError, SafetensorError, pa.ArrowException) as error:
+            raise QueryError(f"file {str(path)!r} is damaged: {one_line(error)}; {_AGAIN}") from error
 
 
 def _candidate(row: Mapping[str, Any]) -> CandidateRow:

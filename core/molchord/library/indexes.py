@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from molchord.api import IndexedVectors, IndexRecord, Limits, Proposer
+from molchord.checksums import FileEntry, check_sizes, checksums_of, expect_file, sealed, unsealed, verify_files
 from molchord.errors import OutputExistsError, PluginError, QueryError, did_you_mean
-from molchord.files import replace_file, replace_folder
+from molchord.files import one_line, replace_file, replace_folder
 from molchord.host import Plugin, build, guarded, installed
 from molchord.library.files import LibraryManifest
 from molchord.retrieval.exact import LONGEST, Exact, Found
 from molchord.retrieval.scores import Block
 
-__all__ = ["EXACT", "OpenIndex", "index_names", "open_index", "write_index"]
+__all__ = ["EXACT", "OpenIndex", "index_names", "open_index", "verify_indexes", "write_index"]
 
 EXACT = "exact"
 """Name of the search without an index."""
@@ -46,6 +47,7 @@ class IndexManifest(BaseModel):
         run: What names the run that embedded the candidates.
         embedding_dim: Size of the vectors.
         shards: The library's shards, with their rows, when it was made.
+        files: Size and checksum of the plugin's files, as far as they are in the index's folder.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +59,7 @@ class IndexManifest(BaseModel):
     run: str
     embedding_dim: int
     shards: dict[str, int]
+    files: dict[str, FileEntry] = {}
 
 
 @final
@@ -137,8 +140,23 @@ def write_index(
     with replace_folder(target) as folder:
         with guarded(plugin), _reaching(name):
             built.it.write(folder, vectors)
-        replace_file(folder / _MANIFEST, about.model_dump_json(indent=1) + "\n")
+        below = (file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*")))
+        about = about.model_copy(update={"files": checksums_of(folder, below)})
+        replace_file(folder / _MANIFEST, sealed(about.model_dump_json(indent=1)))
     return target
+
+
+def verify_indexes(library: Path) -> Iterator[str]:
+    """Read every file of a library's indexes again, and yield a sentence for each that is not as it was written."""
+    for name in index_names(library):
+        file = library / _FOLDER / name / _MANIFEST
+        try:
+            about = IndexManifest.model_validate_json(unsealed(file.read_bytes()))
+        except ValueError as error:
+            yield f"file {str(file.relative_to(library))!r} is damaged ({one_line(error)})"
+            continue
+        names = {f"{_FOLDER}/{name}/{part}": entry for part, entry in about.files.items()}
+        yield from verify_files(library, names)
 
 
 def open_index(library: Path, manifest: LibraryManifest, name: str) -> OpenIndex:
@@ -157,9 +175,14 @@ def open_index(library: Path, manifest: LibraryManifest, name: str) -> OpenIndex
         )
     again = f"make it again with `molchord library index {library} {name} --force`"
     try:
-        about = IndexManifest.model_validate_json(file.read_bytes())
+        about = IndexManifest.model_validate_json(unsealed(file.read_bytes()))
     except ValidationError as error:
         raise QueryError(f"index {str(file.parent)!r} cannot be read ({error.errors()[0]['msg']}); {again}") from error
+    except (OSError, ValueError) as error:
+        raise QueryError(f"index {str(file.parent)!r} cannot be read ({one_line(error)}); {again}") from error
+    check_sizes(file.parent, about.files, QueryError, again)
+    for part, entry in about.files.items():
+        expect_file(file.parent / part, entry, QueryError, again)
     plugin = installed().find("index", about.use)
     for what, made, now in (
         ("run", about.run, manifest.run),

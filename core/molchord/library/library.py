@@ -2,17 +2,18 @@
 
 A shard is a safetensors file (vectors, masses, keys; spectra where there are any) and a parquet file with the same rows
 (key14, SMILES, formula, exact mass), both sorted by mass. ``manifest.json`` names the run that embedded it.
-``removed.safetensors`` lists the rows that were taken out since.
+``removed-N.safetensors`` lists the rows that were taken out since. The manifest is written last and has the checksums
+of all others, so a library is what its manifest says: a search looks first whether it is still the same one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 import torch
@@ -21,21 +22,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from molchord.api import Limits, Molecule
+from molchord.checksums import verify_files
 from molchord.deprecation import renamed
 from molchord.errors import QueryError, did_you_mean
 from molchord.files import discard
-from molchord.library.files import CandidateRow, Entry, LibraryManifest, write_removed
+from molchord.library.files import CandidateRow, Entry, LibraryManifest
 from molchord.library.filters import Rows, adjoined, allowed_elements, mass_window, sought_formula
 from molchord.library.hits import Hit, hits_of
-from molchord.library.indexes import EXACT, OpenIndex, index_names, open_index, write_index
+from molchord.library.indexes import EXACT, OpenIndex, index_names, open_index, verify_indexes, write_index
 from molchord.library.rows import ROWS_AT_ONCE, LibraryRows
-from molchord.library.writer import Writer
+from molchord.library.writer import Writer, write_removed
+from molchord.lock import only_writer
 from molchord.retrieval.exact import Exact, Found, feed
 from molchord.retrieval.library_mode import LibraryMode
 from molchord.retrieval.scores import Block, check_query, joined, pair_temperatures
 from molchord.vocabulary import MODES, PUBLISHED, Storage
 
 __all__ = ["Entry", "Hit", "Library", "Rows"]
+
+_Found = TypeVar("_Found")
 
 QUERIES_AT_ONCE, VALUES_AT_ONCE = (256, 4096), (2**22, 2**29)
 """Queries that are searched at once, and their inner products with a block, on a CPU (its cache) and on a GPU."""
@@ -51,7 +56,7 @@ class Library:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._rows = LibraryRows(self.path)
+        self._rows = _opened(self.path)
         self._indexes: dict[str, OpenIndex] = {}
         self._held: Block | None = None
 
@@ -103,7 +108,7 @@ class Library:
             run=run, candidate=candidate, embedding_dim=embedding_dim, spectra=tuple(spectra), storage=storage
         )
         try:
-            with Writer.new(target, manifest, shard_rows, force=force) as writer:
+            with only_writer(target), Writer.new(target, manifest, shard_rows, force=force) as writer:
                 writer.write(entries)
             library = cls(target)
         except BaseException:
@@ -144,18 +149,21 @@ class Library:
 
         A key14 that the library holds is not replaced, only counted; remove it first.
         """
-        before = len(self)
-        with Writer.more(self.path, self.manifest, self._rows.removed, shard_rows) as writer:
-            writer.write(entries)
-        self._reopen()
+        with only_writer(self.path):
+            self._refresh()
+            before = len(self)
+            with Writer.more(self.path, self.manifest, self._rows.removed, shard_rows) as writer:
+                writer.write(entries)
+            self._reopen()
         return len(self) - before
 
     def remove(self, keys: Iterable[str]) -> int:
         """Take candidates out by key14; returns how many were there. Their rows stay on disk, marked as removed."""
-        gone = self._rows.having(keys)
-        removed = np.union1d(self._rows.removed, gone).astype(np.int64)
-        write_removed(self.path, removed)
-        self._rows.removed = removed
+        with only_writer(self.path):
+            self._refresh()
+            gone = self._rows.having(keys)
+            write_removed(self.path, self.manifest, np.union1d(self._rows.removed, gone).astype(np.int64))
+            self._reopen()
         return len(gone)
 
     def compact(self, *, storage: Storage | None = None, shard_rows: int = 65536) -> int:
@@ -170,13 +178,28 @@ class Library:
         Returns:
             How many removed rows were dropped.
         """
-        manifest = self.manifest.model_copy(update={"shards": (), "storage": storage or self.manifest.storage})
-        dropped = len(self._rows.removed)
-        with Writer.new(self.path, manifest, shard_rows, force=True) as writer:
-            writer.keep(self.path.glob("*.csv"))
-            writer.write(self._rows.by_mass())
-        self._reopen()
+        with only_writer(self.path):
+            self._refresh()
+            lists = {name: entry for name, entry in self.manifest.files.items() if name.endswith(".csv")}
+            update = {"shards": (), "removed": "", "files": lists, "storage": storage or self.manifest.storage}
+            dropped = len(self._rows.removed)
+            manifest = self.manifest.model_copy(update=update)
+            with Writer.new(self.path, manifest, shard_rows, force=True) as writer:
+                writer.keep(self.path.glob("*.csv"))
+                writer.write(self._rows.by_mass())
+            self._reopen()
         return dropped
+
+    def verify(self) -> None:
+        """Read every file again, those of its indexes included, and compare it with its checksum.
+
+        Raises:
+            QueryError: Naming each file that is not as it was written.
+        """
+        self._refresh()
+        wrong = [*verify_files(self.path, self.manifest.checksums()), *verify_indexes(self.path)]
+        if wrong:
+            raise QueryError(f"library {str(self.path)!r} is damaged: {', '.join(wrong)}; restore it or embed it again")
 
     # --- reading it
 
@@ -202,35 +225,39 @@ class Library:
             QueryError: A window without a mass, a number that makes no sense, or a formula or an element that cannot
                 be read.
         """
-        return self._rows.filter(
-            mass_window(mass, ppm, da),
-            None if formula is None else sought_formula(formula),
-            None if elements is None else allowed_elements(elements),
-        )
+        window = mass_window(mass, ppm, da)
+        sought = None if formula is None else sought_formula(formula)
+        allowed = None if elements is None else allowed_elements(elements)
+        return self._now(lambda: self._rows.filter(window, sought, allowed))
 
     def molecules(self, rows: Iterable[int]) -> list[Molecule]:
         """Return the molecules of rows, reading no more than the row groups they are in."""
-        return self._rows.molecules(rows)
+        return self._still(lambda: self._rows.molecules(rows))
 
     def candidates(self, rows: Iterable[int]) -> list[CandidateRow]:
         """Return the molecules of rows with the names and columns of the list that they come from."""
-        return self._rows.candidates(rows)
+        return self._still(lambda: self._rows.candidates(rows))
 
     def formulas(self) -> set[str]:
         """Return the formulas of all candidates, removed ones included."""
-        return self._rows.formulas()
+        return self._now(lambda: self._rows.formulas())
 
     def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Float[Tensor, "rows d"]:
         """Return the candidate vectors of rows."""
-        return self._rows.gather("vectors", rows)
+        return self._still(lambda: self._rows.gather("vectors", rows))
 
     def vectors_of(self, keys: Iterable[str]) -> dict[str, Float[Tensor, " d"]]:
         """Return the candidate vectors by key14, of those of the keys that the library holds."""
-        rows = self._rows.having(keys)
-        if len(rows) == 0:
-            return {}
-        held = self._rows.gather("key14", rows).numpy().view("S14")[:, 0]
-        return dict(zip((key.decode() for key in held.tolist()), self.vectors(rows), strict=True))
+        wanted = list(keys)
+
+        def found() -> dict[str, Tensor]:
+            rows = self._rows.having(wanted)
+            if len(rows) == 0:
+                return {}
+            held = self._rows.gather("key14", rows).numpy().view("S14")[:, 0]
+            return dict(zip((key.decode() for key in held.tolist()), self.vectors(rows), strict=True))
+
+        return self._now(found)
 
     def blocks(self, rows: Iterable[Rows], *, spectra: bool = False, at_once: int = ROWS_AT_ONCE) -> Iterator[Block]:
         """Yield the candidates of filtered rows in blocks of bounded size.
@@ -240,6 +267,7 @@ class Library:
             spectra: Whether to read the candidates' own spectra too.
             at_once: Rows of a block at most.
         """
+        self._still(lambda: None)
         return self._rows.blocks(rows, self.manifest.spectra if spectra else (), at_once)
 
     def hold(self, device: str = "cpu") -> None:
@@ -248,6 +276,7 @@ class Library:
         Args:
             device: Where; while they are put together it needs twice the room.
         """
+        self._refresh()
         every = self._rows.every()
         longest = max(map(len, every))
         self._held = joined([block.to(device) for block in self.blocks(every, at_once=longest)])
@@ -307,23 +336,27 @@ class Library:
                 "leave `index` out"
             )
         count = self._count(queries, present or {})
-        rows = self._pool(mass, ppm, da, formula, elements)
-        proposing = None if index in (None, EXACT) else self._index(str(index))
-        limits = self._limits(rows, mass_window(mass, ppm, da), formula) if proposing is not None else None
-        found: list[Found] = []
-        at_once = QUERIES_AT_ONCE[_is_cuda(device)]
-        for start in range(0, count, at_once):
-            part = slice(start, start + at_once)
-            here = {name: mask[part].to(device) for name, mask in (present or {}).items()}
-            tile = {name: vectors[part].to(device) for name, vectors in queries.items()}
-            beta = None if calibration is None or proposing is not None else _beta(tile, here, calibration)
-            search = Exact(tile, k, fusion=fusion, tau=tau, present=here, beta=beta)
-            if proposing is None or limits is None:
-                feed(search, self._vector_blocks(rows, min(at_once, count - start), device), device)
-                found.append(search.found())
-            else:
-                found.append(proposing.search(search, k, limits, self._scored_rows))
-        return Found.joined(found)
+
+        def searched() -> Found:
+            rows = self._pool(mass, ppm, da, formula, elements)
+            proposing = None if index in (None, EXACT) else self._index(str(index))
+            limits = self._limits(rows, mass_window(mass, ppm, da), formula) if proposing is not None else None
+            found: list[Found] = []
+            at_once = QUERIES_AT_ONCE[_is_cuda(device)]
+            for start in range(0, count, at_once):
+                part = slice(start, start + at_once)
+                here = {name: mask[part].to(device) for name, mask in (present or {}).items()}
+                tile = {name: vectors[part].to(device) for name, vectors in queries.items()}
+                beta = None if calibration is None or proposing is not None else _beta(tile, here, calibration)
+                search = Exact(tile, k, fusion=fusion, tau=tau, present=here, beta=beta)
+                if proposing is None or limits is None:
+                    feed(search, self._vector_blocks(rows, min(at_once, count - start), device), device)
+                    found.append(search.found())
+                else:
+                    found.append(proposing.search(search, k, limits, self._scored_rows))
+            return Found.joined(found)
+
+        return self._now(searched)
 
     @renamed("Library.search", map="fusion")
     def search(
@@ -374,8 +407,12 @@ class Library:
         if mode == "blind" and (fusion != PUBLISHED or index not in (None, EXACT)):
             several = {name: vector[None] for name, vector in query.items()}
             more: dict[str, Any] = {"tau": tau, "calibration": calibration, "device": device, "index": index}
-            found = self.find(several, k=k, fusion=fusion, **limits, **more)
-            return self._hits(query, found, fusion, pair_temperatures(query, tau), calibration)
+
+            def blind() -> list[Hit]:
+                found = self.find(several, k=k, fusion=fusion, **limits, **more)
+                return self._hits(query, found, fusion, pair_temperatures(query, tau), calibration)
+
+            return self._now(blind)
         if index not in (None, EXACT):
             raise QueryError(f"search failed: index {index!r} serves mode 'blind' only, got {mode!r}; leave it out")
         check_query(fusion, query)
@@ -383,17 +420,50 @@ class Library:
         pairs = pair_temperatures(
             query, tau, spectra=spectra, pair_tau=pair_tau, same_modality=same_modality, fusion=fusion
         )
-        search = LibraryMode({name: vector.to(device) for name, vector in query.items()}, k, fusion=fusion, pairs=pairs)
-        feed(search, self.blocks(self._pool(**limits), spectra=mode == "library"), device)
-        return self._hits(query, search.found(), fusion, pairs, None)
+        moved = {name: vector.to(device) for name, vector in query.items()}
+
+        def one_by_one() -> list[Hit]:
+            search = LibraryMode(moved, k, fusion=fusion, pairs=pairs)
+            feed(search, self.blocks(self._pool(**limits), spectra=mode == "library"), device)
+            return self._hits(query, search.found(), fusion, pairs, None)
+
+        return self._now(one_by_one)
 
     # --- helpers
 
     def _reopen(self) -> None:
         """Read the folder again after a change of its shards."""
-        self._rows = LibraryRows(self.path)
+        self._rows = _opened(self.path)
         self._indexes.clear()
         self._held = None
+
+    def _refresh(self) -> None:
+        """Read the folder again if another process has changed it."""
+        if self._rows.changed():
+            self._reopen()
+
+    def _now(self, act: Callable[[], _Found]) -> _Found:
+        """Return what `act` finds in the library of now, once more where another process changes it meanwhile."""
+        for last in (False, False, True):
+            self._refresh()
+            try:
+                return self._still(act)
+            except QueryError:
+                if last or not self._rows.changed():
+                    raise
+        raise AssertionError  # the last one returns or raises
+
+    def _still(self, act: Callable[[], _Found]) -> _Found:
+        """Return what `act` finds by numbers of rows, which must still be those of the library that was searched."""
+        try:
+            found = act()
+        except QueryError:
+            if not self._rows.renumbered():
+                raise
+        else:
+            if not self._rows.renumbered():
+                return found
+        raise QueryError(f"library {str(self.path)!r} was changed by another process meanwhile; search again")
 
     def _pool(
         self,
@@ -494,11 +564,14 @@ class Library:
             OutputExistsError: There is one, and `force` is not set.
             PluginError: There is no such plugin, its configuration is wrong, or a library that it needs is missing.
         """
-        self._indexes.pop(name, None)
-        return write_index(self.path, self.manifest, self._rows, name, config or {}, force=force)
+        with only_writer(self.path):
+            self._refresh()
+            self._indexes.pop(name, None)
+            return write_index(self.path, self.manifest, self._rows, name, config or {}, force=force)
 
     def info(self) -> dict[str, Any]:
         """Return what it holds, as JSON values."""
+        self._refresh()
         m = self.manifest
         return {
             "path": str(self.path),
@@ -534,6 +607,15 @@ class Library:
         """Return rows as a search scores them."""
         vectors, order = self._rows.gather("vectors", rows), self._rows.gather("order", rows)
         return Block(index=torch.from_numpy(rows), vectors=vectors, order=order)
+
+
+def _opened(path: Path) -> LibraryRows:
+    """Read a library, once more where another process changes it between its manifest and its other files."""
+    try:
+        rows = LibraryRows(path)
+        return LibraryRows(path) if rows.changed() else rows
+    except QueryError:
+        return LibraryRows(path)
 
 
 def _is_cuda(device: str) -> bool:

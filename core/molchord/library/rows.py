@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from molchord.api import IndexedRows, Molecule
+from molchord.errors import QueryError
 from molchord.library.files import (
+    MANIFEST,
     CandidateRow,
     Entry,
     LibraryManifest,
     LibraryShard,
     MergedRow,
+    check_library_sizes,
     read_library_manifest,
     read_merged,
     read_removed,
@@ -48,19 +51,32 @@ class LibraryRows:
     """
 
     def __init__(self, path: Path) -> None:
+        self.state = _state(path)
         self.manifest: LibraryManifest = read_library_manifest(path)
-        self.removed: NDArray[np.int64] = read_removed(path)
+        check_library_sizes(path, self.manifest)
+        self.removed: NDArray[np.int64] = read_removed(path, self.manifest)
         self.size = self.manifest.embedding_dim
         self._path = path
         self._starts = np.cumsum([0, *(shard.rows for shard in self.manifest.shards)], dtype=np.int64)
         self._open: dict[str, LibraryShard] = {}
         self._made_of: dict[tuple[int, frozenset[str]], NDArray[np.bool_]] = {}
 
+    def changed(self) -> bool:
+        """Return whether the library on the disk is another one by now; it takes microseconds."""
+        return _state(self._path) != self.state
+
+    def renumbered(self) -> bool:
+        """Return whether rows on the disk have other numbers by now; those added or removed leave the others theirs."""
+        if not self.changed():
+            return False
+        shards = read_library_manifest(self._path).shards
+        return shards[: len(self.manifest.shards)] != self.manifest.shards
+
     @cached_property
     def merged(self) -> Mapping[str, Sequence[MergedRow]]:
         """The rows of the list that were merged with another, by its key14."""
         found: dict[str, list[MergedRow]] = {}
-        for row in read_merged(self._path):
+        for row in read_merged(self._path, self.manifest):
             found.setdefault(row.key14, []).append(row)
         return found
 
@@ -172,10 +188,13 @@ class LibraryRows:
     # --- helpers
 
     def _shard(self, number: int) -> LibraryShard:
-        name = self.manifest.shards[number].name
-        if name not in self._open:
-            self._open[name] = LibraryShard(self._path, name)
-        return self._open[name]
+        shard = self.manifest.shards[number]
+        if shard.name not in self._open:
+            self._open[shard.name] = LibraryShard(self._path, shard)
+            if shard.arrays is None and self.renumbered():  # a checksum would tell
+                del self._open[shard.name]
+                raise QueryError(f"library {str(self._path)!r} was changed by another process meanwhile; search again")
+        return self._open[shard.name]
 
     def _by_shard(self, rows: _Numbers) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
         """Yield the number of every shard concerned, places in `rows`, and the rows there counted from its start."""
@@ -227,3 +246,12 @@ class LibraryRows:
         if key not in self._made_of:
             self._made_of[key] = made_of(self._shard(number).formulas(0, self.manifest.shards[number].rows), elements)
         return self._made_of[key]
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """Return what differs after every change of a library, since each ends with a new manifest; None: there is none."""
+    try:
+        found = (path / MANIFEST).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from molchord.api import SampleError
+from molchord.checksums import checksums_of, fault_of_file, sealed, unsealed
 from molchord.errors import DataError
 from molchord.files import discard, move_folder, remove, replace_file, write_csv
 from molchord.library.files import (
@@ -141,12 +142,12 @@ class WorkFolder:
         if not note.is_file():
             return None
         try:
-            part = Part.model_validate_json(note.read_bytes())
-        except ValidationError as error:
+            part = Part.model_validate_json(unsealed(note.read_bytes()))
+        except ValueError as error:
             raise DataError(f"note {str(note)!r} is damaged; delete it, and its shard is made again") from error
-        stem = self.path / _SHARDS / library_shard_name(number)
-        whole = part.shard is None or all(stem.with_suffix(end).is_file() for end in (".safetensors", ".parquet"))
-        return part if whole else None
+        files = {} if part.shard is None else part.shard.files()
+        whole = all(fault_of_file(self.path / _SHARDS / name, entry) is None for name, entry in files.items())
+        return part if whole and (part.shard is None or len(files) == 2) else None
 
     def give(self, block: ItemBlock) -> None:
         """Leave the items of a block for another process."""
@@ -182,7 +183,7 @@ class WorkFolder:
             merged=_noted(merged),
             failures=tuple(failures),
         )
-        replace_file(self._note(block.number), note.model_dump_json())
+        replace_file(self._note(block.number), sealed(note.model_dump_json()))
         remove(self._input(block.number))
 
     def finish(self, blocks: int, target: Path, *, force: bool) -> None:
@@ -209,7 +210,9 @@ class WorkFolder:
             write_csv(folder / FAILURES, ("molecule", "reason"), failed)
         if merged := [row for part in parts for row in part.merged]:
             write_csv(folder / MERGED, ("key14", "smiles", "name", "formula", "exact_mass"), merged)
-        write_library_manifest(folder, self.manifest.model_copy(update={"shards": shards, "duplicates": duplicates}))
+        files = checksums_of(folder, (FAILURES, MERGED))
+        update = {"shards": shards, "duplicates": duplicates, "files": files}
+        write_library_manifest(folder, self.manifest.model_copy(update=update))
         move_folder(folder, target)
         discard(self.path)
 
@@ -249,7 +252,7 @@ class WorkFolder:
                     "merged": (*part.merged, *_noted(merged.values())),
                 }
             )
-            replace_file(self._note(number), note.model_dump_json())
+            replace_file(self._note(number), sealed(note.model_dump_json()))
 
     def _left_out(self, blocks: int) -> dict[int, dict[int, MergedRow | None]]:
         """Return the rows of each block that go since another block has their key14, with what is noted of them."""
@@ -259,7 +262,7 @@ class WorkFolder:
             part = self.part(number)
             if part is None or part.shard is None:
                 continue
-            shards[number] = LibraryShard(self.path / _SHARDS, part.shard.name)
+            shards[number] = LibraryShard(self.path / _SHARDS, part.shard)
             keys = shards[number].keys()
             held = seen.held(keys)
             seen.add(keys[~held])

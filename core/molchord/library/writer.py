@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file as load_tensors
 
+from molchord.checksums import checksum_of, expect_file
 from molchord.errors import OutputExistsError, QueryError
 from molchord.files import discard, replace_files, replace_folder, write_tensors
 from molchord.library.files import (
@@ -39,6 +40,7 @@ __all__ = [
     "shortened",
     "thin_shard",
     "write_library_shard",
+    "write_removed",
 ]
 
 _ENDINGS = ("safetensors", "parquet")
@@ -105,7 +107,7 @@ class Writer:
         start = 0
         for shard in manifest.shards:
             gone = removed[(removed >= start) & (removed < start + shard.rows)] - start
-            writer._seen.add(np.delete(LibraryShard(target, shard.name).keys(), gone))
+            writer._seen.add(np.delete(LibraryShard(target, shard).keys(), gone))
             start += shard.rows
         try:
             yield writer
@@ -121,6 +123,10 @@ class Writer:
         """Take files over from the library that a new one replaces."""
         for file in files:
             shutil.copy2(file, self._folder)
+            known = self._manifest.files.get(file.name)
+            expect_file(self._folder / file.name, known, QueryError, "make the library again with `molchord embed`")
+            kept = {**self._manifest.files, file.name: checksum_of(self._folder / file.name)}
+            self._manifest = self._manifest.model_copy(update={"files": kept})
 
     def write(self, entries: Iterable[Entry]) -> None:
         """Write entries, the first one of each key14.
@@ -219,6 +225,17 @@ def check_replaceable(target: Path, *, force: bool) -> None:
         read_library_manifest(target)
 
 
+def write_removed(folder: Path, manifest: LibraryManifest, rows: NDArray[np.int64]) -> None:
+    """Mark rows of a library as removed, all those there are; readers see the old ones until the manifest is there."""
+    number = 1 + int(manifest.removed.rpartition("-")[2].partition(".")[0] or 0)
+    name = f"removed-{number:05d}.safetensors"
+    write_tensors(folder / name, {"rows": rows})
+    files = {file: entry for file, entry in manifest.files.items() if file != manifest.removed}
+    update = {"removed": name, "files": {**files, name: checksum_of(folder / name)}}
+    write_library_manifest(folder, manifest.model_copy(update=update))
+    discard(folder / (manifest.removed or "removed.safetensors"))
+
+
 def check_entry(entry: Entry, manifest: LibraryManifest) -> None:
     """Refuse an entry that does not fit a library.
 
@@ -282,8 +299,12 @@ def thin_shard(folder: Path, name: str, keep: NDArray[np.bool_]) -> ShardEntry:
 
 
 def _save_shard(folder: Path, name: str, tensors: Mapping[str, torch.Tensor], table: pa.Table) -> ShardEntry:
+    files = [f"{name}.{ending}" for ending in _ENDINGS]
     with replace_files(folder) as new:  # several processes may write one shard, all of them the same
-        write_tensors(new / f"{name}.safetensors", tensors)
-        pq.write_table(table, new / f"{name}.parquet", row_group_size=GROUP)
+        write_tensors(new / files[0], tensors)
+        pq.write_table(table, new / files[1], row_group_size=GROUP)
+        arrays, rows = (checksum_of(new / file) for file in files)
     mass = tensors["mass"]
-    return ShardEntry(name=name, rows=len(mass), lightest=float(mass[0]), heaviest=float(mass[-1]))
+    return ShardEntry(
+        name=name, rows=len(mass), lightest=float(mass[0]), heaviest=float(mass[-1]), arrays=arrays, table=rows
+    )

@@ -35,8 +35,8 @@ from molchord.data.loader import (
 from molchord.data.scalars import scalar_table
 from molchord.data.store import DataSet
 from molchord.device import choose_device, to_device
-from molchord.errors import DataError, RunError
-from molchord.files import replace_file
+from molchord.errors import DataError, RunError, newer_version
+from molchord.files import append_line, keep_previous
 from molchord.graph.resolve import ModelGraph
 from molchord.model import Model, build_modalities
 from molchord.retrieval.metrics import blind_mrr
@@ -44,6 +44,7 @@ from molchord.run_folder import initialise, load_into, read_weights, taken_scala
 from molchord.seeding import drawn, random_state
 from molchord.train.batch_statistics import synchronise, with_batch_statistics
 from molchord.train.hard_negatives import HardNegatives
+from molchord.train.nonfinite import SKIPPED_IN_A_ROW, cause_of
 from molchord.train.optimization import (
     moving_average,
     parameter_groups,
@@ -56,10 +57,24 @@ from molchord.train.processes import Processes
 from molchord.train.step import Step, autocast
 from molchord.train.turns import Turns
 
+_REMEDY = "correct that, or lower `train.optimizer.lr` or `train.clip_norm`; the last checkpoint is good"
+UNIT = 2.0**-32
+CHECKPOINT_FORMAT = 1
+LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a training once its step is done."""
+
 
 @dataclass
 class Progress:
-    """The state of a training; saved with every checkpoint."""
+    """The state of a training; saved with every checkpoint.
+
+    Attributes:
+        history: Bytes of ``metrics.jsonl`` that belong to it; None: of a checkpoint of molchord 0.1.
+        skipped: Steps left out since they were not finite; `in_a_row`, those at its end.
+        counted: Batches of the current epoch in `sums`.
+        sums: Metrics of the current epoch, in units of `UNIT`: whole numbers, so that no order of adding changes them.
+    """
 
     epoch: int = 0
     batch: int = 0
@@ -70,7 +85,11 @@ class Progress:
     best_epoch: int = 0
     since_best: int = 0
     lines: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
+    history: int | None = None
+    skipped: int = 0
+    in_a_row: int = 0
+    counted: int = 0
+    sums: dict[str, int] = field(default_factory=dict)
     absent: list[list[str]] = field(default_factory=list)
     done: bool = False
 
@@ -118,6 +137,7 @@ class Trainer:
         self.sources = sources(
             graph, self.modalities, dataset, missing=missing, workers=self.config.workers, progress=self.show
         )
+        self._note_untrained(missing)
         unmeasured = [f"modalities.{name}" for name, source in self.sources.items() if source.missing is not None]
         if unmeasured:  # not trained, since weight decay alone would change them
             others = {p: on for p, on in graph.train.trainable.items() if not any(under(p, u) for u in unmeasured)}
@@ -150,10 +170,24 @@ class Trainer:
         self.step = Step(graph, self.config, self.model, self.device, self.processes, self.hard)
         self.state = Progress()
         self._absent: set[tuple[str, str, str]] = set()
-        self._interrupted = False
+        self.signal = 0
         self._stop = False  # what all processes have agreed upon
+        self._cause = "so was none before the training was taken up"
+        self._statistics = _statistics(self.model)
 
     # --- set-up
+
+    def _note_untrained(self, missing: Missing) -> None:
+        """Refuse a modality that no training molecule has a measurement of, or keep its tower as it is."""
+        train = self.dataset.rows("train")
+        for name, source in self.sources.items():
+            if source.missing is None and not source.present(len(self.dataset))[train].any():
+                source.missing = (
+                    f"data set {str(self.dataset.path)!r} has measurements for modality {name!r}, but none of a "
+                    "training molecule; change the split or `where`, or leave the modality out of the graph"
+                )
+                if missing == "refuse" and len(train):
+                    raise DataError(source.missing)
 
     def _check_rows(self) -> None:
         """Refuse data of which no batch can be made, or that lacks what is watched."""
@@ -278,19 +312,46 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = max(group["base_lr"] * factor, min(self.config.schedule.minimum, group["base_lr"]))
 
-    def _step(self) -> Tensor:
+    def _gradient(self) -> Tensor:
+        """Join the gradients of all processes, limit them, and return their norm."""
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.processes.sum_gradients(parameters)
         if self.turns is not None:
             self.turns.rest(self.model)
         limit = self.config.clip_norm if self.config.clip_norm is not None else math.inf
-        norm = nn.utils.clip_grad_norm_(parameters, limit)
+        return nn.utils.clip_grad_norm_(parameters, limit)
+
+    def _step(self) -> None:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema is not None:
             self.ema.update_parameters(self.model)
         self.state.step += 1
-        return norm
+        self.state.in_a_row = 0
+        self._statistics = _statistics(self.model)
+
+    def _skip(self, shares: list[tuple[int, BatchShard]]) -> None:
+        """Leave a step out that is not finite, saying why; weights and statistics stay those of the step before.
+
+        Raises:
+            RunError: It is one of many in a row.
+        """
+        seeds = [((self.graph.seed, self.state.epoch, number), share) for number, share in shares]
+        with torch.no_grad():
+            for name, values in self._statistics.items():
+                self.model.get_buffer(name).copy_(values)
+        cause = cause_of(self.step, seeds, self.graph, self.dataset, self.sources)
+        self.optimizer.zero_grad(set_to_none=True)
+        self._cause = cause
+        self.state.skipped += 1
+        self.state.in_a_row += 1
+        where = f"epoch {self.state.epoch + 1}, batch {shares[-1][0] + 1}"
+        if self.state.in_a_row >= SKIPPED_IN_A_ROW:
+            raise RunError(
+                f"training stopped in {where}: {self.state.in_a_row} steps in a row were not finite; {cause}; {_REMEDY}"
+            )
+        if self.state.skipped == 1 or self.state.in_a_row == 1:
+            warnings.warn(f"a step is skipped in {where}, since it is not finite: {cause}", stacklevel=2)
 
     # --- the loop
 
@@ -302,10 +363,10 @@ class Trainer:
             log: Is handed each line of ``metrics.jsonl`` once it is written.
 
         Returns:
-            Whether the training is complete; False after Ctrl-C, with the state saved.
+            Whether the training is complete; False after one of the signals `STOPPING`, with the state saved.
 
         Raises:
-            RunError: The loss is no longer finite.
+            RunError: Step after step is not finite.
         """
         batches = self.batches(self.rows["train"], shuffle=True)
         bar = tqdm(
@@ -338,9 +399,10 @@ class Trainer:
     def _epoch(self, batches: Batches, bar: tqdm[Any]) -> dict[str, Any]:
         training_mode(self.model, self.config)
         start, began = self.state.batch, time.perf_counter()
-        sums: dict[str, Tensor] = {}
+        sums, pending = dict[str, Tensor](), dict[str, Tensor]()
+        shares: list[tuple[int, BatchShard]] = []
+        losses: float | Tensor = 0.0
         order = None if self.hard is None else self._hard_order(self.hard)
-        norms: float | Tensor = 0.0
         failures: list[tuple[str, str, str]] = []
         for number, share in enumerate(batches.shares(self.state.epoch, start, order), start):
             failures += [failure for chunk in share.chunks for failure in chunk.failures]
@@ -348,34 +410,47 @@ class Trainer:
                 len(batches) - number // self.config.accumulate_grad_batches * self.config.accumulate_grad_batches
             )
             output = self.learn(share, number, 1 / min(self.config.accumulate_grad_batches, remaining))
-            _add(sums, {"loss": output.total, **{"-".join(pair): v for pair, v in output.per_pair.items()}})
+            _add(pending, {"loss": output.total, **{"-".join(pair): v for pair, v in output.per_pair.items()}})
+            losses = losses + output.total
+            shares.append((number, share))
             if (number + 1) % self.config.accumulate_grad_batches == 0 or number + 1 == len(batches):
                 self._set_rates(len(batches))
-                norms = norms + self._step()
+                norm = self._gradient()
+                if self.processes.any(not bool(torch.isfinite(norm + losses))):
+                    self._skip(shares)
+                else:
+                    self._step()
+                    # the norm is the same in every process
+                    _add(sums, {**pending, "grad_norm": _whole(norm / self.processes.size)}, whole=True)
+                    self.state.counted += len(shares)
+                pending, shares, losses = {}, [], 0.0
                 self.state.batch = number + 1
-                self._stop = self.processes.any(self._interrupted)
+                self._stop = self.processes.any(self.signal != 0)
                 if self._stop:
                     break
             bar.update()
         if sums:
-            values = self.processes.sum(torch.stack([*sums.values()]).double()).tolist()
-            for name, value in {**dict(zip(sums, values, strict=True)), "grad_norm": float(norms)}.items():
-                self.state.sums[name] = self.state.sums.get(name, 0.0) + value
+            values = self.processes.sum(torch.stack([*sums.values()])).tolist()
+            for name, value in zip(sums, values, strict=True):
+                self.state.sums[name] = self.state.sums.get(name, 0) + value
         for failure in self.processes.all_gather(failures):
             if failure not in self._absent:
                 self._absent.add(failure)
                 self.state.absent.append(list(failure))
         seconds = time.perf_counter() - began
-        totals, steps = self.state.sums, math.ceil(len(batches) / self.config.accumulate_grad_batches)
+        counted = max(1, self.state.counted)
+        totals = {name: value * UNIT for name, value in self.state.sums.items()} or {"loss": math.nan, "grad_norm": 0.0}
+        steps = math.ceil(counted / self.config.accumulate_grad_batches)
         return {
             "epoch": self.state.epoch + 1,
             "step": self.state.step,
-            "loss": totals["loss"] / len(batches),
-            "pairs": {k: v / len(batches) for k, v in totals.items() if k not in ("loss", "grad_norm")},
+            "loss": totals["loss"] / counted,
+            "pairs": {k: v / counted for k, v in totals.items() if k not in ("loss", "grad_norm")},
             "grad_norm": totals["grad_norm"] / steps,
             "lr": max(group["lr"] for group in self.optimizer.param_groups),
             "tau": self.model.temperatures(),
             "absent": len(self.state.absent),
+            **({"skipped": self.state.skipped} if self.state.skipped else {}),
             "seconds": round(seconds, 3),
             "molecules_per_second": round(len(self.rows["train"]) * (1 - start / len(batches)) / seconds, 1),
         }
@@ -390,12 +465,9 @@ class Trainer:
 
     def _finish_epoch(self, folder: Path, record: dict[str, Any]) -> None:
         if not math.isfinite(record["loss"]):
-            raise RunError(
-                f"loss became {record['loss']} in epoch {record['epoch']}; lower `train.optimizer.lr` or set "
-                "`train.clip_norm`"
-            )
+            raise RunError(f"training stopped: no step of epoch {record['epoch']} was finite; {self._cause}; {_REMEDY}")
         state, config = self.state, self.config
-        state.epoch, state.batch, state.sums = state.epoch + 1, 0, {}
+        state.epoch, state.batch, state.counted, state.sums = state.epoch + 1, 0, 0, {}
         last = state.epoch == config.epochs
         state.lines += 1
         if self.processes.rank == 0:
@@ -404,14 +476,16 @@ class Trainer:
                 self._judge(folder, record["val"][config.stopping.metric])
             elif last and state.best is None:
                 self.write_best(folder)
-            _append_line(folder / "metrics.jsonl", record, state.lines - 1)
+            self._record(folder / "metrics.jsonl", record)
             self.save(folder)
         self.state = self.processes.broadcast(state)
 
     def _judge(self, folder: Path, figure: float) -> None:
         state, stopping, schedule = self.state, self.config.stopping, self.config.schedule
         score = -figure if stopping.metric == "loss" else figure
-        if state.best is None or score > state.best:
+        if not math.isfinite(figure):
+            warnings.warn(f"validation figure {stopping.metric!r} of epoch {state.epoch} is {figure}", stacklevel=2)
+        elif state.best is None or score > state.best:
             state.best, state.best_epoch, state.since_best, state.since_cut = score, state.epoch, 0, 0
             self.write_best(folder)
             return
@@ -514,15 +588,18 @@ class Trainer:
         if self.hard is not None:
             tensors |= {f"hard.{k}": v for k, v in self.hard.state().items()}
         (folder / "checkpoints").mkdir(exist_ok=True)
-        write_weights(folder / "checkpoints" / "last.safetensors", tensors, {"progress": json.dumps(vars(self.state))})
+        last = folder / "checkpoints" / LAST
+        keep_previous(last, PREVIOUS)
+        progress = {"progress": json.dumps(vars(self.state)), "format": str(CHECKPOINT_FORMAT)}
+        write_weights(last, tensors, progress)
 
     def restore(self, folder: Path) -> None:
-        """Take up a training where it was saved.
+        """Take up a training where it was saved; where that checkpoint is damaged, at the one before.
 
         Raises:
-            RunError: The run has no checkpoint, or it does not fit.
+            RunError: The run has no good checkpoint, or it does not fit.
         """
-        tensors, metadata = read_weights(folder / "checkpoints" / "last.safetensors")
+        tensors, metadata = _checkpoint(folder / "checkpoints")
 
         def below(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -537,8 +614,23 @@ class Trainer:
             index, _, slot = name.partition(".")
             slots.setdefault(int(index), {})[slot] = value
         self.optimizer.load_state_dict({"state": slots, "param_groups": self.optimizer.state_dict()["param_groups"]})
-        self.state = Progress(**json.loads(metadata["progress"]))
+        progress = json.loads(metadata["progress"])
+        self.state = Progress(**progress)
+        # molchord 0.1 saved sums as such
+        sums = self.state.sums.items()
+        self.state.sums = {name: round(v / UNIT) if isinstance(v, float) else v for name, v in sums}
+        self.state.counted = progress.get("counted", self.state.batch)
         self._absent = {(name, id, reason) for name, id, reason in self.state.absent}
+
+    def _record(self, path: Path, record: Mapping[str, Any]) -> None:
+        """Add a line to the history, after those that the checkpoint knows: later ones are written again."""
+        if self.state.history is None:
+            lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+            self.state.history = sum(map(len, lines[: self.state.lines - 1]))
+        there = path.stat().st_size if path.exists() else 0
+        if there < self.state.history:
+            warnings.warn(f"history {str(path)!r} has lost its end; the training is not touched by it", stacklevel=2)
+        self.state.history = append_line(path, json.dumps(record), min(there, self.state.history))
 
     def start_from(self, weights: Mapping[str, Tensor] | None) -> None:
         """Start from whole weights of a run, then from the parts that `train.init` names."""
@@ -560,22 +652,26 @@ class Trainer:
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Let Ctrl-C end the current step first; a second Ctrl-C ends at once."""
+        """Let Ctrl-C, or another of the signals `STOPPING`, end the current step first; a second one ends at once."""
 
-        def on_interrupt(number: int, frame: FrameType | None) -> None:
-            if self._interrupted:
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            if self.signal:
                 raise KeyboardInterrupt
-            self._interrupted = True
+            self.signal = number
 
+        previous = {}
         try:
-            previous = signal.signal(signal.SIGINT, on_interrupt)
-        except ValueError:  # not in the main thread: nobody presses Ctrl-C there
+            for one in STOPPING:
+                if signal.getsignal(one) is not signal.SIG_IGN:  # as `nohup` wants it
+                    previous[one] = signal.signal(one, on_signal)
+        except ValueError:  # not in the main thread: no signal arrives there
             yield
             return
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, previous)
+            for one, handler in previous.items():
+                signal.signal(one, handler)
 
 
 def _default_workers(device: torch.device) -> int:
@@ -584,15 +680,38 @@ def _default_workers(device: torch.device) -> int:
     return max(0, min(8, len(os.sched_getaffinity(0)) // here - 1)) if device.type == "cuda" else 0
 
 
-def _add(sums: dict[str, Tensor], values: Mapping[str, Tensor]) -> None:
+def _add(sums: dict[str, Tensor], values: Mapping[str, Tensor], *, whole: bool = False) -> None:
+    """Add metrics as whole numbers of `UNIT`, which most are not yet."""
     for name, value in values.items():
-        sums[name] = sums[name] + value.detach() if name in sums else value.detach().clone()
+        number = value if whole else _whole(value)
+        sums[name] = sums[name] + number if name in sums else number
 
 
-def _append_line(path: Path, record: Mapping[str, Any], keep: int) -> None:
-    # A resumed run may find lines written after its checkpoint: they are written again.
-    lines = path.read_text().splitlines()[:keep] if path.exists() else []
-    replace_file(path, "\n".join([*lines, json.dumps(record)]) + "\n")
+def _whole(value: Tensor) -> Tensor:
+    """Return a number as a whole one of `UNIT`; what is not finite becomes 0, as its step is skipped."""
+    number = torch.nan_to_num(value.detach().double(), nan=0.0, posinf=0.0, neginf=0.0)
+    return (number.clamp(-(2.0**29), 2.0**29) / UNIT).round().long()
+
+
+def _statistics(model: nn.Module) -> dict[str, Tensor]:
+    """Return copies of what layers such as batch normalisation have gathered."""
+    if not with_batch_statistics(model):
+        return {}
+    return {name: values.clone() for name, values in model.named_buffers()}
+
+
+def _checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the last checkpoint, or where it is damaged the one before."""
+    try:
+        tensors, metadata = read_weights(folder / LAST)
+    except RunError as error:
+        if not (folder / PREVIOUS).is_file():
+            raise
+        tensors, metadata = read_weights(folder / PREVIOUS)
+        warnings.warn(f"{error}; the training goes on from the checkpoint before it", stacklevel=3)
+    stated = {"format": int(metadata.get("format", CHECKPOINT_FORMAT))}
+    newer_version("checkpoint", folder, stated, "format", CHECKPOINT_FORMAT, RunError)
+    return tensors, metadata
 
 
 def _shown(figures: Mapping[str, float]) -> dict[str, str]:

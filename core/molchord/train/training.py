@@ -6,18 +6,22 @@ import dataclasses
 import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from signal import SIGINT
 from tempfile import mkdtemp
 from typing import TypeAlias
 
 from molchord.api import Logger
+from molchord.checksums import checksums_of
 from molchord.data.store import DataSet
 from molchord.domain import Domain, domain_of
 from molchord.embedder import Embedder
-from molchord.errors import TrainingStopped
+from molchord.errors import RunError, TrainingStopped
 from molchord.files import discard, replace_file, replace_folder, write_csv
+from molchord.graph.changes import changed
 from molchord.graph.resolve import ModelGraph, Use
+from molchord.lock import only_writer, unfinished
 from molchord.run_folder import (
     PluginStamp,
     RunManifest,
@@ -38,6 +42,8 @@ from molchord.train.processes import distributed
 from molchord.train.trainer import Trainer
 
 __all__ = ["Trained", "resume_training", "train"]
+
+_GRAPH, _FINAL = "graph.yaml", ("metrics.jsonl", "absent.csv")
 
 Trained: TypeAlias = Callable[[Path, DataSet, str], None]
 """What the first process does with a trained run: ``trained(run folder, data set, device)``."""
@@ -66,12 +72,15 @@ def train(
 
     Raises:
         OutputExistsError: `out` exists and `force` is not set.
+        FolderInUseError: Another process trains there.
         RunError: `out` is not a run, or overlaps the data set or a run that weights come from.
-        TrainingStopped: Ctrl-C; the state is saved.
+        TrainingStopped: Ctrl-C, or another signal that ends it; the state is saved.
     """
-    with distributed(device) as (processes, own_device):
+    with distributed(device) as (processes, own_device), ExitStack() as alone:
         with processes.main_process_first():
             built = build_loggers(loggers) if processes.rank == 0 else {}
+            if out is not None and processes.rank == 0:
+                alone.enter_context(only_writer(out))
             sources = [find_run(source.partition("#")[0]) for source in graph.train.init.values()]
             sources += [] if start is None else [start.path]
             if out is not None and processes.rank == 0:
@@ -105,20 +114,40 @@ def resume_training(
     path: Path,
     *,
     trained: Trained,
+    data: Path | None = None,
+    epochs: int | None = None,
+    accept_graph: bool = False,
     device: str | None = None,
     progress: bool = True,
     loggers: Sequence[str | Use] = (),
 ) -> str:
-    """Continue a training exactly where it stopped, and return the device; arguments as for `train`.
+    """Continue a training exactly where it stopped, and return the device; other arguments as for `train`.
+
+    Args:
+        path: The run folder.
+        trained: As for `train`.
+        data: Where the data set is now, the same one; None: where it was.
+        epochs: Passes over the data in all, in place of those of the graph.
+        accept_graph: Take the run's ``graph.yaml`` as it is, edited or not.
+        device: As for `train`.
+        progress: As for `train`.
+        loggers: As for `train`.
 
     Raises:
-        RunError: There is no checkpoint, or the data set has changed since.
-        TrainingStopped: Ctrl-C; the state is saved.
+        RunError: There is no checkpoint, or the data set or the graph has changed since.
+        FolderInUseError: Another process trains there.
+        TrainingStopped: Ctrl-C, or another signal that ends it; the state is saved.
     """
-    with distributed(device) as (processes, own_device):
+    with distributed(device) as (processes, own_device), ExitStack() as alone:
         with processes.main_process_first():
             built = build_loggers(loggers) if processes.rank == 0 else {}
+            left = unfinished(path.resolve())
+            if not (path / "manifest.json").is_file() and left:
+                raise RunError(f"run {str(path)!r} was ended before its first checkpoint; train it again")
             manifest = read_run_manifest(path)
+            if processes.rank == 0:
+                alone.enter_context(only_writer(path))
+                _take_up(path, manifest, data, epochs, accept_graph)
             trainer = Trainer(
                 saved_graph(path, manifest),
                 training_data(path, manifest),
@@ -129,8 +158,20 @@ def resume_training(
                 processes=processes,
             )
             trainer.restore(path)
+            _prolong(trainer, epochs)
         _run(trainer, path, built, trained)
         return str(trainer.device)
+
+
+def _prolong(trainer: Trainer, epochs: int | None) -> None:
+    """Let a training that has ended go on to so many epochs."""
+    if epochs is None:
+        return
+    if epochs <= trainer.state.epoch:
+        raise RunError(
+            f"`epochs` is {epochs}, but the run has done {trainer.state.epoch}; give a larger number, or leave it out"
+        )
+    trainer.state.done = False
 
 
 def _run(trainer: Trainer, path: Path, loggers: Mapping[str, Logger], trained: Trained) -> None:
@@ -141,7 +182,8 @@ def _run(trainer: Trainer, path: Path, loggers: Mapping[str, Logger], trained: T
     finally:
         log.close(finished)
     if not finished:
-        stopped = TrainingStopped(path, trainer.state.epoch, trainer.state.step)
+        status = 128 + (trainer.signal or SIGINT)
+        stopped = TrainingStopped(path, trainer.state.epoch, trainer.state.step, status)
         if trainer.processes.rank > 0:
             raise SystemExit(stopped.status)  # process 0 reports it
         raise stopped
@@ -162,6 +204,32 @@ def _complete(trainer: Trainer, path: Path) -> None:
         write_csv(path / "absent.csv", ("modality", "id", "reason"), state.absent)
     trainer.model.load_state_dict(read_weights(path / "model.safetensors")[0])
     manifest.tau = trainer.model.temperatures()
+    manifest.files |= checksums_of(path, _FINAL)
+    write_run_manifest(path, manifest)
+
+
+def _take_up(path: Path, manifest: RunManifest, data: Path | None, epochs: int | None, accept_graph: bool) -> None:
+    """Write down what changes when a training is taken up; the manifest, in which it counts, comes last.
+
+    Raises:
+        RunError: The data set is another one, or the run has done as many epochs already.
+    """
+    if accept_graph:
+        manifest.files |= checksums_of(path, (_GRAPH,))
+    if data is not None:
+        found = DataSet(data, split=manifest.data.get("split"))
+        if found.sha256 != manifest.data["sha256"]:
+            raise RunError(
+                f"data set {str(data)!r} is not the one that run {str(path)!r} was trained on (by its checksum it has "
+                "other molecules, measurements or splits); train anew, or adapt the run with `molchord realign`"
+            )
+        manifest.data["path"] = str(found.path.resolve())
+    if epochs is not None:
+        longer = changed(saved_graph(path, manifest), train={"epochs": epochs})
+        replace_file(path / _GRAPH, longer.to_yaml())
+        manifest.files |= checksums_of(path, (_GRAPH,))
+    # What a training goes on writing has its checksum again when it ends.
+    manifest.files = {name: entry for name, entry in manifest.files.items() if name not in _FINAL}
     write_run_manifest(path, manifest)
 
 
@@ -171,9 +239,11 @@ def _write_folder(trainer: Trainer, path: Path, sources: Sequence[Path], start: 
     trained_on = {key: text for source in sources for key, text in trained_smiles(source).items()}
     trained_on |= dict(zip(trainer.dataset.keys(rows), trainer.dataset.smiles(rows), strict=True))
     with replace_folder(path) as folder:
-        replace_file(folder / "graph.yaml", trainer.graph.to_yaml())
-        write_run_manifest(folder, _manifest(trainer, start))
+        replace_file(folder / _GRAPH, trainer.graph.to_yaml())
         write_trained_on(folder, trained_on)
+        manifest = _manifest(trainer, start)
+        manifest.files = checksums_of(folder, (_GRAPH, "trained_on.txt"))
+        write_run_manifest(folder, manifest)
         trainer.save(folder)
 
 

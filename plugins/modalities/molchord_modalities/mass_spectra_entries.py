@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import math
 import re
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from molchord.api import SampleError
+from molchord.api import SampleError, open_unpacked
 
 __all__ = ["NUMBER", "Entry", "head_of", "lines_of", "opened", "plain", "with_points"]
 
@@ -55,9 +54,7 @@ class Entry:
 
 def opened(path: Path) -> io.BufferedIOBase:
     """Open a file that may be compressed."""
-    with path.open("rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if compressed else path.open("rb")
+    return open_unpacked(path)
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from molchord.api import Measurement, Reading, SampleError
 from molchord_modalities import xtb
+from molchord_modalities.archives import check_archive
 from molchord_modalities.nmr_settings import MULTIPLICITIES, NUCLEI
 
 __all__ = ["names_itself", "read"]
@@ -36,6 +37,7 @@ def read(path: Path) -> Iterator[Reading | SampleError]:
     """
     present = [nucleus for nucleus in NUCLEI if f"shift_{nucleus}" in xtb.names(path)]
     try:
+        check_archive(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             stored = {name: archive[name] for name in archive.files}
         smiles = stored["smiles"].tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import zlib
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from molchord.api import ReadingOptions, SampleError
+from molchord.api import ReadingOptions, SampleError, open_unpacked
 from molchord_modalities.curve import length_unit, ordinate_kind
 from molchord_modalities.table_columns import (
     COMMENT,
@@ -66,7 +65,7 @@ def decode(path: Path, limit: int = -1) -> str:
         SampleError: It cannot be opened or unpacked, is empty, or is not text.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with open_unpacked(path) as file:
             raw = file.read(limit)
     except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from molchord.api import Measurement, Molecule, Reading, SampleError
 from molchord.chem import Mol, bare_match, covalent_radius, parse, with_hydrogens
+from molchord_modalities.archives import check_archive
 from molchord_modalities.structure_graphs import check_positions, described, elements_only
 
 __all__ = ["holds_geometry", "mapped", "read"]
@@ -55,6 +56,7 @@ def _source_arrays(path: Path) -> tuple[list[str], NDArray[Any], NDArray[Any], N
     """Read the arrays of an archive, unpickling nothing, and check that they fit together."""
     name = path.name
     try:
+        check_archive(path)
         with path.open("rb") as file:  # numpy leaves a file that it opened itself open where the archive is damaged
             archive = np.load(file, allow_pickle=False)
             missing = sorted(_SOURCE_ARRAYS - set(archive.files))

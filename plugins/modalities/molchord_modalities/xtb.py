@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from molchord.api import SampleError
+from molchord_modalities.archives import check_archive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,6 +81,7 @@ def read(path: Path, intensity: str) -> Iterator[Entry]:
     """
     wanted = ("smiles", "modes", "freq", intensity)
     try:
+        check_archive(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             missing = [name for name in wanted if name not in archive.files]
             if missing:

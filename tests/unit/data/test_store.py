@@ -334,6 +334,7 @@ def test_reserved_column_names(tmp_path, column):
 
 def edit(path, change):
     content = json.loads(path.read_text())
+    content.pop("checksum")  # as an earlier version wrote it
     change(content)
     path.write_text(json.dumps(content))
 
@@ -348,7 +349,7 @@ def test_a_missing_folder_and_a_folder_that_is_no_data_set(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(schema_version=2), "has schema version 2, this molchord reads 1"),
+        (lambda m: m.update(schema_version=2), "has schema version 2, this molchord reads 1; .* update molchord"),
         (lambda m: m.update(format="other"), "is not a data set's manifest"),
         (lambda m: m.pop("molecules"), "`manifest.json` is damaged: molecules: Field required"),
         (lambda m: m.update(extra=1), "`manifest.json` is damaged: extra"),

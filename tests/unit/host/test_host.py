@@ -61,6 +61,26 @@ def exit_at_import():
     return "raise SystemExit(3)\n"
 
 
+def interrupt_at_import():
+    """plugin 'nmr' (broken 1.0) failed to import: KeyboardInterrupt; repair or uninstall broken"""
+    return "raise KeyboardInterrupt\n"
+
+
+def generator_exit_at_import():
+    """plugin 'nmr' (broken 1.0) failed to import: GeneratorExit: over; repair or uninstall broken"""
+    return "raise GeneratorExit('over')\n"
+
+
+def interrupting_hook():
+    """plugin 'nmr' (broken 1.0) failed in hook 'molchord_modalities': KeyboardInterrupt; repair broken"""
+    return OK.replace("return [modality('nmr')]", "raise KeyboardInterrupt")
+
+
+def own_base_exception_at_import():
+    """plugin 'nmr' (broken 1.0) failed to import: Own: x; repair or uninstall broken"""
+    return "class Own(BaseException): ...\nraise Own('x')\n"
+
+
 def misspelt_hook():
     """plugin 'nmr' (broken 1.0) implements unknown hook 'molchord_modalites'; did you mean 'molchord_modalities'?"""
     return OK.replace("modalities", "modalites")
@@ -182,6 +202,7 @@ def same_name_twice():
 
 
 BROKEN = [
+    interrupt_at_import, generator_exit_at_import, interrupting_hook, own_base_exception_at_import,
     import_error, syntax_error, exit_at_import, misspelt_hook, unmarked_hook, no_hook, bad_signature, generator_hook,
     raising_hook, unknown_record_field, missing_record_field, record_alone, wrong_record, newer_api, older_api, bad_name,
     reserved_name, empty_summary, not_callable, misspelt_kind, text_for_kinds, bad_stores, loose_config,
@@ -343,3 +364,19 @@ def test_a_package_that_imports_only_here_or_never_ends_is_named(site, monkeypat
     ]
     monkeypatch.setattr("molchord.host.report.TIMEOUT", 0.0)
     assert "takes more than 0.0 s to import" in str(next(heavy_imports(host)))
+
+
+def test_what_a_plugin_prints_is_no_part_of_a_commands_output(site, capsys):
+    hook = OK.replace("    return", "    print('from the hook')\n    return")
+    host = site.add("loud", "print('at import')\n" + hook).discover()
+    assert [plugin.name for plugin in host.plugins] == ["nmr"]
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "at import" in said.err
+    assert "from the hook" in said.err
+
+
+def test_ctrl_c_while_a_plugin_is_imported_ends_the_program(site):
+    source = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n" + OK
+    with pytest.raises(KeyboardInterrupt):
+        site.add("slow", source).discover()
