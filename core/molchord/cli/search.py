@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from molchord.cli.cleaning import add_clean, clean_of, step_text
+from molchord.clean_up import step_text
+from molchord.cli.cleaning import add_clean, clean_of
 from molchord.cli.options import Group, add_renamed, add_rerank, add_run, rerank_of
 from molchord.cli.output import estimates_text, hit_row, hit_table, say
 from molchord.cli.reading import add_reading, reading_of_each

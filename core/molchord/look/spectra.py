@@ -1,4 +1,4 @@
-"""Spectra as drawings: the axis in its technique's own direction, peaks labelled, parts shaded, a reference mirrored."""
+"""Spectra as drawings: axes in their technique's direction, peaks labelled, parts shaded, references mirrored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHADED = 3
 _LEFT, _RIGHT, _TOP, _BOTTOM = 8.0, 8.0, 24.0, 46.0
 _LABELLED, _APART, _APART_LATE = 8, 40.0, 62.0
 _FIRST, _LEAST = 0.38, 0.12
-_COLUMNS = 400
+_COLUMNS = 320
 
 
 class Shade(NamedTuple):
@@ -100,7 +100,9 @@ def explanation_file(explanation: Explanation, form: str = "svg") -> bytes:
         head = f"{modality_title(name)}: agreement {explanation.similarity[name]:.2f}"
         below = explanation.below.get(name)
         said = shades(explanation.first(name, SHADED))
-        panels.append(_Panel(head if below is None else f"{head}; below it a spectrum of the candidate", trace, below, said))
+        panels.append(
+            _Panel(head if below is None else f"{head}; below it a spectrum of the candidate", trace, below, said)
+        )
     chance = "" if hit.probability is None else f", {percent(hit.probability)}"
     return _file(f"why hit {hit.rank}: {hit.name or hit.smiles} ({formula(hit.formula)}{chance})", panels, form)
 
@@ -156,7 +158,9 @@ def _panel(
     height = HEIGHT if below is None else MIRRORED
     foot = top + height - _BOTTOM
     axis = _Axis.of(trace, below, _LEFT + (46.0 if ordinate else 0.0), WIDTH - _RIGHT)
-    up = _Scale.of([trace] if raw is None else [trace, raw], top + _TOP, foot if below is None else (top + foot) / 2 + 3)
+    up = _Scale.of(
+        [trace] if raw is None else [trace, raw], top + _TOP, foot if below is None else (top + foot) / 2 + 3
+    )
     line = up.y(0.0) if below is not None or trace.sticks else None
     most = max((abs(shade.weight) for shade in shaded), default=1.0) or 1.0
     for shade in shaded:
@@ -202,7 +206,11 @@ class _Axis(NamedTuple):
 
     def x(self, place: float) -> float:
         part = (min(max(place, self.low), self.high) - self.low) / (self.high - self.low)
-        return self.right - part * (self.right - self.left) if self.descending else self.left + part * (self.right - self.left)
+        return (
+            self.right - part * (self.right - self.left)
+            if self.descending
+            else self.left + part * (self.right - self.left)
+        )
 
     @property
     def span(self) -> float:
@@ -335,7 +343,9 @@ def _said(trace: Trace, title: str) -> str:
     places = np.asarray(trace.position)[np.isfinite(trace.height)]
     if not len(places):
         return f"{title}: nothing was measured"
-    ends = (float(places.max()), float(places.min())) if trace.descending else (float(places.min()), float(places.max()))
+    ends = (
+        (float(places.max()), float(places.min())) if trace.descending else (float(places.min()), float(places.max()))
+    )
     highest = ", ".join(f"{float(trace.position[index]):.5g}" for index in peaks_of(trace).tolist()[:5])
     return f"{title}, {unit(trace.axis)} {ends[0]:.5g} to {ends[1]:.5g}; highest peaks at {highest or 'none'}"
 
