@@ -22,8 +22,8 @@ from molchord.identify.answers import Answer, Identified, answer_of
 from molchord.identify.journal import Journal, digest_of
 from molchord.identify.outputs import write_results
 from molchord.identify.pictures import Pictured, pictured
-from molchord.identify.report import PICTURED, write_page
 from molchord.identify.reading import Failure, Unknown, unknowns_of
+from molchord.identify.report import PICTURED, write_page
 from molchord.identify.samples import Sample, SpectrumFile
 from molchord.library.contradictions import precursor_mass
 from molchord.library.library import Library

@@ -29,6 +29,9 @@ PICTURED = 300
 CARDS, FEWER_CARDS, MANY = 10, 3, 60
 """Hits of a sample that are drawn as cards; the same in a report of many samples; how many that is."""
 
+REPEATED = 3
+"""Samples with the same advice, from which on it is said once for all."""
+
 
 def write_page(
     found: Identified,
@@ -59,12 +62,14 @@ def write_page(
         _section(number, answer, pictures.get(answer.sample), names, cards)
         for number, answer in enumerate(found.answers, start=1)
     ]
+    common = _common(sections)
     combinations = Counter(one.modalities for one in pictures.values())
     html = environment("molchord.identify").get_template("identify.html.j2").render(
         title=title,
         notes=found.notes,
         failures=found.failures,
         sections=sections,
+        common=common,
         undrawn=sum(answer.sample not in pictures for answer in found.answers),
         run=embedder.path.name,
         measured=[
@@ -101,7 +106,8 @@ def _section(
         "is_smiles": first is not None and not first.name,
         "sure": sure,
         "none": none,
-        "none_first": none is not None and none > (sure or 0.0),
+        # Without a probability the first candidate's would be above a half.
+        "none_first": none is not None and none > (0.5 if sure is None else sure),
         # What is said of none has a card of its own.
         "advice": [proper(line) for line in answer.summary if not line.startswith("none of these")]
         + [proper(line) for line in answer.warnings],
@@ -111,6 +117,15 @@ def _section(
         "figures": [] if shown is None else [(title, Markup(svg), said) for title, svg, said in shown.figures],
         "reasons": () if shown is None else shown.reasons,
     }
+
+
+def _common(sections: Sequence[dict[str, Any]]) -> list[tuple[int, str]]:
+    """Take out of the sections the advice that many samples have, which is said once, and return it with how many."""
+    counts = Counter(line for one in sections for line in dict.fromkeys(one["advice"]))
+    many = {line: count for line, count in counts.items() if count >= REPEATED}
+    for one in sections:
+        one["advice"] = [line for line in one["advice"] if line not in many]
+    return [(count, line) for line, count in many.items()]
 
 
 def _hit(hit: Hit, answer: Answer, asked: float | None, proper: Any) -> dict[str, Any]:
