@@ -99,7 +99,7 @@ def _section(
         "id": f"sample-{number}",
         "sample": answer.sample,
         "read": [*map(proper, answer.read), *(() if shown is None else shown.done)],
-        "asked": "; ".join(f"{name} {value}" for name, value in answer.asked.items()),
+        "asked": "; ".join(f"{name} {str(value).removesuffix('.0')}" for name, value in answer.asked.items()),
         "candidates": answer.candidates,
         "spectra": "" if shown is None else " + ".join(names[name] for name in shown.modalities),
         "best": "" if first is None else first.name or first.smiles,
