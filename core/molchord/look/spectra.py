@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from molchord.api import Trace
 from molchord.explain.peaks import peaks_of
-from molchord.explain.reasons import Explanation, Reason
 from molchord.look.canvas import BELOW, GRID, INK, MARK, PALE, QUIET, Canvas, standalone
 from molchord.look.words import formula, modality_title, percent, unit
+
+if TYPE_CHECKING:
+    from molchord.explain.reasons import Explanation, Reason  # which load torch; a file that was read needs none
 
 __all__ = ["Shade", "explanation_file", "shades", "spectra_file", "spectrum_svg"]
 
@@ -87,6 +88,7 @@ def explanation_file(explanation: Explanation, form: str = "svg") -> bytes:
         form: "svg" or "png".
 
     Example:
+        >>> from molchord.explain.reasons import Explanation
         >>> from molchord.library.hits import Hit
         >>> hit = Hit(rank=1, key14="A", smiles="C", formula="CH4", exact_mass=16.03, score=1.0, cosines={},
         ...           probability=None)
@@ -182,6 +184,7 @@ def _panel(
         canvas.path([[(axis.left, line), (axis.right, line)]], QUIET, 0.6)
     if ordinate:
         _ordinate(canvas, up, axis.left)
+        canvas.text(axis.left, top + 11.0, unit(trace.scale), size=11.0)
     _abscissa(canvas, axis, trace, foot)
 
 
@@ -348,8 +351,3 @@ def _said(trace: Trace, title: str) -> str:
     )
     highest = ", ".join(f"{float(trace.position[index]):.5g}" for index in peaks_of(trace).tolist()[:5])
     return f"{title}, {unit(trace.axis)} {ends[0]:.5g} to {ends[1]:.5g}; highest peaks at {highest or 'none'}"
-
-
-def file_title(location: str, file: str) -> str:
-    """Return where a spectrum is, without the folder of its file."""
-    return location.replace(file, Path(file).name)
