@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from molchord.evaluate.results import Row
 from molchord.retrieval.metrics import METRICS, Interval, bootstrap
 
-__all__ = ["LEAST", "Common", "in_common"]
+__all__ = ["FEWEST_IN_COMMON", "Common", "in_common"]
 
-LEAST = 10
+FEWEST_IN_COMMON = 10
 """Molecules in common, below which rows are not compared."""
 
 
@@ -45,12 +45,12 @@ def in_common(rows: Sequence[Row], *, seed: int = 0) -> list[Common]:
     if len({frozenset(row.by_molecule[0].tolist()) for row in rows}) < 2:
         return []
     everyone = _shared(rows)
-    if len(everyone) >= LEAST:
+    if len(everyone) >= FEWEST_IN_COMMON:
         return [_on(rows, everyone, seed)]
     found = []
     for whole in rows:
         parts = [row for row in rows if set(row.subset) < set(whole.subset)]
-        if parts and len(shared := _shared([whole, *parts])) >= LEAST:
+        if parts and len(shared := _shared([whole, *parts])) >= FEWEST_IN_COMMON:
             found.append(_on([*parts, whole], shared, seed))
     return found
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-__all__ = ["FIGURES", "Measured", "measured_for"]
+__all__ = ["FIGURES", "FigureRow", "measured_for"]
 
 FIGURES = ("figures.json", "evaluation.json")
 """Files of a run that hold its figures: those of its card, or those that `molchord evaluate` wrote there."""
@@ -17,7 +17,7 @@ FIGURES = ("figures.json", "evaluation.json")
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class FigureRow:
     """One row of figures: how often the right structure was among the first.
 
     Attributes:
@@ -35,7 +35,7 @@ class Measured:
     top: tuple[tuple[float, float, float], ...]
 
 
-def measured_for(run: Path, asked: Iterable[Sequence[str]]) -> list[Measured]:
+def measured_for(run: Path, asked: Iterable[Sequence[str]]) -> list[FigureRow]:
     """Return the figures of a run for sets of spectra, in their order; empty where it keeps none.
 
     Args:
@@ -53,14 +53,14 @@ def measured_for(run: Path, asked: Iterable[Sequence[str]]) -> list[Measured]:
     return []
 
 
-def _row(row: Mapping[str, Any]) -> Measured | None:
+def _row(row: Mapping[str, Any]) -> FigureRow | None:
     if row.get("system", "model") != "model" or row.get("mode", "blind") != "blind":
         return None
     tops = [row["metrics"][name] for name in ("top1", "top5", "top25")]
     values = [tuple(float(one[end]) for end in ("value", "low", "high")) for one in tops if None not in one.values()]
     if len(values) < len(tops) or not all(math.isfinite(number) for one in values for number in one):
         return None
-    return Measured(
+    return FigureRow(
         queries=str(row.get("queries_are") or f"held-out molecules, pool {row.get('pool', '')}"),
         spectra=tuple(row["subset"]),
         molecules=int(row["molecules"]),
