@@ -29,6 +29,9 @@ PICTURED = 300
 CARDS, FEWER_CARDS, MANY = 10, 3, 60
 """Hits of a sample that are drawn as cards; the same in a report of many samples; how many that is."""
 
+FAR = 1000.0
+"""Deviation of a mass in ppm from which on it says nothing."""
+
 REPEATED = 3
 """Samples with the same advice, from which on it is said once for all."""
 
@@ -135,7 +138,7 @@ def _hit(hit: Hit, answer: Answer, asked: float | None, proper: Any) -> dict[str
         "smiles": hit.smiles,
         "formula": hit.formula,
         "mass": hit.exact_mass,
-        "deviation_ppm": None if asked is None else 1e6 * (hit.exact_mass - asked) / asked,
+        "deviation_ppm": _deviation(hit.exact_mass, asked),
         "probability": hit.probability,
         "warnings": [proper(one) for one in hit.quality_warnings if one not in answer.warnings],
         "columns": hit.columns,
@@ -144,6 +147,12 @@ def _hit(hit: Hit, answer: Answer, asked: float | None, proper: Any) -> dict[str
         "svg": "",
         "agreement": [(proper(f"{name}: "), value) for name, value in hit.cosines.items()],
     }
+
+
+def _deviation(mass: float, asked: float | None) -> float | None:
+    """Return by how many ppm a mass is beside the one asked for; None where it is nowhere near, or none was."""
+    found = None if asked is None else 1e6 * (mass - asked) / asked
+    return found if found is not None and abs(found) < FAR else None
 
 
 def _proper(text: str, names: Mapping[str, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -157,6 +158,8 @@ def _panel(
     ordinate: bool = False,
 ) -> None:
     """Draw a panel whose upper edge is at `top`."""
+    trace = _thinned(trace)
+    below, raw = (None if one is None else _thinned(one) for one in (below, raw))
     height = HEIGHT if below is None else MIRRORED
     foot = top + height - _BOTTOM
     axis = _Axis.of(trace, below, _LEFT + (46.0 if ordinate else 0.0), WIDTH - _RIGHT)
@@ -265,29 +268,31 @@ def _draw(canvas: Canvas, axis: _Axis, scale: _Scale, trace: Trace, colour: str,
         return
     pieces = [
         [(a, scale.y(b)) for a, b in zip(x[part].tolist(), height[part].tolist(), strict=True)]
-        for part in _pieces(x, height)
+        for part in _pieces(height)
     ]
     if pieces:
         canvas.path(pieces, colour, width)
 
 
-def _pieces(x: NDArray[np.float64], height: NDArray[np.float64]) -> list[NDArray[np.int64]]:
-    """Return the indices of each stretch that was measured; of many points in one column, its lowest and highest."""
+def _pieces(height: NDArray[np.float64]) -> list[NDArray[np.int64]]:
+    """Return the indices of each stretch that was measured."""
     seen = np.flatnonzero(np.isfinite(height))
-    if not len(seen):
-        return []
-    stretches = np.split(seen, np.flatnonzero(np.diff(seen) > 1) + 1)
-    return [_thinned(x, height, stretch) for stretch in stretches]
+    return np.split(seen, np.flatnonzero(np.diff(seen) > 1) + 1) if len(seen) else []
 
 
-def _thinned(x: NDArray[np.float64], height: NDArray[np.float64], part: NDArray[np.int64]) -> NDArray[np.int64]:
-    if len(part) <= 2 * _COLUMNS:
-        return part
-    column = np.floor(x[part] * (_COLUMNS / WIDTH)).astype(int)
-    kept = {int(part[0]), int(part[-1])}
-    for group in np.split(part, np.flatnonzero(np.diff(column)) + 1):
-        kept |= {int(group[height[group].argmin()]), int(group[height[group].argmax()])}
-    return np.array(sorted(kept))
+def _thinned(trace: Trace) -> Trace:
+    """Return what a screen shows of many points: the lowest and highest of each column, and one of each gap."""
+    place, height = np.asarray(trace.position, dtype=float), np.asarray(trace.height, dtype=float)
+    if len(place) <= 2 * _COLUMNS:
+        return trace
+    column = np.floor((place - place[0]) / (float(np.ptp(place)) or 1.0) * _COLUMNS).astype(int)
+    kept = {0, len(place) - 1}
+    for group in np.split(np.arange(len(place)), np.flatnonzero(np.diff(column)) + 1):
+        seen = group[np.isfinite(height[group])]
+        kept |= {int(group[np.isnan(height[group])][0])} if len(seen) < len(group) else set()
+        kept |= {int(seen[height[seen].argmin()]), int(seen[height[seen].argmax()])} if len(seen) else set()
+    rows = np.array(sorted(kept))
+    return replace(trace, position=place[rows], height=height[rows])
 
 
 def _label(canvas: Canvas, axis: _Axis, scale: _Scale, trace: Trace, *, above: bool) -> None:
@@ -343,6 +348,7 @@ def _ticks(low: float, high: float, most: int = 9) -> list[float]:
 
 def _said(trace: Trace, title: str) -> str:
     """Return a drawing in words."""
+    trace = _thinned(trace)
     places = np.asarray(trace.position)[np.isfinite(trace.height)]
     if not len(places):
         return f"{title}: nothing was measured"

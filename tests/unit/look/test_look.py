@@ -20,8 +20,8 @@ HOSTILE = "</svg></style><script>alert(1)</script>\"'<img src=x onerror=alert(1)
 
 
 def curve(**changes):
-    x = np.linspace(500.0, 4000.0, 1750)
-    y = np.exp(-(((x - 1715.0) / 15) ** 2)) + 0.5 * np.exp(-(((x - 2950.0) / 30) ** 2))
+    x = np.linspace(500.0, 4000.0, 1751)
+    y = np.exp(-(((x - 1716.0) / 15) ** 2)) + 0.5 * np.exp(-(((x - 2950.0) / 30) ** 2))
     given = {"position": x, "height": y, "axis": "wavenumber, cm^-1", "scale": "absorbance", "descending": True}
     return Trace(**given | changes)
 
@@ -39,17 +39,17 @@ def x_of(svg, text):
 
 def test_infrared_runs_from_high_to_low_and_its_highest_peaks_have_their_places():
     svg = spectrum_svg(curve(), title="IR")
-    assert x_of(svg, "4000") < x_of(svg, "2950") < x_of(svg, "1715") < x_of(svg, "500")
+    assert x_of(svg, "4000") < x_of(svg, "2950") < x_of(svg, "1716") < x_of(svg, "500")
     assert 'aria-label="IR, wavenumber, cm⁻¹ 4000 to 500; highest peaks at' in svg
 
 
 def test_a_reference_is_mirrored_and_a_part_that_decides_is_shaded():
     svg = spectrum_svg(curve(), below=curve(), shaded=[Shade(1650.0, 1750.0, 0.2, "C=O")], legend=("mine", "theirs"))
-    heights = [float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>1715<', svg)]
+    heights = [float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>1716<', svg)]
     middle = float(re.search(r'viewBox="0 0 \d+ (\d+)"', svg)[1]) / 2
     assert min(heights) < middle < max(heights)
-    left, width = (float(re.search(rf'<rect x="([\d.]+)".*?width="([\d.]+)"', svg)[group]) for group in (1, 2))
-    assert left < x_of(svg, "1715") < left + width
+    left, width = (float(re.search(r'<rect x="([\d.]+)".*?width="([\d.]+)"', svg)[group]) for group in (1, 2))
+    assert left < x_of(svg, "1716") < left + width
     assert "<title>C=O</title>" in svg
     assert ">theirs<" in svg
 
@@ -59,9 +59,9 @@ def test_a_reference_is_mirrored_and_a_part_that_decides_is_shaded():
     [
         sticks([105.03], [1.0]),
         sticks([0.0], [0.0]),
-        curve(height=np.full(1750, np.nan)),
-        curve(height=np.zeros(1750)),
-        curve(height=np.where(np.arange(1750) % 500 < 20, np.nan, 1.0)),
+        curve(height=np.full(1751, np.nan)),
+        curve(height=np.zeros(1751)),
+        curve(height=np.where(np.arange(1751) % 500 < 20, np.nan, 1.0)),
         Trace(position=np.array([1000.0]), height=np.array([1.0]), axis="", scale=""),
     ],
     ids=["one peak", "a peak of nothing", "nothing measured", "flat", "gaps", "one point"],
