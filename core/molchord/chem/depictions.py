@@ -15,8 +15,8 @@ __all__ = ["depictions"]
 _SCALE = 22.0
 """Units of a drawing for an angstrom."""
 
-_LEAST = 0.7
-"""No drawing shrinks the others below this part: one that is larger still is shrunk alone."""
+_LEAST = 0.5
+"""A drawing that fits at no more than this part is shrunk alone, and the others are not."""
 
 _COLOURS = {
     "#000000": "currentColor", "#0000FF": "var(--atom-n, #2746c4)", "#FF0000": "var(--atom-o, #b3261e)",
@@ -42,7 +42,7 @@ def depictions(smiles: Sequence[str], width: float = 200.0, height: float = 140.
     """
     drawn = [_drawn(one) for one in smiles]
     needed = [min(width / w, height / h) for text in drawn if text for w, h in [_size(text)]]
-    common = max(min([1.0, *needed]), _LEAST)
+    common = min([1.0, *(part for part in needed if part >= _LEAST)])
     return [_sized(text, common, width, height) if text else "" for text in drawn]
 
 
