@@ -783,6 +783,8 @@ class Run:
         rerank: Rerank | str | None = None,
         baselines: bool = True,
         audit: bool = True,
+        pictures: bool | None = None,
+        projection: str = "pca",
         seed: int = 0,
         out: Path | None = None,
         force: bool = False,
@@ -807,7 +809,10 @@ class Run:
             baselines: Whether to measure the baselines that read spectra, or see none (`candidates_only`), or rank by
                 a re-ranker's features alone.
             audit: Whether to audit the split.
-            seed: Of the bootstrap and of the drawn mass errors.
+            pictures: Whether to make the pictures of what the run learned, as numbers in `Evaluation.pictures` and
+                drawn in the report; None: where `out` is given.
+            projection: How the embedding space is laid out for them: ``pca`` or ``umap``, which needs umap-learn.
+            seed: Of the bootstrap, of the drawn mass errors and of what the pictures draw.
             out: Folder for ``evaluation.json``, ``evaluation.csv`` and ``report.html``, and for ``unusable.csv`` where
                 a measurement cannot be used; None: nothing is written.
             force: Replace these files.
@@ -840,6 +845,8 @@ class Run:
             rerank=rerank,
             baselines=baselines,
             audit=audit,
+            pictures=pictures,
+            projection=projection,
             seed=seed,
             out=out,
             force=force,

@@ -28,11 +28,12 @@ from molchord.data.store import DataSet
 from molchord.embedder import Embedder
 from molchord.evaluate.common import in_common
 from molchord.evaluate.embedded import Embedded
+from molchord.evaluate.pictures_page import pictures_page
 from molchord.evaluate.results import Evaluation, Row, SplitAudit
 from molchord.explain.reasons import trace_of
 from molchord.files import replace_file
 from molchord.graph.drawing import as_svg
-from molchord.look.charts import GRID, INK, MARK, QUIET, chart_svg, themed
+from molchord.look.charts import LIGHT_GRID, LIGHT_INK, LIGHT_MARK, LIGHT_QUIET, chart_svg, themed
 from molchord.look.spectra import spectrum_svg
 from molchord.look.structures import structure_svgs
 from molchord.look.templates import environment
@@ -120,6 +121,7 @@ def write_report(
         settings=evaluation.settings,
         searches=list(_searches(embedder, dataset, embedded, indices, split, examples)),
         table=evaluation.table(),
+        pictures=pictures_page(evaluation.pictures),
     )  # fmt: skip
     replace_file(path, html)
 
@@ -133,10 +135,10 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
 
 def _axes(figure: Figure, *position: int, title: str, label: str) -> Any:
     axes = figure.add_subplot(*position)
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
-    axes.set_xlabel(label, fontsize=10, color=QUIET)
-    axes.tick_params(labelsize=9.5, colors=QUIET, length=0)
-    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_title(title, loc="left", fontsize=11, color=LIGHT_INK)
+    axes.set_xlabel(label, fontsize=10, color=LIGHT_QUIET)
+    axes.tick_params(labelsize=9.5, colors=LIGHT_QUIET, length=0)
+    axes.grid(color=LIGHT_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -148,13 +150,17 @@ def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
     epochs = [line["epoch"] for line in metrics]
     judged = [line for line in metrics if "val" in line]
     loss = _axes(figure, 1, 2, 1, title="Loss", label="epoch")
-    loss.plot(epochs, [line["loss"] for line in metrics], color=INK, label="training")
+    loss.plot(epochs, [line["loss"] for line in metrics], color=LIGHT_INK, label="training")
     if judged:
-        loss.plot([j["epoch"] for j in judged], [j["val"]["loss"] for j in judged], color=MARK, label="validation")
-        loss.legend(frameon=False, fontsize=10, labelcolor=INK)
+        loss.plot(
+            [j["epoch"] for j in judged], [j["val"]["loss"] for j in judged], color=LIGHT_MARK, label="validation"
+        )
+        loss.legend(frameon=False, fontsize=10, labelcolor=LIGHT_INK)
     if judged and "blind_mrr" in judged[0]["val"]:
         rank = _axes(figure, 1, 2, 2, title="Mean reciprocal rank of blind validation queries", label="epoch")
-        rank.plot([j["epoch"] for j in judged], [j["val"]["blind_mrr"] for j in judged], color=MARK, marker="o", ms=3)
+        rank.plot(
+            [j["epoch"] for j in judged], [j["val"]["blind_mrr"] for j in judged], color=LIGHT_MARK, marker="o", ms=3
+        )
         rank.set_ylim(0, 1)
     figure.tight_layout()
     return chart_svg(figure, label="loss and validation by epoch")
@@ -167,22 +173,28 @@ def _bars(rows: Sequence[Row], names: Mapping[str, str]) -> str:
         top1, top10 = row.metrics["top1"], row.metrics["top10"]
         low, high = 100 * (top1.value - top1.low), 100 * (top1.high - top1.value)
         first = place == 0
-        axes.barh(place, 100 * top1.value, color=MARK, alpha=0.55, height=0.6, label="Top-1" if first else None)
+        axes.barh(place, 100 * top1.value, color=LIGHT_MARK, alpha=0.55, height=0.6, label="Top-1" if first else None)
         axes.errorbar(
-            100 * top1.value, place, xerr=[[max(low, 0)], [max(high, 0)]], fmt="none", ecolor=INK, elinewidth=1.4,
+            100 * top1.value, place, xerr=[[max(low, 0)], [max(high, 0)]], fmt="none", ecolor=LIGHT_INK, elinewidth=1.4,
             capsize=3, label="95 % interval" if first else None,
         )  # fmt: skip
         axes.plot(
-            100 * top10.value, place, "D", color=INK, markersize=5, clip_on=False, label="Top-10" if first else None
+            100 * top10.value,
+            place,
+            "D",
+            color=LIGHT_INK,
+            markersize=5,
+            clip_on=False,
+            label="Top-10" if first else None,
         )
-    axes.set_yticks(range(len(rows)), [_named(row.subset, names) for row in reversed(rows)], color=INK)
+    axes.set_yticks(range(len(rows)), [_named(row.subset, names) for row in reversed(rows)], color=LIGHT_INK)
     axes.set_xlim(0, 100)
     axes.grid(visible=False, axis="y")
     order = {"Top-1": 0, "95 % interval": 1, "Top-10": 2}
     entries = sorted(zip(*axes.get_legend_handles_labels(), strict=True), key=lambda entry: order[entry[1]])
     axes.legend(
         [handle for handle, _ in entries], [label for _, label in entries], loc="lower left", ncols=3, frameon=False,
-        bbox_to_anchor=(0, 1), borderaxespad=0.2, borderpad=0, fontsize=10, labelcolor=INK,
+        bbox_to_anchor=(0, 1), borderaxespad=0.2, borderpad=0, fontsize=10, labelcolor=LIGHT_INK,
     )  # fmt: skip
     return chart_svg(figure, label="molecules found by each set of spectra, which the table below has as numbers")
 

@@ -10,7 +10,7 @@ import pytest
 from molchord.api import Trace
 from molchord.graph import ModelGraph
 from molchord.look.canvas import standalone
-from molchord.look.charts import INK, chart_svg
+from molchord.look.charts import LIGHT_INK, chart_svg
 from molchord.look.spectra import Shade, spectra_file, spectrum_svg
 from molchord.look.structures import structure_svgs
 from molchord.look.templates import breakable, environment, sentence
@@ -173,10 +173,10 @@ def test_a_chart_takes_the_colours_of_its_page_and_leaves_no_rule_in_it():
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(2, 1))
-    figure.add_subplot().plot([0, 1], [0, 1], color=INK)
+    figure.add_subplot().plot([0, 1], [0, 1], color=LIGHT_INK)
     svg = chart_svg(figure, label=HOSTILE)
     assert "<style" not in svg
     assert "style=" not in svg
-    assert INK not in svg
+    assert LIGHT_INK not in svg
     assert "currentColor" in svg
     assert "<script" not in svg
