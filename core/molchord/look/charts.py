@@ -9,21 +9,14 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-__all__ = ["LIGHT_GRID", "LIGHT_INK", "LIGHT_MARK", "LIGHT_NONE", "LIGHT_PAPER", "LIGHT_QUIET", "chart_svg", "themed"]
+__all__ = ["LIGHT_GRID", "LIGHT_INK", "LIGHT_MARK", "LIGHT_QUIET", "chart_svg", "themed"]
 
-LIGHT_INK, LIGHT_QUIET, LIGHT_MARK, LIGHT_NONE, LIGHT_GRID, LIGHT_PAPER = (
-    "#1d2733",
-    "#5b6672",
-    "#0b7a75",
-    "#a3521a",
-    "#e4e8ec",
-    "#ffffff",
-)
+LIGHT_INK, LIGHT_QUIET, LIGHT_MARK, LIGHT_GRID = "#1d2733", "#5b6672", "#0b7a75", "#e4e8ec"
 """Colours to draw with: `themed` puts those of the style sheet in their place."""
 
 _THEME = {
-    LIGHT_INK: "currentColor", LIGHT_QUIET: "var(--quiet, #55616d)", LIGHT_MARK: "var(--mark, #0b7a75)", LIGHT_NONE: "var(--none, #a3521a)",
-    LIGHT_GRID: "var(--grid, #dde3e8)", LIGHT_PAPER: "var(--paper, #ffffff)", "#eef7f6": "var(--wash, #e8f4f3)",
+    LIGHT_INK: "currentColor", LIGHT_QUIET: "var(--quiet, #55616d)", LIGHT_MARK: "var(--mark, #0b7a75)",
+    LIGHT_GRID: "var(--grid, #dde3e8)", "#ffffff": "var(--paper, #ffffff)", "#eef7f6": "var(--wash, #e8f4f3)",
     "#c9d1d8": "var(--grid, #dde3e8)",
 }  # fmt: skip
 
