@@ -115,8 +115,6 @@ def answers(
 ) -> Answers | None:
     """Search with each query of a set of spectra twice for each pool: with its molecule among the candidates, without.
 
-    The two searches of a pool follow each other in this order.
-
     Args:
         embedded: The embedded data set.
         background: As `background_of` gives it.
@@ -129,7 +127,7 @@ def answers(
         seed: Of all draws.
 
     Returns:
-        None where there are too few queries.
+        The two searches of each pool after each other, in this order; None where there are too few queries.
     """
     queries = queries_of(embedded, subset, split, most=1)
     rng = np.random.default_rng(seed)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from molchord.absence import Absence, Background
 from molchord.evaluate.absence import ABSENT, answers
 from molchord.evaluate.calibration import confidences, logit_scorer
-from molchord.evaluate.embedded import Embedded, candidate_pool, queries_of
+from molchord.evaluate.embedded import Embedded, Queries, candidate_pool, queries_of
 from molchord.evaluate.pictures import Bin, Reliability
 from molchord.retrieval.metrics import Interval
 
@@ -53,16 +53,11 @@ def reliabilities(
         None at all where nothing was calibrated for such queries, or there are fewer than `FEWEST` of them.
     """
     queries = queries_of(embedded, subset, split, most=1)
-    reachable = embedded.present[queries.molecule]
-    if len(subset) not in beta or reachable.sum() < FEWEST:
+    if len(subset) not in beta or embedded.present[queries.molecule].sum() < FEWEST:
         return ()
     fitted = absence.get(" + ".join(subset))
     if fitted is None or background is None:
-        scorer = logit_scorer(embedded, queries, beta[len(subset)])
-        pool = candidate_pool(embedded, queries, "all", split=split, seed=seed)
-        stated, right = confidences(scorer, queries.truth(embedded), pool, len(embedded))
-        bins = binned(stated[reachable], right[reachable], np.arange(int(reachable.sum())))
-        return (Reliability(subset=subset, event="first hit", absent=0.0, bins=bins),)
+        return (_among_all(embedded, queries, beta[len(subset)], split, seed),)
     made = answers(
         embedded,
         background,
@@ -88,6 +83,16 @@ def reliabilities(
         )
         for event, (stated, true) in events.items()
     )
+
+
+def _among_all(embedded: Embedded, queries: Queries, beta: float, split: str, seed: int) -> Reliability:
+    """Compare the shares of first hits among all candidates, the query's molecule among them, with what is true."""
+    scorer = logit_scorer(embedded, queries, beta)
+    pool = candidate_pool(embedded, queries, "all", split=split, seed=seed)
+    stated, right = confidences(scorer, queries.truth(embedded), pool, len(embedded))
+    reachable = embedded.present[queries.molecule]
+    bins = binned(stated[reachable], right[reachable], np.arange(int(reachable.sum())))
+    return Reliability(subset=queries.subset, event="first hit", absent=0.0, bins=bins)
 
 
 def binned(

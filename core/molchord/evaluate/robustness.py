@@ -159,7 +159,8 @@ def noisy_vectors(
     """
     node, built = embedder.graph.modalities[modality], embedder.modalities[modality]
     part = embedded.spectra[modality]
-    changed, pair = {level: part.vectors.clone() for level in LEVELS}, None
+    changed = {level: part.vectors.clone() for level in LEVELS}
+    pair: tuple[str, str] | None = None
     for start in range(0, len(rows), EMBEDDED_AT_ONCE):
         here, clean = [], []
         for row in rows[start : start + EMBEDDED_AT_ONCE].tolist():
