@@ -10,7 +10,7 @@ from rdkit.Chem.Draw import rdMolDraw2D
 from molchord.chem.parsing import one_error, parse
 from molchord.errors import SampleError
 
-__all__ = ["depictions"]
+__all__ = ["depictions", "in_page_colours"]
 
 _SCALE = 22.0
 """Units of a drawing for an angstrom."""
@@ -71,12 +71,18 @@ def _sized(text: str, common: float, width: float, height: float) -> str:
     w, h = _size(text)
     scale = min(common, width / w, height / h)
     body = text[text.index("<!-- END OF HEADER -->") + len("<!-- END OF HEADER -->") :]
-    body = _merged(_STYLE.sub(lambda style: _attributes(style[1]), _CLASS.sub("", body)).replace("\n", ""))
+    body = _merged(in_page_colours(body).replace("\n", ""))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="structure" viewBox="0 0 {w:g} {h:g}" width="{scale * w:.0f}" '
         f'height="{scale * h:.0f}" fill="none" stroke-width="2" font-family="system-ui, sans-serif" '
         f'aria-hidden="true">{body}'
     )
+
+
+def in_page_colours(svg: str) -> str:
+    """Return RDKit's SVG text with the page's ink and element colours, as attributes in place of styles."""
+    svg = svg.replace("<svg ", '<svg fill="none" stroke-width="2" ', 1)
+    return _STYLE.sub(lambda style: _attributes(style[1]), _CLASS.sub("", svg))
 
 
 def _merged(body: str) -> str:
