@@ -71,7 +71,7 @@ def _sized(text: str, common: float, width: float, height: float) -> str:
     w, h = _size(text)
     scale = min(common, width / w, height / h)
     body = text[text.index("<!-- END OF HEADER -->") + len("<!-- END OF HEADER -->") :]
-    body = _merged(in_page_colours(body).replace("\n", ""))
+    body = _merged(in_page_colours(_CLASS.sub("", body)).replace("\n", ""))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="structure" viewBox="0 0 {w:g} {h:g}" width="{scale * w:.0f}" '
         f'height="{scale * h:.0f}" fill="none" stroke-width="2" font-family="system-ui, sans-serif" '
@@ -82,7 +82,7 @@ def _sized(text: str, common: float, width: float, height: float) -> str:
 def in_page_colours(svg: str) -> str:
     """Return RDKit's SVG text with the page's ink and element colours, as attributes in place of styles."""
     svg = svg.replace("<svg ", '<svg fill="none" stroke-width="2" ', 1)
-    return _STYLE.sub(lambda style: _attributes(style[1]), _CLASS.sub("", svg))
+    return _STYLE.sub(lambda style: _attributes(style[1]), svg)
 
 
 def _merged(body: str) -> str:
