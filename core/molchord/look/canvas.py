@@ -105,7 +105,7 @@ class Canvas:
             x, y = shape.points[0][0] if shape.points and shape.points[0] else (0.0, 0.0)
             if shape.kind == "text":
                 aligned = {"start": "left", "middle": "center", "end": "right"}[shape.anchor]
-                axes.text(x, y, shape.text, color=colour, fontsize=0.72 * shape.size, ha=aligned, parse_math=False)  # type: ignore[arg-type]
+                axes.text(x, y, shape.text, color=colour, fontsize=0.72 * shape.size, ha=aligned, parse_math=False)
             elif shape.kind == "box":
                 right, bottom = shape.points[0][1]
                 axes.add_patch(Rectangle((x, y), right - x, bottom - y, color=colour, alpha=shape.opacity, linewidth=0))
