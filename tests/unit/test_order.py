@@ -46,6 +46,7 @@ ORDER = [
     "search",
     "properties",
     "explain",
+    "look",
     "identify",
     "evaluate",
     "run",

@@ -11,6 +11,7 @@ from rdkit.Chem.MolStandardize import rdMolStandardize
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
 from molchord.api import Molecule, SampleError
+from molchord.chem.depictions import in_page_colours
 from molchord.chem.parsing import Mol, from_inchi, one_error, parse
 
 __all__ = ["drawing", "molecule", "scaffold", "skeleton", "tautomer_key"]
@@ -120,7 +121,7 @@ def skeleton(smiles: str) -> tuple[str, str]:
 
 
 def drawing(smiles: str, width: int = 220, height: int = 160) -> str:
-    """Draw a molecule as SVG text on a transparent ground, `width` by `height` pixels.
+    """Draw a molecule as SVG text on a transparent ground, `width` by `height` pixels, in the colours of its page.
 
     Raises:
         SampleError: As `parse`.
@@ -136,4 +137,4 @@ def drawing(smiles: str, width: int = 220, height: int = 160) -> str:
         rdMolDraw2D.PrepareAndDrawMolecule(canvas, mol)
         canvas.FinishDrawing()
         text: str = canvas.GetDrawingText()
-        return text[text.index("<svg") :]
+        return in_page_colours(text[text.index("<svg") :])

@@ -21,8 +21,9 @@ from molchord.files import sha256_file
 from molchord.identify.answers import Answer, Identified, answer_of
 from molchord.identify.journal import Journal, digest_of
 from molchord.identify.outputs import write_results
+from molchord.identify.pictures import Pictured, pictured
 from molchord.identify.reading import Failure, Unknown, unknowns_of
-from molchord.identify.report import write_page
+from molchord.identify.report import PICTURED, write_page
 from molchord.identify.samples import Sample, SpectrumFile
 from molchord.library.contradictions import precursor_mass
 from molchord.library.library import Library
@@ -63,6 +64,10 @@ class Options:
     clean: Cleaning | Mapping[str, Cleaning] | None = None
 
 
+WHY = 50
+"""Samples at most whose report says why the first hit was found."""
+
+
 def identify(
     embedder: Embedder,
     manifest: RunManifest,
@@ -75,6 +80,7 @@ def identify(
     out: Path | None = None,
     force: bool = False,
     progress: bool = False,
+    why: bool = False,
 ) -> Identified:
     """Answer each sample, and write the answers; arguments as `Run.identify` has them.
 
@@ -89,6 +95,7 @@ def identify(
         out: Folder of the results; None: nothing is written, and nothing can be resumed.
         force: Start again where answers of something else are there.
         progress: Show a progress bar.
+        why: Shade in the report what speaks for each first hit, of the first samples.
 
     Raises:
         QueryError: An argument is wrong, or the folder holds answers of other samples, candidates or options.
@@ -97,29 +104,53 @@ def identify(
     check_whole(options.k, "k", least=1, failed="identify", error=QueryError)
     if len(library) * library.manifest.embedding_dim * 4 <= _HELD:
         library.hold(str(embedder.device))
-    settings = {"run": run, "candidates": _identity(library), **vars(options)}
-    settings |= {} if references is None else {"references": references.dataset.sha256}
+    settings = {"run": run, "candidates": _identity(library), **vars(options), **_compared(references)}
     steps = steps_by_modality(options.clean, embedder.modalities, embedder.spectra)
     answers: list[Answer] = []
     failures: list[Failure] = []
+    pictures: dict[str, Pictured] = {}
     with ExitStack() as stack:
         journal = None if out is None else stack.enter_context(Journal(out, settings, force=force))
-        bar = stack.enter_context(
-            tqdm(total=len(samples), desc="identify", unit="sample", disable=not progress or None)
-        )
-        stream = _unknowns(
-            embedder, samples, bar, steps, use_precursor=options.use_precursor, digested=journal is not None
-        )
+        bar = stack.enter_context(_bar(len(samples), progress=progress))
+        stream = _unknowns(embedder, samples, bar, steps, options, digested=journal is not None)
         while part := list(islice(stream, AT_ONCE)):
-            for outcome in _answered(embedder, manifest, library, part, options, references, journal):
+            outcomes = _answered(embedder, manifest, library, part, options, references, journal)
+            for (_, unknown), outcome in zip(part, outcomes, strict=True):
                 (answers if isinstance(outcome, Answer) else failures).append(outcome)  # type: ignore[arg-type]
+                if isinstance(unknown, Unknown) and isinstance(outcome, Answer) and out and len(pictures) < PICTURED:
+                    told = why and len(pictures) < WHY
+                    pictures[outcome.sample] = _picture(embedder, manifest, unknown, outcome, steps, references, told)
     found = Identified(
         answers=tuple(answers), failures=tuple(failures), notes=_notes(library, manifest, embedder.spectra)
     )
     if out is not None:
         write_results(found, out)
-        write_page(found, out / "report.html", title=out.resolve().name)
+        title = out.resolve().name
+        write_page(found, out / "report.html", title=title, embedder=embedder, manifest=manifest, pictures=pictures)
     return found
+
+
+def _bar(total: int, *, progress: bool) -> tqdm[Any]:
+    return tqdm(total=total, desc="identify", unit="sample", disable=not progress or None)
+
+
+def _compared(references: References | None) -> dict[str, str]:
+    return {} if references is None else {"references": references.dataset.sha256}
+
+
+def _picture(
+    embedder: Embedder,
+    manifest: RunManifest,
+    unknown: Unknown,
+    answer: Answer,
+    steps: Mapping[str, Sequence[CleaningStep]],
+    references: References | None,
+    why: bool,
+) -> Pictured:
+    return pictured(
+        embedder, manifest, unknown.spectra, answer.hits, before=unknown.before, steps=steps, references=references,
+        mass=unknown.asked.mass, why=why,
+    )  # fmt: skip
 
 
 def _unknowns(
@@ -127,8 +158,8 @@ def _unknowns(
     samples: Iterable[Sample],
     bar: Any,
     steps: Mapping[str, Sequence[CleaningStep]],
+    options: Options,
     *,
-    use_precursor: bool,
     digested: bool,
 ) -> Iterator[tuple[str, Unknown | Failure]]:
     """Yield what each sample's files hold, with a digest of the files where one is asked for."""
@@ -143,7 +174,7 @@ def _unknowns(
                 taken.add(unknown.id)
                 # Once for all entries of a file, of which there may be many thousand.
                 files = files or (_digest(sample.files) if digested else "")
-                unknown = _prepared(embedder, unknown, steps, use_precursor=use_precursor)
+                unknown = _prepared(embedder, unknown, steps, use_precursor=options.use_precursor)
             yield files, unknown
         bar.update(1)
 
@@ -164,7 +195,8 @@ def _prepared(
     except QueryError as error:
         files = " and ".join(map(repr, unknown.files))
         return Failure(sample=unknown.id, files=unknown.files, reason=f"{files}: {error}")
-    return replace(unknown, spectra=spectra, asked=asked)
+    before = {name: given for name, given in unknown.spectra.items() if steps.get(name)}
+    return replace(unknown, spectra=spectra, asked=asked, before=before)
 
 
 def _answered(

@@ -152,6 +152,8 @@ def test_exact_mass_is_the_sum_of_lightest_isotopes():
 
 def test_drawing_has_every_bond_and_refuses_what_is_no_molecule():
     picture = ElementTree.fromstring(drawing("c1ccccc1", width=100, height=50))
+    assert picture.get("fill") == "none"  # lines are no areas
+    assert "currentColor" in drawing("c1ccccc1")
     assert picture.attrib["width"] == "100px"
     bonds = {e.attrib["class"].split()[0] for e in picture.iter() if "bond-" in e.attrib.get("class", "")}
     assert len(bonds) == 6
