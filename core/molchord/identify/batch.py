@@ -32,7 +32,7 @@ from molchord.references import References
 from molchord.run_folder import RunManifest
 from molchord.search import search
 
-__all__ = ["Options", "identify"]
+__all__ = ["Options", "identify", "prepared", "searched"]
 
 AT_ONCE = 64
 """Samples whose spectra are embedded together."""
@@ -143,12 +143,12 @@ def _unknowns(
                 taken.add(unknown.id)
                 # Once for all entries of a file, of which there may be many thousand.
                 files = files or (_digest(sample.files) if digested else "")
-                unknown = _prepared(embedder, unknown, steps, use_precursor=use_precursor)
+                unknown = prepared(embedder, unknown, steps, use_precursor=use_precursor)
             yield files, unknown
         bar.update(1)
 
 
-def _prepared(
+def prepared(
     embedder: Embedder, unknown: Unknown, steps: Mapping[str, Sequence[CleaningStep]], *, use_precursor: bool
 ) -> Unknown | Failure:
     """Clean its spectra up, and take its mass from them where they state one and nothing else does."""
@@ -199,13 +199,13 @@ def _answered(
         elif number in kept:
             yield kept[number]
         else:
-            outcome = _search(embedder, manifest, library, one, by_number[number], options, references)
+            outcome = searched(embedder, manifest, library, one, by_number[number], options, references)
             if journal is not None and isinstance(outcome, Answer):
                 journal.add(digests[number], outcome)
             yield outcome
 
 
-def _search(
+def searched(
     embedder: Embedder,
     manifest: RunManifest,
     library: Library,
@@ -214,6 +214,7 @@ def _search(
     options: Options,
     references: References | None,
 ) -> Answer | Failure:
+    """Search for one unknown; what goes wrong is a failure with the sentence."""
     try:
         if isinstance(query, QueryError):
             raise query
@@ -238,7 +239,8 @@ def _search(
 
 
 def _digest(files: Sequence[SpectrumFile]) -> str:
-    return digest_of([(file.label, file.modality, sha256_file(file.path)) for file in files])
+    asked = [(one.label, one.modality, one.entry, one.options and one.options.given) for one in files]
+    return digest_of([asked, [sha256_file(file.path) for file in files]])
 
 
 def _identity(library: Library) -> str:
