@@ -32,7 +32,7 @@ from molchord.references import References
 from molchord.run_folder import RunManifest
 from molchord.search import search
 
-__all__ = ["Options", "identify", "prepared", "searched"]
+__all__ = ["Options", "identify", "identity_of", "prepared", "searched"]
 
 AT_ONCE = 64
 """Samples whose spectra are embedded together."""
@@ -97,7 +97,7 @@ def identify(
     check_whole(options.k, "k", least=1, failed="identify", error=QueryError)
     if len(library) * library.manifest.embedding_dim * 4 <= _HELD:
         library.hold(str(embedder.device))
-    settings = {"run": run, "candidates": _identity(library), **vars(options)}
+    settings = {"run": run, "candidates": identity_of(library), **vars(options)}
     settings |= {} if references is None else {"references": references.dataset.sha256}
     steps = steps_by_modality(options.clean, embedder.modalities, embedder.spectra)
     answers: list[Answer] = []
@@ -243,7 +243,7 @@ def _digest(files: Sequence[SpectrumFile]) -> str:
     return digest_of([asked, [sha256_file(file.path) for file in files]])
 
 
-def _identity(library: Library) -> str:
+def identity_of(library: Library) -> str:
     """Return a digest of the candidates: those of a list keep it wherever they are embedded again."""
     removed = library.manifest.model_dump(mode="json")
     return digest_of([removed, len(library)])[:16]

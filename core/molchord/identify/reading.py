@@ -17,7 +17,7 @@ from molchord.embedder import Embedder
 from molchord.errors import QueryError
 from molchord.identify.samples import Asked, Sample, SpectrumFile
 
-__all__ = ["Entry", "Failure", "Unknown", "entries_of_file", "sentence_of", "told", "unknowns_of"]
+__all__ = ["Entry", "Failure", "Read", "Unknown", "entries_of_file", "sentence_of", "told", "unknowns_of"]
 
 _APART = "a sample is one molecule: give them names of their own, or tell them apart in a samples table"
 
