@@ -42,6 +42,7 @@ ORDER = [
     "search",
     "properties",
     "explain",
+    "look",
     "identify",
     "evaluate",
     "run",

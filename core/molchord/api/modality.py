@@ -199,6 +199,7 @@ class ModalityRecord(Record[ConfigT], Generic[ConfigT, SpecT]):
         adapt: ``adapt(config, needs)`` fills defaults that depend on what the encoder needs; None: nothing to fill.
         mass_needs: The stored column that must be known for the molecule's mass to follow from a measurement, such as
             the adduct; metrics "with mass" leave measurements out where it is missing. None: the mass is not from here.
+        title: What people call the technique, such as ``"MS/MS"``; empty: its name.
     """
 
     kinds: tuple[str, ...]
@@ -208,3 +209,4 @@ class ModalityRecord(Record[ConfigT], Generic[ConfigT, SpecT]):
     derives: bool = False
     adapt: Callable[[ConfigT, tuple[str, ...]], ConfigT] | None = None
     mass_needs: str | None = None
+    title: str = ""

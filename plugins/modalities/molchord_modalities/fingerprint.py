@@ -46,6 +46,7 @@ def build(config: FingerprintConfig, kind: str) -> Modality:
 
 FINGERPRINT = ModalityRecord(
     name="fingerprint",
+    title="Fingerprint",
     summary="Counts of a molecule's pieces (Morgan, torsions, MACCS keys, elements); the candidate for few molecules",
     api=1,
     kinds=("vector",),

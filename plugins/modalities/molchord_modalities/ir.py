@@ -19,6 +19,7 @@ def build(config: VibrationalConfig, kind: str) -> Modality:
 
 IR = ModalityRecord(
     name=TECHNIQUE.name,
+    title="IR",
     summary="infrared absorption: computed sticks or measured curves",
     api=1,
     kinds=("spectrum1d",),

@@ -102,6 +102,7 @@ def build(config: MsmsConfig, kind: str) -> Modality:
 
 MSMS = ModalityRecord(
     name="msms",
+    title="MS/MS",
     summary="Tandem mass spectrum as a peak list or binned, with adduct, ion mode and collision energy",
     api=1,
     kinds=("peaks", "spectrum1d"),

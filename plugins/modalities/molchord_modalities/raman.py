@@ -19,6 +19,7 @@ def build(config: VibrationalConfig, kind: str) -> Modality:
 
 RAMAN = ModalityRecord(
     name=TECHNIQUE.name,
+    title="Raman",
     summary="Raman scattering: computed sticks or measured curves",
     api=1,
     kinds=("spectrum1d",),

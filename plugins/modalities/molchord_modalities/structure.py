@@ -85,6 +85,7 @@ def build(config: StructureConfig, kind: str) -> Modality:
 
 STRUCTURE = ModalityRecord(
     name="structure",
+    title="Structure",
     summary="Molecular graph from SMILES, with ETKDG positions where the encoder needs them",
     api=1,
     kinds=("graph",),

@@ -1,0 +1,1 @@
+"""One look for every page and file: style sheet, template macros, drawings of spectra and structures, words."""
