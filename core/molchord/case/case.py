@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from threading import RLock
 from typing import IO, Any, final
@@ -15,6 +13,7 @@ from typing import IO, Any, final
 from pydantic import ValidationError
 
 from molchord.api import ReadingOptions
+from molchord.case.folder import absolute, copied, digest_of_source, locked, plain_label, versions
 from molchord.case.record import (
     FORMAT,
     CandidatesRecord,
@@ -26,16 +25,14 @@ from molchord.case.record import (
     SampleRecord,
     safe_suffix,
 )
-from molchord.complaints import complaints
 from molchord.data.candidates import shipped_list
 from molchord.errors import DataError, OutputError
-from molchord.files import new_file, replace_file, sha256_file
+from molchord.files import replace_file, sha256_file
 from molchord.identify.samples import Asked, Sample, SpectrumFile, grouped
 
-__all__ = ["CASE_FILE", "Case", "digest_of_source", "is_case"]
+__all__ = ["CASE_FILE", "Case", "is_case"]
 
 CASE_FILE = "case.json"
-_VERSIONED = ("molchord", "torch", "rdkit", "numpy")
 _COPIED = 2**26
 """Bytes of a list of candidates up to which a case holds a copy of it."""
 
@@ -82,11 +79,11 @@ class Case:
         """
         if folder.exists() and (not folder.is_dir() or any(one.name != ".lock" for one in folder.iterdir())):
             raise OutputError(f"case {str(folder)!r} cannot be made, as something else is there; choose another folder")
-        lock = _locked(folder)
+        lock = locked(folder)
         record = CaseRecord(
             versions=versions(),
             name=(name or folder.resolve().name)[:300],
-            run=RunRecord(path=_absolute(run)),
+            run=RunRecord(path=absolute(run)),
             candidates=CandidatesRecord(name=candidates, source=candidates),
         )
         case = cls(folder, record, lock)
@@ -117,11 +114,10 @@ class Case:
                 )
             record = CaseRecord.model_validate(values)
         except ValidationError as error:
-            first = "; ".join(complaints(error, CASE_FILE)[:1])
-            raise DataError(f"case {str(folder)!r} is damaged ({first}); restore {CASE_FILE}") from error
+            raise DataError(f"case {str(folder)!r} is damaged ({_first(error)}); restore {CASE_FILE}") from error
         except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"case {str(folder)!r} is damaged ({error}); restore {CASE_FILE}") from error
-        return cls(folder, record, _locked(folder))
+        return cls(folder, record, locked(folder))
 
     def close(self) -> None:
         """Let other programs open it."""
@@ -234,7 +230,7 @@ class Case:
                 said.append(f"{what} {found.name!r} are not the same any more; answers will be found again")
         before = self.record.versions
         said += [
-            f"{package} is {now} now and was {before[package]} when the case was made; probabilities may differ a little"
+            f"{package} is {now} now and was {before[package]} when the case was made; figures may differ a little"
             for package, now in versions().items()
             if package in before and before[package] != now
         ]
@@ -265,7 +261,7 @@ class Case:
                 label = plain_label(name) or f"file {made}"
                 label = label if label not in by_label else f"{label} ({made})"
                 stored = f"f{made}{safe_suffix(label)}"
-                size, digest = _copied(content, self.folder / "files" / stored)
+                size, digest = copied(content, self.folder / "files" / stored)
                 by_label[label] = FileRecord(id=f"f{made}", name=label, stored=stored, sha256=digest, bytes=size)
             new = []
             for group in grouped({Path(label): label for label in by_label}, modalities):
@@ -379,13 +375,13 @@ class Case:
                 if path.is_file() and path.stat().st_size <= _COPIED:
                     given = path
             if given is None:
-                source = source if path == shipped_list(source) else _absolute(source)
+                source = source if path == shipped_list(source) else absolute(source)
                 chosen = CandidatesRecord(name=called, source=source, sha256=digest_of_source(source))
             else:
                 made += 1
                 stored = f"l{made}{safe_suffix(called)}"
                 (self.folder / "lists").mkdir(exist_ok=True)
-                _, digest = _copied(given, self.folder / "lists" / stored)
+                _, digest = copied(given, self.folder / "lists" / stored)
                 chosen = CandidatesRecord(name=called, stored=stored, sha256=digest)
             self._save(candidates=chosen, lists_made=made)
 
@@ -396,14 +392,15 @@ class Case:
             sha256 = digest_of_source(source)
             if sha256 is None:
                 raise DataError(
-                    f"references {Path(source).name!r} are not a data set; give a folder that `molchord data import` wrote"
+                    f"references {Path(source).name!r} are not a data set; give a folder that `molchord data import` "
+                    "wrote"
                 )
-            found = ReferencesRecord(name=Path(source).resolve().name, source=_absolute(source), sha256=sha256)
+            found = ReferencesRecord(name=Path(source).resolve().name, source=absolute(source), sha256=sha256)
         self._save(references=found)
 
     def choose_run(self, path: str, identity: str | None = None) -> None:
         """Take another run, or note the identity of the one that was opened."""
-        self._save(run=RunRecord(path=_absolute(path), identity=identity))
+        self._save(run=RunRecord(path=absolute(path), identity=identity))
 
     def change(self, **fields: Any) -> None:
         """Change fields of the case, as `CaseRecord` has them, such as `name`, `asked` and `settings`."""
@@ -417,29 +414,6 @@ class Case:
 
 
 # --- helpers ---------------------------------------------------------------------------------------------------------
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what makes answers."""
-    return {name: metadata.version(name) for name in _VERSIONED}
-
-
-def digest_of_source(source: str | Path) -> str | None:
-    """Return the digest of a list of candidates, or of the manifest of a library or data set; None: there is none."""
-    path = shipped_list(source) or Path(source)
-    path = path / "manifest.json" if path.is_dir() else path
-    return sha256_file(path) if path.is_file() else None
-
-
-def plain_label(name: str) -> str:
-    r"""Return what a file was called, without what no name has: control characters, empty parts, parts of dots.
-
-    Example:
-        >>> plain_label("../../etc/passwd"), plain_label("C:\\data\\a.csv"), plain_label("a\r\nX-Y: 1")
-        ('etc/passwd', 'C:/data/a.csv', 'aX-Y: 1')
-    """
-    printable = "".join(c for c in name.replace("\\", "/") if c.isprintable())
-    return "/".join(part for part in printable.split("/") if part.strip(" ."))[-300:].lstrip("/")
 
 
 def _stem(name: str) -> str:
@@ -463,36 +437,13 @@ def _valid(model: Any, values: Mapping[str, Any]) -> Any:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise DataError(f"`{place}` cannot be changed ({first['msg']}); correct it") from error
+        raise DataError(f"the case cannot be changed so ({_first(error)}); correct it") from error
 
 
-def _absolute(path: str) -> str:
-    """Return a path that holds wherever the program is started; words of what is shipped stay words."""
-    return str(Path(path).resolve()) if Path(path).exists() else path
-
-
-def _copied(content: bytes | Path, target: Path) -> tuple[int, str]:
-    with new_file(target) as partial:
-        data = content if isinstance(content, bytes) else content.read_bytes()
-        partial.write_bytes(data)
-    return len(data), hashlib.sha256(data).hexdigest()
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"`{'.'.join(map(str, first['loc']))}`: {first['msg']}"
 
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _locked(folder: Path) -> IO[str]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise OutputError(f"case {str(folder)!r} cannot be written ({error.strerror}); choose another folder") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise DataError(f"case {str(folder)!r} is open in another molchord; close that one first") from error
-    return lock

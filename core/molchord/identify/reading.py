@@ -259,4 +259,5 @@ def told(entry: Entry) -> str:
 
 
 def sentence_of(error: SampleError) -> str:
+    """Return why a file, or a part of it, cannot be read, with what it is called."""
     return f"{error.id!r}: {error.reason}"

@@ -19,7 +19,8 @@ from molchord.errors import SampleError
 from molchord.library.library import Hit, Library
 
 __all__ = [
-    "beyond_domain", "formulas_beyond", "beyond_training", "inspected", "out_of_distribution", "place_of", "unlike_training", "warned",
+    "beyond_domain", "beyond_training", "formulas_beyond", "inspected", "out_of_distribution", "place_of",
+    "unlike_training", "warned",
 ]  # fmt: skip
 
 UNLIKE_TRAINING = 0.1

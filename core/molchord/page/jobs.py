@@ -126,6 +126,12 @@ class Jobs:
                     return job.id
         return None
 
+    def current(self, *kinds: str) -> str | None:
+        """Return the id of the newest job of some kinds that is not finished; None where there is none."""
+        with self._change:
+            open_jobs = [job.id for job in self._known.values() if job.kind in kinds and not job.future.done()]
+        return open_jobs[-1] if open_jobs else None
+
     def cancel(self, id: str) -> Job:
         """Stop a job before its next step; what is done stays."""
         job = self.find(id)
@@ -190,4 +196,3 @@ class Jobs:
         job.steps.close()
         job.message = "cancelled"
         job.future.cancel()
-

@@ -138,8 +138,8 @@ class Loaded:
                 raise
             if record.run.identity not in (None, self._run.id):
                 self.notes.append(
-                    f"model {Path(record.run.path).name!r} is not the one that the case was answered with; answers will "
-                    "be found again"
+                    f"model {Path(record.run.path).name!r} is not the one that the case was answered with; its answers "
+                    "will be found again"
                 )
             self._case.choose_run(record.run.path, self._run.id)
             self._open_references()
@@ -197,7 +197,7 @@ class Readings:
             found = self._kept[key]
         if isinstance(found, SampleError):
             raise found
-        entries, errors = found
+        entries = found[0]
         if file.entry is None:
             return found
         meant = entries[file.entry - 1 : file.entry]
