@@ -26,7 +26,7 @@ FORMAT = 1
 
 Text = Annotated[str, StringConstraints(max_length=4000)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=300)]
-StoredName = Annotated[str, StringConstraints(pattern=r"\A[a-z]+[0-9]+(\.[a-z0-9]{1,10}){0,2}\Z")]
+StoredName = Annotated[str, StringConstraints(pattern=r"^[a-z]+[0-9]+(\.[a-z0-9]{1,10}){0,2}$")]
 """A file of the case: never what somebody called it."""
 
 
@@ -95,10 +95,10 @@ class FileRecord(_Record):
         reading: How it is read.
     """
 
-    id: Annotated[str, StringConstraints(pattern=r"\Af[0-9]+\Z")]
+    id: Annotated[str, StringConstraints(pattern=r"^f[0-9]+$")]
     name: Name
     stored: StoredName
-    sha256: Annotated[str, StringConstraints(pattern=r"\A[0-9a-f]{64}\Z")]
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     bytes: int
     modality: Name | None = None
     entry: int | None = Field(default=None, ge=1)
@@ -120,7 +120,7 @@ class SampleRecord(_Record):
         comment: What was noted.
     """
 
-    id: Annotated[str, StringConstraints(pattern=r"\As[0-9]+\Z")]
+    id: Annotated[str, StringConstraints(pattern=r"^s[0-9]+$")]
     name: Name
     files: tuple[FileRecord, ...] = ()
     asked: Question = Question()

@@ -10,7 +10,7 @@ from molchord.case.record import Question, ReadingRecord
 
 __all__ = ["CandidatesGiven", "CaseChange", "FileChange", "SampleChange", "SearchAsked"]
 
-Id = Annotated[str, StringConstraints(pattern=r"\A[sf][0-9]{1,9}\Z")]
+Id = Annotated[str, StringConstraints(pattern=r"^[sf][0-9]{1,9}$")]
 Text = Annotated[str, StringConstraints(max_length=4000)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 
@@ -30,7 +30,7 @@ class SampleChange(Change):
         default=None, description="Steps of clean-up by modality, such as baseline,crop=500:4000; empty: none."
     )
     decision: Literal["accepted", "rejected", "none"] | None = Field(default=None, description="none takes it back.")
-    decided_key14: Annotated[str, StringConstraints(pattern=r"\A[A-Z]{14}\Z")] | None = Field(
+    decided_key14: Annotated[str, StringConstraints(pattern=r"^[A-Z]{14}$")] | None = Field(
         default=None, description="Which candidate is accepted; the first one where it is not given."
     )
     comment: Text | None = Field(default=None, description="What is noted.")
