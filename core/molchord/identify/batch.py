@@ -32,7 +32,7 @@ from molchord.references import References
 from molchord.run_folder import RunManifest
 from molchord.search import search
 
-__all__ = ["Options", "identify"]
+__all__ = ["Options", "identify", "identity_of", "prepared", "searched"]
 
 AT_ONCE = 64
 """Samples whose spectra are embedded together."""
@@ -97,7 +97,7 @@ def identify(
     check_whole(options.k, "k", least=1, failed="identify", error=QueryError)
     if len(library) * library.manifest.embedding_dim * 4 <= _HELD:
         library.hold(str(embedder.device))
-    settings = {"run": run, "candidates": _identity(library), **vars(options)}
+    settings = {"run": run, "candidates": identity_of(library), **vars(options)}
     settings |= {} if references is None else {"references": references.dataset.sha256}
     steps = steps_by_modality(options.clean, embedder.modalities, embedder.spectra)
     answers: list[Answer] = []
@@ -143,12 +143,12 @@ def _unknowns(
                 taken.add(unknown.id)
                 # Once for all entries of a file, of which there may be many thousand.
                 files = files or (_digest(sample.files) if digested else "")
-                unknown = _prepared(embedder, unknown, steps, use_precursor=use_precursor)
+                unknown = prepared(embedder, unknown, steps, use_precursor=use_precursor)
             yield files, unknown
         bar.update(1)
 
 
-def _prepared(
+def prepared(
     embedder: Embedder, unknown: Unknown, steps: Mapping[str, Sequence[CleaningStep]], *, use_precursor: bool
 ) -> Unknown | Failure:
     """Clean its spectra up, and take its mass from them where they state one and nothing else does."""
@@ -199,13 +199,13 @@ def _answered(
         elif number in kept:
             yield kept[number]
         else:
-            outcome = _search(embedder, manifest, library, one, by_number[number], options, references)
+            outcome = searched(embedder, manifest, library, one, by_number[number], options, references)
             if journal is not None and isinstance(outcome, Answer):
                 journal.add(digests[number], outcome)
             yield outcome
 
 
-def _search(
+def searched(
     embedder: Embedder,
     manifest: RunManifest,
     library: Library,
@@ -214,6 +214,7 @@ def _search(
     options: Options,
     references: References | None,
 ) -> Answer | Failure:
+    """Search for one unknown; what goes wrong is a failure with the sentence."""
     try:
         if isinstance(query, QueryError):
             raise query
@@ -238,10 +239,11 @@ def _search(
 
 
 def _digest(files: Sequence[SpectrumFile]) -> str:
-    return digest_of([(file.label, file.modality, sha256_file(file.path)) for file in files])
+    asked = [(one.label, one.modality, one.entry, one.options and one.options.given) for one in files]
+    return digest_of([asked, [sha256_file(file.path) for file in files]])
 
 
-def _identity(library: Library) -> str:
+def identity_of(library: Library) -> str:
     """Return a digest of the candidates: those of a list keep it wherever they are embedded again."""
     removed = library.manifest.model_dump(mode="json")
     return digest_of([removed, len(library)])[:16]

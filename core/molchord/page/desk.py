@@ -1,0 +1,618 @@
+"""The one object behind REST and HTML: a case at work."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+from molchord.api import SampleError
+from molchord.case.answering import Answers, find, unknown_of
+from molchord.case.case import Case
+from molchord.case.record import FileRecord, Question, SampleRecord
+from molchord.chem import canonical_adduct
+from molchord.clean_up import cleaning_of, steps_by_modality
+from molchord.data.candidates import LISTS, shipped_list
+from molchord.errors import DataError, MolchordError, QueryError
+from molchord.identify.answers import Answer
+from molchord.identify.batch import prepared
+from molchord.identify.reading import Entry, Failure, sentence_of
+from molchord.identify.samples import Asked
+from molchord.library.library import Library
+from molchord.look.words import modality_title, titles
+from molchord.page.answers import answer_view, hit_view, hits_again, light_of
+from molchord.page.changes import CandidatesGiven, CaseChange, FileChange, SampleChange
+from molchord.page.exports import Export, exported
+from molchord.page.jobs import Job, Jobs, Steps
+from molchord.page.loaded import Loaded, Readings
+from molchord.page.models import (
+    AnswerView,
+    AskedView,
+    CandidatesView,
+    CaseView,
+    ChipView,
+    CountView,
+    FileView,
+    HitView,
+    JobView,
+    ReadingView,
+    RunView,
+    SampleView,
+    SpectrumView,
+)
+from molchord.page.said import advice, without_paths
+from molchord.page.spectra import spectrum_view, why_view
+from molchord.properties import Estimates
+from molchord.run import Run
+from molchord.run_place import find_run, spectra_of_run
+
+__all__ = ["ADDUCTS", "LIMITS", "Desk"]
+
+ADDUCTS = (
+    "[M+H]+",
+    "[M+Na]+",
+    "[M+NH4]+",
+    "[M+K]+",
+    "[M+H-H2O]+",
+    "[M]+",
+    "[M+2H]2+",
+    "[M-H]-",
+    "[M+Cl]-",
+    "[M+HCOO]-",
+)
+"""Ions that can be chosen."""
+
+LIMITS = {
+    "bytes_per_file": 2**25,
+    "bytes_per_upload": 2**27,
+    "files_per_upload": 500,
+    "entries_per_file": 500,
+    "samples": 5000,
+}
+"""What may be uploaded, and how many samples a case may have."""
+
+
+@final
+class Desk:
+    """A case, its model and its candidates. Methods may be called from any thread; those that need the model queue.
+
+    Args:
+        case: The case; closed with the desk.
+        run: A run that is loaded already; None: the case's is loaded in the background.
+        library: Candidates that are embedded already.
+        cache: Where embedded lists are kept; None: the user's cache folder.
+        device: Where the model is.
+        waiting: Searches that may wait; more are refused with `Busy`.
+    """
+
+    def __init__(
+        self,
+        case: Case,
+        *,
+        run: Run | None = None,
+        library: Library | None = None,
+        cache: Path | None = None,
+        device: str | None = None,
+        waiting: int = 32,
+    ) -> None:
+        self.case = case
+        self.jobs = Jobs(waiting)
+        self._answers = Answers(case.folder)
+        self._loaded = Loaded(case, cache=cache, device=device)
+        self._readings = Readings()
+        self._failures: dict[str, tuple[str, str]] = {}
+        self._groups: dict[str, tuple[str, Estimates]] = {}
+        self._settling = threading.Lock()
+        self._differences = tuple(map(without_paths, case.differences()))
+        self.loading = self.jobs.submit("load", self._loaded.open(run, library))
+
+    def close(self) -> None:
+        """End the worker, and close the case."""
+        self.jobs.close()
+        self._answers.close()
+        self.case.close()
+
+    # --- the case
+
+    def view(self) -> CaseView:
+        """Return the case as a whole."""
+        record, samples = self.case.record, self.samples()
+        return CaseView(
+            name=record.name,
+            molchord=record.versions.get("molchord", ""),
+            samples=len(samples),
+            answered=sum(one.state == "answered" for one in samples),
+            failed=sum(one.state == "failed" for one in samples),
+            decided=sum(one.decision is not None for one in samples),
+            run=self.runs()[0],
+            candidates=self.candidates(),
+            asked=_asked_view(record.asked),
+            fusion=record.settings.fusion,
+            hits=record.settings.k,
+            differences=(*self._differences, *map(without_paths, self._loaded.notes)),
+            adducts=ADDUCTS,
+            limits=LIMITS,
+        )
+
+    def change(self, change: CaseChange) -> CaseView:
+        """Change the case's name, what is known of all samples, or how they are searched for.
+
+        Raises:
+            QueryError: What is known makes no sense.
+        """
+        settings = self.case.record.settings
+        fields: dict[str, Any] = {}
+        if change.name is not None:
+            fields["name"] = change.name
+        if change.asked is not None:
+            Asked.of(**change.asked.model_dump())
+            fields["asked"] = change.asked
+        if change.fusion is not None or change.hits is not None:
+            fields["settings"] = settings.model_copy(
+                update={"fusion": change.fusion or settings.fusion, "k": change.hits or settings.k}
+            )
+        self.case.change(**fields)
+        return self.view()
+
+    def runs(self) -> list[RunView]:
+        """Return the model of the case."""
+        record, loaded = self.case.record.run, self._loaded
+        error = loaded.run_error
+        if loaded.is_ready:
+            named = titles(loaded.run.graph)
+            chips = [ChipView(modality=name, title=named[name]) for name in loaded.run.spectra]
+        else:
+            chips = [ChipView(modality=name, title=modality_title(name)) for name in self._spectra()]
+        card = find_run(record.path) / "README.md"
+        return [
+            RunView(
+                name=Path(record.path).name,
+                identity=record.identity or "",
+                current=True,
+                state="failed" if error else "ready" if loaded.is_ready else "loading",
+                spectra=tuple(chips),
+                card=card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
+                error=None if error is None else without_paths(error),
+            )
+        ]
+
+    def _spectra(self) -> list[str]:
+        if self._loaded.is_ready:
+            return list(self._loaded.run.spectra)
+        try:
+            return list(spectra_of_run(self.case.record.run.path))
+        except MolchordError:  # which loading says
+            return []
+
+    # --- candidates
+
+    def candidates(self) -> CandidatesView:
+        """Return the candidates of the case, and whether they can be searched."""
+        record, references = self.case.record.candidates, self.case.record.references
+        try:
+            found, error = self._loaded.candidates, None
+        except QueryError as problem:
+            found, error = None, self._loaded.candidates_error or self._loaded.run_error
+            error = without_paths(str(problem)) if error else None
+        state: Any = "ready" if found else "failed" if error else "embedding" if self._loaded.is_ready else "loading"
+        return CandidatesView(
+            name=record.name,
+            state=state,
+            count=None if found is None else len(found.library),
+            unseen=None if found is None else len(found.unseen),
+            merged=None if found is None else found.library.manifest.duplicates,
+            skipped=None if found is None else found.skipped,
+            lists=tuple(sorted(path.name.partition(".")[0] for path in LISTS.glob("*.csv.gz"))),
+            references=None if references is None else references.name,
+            error=error,
+            job=self.jobs.current("candidates", "load"),
+        )
+
+    def choose_candidates(self, given: CandidatesGiven, content: bytes | None = None) -> JobView:
+        """Take other candidates, which are embedded in the background.
+
+        Args:
+            given: A shipped list, or pasted text.
+            content: A file of them, in place of text.
+
+        Raises:
+            QueryError: Nothing was given, or no such list comes with molchord.
+            Busy: Too many jobs wait.
+        """
+        content = given.text.encode() if given.text is not None else content
+        if (given.list is None) == (content is None):
+            raise QueryError("no candidates were given; name a list that comes with molchord, or paste or upload one")
+        if given.list is not None and shipped_list(given.list) is None:
+            known = ", ".join(self.candidates().lists)
+            raise QueryError(f"no list {given.list!r} comes with molchord; choose one of {known}")
+        name = given.name or given.list or "pasted.smi"
+        self.case.choose_candidates(given.list or name, name=name, content=content)
+        return self.jobs.submit("candidates", self._loaded.embed()).view()
+
+    def count(self, asked: Question) -> CountView:
+        """Count the candidates that a question leaves, as it is typed.
+
+        Raises:
+            QueryError: The candidates are not ready.
+        """
+        candidates = self._loaded.candidates
+        total = len(candidates.library)
+        try:
+            left, unseen = candidates.count(_limits(asked.over(self.case.record.asked)))
+        except QueryError as error:
+            return CountView(left=0, of=total, unseen=0, error=without_paths(str(error)))
+        return CountView(left=left, of=total, unseen=unseen, error=None)
+
+    # --- samples
+
+    def samples(self) -> list[SampleView]:
+        """Return all samples."""
+        self._settle()
+        return [self._sample_view(one) for one in self.case.record.samples]
+
+    def sample(self, id: str) -> SampleView:
+        """Return one sample.
+
+        Raises:
+            DataError: There is none of this id.
+        """
+        self._settle()
+        return self._sample_view(self.case.sample(id))
+
+    def add(self, files: Mapping[str, bytes | Path]) -> list[SampleView]:
+        """Add files, grouped into samples by their names; a file of many spectra becomes a sample for each.
+
+        Raises:
+            QueryError: There is none, or there are too many.
+            OutputError: They cannot be written.
+        """
+        if not files:
+            raise QueryError("no file was given; drop spectra, or a folder of them")
+        if len(files) > LIMITS["files_per_upload"]:
+            raise QueryError(
+                f"{len(files)} files were given at once, {LIMITS['files_per_upload']} are allowed; give them in parts"
+            )
+        if len(self.case.record.samples) + len(files) > LIMITS["samples"]:
+            raise QueryError(f"the case would have more than {LIMITS['samples']:,} samples; make another case")
+        before = {one.id for one in self.case.record.samples}
+        self.case.add(files, self._spectra())
+        self._settle()
+        return [self._sample_view(one) for one in self.case.record.samples if one.id not in before]
+
+    def change_sample(self, id: str, change: SampleChange) -> SampleView:
+        """Change what is known of a sample, its clean-up, its name, what was decided or noted.
+
+        Raises:
+            DataError: There is no such sample.
+            QueryError: What is known makes no sense, or a step of clean-up does not fit.
+        """
+        sample = self.case.sample(id)
+        fields: dict[str, Any] = {}
+        for name in ("name", "comment"):
+            if (value := getattr(change, name)) is not None:
+                fields[name] = value
+        if change.asked is not None:
+            Asked.of(**change.asked.over(self.case.record.asked).model_dump())
+            fields["asked"] = change.asked.model_dump()
+        if change.clean is not None:
+            fields["clean"] = self._checked_clean({**sample.clean, **change.clean})
+        if change.decision is not None or change.decided_key14 is not None:
+            fields |= self._decided(sample, change)
+        self.case.change_sample(id, **fields)
+        return self.sample(id)
+
+    def change_file(self, id: str, change: FileChange) -> SampleView:
+        """Say what a file is or how it is read, or move it to another sample; returns the sample that has it then.
+
+        Raises:
+            DataError: There is no such file or sample.
+            QueryError: The run has no such spectrum.
+        """
+        fields: dict[str, Any] = {}
+        if change.modality is not None:
+            known = self._spectra()
+            if change.modality not in (*known, "unknown"):
+                raise QueryError(f"the model takes no {change.modality!r}; choose one of {', '.join(known)}")
+            fields["modality"] = None if change.modality == "unknown" else change.modality
+        if change.reading is not None:
+            fields["reading"] = change.reading.model_dump()
+        if fields:
+            self.case.change_file(id, **fields, entries=None)
+        home = self.case.file(id)[0].id
+        if change.sample is not None:
+            home = self.case.move(id, None if change.sample == "new" else change.sample)
+        return self.sample(home)
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Remove samples, or files, by their ids."""
+        for id in (wanted := list(ids)):
+            (self.case.sample if id.startswith("s") else self.case.file)(id)
+        self.case.remove(wanted)
+
+    def spectra(self, id: str) -> list[SpectrumView]:
+        """Return the spectra of a sample that can be read, as they were read, before and after clean-up.
+
+        Raises:
+            DataError: There is no such sample.
+            QueryError: The model is not loaded yet.
+        """
+        run, sample = self._loaded.run, self.case.sample(id)
+        found = []
+        for file in sample.files:
+            entries, _ = self._read(run, file)
+            found += [spectrum_view(run, sample, file, entry) for entry in entries]
+        return found
+
+    # --- answers
+
+    def search(self, ids: Sequence[str] | None = None, *, again: bool = False) -> JobView:
+        """Queue a search for samples; answers are kept one by one as they come.
+
+        Args:
+            ids: Samples; None: all that are not answered as they are now.
+            again: Search for those too that are.
+
+        Raises:
+            DataError: There is no such sample.
+            QueryError: There is nothing to search for.
+            Busy: Too many searches wait.
+        """
+        self._settle()
+        wanted = [one.id for one in self.case.record.samples] if ids is None else list(ids)
+        if not again:
+            wanted = [id for id in wanted if not self._is_current(self.case.sample(id))]
+        if not wanted and ids is None:
+            raise QueryError("every sample is answered as it is now; add spectra, or search again")
+        return self._submit_search(wanted).view()
+
+    def _submit_search(self, ids: Sequence[str]) -> Job:
+        for id in ids:
+            self.case.sample(id)
+        return self.jobs.submit("search", self._search_steps(ids), ids, total=max(1, len(ids)))
+
+    def answered(self, id: str) -> Job | None:
+        """Queue a search for a sample that is not answered as it is now; None where it is.
+
+        Raises:
+            DataError: There is no such sample.
+            Busy: Too many searches wait.
+        """
+        return None if self._is_current(self.case.sample(id)) else self._submit_search([id])
+
+    def answer(self, id: str) -> AnswerView:
+        """Return the last answer to a sample.
+
+        Raises:
+            DataError: There is no such sample.
+            QueryError: It was not answered; the sentence says why.
+        """
+        sample = self.case.sample(id)
+        key, answer = self._last(sample)
+        return answer_view(
+            self._loaded.run, sample, answer, self._groups_of(sample, key, answer), k=self.case.record.settings.k,
+            current=key == self.case.key(sample),
+        )  # fmt: skip
+
+    def hit(self, id: str, rank: int) -> HitView:
+        """Return one candidate that was found for a sample.
+
+        Raises:
+            QueryError: The sample has no answer, or no such candidate.
+        """
+        sample = self.case.sample(id)
+        _, answer = self._last(sample)
+        for hit in answer.hits:
+            if hit.rank == rank:
+                return hit_view(sample, answer, hit)
+        raise QueryError(f"sample {sample.name!r} has no candidate {rank}; it has {len(answer.hits)}")
+
+    def why(self, id: str, rank: int = 1) -> Job:
+        """Queue an explanation of a candidate; the job's result is a `WhyView`.
+
+        Raises:
+            QueryError: The sample has no answer, or no such candidate.
+            Busy: Too many searches wait.
+        """
+        self.hit(id, rank)
+        return self.jobs.submit("why", self._why_steps(id, rank), [id])
+
+    def export(self, kind: str) -> Export:
+        """Return the answers as a file: ``csv``, ``sdf``, ``json``, ``report``, or the whole ``case`` as an archive.
+
+        Raises:
+            QueryError: There is no such form, or nothing was answered yet.
+        """
+        answers, failures = [], []
+        for view in self.samples():
+            sample = self.case.sample(view.id)
+            last = self._answers.last(view.id)
+            if last is not None and view.state == "answered":
+                answers.append((sample, last[1]))
+            elif view.error is not None:
+                names = tuple(file.name for file in view.files)
+                failures.append(Failure(sample=view.name, files=names, reason=view.error))
+        return exported(kind, self.case, answers, failures)
+
+    # --- the worker's steps
+
+    def _search_steps(self, ids: Sequence[str]) -> Steps:
+        for number, id in enumerate(ids, start=1):
+            yield f"searching for sample {number} of {len(ids)}"
+            try:
+                sample = self.case.sample(id)
+            except DataError:  # removed meanwhile
+                continue
+            key = self.case.key(sample)
+            run, candidates = self._loaded.run, self._loaded.candidates
+            found = find(
+                run.embedder, run.manifest, candidates.library, self.case, id,
+                references=self._loaded.references, read=self._readings,
+            )  # fmt: skip
+            if isinstance(found, Answer):
+                self._answers.keep(key, found)
+                self._failures.pop(id, None)
+                self._groups_of(sample, key, found)
+            else:
+                self._failures[id] = key, without_paths(found.reason)
+
+    def _why_steps(self, id: str, rank: int) -> Steps:
+        yield "finding out why"
+        run, sample = self._loaded.run, self.case.sample(id)
+        _, answer = self._last(sample)
+        unknown = unknown_of(run.embedder, self.case, id, self._readings)
+        if not isinstance(unknown, Failure):
+            clean = {name: text for name, text in sample.clean.items() if text and name in unknown.spectra}
+            steps = steps_by_modality(clean, run.modalities, list(unknown.spectra))
+            unknown = prepared(run.embedder, unknown, steps, use_precursor=False)
+        if isinstance(unknown, Failure):
+            raise QueryError(without_paths(unknown.reason))
+        references = self._loaded.references
+        found = run.explain(
+            hits_again(answer), hit=rank, mass=unknown.asked.mass,
+            against=None if references is None else references.dataset, **unknown.spectra,
+        )  # fmt: skip
+        said = advice(answer.warnings, list(unknown.spectra), dict(sample.clean))
+        return why_view(run, found, self.hit(id, rank), id, said)
+
+    # --- helpers
+
+    def _settle(self) -> None:
+        """Read files that were not read yet, and make a sample of each entry of a file of many."""
+        if not self._loaded.is_ready:
+            return
+        run = self._loaded.run
+        with self._settling:
+            for sample in self.case.record.samples:
+                unread = [file for file in sample.files if file.entries is None and file.entry is None]
+                for file in unread:
+                    entries, error = self._read(run, file)
+                    several = error is None and len({one.modality for one in entries}) < len(entries)
+                    if several and len(sample.files) == 1:
+                        self.case.split(sample.id, len(entries), LIMITS["entries_per_file"])
+                    elif error is None:
+                        self.case.change_file(file.id, entries=len(entries))
+
+    def _read(self, run: Run, file: FileRecord) -> tuple[list[Entry], str | None]:
+        try:
+            return self._readings(run.embedder, self.case.spectrum_file(file))[0], None
+        except SampleError as error:
+            return [], without_paths(sentence_of(error))
+        except OSError as error:
+            return [], f"file {file.name!r} cannot be read ({error.strerror}); add it again"
+
+    def _sample_view(self, sample: SampleRecord) -> SampleView:
+        run = self._loaded.run if self._loaded.is_ready else None
+        files, chips, error = [], {}, None
+        named = {chip.modality: chip.title for chip in self.runs()[0].spectra} if run is None else titles(run.graph)
+        for file in sample.files:
+            entries, problem = self._read(run, file) if run is not None else ([], None)
+            error = error or problem
+            found = entries[0].modality if entries else file.modality
+            for name in dict.fromkeys([*(one.modality for one in entries), *([found] if found else [])]):
+                chips[name] = ChipView(modality=name, title=named.get(name, name))
+            files.append(_file_view(file, found, named, len(entries) if entries else None, problem))
+        key, last = self.case.key(sample), self._answers.last(sample.id)
+        answer = last[1] if last is not None else None
+        failed = self._failures.get(sample.id)
+        if error is None and failed is not None and failed[0] == key:
+            error = failed[1]
+        job = self.jobs.of_sample(sample.id)
+        current = last is not None and last[0] == key
+        state: Any = (
+            "searching"
+            if job
+            else "failed"
+            if error
+            else "answered"
+            if current
+            else "new"
+            if run is None
+            else "waiting"
+        )
+        best = hit_view(sample, answer, answer.hits[0]) if answer is not None and answer.hits else None
+        return SampleView(
+            id=sample.id, name=sample.name, files=tuple(files), chips=tuple(chips.values()),
+            asked=_asked_view(sample.asked), clean=sample.clean, state=state,
+            light=light_of(answer if current else None, error is not None), best=best,
+            probability=None if best is None else best.probability,
+            none_of_these=None if answer is None else answer.none_of_these, decision=sample.decision,
+            decided_key14=sample.decided_key14, comment=sample.comment, error=error, job=job,
+        )  # fmt: skip
+
+    def _is_current(self, sample: SampleRecord) -> bool:
+        last = self._answers.last(sample.id)
+        return last is not None and last[0] == self.case.key(sample)
+
+    def _last(self, sample: SampleRecord) -> tuple[str, Answer]:
+        last = self._answers.last(sample.id)
+        failed = self._failures.get(sample.id)
+        if failed is not None and failed[0] == self.case.key(sample):
+            raise QueryError(failed[1])
+        if last is None:
+            raise QueryError(f"sample {sample.name!r} was not searched for yet; search for it first")
+        return last
+
+    def _groups_of(self, sample: SampleRecord, key: str, answer: Answer) -> Estimates | None:
+        kept = self._groups.get(sample.id)
+        if kept is None or kept[0] != key:
+            try:
+                kept = key, self._loaded.run.groups(hits_again(answer))
+            except MolchordError:  # there is nothing to say
+                return None
+            self._groups[sample.id] = kept
+        return kept[1]
+
+    def _checked_clean(self, clean: Mapping[str, str]) -> dict[str, str]:
+        """Return steps as they are written out, after a look at whether they can be taken."""
+        run = self._loaded.run
+        out = {}
+        for name, text in clean.items():
+            if name not in run.spectra:
+                raise QueryError(f"the model takes no {name!r}; choose one of {', '.join(run.spectra)}")
+            if text.strip(" ,"):
+                out[name] = ",".join(step.text for step in cleaning_of(text, run.modalities[name], name))
+        return out
+
+    def _decided(self, sample: SampleRecord, change: SampleChange) -> dict[str, Any]:
+        if change.decision == "none":
+            return {"decision": None, "decided_key14": None}
+        decision, key = change.decision or "accepted", change.decided_key14
+        if decision == "accepted":
+            _, answer = self._last(sample)
+            key = key or answer.hits[0].key14
+            if key not in {hit.key14 for hit in answer.hits}:
+                raise QueryError(f"candidate {key!r} was not found for sample {sample.name!r}; choose one that was")
+        return {"decision": decision, "decided_key14": key}
+
+
+def _limits(asked: Question) -> dict[str, Any]:
+    """Return what a question asks of candidates, as `Library.filter` takes it."""
+    plain = Asked.of(**asked.model_dump())
+    width = {"ppm": asked.ppm, "da": asked.da} if plain.mass is not None else {}
+    limits = {**dataclasses.asdict(plain), **width}
+    return {name: value for name, value in limits.items() if value is not None}
+
+
+def _asked_view(asked: Question) -> AskedView:
+    """Return what is known, with the mass of the ion and formula and adduct in one spelling."""
+    values = asked.model_dump()
+    try:
+        plain = Asked.of(**values)
+    except QueryError:
+        return AskedView(**values)
+    adduct = canonical_adduct(asked.adduct) if asked.adduct else None
+    return AskedView(**{**values, **dataclasses.asdict(plain), "adduct": adduct})
+
+
+def _file_view(
+    file: FileRecord, modality: str | None, named: Mapping[str, str], entries: int | None, error: str | None
+) -> FileView:
+    return FileView(
+        id=file.id, name=file.name, bytes=file.bytes, modality=modality,
+        title=named.get(modality, modality) if modality else "", entry=file.entry,
+        entries=file.entries if file.entries is not None else entries,
+        reading=ReadingView(**file.reading.model_dump()),
+        choices=tuple(name for name in named), error=error,
+    )  # fmt: skip
