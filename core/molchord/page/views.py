@@ -1,0 +1,198 @@
+"""HTML of the page: each answer has an address, and each page is whole without a script but for what a button does.
+
+A page is made of parts (`data-part`); after a change, `static/page.js` asks for the same address again and puts in
+those parts that became others. So all markup is made here, by the templates, and none by the script.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, final
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+
+from molchord.chem import substructures
+from molchord.errors import MolchordError, SampleError
+from molchord.look.templates import environment
+from molchord.page.desk import Desk
+from molchord.page.models import AnswerView, HitView, SampleView, SpectrumView, WhySpectrumView, WhyView
+
+__all__ = ["PATTERNS", "add_pages", "having"]
+
+PATTERNS = (
+    ("carbonyl", "[CX3]=[OX1]"),
+    ("carboxylic acid", "[CX3](=O)[OX2H1]"),
+    ("ester", "[CX3](=O)[OX2][#6]"),
+    ("amide", "[CX3](=O)[NX3]"),
+    ("alcohol", "[CX4][OX2H]"),
+    ("phenol", "c[OX2H]"),
+    ("ether", "[OD2]([#6])[#6]"),
+    ("amine", "[NX3;!$(N[C,S]=[O,S,N])]"),
+    ("nitrile", "C#N"),
+    ("nitro", "[$([NX3](=O)=O),$([NX3+](=O)[O-])]"),
+    ("aromatic ring", "a1aaaaa1"),
+    ("C=C", "[CX3]=[CX3]"),
+    ("C#C", "[CX2]#[CX2]"),
+    ("halogen", "[F,Cl,Br,I]"),
+)
+"""Substructures that the filter offers by name, as SMARTS."""
+
+
+def add_pages(app: FastAPI, desk: Desk) -> None:
+    """Add all pages, and the static files that they need, to a server."""
+    router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+    pages = _Pages(desk)
+    router.get("/")(pages.start)
+    router.get("/samples/{id}")(pages.sample)
+    router.get("/table")(pages.table)
+    router.get("/model")(pages.model)
+    router.get("/static/look/{name}")(_look)
+    app.include_router(router)
+    app.mount("/static", StaticFiles(directory=Path(str(files("molchord.page") / "static"))), name="static")
+
+
+def having(hits: Sequence[HitView], pattern: str) -> list[HitView]:
+    """Return the hits that have a substructure, all of them for a blank one.
+
+    Args:
+        hits: Of an answer.
+        pattern: SMARTS, or the name of one of `PATTERNS`.
+
+    Raises:
+        SampleError: It is neither.
+    """
+    pattern = pattern.strip()
+    smarts = dict(PATTERNS).get(pattern.lower(), pattern)
+    return [hit for hit in hits if not smarts or substructures(hit.smiles, [smarts], hit.key14)[0]]
+
+
+@final
+class _Pages:
+    """The pages of a desk."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.templates = environment("molchord.page", "templates")
+
+    def start(self) -> Response:
+        """Go to the first sample, or say how to begin."""
+        samples = self.desk.samples()
+        if samples:
+            return RedirectResponse(f"/samples/{samples[0].id}", status_code=303)
+        return self._render("work.html.j2", view="samples", samples=samples, sample=None)
+
+    def sample(self, id: str, hit: int | None = None, has: str = "", pin: str = "") -> Response:
+        """Show one sample: its spectra, the question, the candidates, and why `hit` is one of them."""
+        desk = self.desk
+        samples = desk.samples()
+        sample = next((one for one in samples if one.id == id), None)
+        if sample is None:
+            return self._missing(f"The case has no sample {id!r}; it may have been removed.")
+        answer = desk.answer(id)
+        hits, wrong = _filtered(answer, has)
+        pins = [key for key in pin.split(",") if key][:2]
+        why, error = self._why(sample, answer, hit)
+        return self._render(
+            "work.html.j2",
+            view="samples",
+            samples=samples,
+            sample=sample,
+            spectra=desk.spectra(id),
+            answer=answer,
+            hits=hits,
+            has=has,
+            has_error=wrong,
+            patterns=PATTERNS,
+            pins=pins,
+            compared=[one for one in (answer.hits if answer else ()) if one.key14 in pins],
+            opened=hit,
+            why=why,
+            why_error=error,
+            drawn=_drawn,
+            odds=lambda value: f"{math.exp(min(value, 20.0)):.3g}",
+            address=_address(id, {"has": has, "pin": ",".join(pins)}),
+            here=f"/samples/{id}",
+        )
+
+    def table(self) -> Response:
+        """Show all samples, and what can be exported."""
+        return self._render("table.html.j2", view="table", samples=self.desk.samples())
+
+    def model(self) -> Response:
+        """Show the card of the model."""
+        return self._render("model.html.j2", view="model")
+
+    def _why(
+        self, sample: SampleView, answer: AnswerView | None, rank: int | None
+    ) -> tuple[WhyView | None, str | None]:
+        """Return the explanation of a hit if it is known, or why there is none."""
+        if rank is None or answer is None:
+            return None, None
+        if not any(hit.rank == rank for hit in answer.hits):
+            return None, f"The answer has no candidate {rank}."
+        try:
+            return self.desk.known_why(sample.id, rank), None
+        except MolchordError as error:
+            return None, str(error)
+
+    def _render(self, template: str, *, view: str, status: int = 200, **context: Any) -> HTMLResponse:
+        case = self.desk.case()
+        shared = {
+            "case": case,
+            "view": view,
+            "jobs": self.desk.jobs(),
+            "here": "/",
+            "titles": {chip.modality: chip.title for chip in case.run.spectra},
+        }
+        return HTMLResponse(self.templates.get_template(template).render(shared | context), status_code=status)
+
+    def _missing(self, text: str) -> HTMLResponse:
+        return self._render("missing.html.j2", view="", status=404, text=text)
+
+
+def _look(name: str) -> Response:
+    """Send a file of the shared look."""
+    kinds = {"style.css": "text/css"}
+    if name not in kinds:
+        return Response(status_code=404)
+    return Response((files("molchord.look") / name).read_text(encoding="utf-8"), media_type=kinds[name])
+
+
+def _filtered(answer: AnswerView | None, has: str) -> tuple[list[HitView], str | None]:
+    """Return the hits to show, and what is wrong with the filter."""
+    if answer is None:
+        return [], None
+    try:
+        return having(answer.hits, has), None
+    except SampleError as error:
+        return list(answer.hits), f"Not filtered: {error.reason}."
+
+
+def _drawn(spectrum: SpectrumView | WhySpectrumView) -> dict[str, Any]:
+    """Return what `static/plot.js` draws of a spectrum."""
+    shown = {"x", "y", "sticks", "descending", "axis", "scale", "unit", "raw", "peaks", "below"}
+    out = spectrum.model_dump(include=shown)
+    return out if isinstance(spectrum, SpectrumView) else {**out, "bands": _bands(spectrum)}
+
+
+def _bands(spectrum: WhySpectrumView) -> list[list[float]]:
+    """Return the parts to shade: lower end, upper end, how strong from 0 to 1."""
+    shown = spectrum.reasons_for[:3]
+    most = max((one.similarity for one in shown), default=0.0) or 1.0
+    return [[one.start, one.stop, max(0.25, one.similarity / most)] for one in shown if one.similarity > 0]
+
+
+def _address(id: str, kept: Mapping[str, str]) -> Callable[..., str]:
+    """Return a function that makes addresses of a sample's page, with what is set there kept."""
+
+    def address(**more: Any) -> str:
+        query = urlencode({name: value for name, value in {**kept, **more}.items() if value})
+        return f"/samples/{id}" + (f"?{query}" if query else "")
+
+    return address
