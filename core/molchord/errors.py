@@ -52,6 +52,10 @@ class TrainingStopped(MolchordError):
         )
 
 
+class Missing(DataError):
+    """A case has no such sample or file, or its server no such job."""
+
+
 class QueryError(MolchordError):
     """A search query does not fit the run or the library."""
 

@@ -26,7 +26,7 @@ from molchord.case.record import (
     safe_suffix,
 )
 from molchord.data.candidates import shipped_list
-from molchord.errors import DataError, OutputError
+from molchord.errors import DataError, Missing, OutputError
 from molchord.files import replace_file, sha256_file
 from molchord.identify.samples import Asked, Sample, SpectrumFile, grouped
 
@@ -135,24 +135,24 @@ class Case:
         """Return a sample.
 
         Raises:
-            DataError: There is none of this id.
+            Missing: There is none of this id.
         """
         for one in self.record.samples:
             if one.id == id:
                 return one
-        raise DataError(f"sample {id!r} is not in this case; it may have been removed: look at the list of samples")
+        raise Missing(f"sample {id!r} is not in this case; it may have been removed: look at the list of samples")
 
     def file(self, id: str) -> tuple[SampleRecord, FileRecord]:
         """Return a file, and the sample that it belongs to.
 
         Raises:
-            DataError: There is none of this id.
+            Missing: There is none of this id.
         """
         for sample in self.record.samples:
             for one in sample.files:
                 if one.id == id:
                     return sample, one
-        raise DataError(f"file {id!r} is not in this case; it may have been removed: look at the list of samples")
+        raise Missing(f"file {id!r} is not in this case; it may have been removed: look at the list of samples")
 
     def path_of(self, file: FileRecord) -> Path:
         """Return where a file is."""

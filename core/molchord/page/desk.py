@@ -15,7 +15,7 @@ from molchord.case.record import FileRecord, Question, SampleRecord
 from molchord.chem import canonical_adduct
 from molchord.clean_up import cleaning_of, steps_by_modality
 from molchord.data.candidates import LISTS, shipped_list
-from molchord.errors import DataError, MolchordError, QueryError
+from molchord.errors import Missing, MolchordError, QueryError
 from molchord.identify.answers import Answer
 from molchord.identify.batch import prepared
 from molchord.identify.reading import Entry, Failure, sentence_of
@@ -256,7 +256,7 @@ class Desk:
         """Return one sample.
 
         Raises:
-            DataError: There is none of this id.
+            Missing: There is none of this id.
         """
         self._settle()
         return self._sample_view(self.case.sample(id))
@@ -285,7 +285,7 @@ class Desk:
         """Change what is known of a sample, its clean-up, its name, what was decided or noted.
 
         Raises:
-            DataError: There is no such sample.
+            Missing: There is no such sample.
             QueryError: What is known makes no sense, or a step of clean-up does not fit.
         """
         sample = self.case.sample(id)
@@ -307,7 +307,7 @@ class Desk:
         """Say what a file is or how it is read, or move it to another sample; returns the sample that has it then.
 
         Raises:
-            DataError: There is no such file or sample.
+            Missing: There is no such file or sample.
             QueryError: The run has no such spectrum.
         """
         fields: dict[str, Any] = {}
@@ -335,7 +335,7 @@ class Desk:
         """Return the spectra of a sample that can be read, as they were read, before and after clean-up.
 
         Raises:
-            DataError: There is no such sample.
+            Missing: There is no such sample.
             QueryError: The model is not loaded yet.
         """
         run, sample = self._loaded.run, self.case.sample(id)
@@ -355,7 +355,7 @@ class Desk:
             again: Search for those too that are.
 
         Raises:
-            DataError: There is no such sample.
+            Missing: There is no such sample.
             QueryError: There is nothing to search for.
             Busy: Too many searches wait.
         """
@@ -376,7 +376,7 @@ class Desk:
         """Queue a search for a sample that is not answered as it is now; None where it is.
 
         Raises:
-            DataError: There is no such sample.
+            Missing: There is no such sample.
             Busy: Too many searches wait.
         """
         return None if self._is_current(self.case.sample(id)) else self._submit_search([id])
@@ -385,7 +385,7 @@ class Desk:
         """Return the last answer to a sample.
 
         Raises:
-            DataError: There is no such sample.
+            Missing: There is no such sample.
             QueryError: It was not answered; the sentence says why.
         """
         sample = self.case.sample(id)
@@ -442,7 +442,7 @@ class Desk:
             yield f"searching for sample {number} of {len(ids)}"
             try:
                 sample = self.case.sample(id)
-            except DataError:  # removed meanwhile
+            except Missing:  # it was removed meanwhile
                 continue
             key = self.case.key(sample)
             run, candidates = self._loaded.run, self._loaded.candidates

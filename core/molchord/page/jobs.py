@@ -9,7 +9,7 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 from typing import Any, Literal, final
 
-from molchord.errors import MolchordError, QueryError
+from molchord.errors import Missing, MolchordError
 from molchord.page.models import JobView
 
 __all__ = ["Busy", "Job", "Jobs", "Steps"]
@@ -111,11 +111,11 @@ class Jobs:
         """Return a job.
 
         Raises:
-            QueryError: There is none, or it was finished long ago.
+            Missing: There is none, or it was finished long ago.
         """
         job = self._known.get(id)
         if job is None:
-            raise QueryError(f"job {id!r} is not known; it may have been finished long ago")
+            raise Missing(f"job {id!r} is not known; it may have been finished long ago")
         return job
 
     def of_sample(self, sample: str) -> str | None:
