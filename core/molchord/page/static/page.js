@@ -69,8 +69,10 @@ document.addEventListener("change", (event) => {
   }
   if (comment) act(() => rest.change(comment, { comment: field.value }), "Comment kept");
   if (clean) {
-    const all = [...document.querySelectorAll(`[data-clean="${CSS.escape(clean)}"]`)];
-    const steps = [...new Set(all.filter((one) => one.checked).map((one) => one.value))];
+    const all = [...field.closest("fieldset").querySelectorAll("[data-clean]")];
+    const { min, max } = plotOf(field.closest(".panel").querySelector("[data-plot]"))?.scales.x ?? {};
+    // A step that needs a range takes the part that is shown.
+    const steps = all.filter((one) => one.checked).map((one) => one.value.replace(/=[A-Z:]+$/, `=${Math.round(min)}:${Math.round(max)}`));
     act(() => rest.change(chosen(), { clean: { [clean]: steps.join(",") } }), "Cleaned up");
   }
 });
