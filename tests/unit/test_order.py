@@ -44,9 +44,11 @@ ORDER = [
     "explain",
     "look",
     "identify",
+    "case",
     "evaluate",
     "run",
     "study",
+    "page",
     "cli",
     "testing",
 ]

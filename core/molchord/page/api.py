@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Path, Query, Request, UploadFile
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response, StreamingResponse
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from molchord.case.record import Question
@@ -37,6 +39,34 @@ Rank = Annotated[int, Path(ge=1, le=100, description="Rank of a candidate, from 
 
 _PATIENCE = 120.0
 """Seconds for which an answer is waited for."""
+
+_GIVEN = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": CandidatesGiven.model_json_schema()},
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}
+            },
+        },
+    }
+}
+"""How candidates are given."""
+
+_FILES = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"files": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                }
+            }
+        },
+    }
+}
+"""How spectra are uploaded."""
 
 _SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
@@ -94,17 +124,28 @@ def _add_case(api: APIRouter, desk: Desk) -> None:
         """How many candidates a question leaves, to be asked as it is typed."""
         return desk.count(asked)
 
-    @api.post("/candidates", tags=["candidates"], status_code=202)
-    def choose_candidates(given: CandidatesGiven) -> JobView:
-        """Take a list that comes with molchord, or pasted text; it is embedded in the background."""
-        return desk.choose_candidates(given)
-
-    @api.post("/candidates/file", tags=["candidates"], status_code=202)
-    async def upload_candidates(file: Annotated[UploadFile, File()]) -> JobView:
-        """Take an uploaded list: SMILES, CSV, TSV or SD file."""
-        content = await _content(file)
-        given = CandidatesGiven(name=(file.filename or "candidates")[-300:])
+    @api.post("/candidates", tags=["candidates"], status_code=202, openapi_extra=_GIVEN)
+    async def choose_candidates(request: Request) -> JobView:
+        """Take a list that comes with molchord, pasted text or an uploaded list; it is embedded in the background."""
+        given, content = await _candidates_given(request)
         return await run_in_threadpool(desk.choose_candidates, given, content)
+
+
+async def _candidates_given(request: Request) -> tuple[CandidatesGiven, bytes | None]:
+    """Return the candidates of a request, which is JSON or a form with a file."""
+    content = None
+    try:
+        if request.headers.get("content-type", "").startswith("multipart/form-data"):
+            async with request.form(max_files=1, max_fields=3, max_part_size=2**24) as form:
+                values = {name: part for name, part in form.items() if isinstance(part, str) and part}
+                file = form.get("file")
+                if file is not None and not isinstance(file, str):
+                    content = await _content(file)
+                    values["name"] = (file.filename or "candidates")[-300:]
+            return CandidatesGiven.model_validate(values), content
+        return CandidatesGiven.model_validate_json(await request.body()), None
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from error
 
 
 def _add_samples(api: APIRouter, desk: Desk) -> None:
@@ -113,7 +154,7 @@ def _add_samples(api: APIRouter, desk: Desk) -> None:
         """All samples."""
         return desk.samples()
 
-    @api.post("/samples", tags=["samples"], status_code=201)
+    @api.post("/samples", tags=["samples"], status_code=201, openapi_extra=_FILES)
     async def add_samples(request: Request) -> list[SampleView]:
         """Upload spectra as ``multipart/form-data``, each a part ``files``; they are grouped by their names."""
         files: dict[str, bytes] = {}

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-from importlib import import_module, resources
-from importlib.util import find_spec
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from molchord.errors import Missing, MolchordError
@@ -20,6 +17,7 @@ from molchord.page.desk import Desk
 from molchord.page.jobs import Busy
 from molchord.page.said import without_paths
 from molchord.page.security import App, Guard, Hasty, is_loopback
+from molchord.page.views import add_pages
 
 __all__ = ["app_of", "server_of"]
 
@@ -43,7 +41,7 @@ def app_of(desk: Desk, *, token: str | None = None, host: str = "127.0.0.1") -> 
         redoc_url=None,
     )
     app.include_router(api_of(desk))
-    _add_pages(app, desk)
+    add_pages(app, desk)
     app.add_exception_handler(MolchordError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _unanswered)
@@ -71,13 +69,6 @@ def server_of(app: App, *, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Se
         h11_max_incomplete_event_size=2**14,
     )
     return uvicorn.Server(config)
-
-
-def _add_pages(app: FastAPI, desk: Desk) -> None:
-    if find_spec("molchord.page.views") is not None:
-        app.include_router(import_module("molchord.page.views").pages(desk))
-        static = resources.files("molchord.page").joinpath("static")
-        app.mount("/static", StaticFiles(directory=str(static)), name="static")
 
 
 def _sentence(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -58,11 +58,12 @@ def spectrum_view(run: Run, sample: SampleRecord, file: FileRecord, entry: Entry
         for key, value in measurement.columns.items()
         if value not in (None, "") and value == value
     }
+    unit = "" if axes is None else record.stores.arrays[axes.x].unit
     return SpectrumView(
         file=file.id,
         modality=name,
         title=titles(run.graph)[name],
-        unit="" if axes is None else record.stores.arrays[axes.x].unit,
+        unit=unit,
         axis=found.axis,
         scale=found.scale,
         x=x,
@@ -71,7 +72,7 @@ def spectrum_view(run: Run, sample: SampleRecord, file: FileRecord, entry: Entry
         descending=found.descending,
         raw=raw,
         peaks=_peaks(found),
-        read=_read(entry, found),
+        read=_read(entry, found, unit),
         understood={key: without_paths(value) for key, value in entry.reading.understood.items()},
         metadata=metadata,
         warnings=tuple([problem, *said] if problem else said),
@@ -191,15 +192,15 @@ def _peaks(trace: Trace) -> tuple[PeakView, ...]:
     )
 
 
-def _read(entry: Entry, trace: Trace) -> str:
+def _read(entry: Entry, trace: Trace, unit: str) -> str:
     """Return what was read, as a sentence."""
     arrays = [np.asarray(values) for values in entry.reading.measurement.arrays.values()]
     count = max((len(values) for values in arrays if values.ndim), default=0)
     parts = [f"{count:,} {'lines' if trace.sticks else 'points'}"]
     if len(trace.position):
-        unit = trace.axis.rpartition("/")[2].strip() if "/" in trace.axis else trace.axis
         parts.append(f"{trace.position.min():.6g} to {trace.position.max():.6g} {unit}".strip())
-    parts += [without_paths(text) for text in entry.reading.understood.values()][:3]
+    understood = entry.reading.understood
+    parts += [f"{name} {without_paths(understood[name])}" for name in ("abscissa", "ordinate") if name in understood]
     return f"read: {', '.join(parts)}"
 
 
