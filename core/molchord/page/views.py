@@ -13,19 +13,30 @@ from importlib.resources import files
 from typing import Any, final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
 from markupsafe import Markup
 
 from molchord.chem import substructures
 from molchord.errors import MolchordError, QueryError, SampleError
 from molchord.look.structures import structure_svgs
 from molchord.look.templates import environment
+from molchord.page.card import card_html
 from molchord.page.desk import Desk
 from molchord.page.jobs import Job
-from molchord.page.models import AnswerView, HitView, JobView, SampleView, SpectrumView, WhySpectrumView, WhyView
+from molchord.page.models import (
+    AnswerView,
+    CleaningStepView,
+    HitView,
+    JobView,
+    SampleView,
+    SpectrumView,
+    WhySpectrumView,
+    WhyView,
+)
 
-__all__ = ["PATTERNS", "having", "pages"]
+__all__ = ["PATTERNS", "add_pages", "having"]
 
 PATTERNS = (
     ("carbonyl", "[CX3]=[OX1]"),
@@ -52,8 +63,8 @@ _REASONS = 100
 """Explanations that are kept."""
 
 
-def pages(desk: Desk) -> APIRouter:
-    """Return the routes of all pages; the folder `static` is to be served under `/static` beside them."""
+def add_pages(app: FastAPI, desk: Desk) -> None:
+    """Add all pages, and the static files that they need, to a server."""
     router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
     shown = _Pages(desk)
     router.get("/")(shown.start)
@@ -62,7 +73,8 @@ def pages(desk: Desk) -> APIRouter:
     router.get("/model")(shown.model)
     router.get("/report")(shown.report)
     router.get("/look/{name}")(_look)
-    return router
+    app.include_router(router)
+    app.mount("/static", StaticFiles(directory=str(files("molchord.page") / "static")), name="static")
 
 
 def having(hits: Sequence[HitView], pattern: str) -> list[HitView]:
@@ -125,6 +137,7 @@ class _Pages:
             why=why,
             why_error=error,
             drawn=_drawn,
+            step_text=_step_text,
             odds=lambda value: f"{math.exp(min(value, 20.0)):.3g}",
             address=_address(id, {"has": has, "pin": ",".join(pins)}),
             here=f"/samples/{id}",
@@ -136,7 +149,7 @@ class _Pages:
 
     def model(self) -> Response:
         """Show the card of the model."""
-        return self._render("model.html.j2", view="model")
+        return self._render("model.html.j2", view="model", card=card_html)
 
     def report(self) -> Response:
         """Show the report of all answers, to be read or printed as PDF."""
@@ -164,7 +177,12 @@ class _Pages:
         """Return the explanation of a hit, once it is found, or why there is none; the first call asks for it."""
         if rank is None or answer is None:
             return None, None
-        place = sample.id, rank, sample.model_dump_json(include={"files", "asked", "clean"}), tuple(h.key14 for h in answer.hits)
+        place = (
+            sample.id,
+            rank,
+            sample.model_dump_json(include={"files", "asked", "clean"}),
+            tuple(h.key14 for h in answer.hits),
+        )
         try:
             job = self._reasons.get(place)
             if job is None or job.future.cancelled():
@@ -224,6 +242,12 @@ def _drawn(spectrum: SpectrumView | WhySpectrumView) -> dict[str, Any]:
     shown = {"x", "y", "sticks", "descending", "axis", "scale", "unit", "raw", "peaks", "below"}
     out = spectrum.model_dump(include=shown)
     return out if isinstance(spectrum, SpectrumView) else {**out, "bands": _bands(spectrum)}
+
+
+def _step_text(spectrum: SpectrumView, step: CleaningStepView) -> str:
+    """Return a step of clean-up as it is taken, or as it would be."""
+    taken = (text for text in spectrum.clean.split(",") if text.partition("=")[0].strip() == step.step)
+    return next(taken, step.text)
 
 
 def _bands(spectrum: WhySpectrumView) -> list[list[float]]:
