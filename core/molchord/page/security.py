@@ -114,7 +114,9 @@ class Guard:
                 await _refuse(send, 401, "a token is needed; open the address that `molchord open` printed")
                 return
         body = _Body(receive, _LONGEST_BODY if _is_upload(headers) else _JSON_BODY)
-        await self._app(scope, body, _with_headers(send))
+        # What is the same for all may be kept, and is asked for again: a new version shows at once.
+        kept = {"cache-control": "no-cache"} if scope["path"].startswith("/static/") else {}
+        await self._app(scope, body, _with_headers(send, {**_HEADERS, **kept}))
 
     def _refusal(self, scope: Scope, headers: MutableMapping[str, str]) -> tuple[int, str] | None:
         hosts = [value for name, value in scope["headers"] if name.lower() == b"host"]
@@ -195,11 +197,11 @@ class _Body:
         return message
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, headers: MutableMapping[str, str]) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             given = {name.lower() for name, _ in message.get("headers", [])}
-            more = [(n.encode(), v.encode()) for n, v in _HEADERS.items() if n.encode() not in given]
+            more = [(n.encode(), v.encode()) for n, v in headers.items() if n.encode() not in given]
             message = {**message, "headers": [*message.get("headers", []), *more]}
         await send(message)
 
