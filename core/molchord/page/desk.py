@@ -103,6 +103,15 @@ class Desk:
         self._samples.answers.close()
         self.case.close()
 
+    @property
+    def loaded_run(self) -> Run:
+        """The model.
+
+        Raises:
+            QueryError: It is not loaded, or cannot be.
+        """
+        return self._loaded.run
+
     # --- the case
 
     def view(self) -> CaseView:

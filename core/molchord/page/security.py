@@ -45,7 +45,8 @@ _HEADERS = {
 _CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 _LONGEST_BODY = 2**27 + 2**20
 _JSON_BODY = 2**25
-_BODY_SECONDS, _CHUNK_SECONDS = 300.0, 20.0
+BODY_SECONDS, CHUNK_SECONDS = 300.0, 20.0
+"""Seconds that a body, and a part of one, may take."""
 _HEAD_SECONDS = 10.0
 _SHORTEST_TOKEN = 16
 
@@ -98,6 +99,8 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
         if scope["type"] != "http":
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -185,9 +188,9 @@ class _Body:
         if self._whole:
             return await self._receive()
         now = asyncio.get_running_loop().time()
-        self._until = self._until or now + _BODY_SECONDS
+        self._until = self._until or now + BODY_SECONDS
         try:
-            message = await asyncio.wait_for(self._receive(), max(0.01, min(_CHUNK_SECONDS, self._until - now)))
+            message = await asyncio.wait_for(self._receive(), max(0.01, min(CHUNK_SECONDS, self._until - now)))
         except TimeoutError:
             return {"type": "http.disconnect"}
         self._left -= len(message.get("body", b""))
