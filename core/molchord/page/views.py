@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from fastapi.staticfiles import StaticFiles
+from markupsafe import Markup
 
 from molchord.chem import substructures
-from molchord.errors import MolchordError, SampleError
+from molchord.errors import MolchordError, QueryError, SampleError
+from molchord.look.structures import structure_svgs
 from molchord.look.templates import environment
 from molchord.page.desk import Desk
-from molchord.page.models import AnswerView, HitView, SampleView, SpectrumView, WhySpectrumView, WhyView
+from molchord.page.jobs import Job
+from molchord.page.models import AnswerView, HitView, JobView, SampleView, SpectrumView, WhySpectrumView, WhyView
 
-__all__ = ["PATTERNS", "add_pages", "having"]
+__all__ = ["PATTERNS", "having", "pages"]
 
 PATTERNS = (
     ("carbonyl", "[CX3]=[OX1]"),
@@ -43,18 +45,24 @@ PATTERNS = (
 )
 """Substructures that the filter offers by name, as SMARTS."""
 
+_REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; sandbox"
+"""A report has its style within; its script, which sorts tables, is not needed to read it."""
 
-def add_pages(app: FastAPI, desk: Desk) -> None:
-    """Add all pages, and the static files that they need, to a server."""
+_REASONS = 100
+"""Explanations that are kept."""
+
+
+def pages(desk: Desk) -> APIRouter:
+    """Return the routes of all pages; the folder `static` is to be served under `/static` beside them."""
     router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
-    pages = _Pages(desk)
-    router.get("/")(pages.start)
-    router.get("/samples/{id}")(pages.sample)
-    router.get("/table")(pages.table)
-    router.get("/model")(pages.model)
-    router.get("/static/look/{name}")(_look)
-    app.include_router(router)
-    app.mount("/static", StaticFiles(directory=Path(str(files("molchord.page") / "static"))), name="static")
+    shown = _Pages(desk)
+    router.get("/")(shown.start)
+    router.get("/samples/{id}")(shown.sample)
+    router.get("/table")(shown.table)
+    router.get("/model")(shown.model)
+    router.get("/report")(shown.report)
+    router.get("/look/{name}")(_look)
+    return router
 
 
 def having(hits: Sequence[HitView], pattern: str) -> list[HitView]:
@@ -79,6 +87,7 @@ class _Pages:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.templates = environment("molchord.page", "templates")
+        self._reasons: dict[Any, Job] = {}
 
     def start(self) -> Response:
         """Go to the first sample, or say how to begin."""
@@ -89,28 +98,29 @@ class _Pages:
 
     def sample(self, id: str, hit: int | None = None, has: str = "", pin: str = "") -> Response:
         """Show one sample: its spectra, the question, the candidates, and why `hit` is one of them."""
-        desk = self.desk
-        samples = desk.samples()
+        samples = self.desk.samples()
         sample = next((one for one in samples if one.id == id), None)
         if sample is None:
-            return self._missing(f"The case has no sample {id!r}; it may have been removed.")
-        answer = desk.answer(id)
+            return self._missing("This case has no such sample; it may have been removed.")
+        answer = self._answer(id)
         hits, wrong = _filtered(answer, has)
         pins = [key for key in pin.split(",") if key][:2]
+        compared = [one for one in (answer.hits if answer else ()) if one.key14 in pins]
         why, error = self._why(sample, answer, hit)
         return self._render(
             "work.html.j2",
             view="samples",
             samples=samples,
             sample=sample,
-            spectra=desk.spectra(id),
+            spectra=self._spectra(id),
             answer=answer,
             hits=hits,
             has=has,
             has_error=wrong,
             patterns=PATTERNS,
             pins=pins,
-            compared=[one for one in (answer.hits if answer else ()) if one.key14 in pins],
+            compared=compared,
+            pictures=_pictures(tuple(one.smiles for one in (answer.hits if answer else ()))),
             opened=hit,
             why=why,
             why_error=error,
@@ -128,25 +138,54 @@ class _Pages:
         """Show the card of the model."""
         return self._render("model.html.j2", view="model")
 
+    def report(self) -> Response:
+        """Show the report of all answers, to be read or printed as PDF."""
+        try:
+            found = self.desk.export("report")
+        except QueryError as error:
+            return self._missing(f"{str(error)[:1].upper()}{str(error)[1:]}.")
+        return Response(found.content, media_type="text/html", headers={"content-security-policy": _REPORT_POLICY})
+
+    def _answer(self, id: str) -> AnswerView | None:
+        try:
+            return self.desk.answer(id)
+        except QueryError:  # there is none yet, or the model is not loaded: the sample says so
+            return None
+
+    def _spectra(self, id: str) -> list[SpectrumView]:
+        try:
+            return self.desk.spectra(id)
+        except QueryError:  # the model, which knows the techniques, is not loaded yet
+            return []
+
     def _why(
         self, sample: SampleView, answer: AnswerView | None, rank: int | None
     ) -> tuple[WhyView | None, str | None]:
-        """Return the explanation of a hit if it is known, or why there is none."""
+        """Return the explanation of a hit, once it is found, or why there is none; the first call asks for it."""
         if rank is None or answer is None:
             return None, None
-        if not any(hit.rank == rank for hit in answer.hits):
-            return None, f"The answer has no candidate {rank}."
+        place = sample.id, rank, sample.model_dump_json(include={"files", "asked", "clean"}), tuple(h.key14 for h in answer.hits)
         try:
-            return self.desk.known_why(sample.id, rank), None
+            job = self._reasons.get(place)
+            if job is None or job.future.cancelled():
+                while len(self._reasons) >= _REASONS:
+                    del self._reasons[next(iter(self._reasons))]
+                job = self._reasons[place] = self.desk.why(sample.id, rank)
+            return (job.future.result(), None) if job.future.done() else (None, None)
         except MolchordError as error:
             return None, str(error)
 
+    def _jobs(self) -> list[JobView]:
+        """Return what the model does now and next."""
+        ids = [self.desk.jobs.current(kind) for kind in ("load", "candidates", "search", "why")]
+        return [self.desk.jobs.find(id).view() for id in ids if id is not None]
+
     def _render(self, template: str, *, view: str, status: int = 200, **context: Any) -> HTMLResponse:
-        case = self.desk.case()
+        case = self.desk.view()
         shared = {
             "case": case,
             "view": view,
-            "jobs": self.desk.jobs(),
+            "jobs": self._jobs(),
             "here": "/",
             "titles": {chip.modality: chip.title for chip in case.run.spectra},
         }
@@ -172,6 +211,12 @@ def _filtered(answer: AnswerView | None, has: str) -> tuple[list[HitView], str |
         return having(answer.hits, has), None
     except SampleError as error:
         return list(answer.hits), f"Not filtered: {error.reason}."
+
+
+@lru_cache(maxsize=200)
+def _pictures(smiles: tuple[str, ...]) -> dict[str, Markup]:
+    """Return drawings of candidates, all at one scale; markup that this package made."""
+    return {one: Markup(svg) for one, svg in zip(smiles, structure_svgs(smiles), strict=True)}
 
 
 def _drawn(spectrum: SpectrumView | WhySpectrumView) -> dict[str, Any]:

@@ -64,8 +64,12 @@ export async function upload(files, sample) {
   if (!seen.length) return alarm("There was no file in what was dropped.");
   const form = new FormData();
   for (const [file, path] of seen) form.append("files", file, path);
-  if (sample) form.append("sample", sample);
-  const added = await act(() => rest.add(form), `${seen.length} files added`);
-  const first = added?.samples?.[0] ?? added?.[0];
-  if (first && !document.querySelector("#ask")) location.assign(`/samples/${encodeURIComponent(first.id ?? first)}`);
+  const added = await act(() => rest.add(form), seen.length === 1 ? "1 file added" : `${seen.length} files added`);
+  if (added === null) return;
+  if (sample) {
+    const files = added.flatMap((one) => one.files);
+    await act(() => Promise.all(files.map((file) => rest.changeFile(file.id, { sample }))), "Added to the sample");
+  } else if (!document.querySelector("#ask") && added.length && location.pathname === "/") {
+    location.assign(`/samples/${encodeURIComponent(added[0].id)}`);
+  }
 }

@@ -1,32 +1,38 @@
-// What the server does meanwhile: each event makes the page look again, at most twice a second.
+// What the server does meanwhile: while there are jobs, their events make the page look again.
 
 import { refresh } from "./parts.js";
-import { rest } from "./rest.js";
-import { act, say } from "./say.js";
+import { say } from "./say.js";
 
+const followed = new Map();
 let due = 0;
-const asked = new Set();
 
 export function follow() {
-  const events = new EventSource("/api/events");
-  events.onmessage = (event) => look(JSON.parse(event.data));
-  pending();
-  new MutationObserver(pending).observe(document.body, { childList: true, subtree: true });
+  listen();
+  new MutationObserver(listen).observe(document.querySelector("#job"), { childList: true });
 }
 
-function look(job) {
-  if (job?.state === "done" && job.kind === "search") say("Answered");
-  if (job?.state === "cancelled") say("Cancelled");
+// Follow the jobs that the page shows, each by a stream of its own.
+function listen() {
+  for (const { dataset } of document.querySelectorAll("[data-job]")) {
+    if (followed.has(dataset.job)) continue;
+    const events = new EventSource(`/api/jobs/${encodeURIComponent(dataset.job)}/events`);
+    followed.set(dataset.job, events);
+    events.onmessage = (event) => look(JSON.parse(event.data), events);
+    events.onerror = () => {
+      events.close();
+      look({ state: "running" }, events);
+      setTimeout(() => followed.delete(dataset.job), 1000);
+    };
+  }
+}
+
+const ENDS = { done: "Done", failed: "Failed", cancelled: "Cancelled" };
+
+function look(job, events) {
+  if (job.state in ENDS) {
+    events.close();
+    say(job.kind === "search" && job.state === "done" ? "Answered" : ENDS[job.state]);
+  }
   clearTimeout(due);
-  due = setTimeout(refresh, job?.state === "running" ? 400 : 30);
-}
-
-// Reasons that are shown as not known yet are asked for, once.
-function pending() {
-  const place = document.querySelector("[data-pending]");
-  const id = document.querySelector("#ask")?.dataset.sample;
-  if (!place || !id || asked.has(location.href)) return;
-  const here = location.href;
-  asked.add(here);
-  act(() => rest.why(id, place.dataset.pending), "Reasons found").finally(() => asked.delete(here));
+  due = setTimeout(refresh, job.state in ENDS ? 0 : 300);
 }

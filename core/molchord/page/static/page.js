@@ -15,16 +15,16 @@ const query = () => new URLSearchParams(location.search);
 
 // By the name of the data attribute of what was pressed.
 const presses = {
-  search: (id) => act(() => rest.search([id]), "Searching"),
+  search: (id) => act(() => rest.search([id], true), "Searching"),
   searchAll: () => act(() => rest.search(null), "Searching all samples"),
   cancel: (job) => act(() => rest.cancel(job), "Cancelled"),
   accept: (key, button) => {
     const off = button.getAttribute("aria-pressed") === "true";
-    const fields = off ? { decision: null } : { decision: "accepted", decided_key14: key };
+    const fields = off ? { decision: "none" } : { decision: "accepted", decided_key14: key };
     return act(() => rest.change(chosen(), fields), off ? "Decision undone" : "Accepted");
   },
   reject: () => act(() => rest.change(chosen(), { decision: "rejected" }), "Rejected"),
-  undecide: () => act(() => rest.change(chosen(), { decision: null }), "Decision undone"),
+  undecide: () => act(() => rest.change(chosen(), { decision: "none" }), "Decision undone"),
   remove: (file) => act(() => rest.removeFile(file), "Removed"),
   patch: (body, button) => act(() => rest.change(button.dataset.sample, JSON.parse(body)), "Done"),
   pin: (key) => go(pinned(key)),
@@ -61,16 +61,18 @@ document.addEventListener("change", (event) => {
   const field = event.target;
   const { move, decide, best, comment, clean } = field.dataset;
   if (move && field.value) {
-    act(() => rest.changeFile(move, { sample: field.value === "new" ? null : field.value }), "Moved");
+    act(() => rest.changeFile(move, { sample: field.value }), "Moved");
   }
   if (decide) {
     const key = field.value === "accepted" ? { decided_key14: best } : {};
-    act(() => rest.change(decide, { decision: field.value || null, ...key }), "Decided");
+    act(() => rest.change(decide, { decision: field.value || "none", ...key }), "Decided");
   }
   if (comment) act(() => rest.change(comment, { comment: field.value }), "Comment kept");
   if (clean) {
-    const all = [...document.querySelectorAll(`[data-clean="${CSS.escape(clean)}"]`)];
-    const steps = [...new Set(all.filter((one) => one.checked).map((one) => one.value))];
+    const all = [...field.closest("fieldset").querySelectorAll("[data-clean]")];
+    const { min, max } = plotOf(field.closest(".panel").querySelector("[data-plot]"))?.scales.x ?? {};
+    // A step that needs a range takes the part that is shown.
+    const steps = all.filter((one) => one.checked).map((one) => one.value.replace(/=[A-Z:]+$/, `=${Math.round(min)}:${Math.round(max)}`));
     act(() => rest.change(chosen(), { clean: { [clean]: steps.join(",") } }), "Cleaned up");
   }
 });

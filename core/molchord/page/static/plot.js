@@ -47,10 +47,10 @@ function draw(place) {
       height: place.offsetHeight,
       scales: {
         x: { time: false, dir: data.descending ? -1 : 1, range: (_, from, to) => [Math.max(low, from ?? low), Math.min(high, to ?? high)] },
-        y: { range: () => [data.below ? -1.22 : least * 1.05, 1.22] },
+        y: { range: () => [data.below ? -1.22 : least * 1.05, 1.16] },
       },
       axes: [
-        { ...axis, label: raised(data.axis), labelSize: 20, size: 28, space: 60 },
+        { ...axis, label: raised(data.axis), labelSize: 20, size: 28, space: 60, values: (_, splits) => splits.map(String) },
         { ...axis, show: !data.below, size: 34, splits: () => [0, 0.5, 1], values: (_, splits) => splits.map(String) },
       ],
       series,

@@ -42,7 +42,7 @@ async function count() {
   if (!place) return;
   const asked = Object.entries(known()).filter(([, value]) => value !== null);
   try {
-    const { left, of, unseen, error } = await rest.count({ sample: document.querySelector("#ask").dataset.sample, ...Object.fromEntries(asked) });
+    const { left, of, unseen, error } = await rest.count(Object.fromEntries(asked));
     place.classList.toggle("wrong", Boolean(error));
     const strange = unseen ? `, ${unseen.toLocaleString("en")} unlike all the model knows` : "";
     place.textContent = error ?? `${left.toLocaleString("en")} of ${of.toLocaleString("en")} candidates left${strange}`;
@@ -57,18 +57,21 @@ async function search() {
   const asked = known();
   document.activeElement?.blur?.();
   const kept = await act(() => rest.change(id, { asked }), "Question kept");
-  if (kept !== null) await act(() => rest.search([id]), "Searching");
+  if (kept !== null) await act(() => rest.search([id], true), "Searching");
 }
 
 async function choose(form) {
-  const out = new FormData();
-  const { shipped, file, text } = form.elements;
-  if (text.value.trim()) out.append("text", text.value);
-  else if (file.files.length) out.append("file", file.files[0]);
-  else if (shipped.value) out.append("name", shipped.value);
+  const { list, file, text } = form.elements;
+  const upload = new FormData();
+  let work;
+  if (text.value.trim()) work = () => rest.candidates({ text: text.value });
+  else if (file.files.length) {
+    upload.append("file", file.files[0], file.files[0].name);
+    work = () => rest.candidatesFile(upload);
+  } else if (list.value) work = () => rest.candidates({ list: list.value });
   else return;
-  await act(() => rest.candidates(out), "Candidates chosen");
-  text.value = "";
-  await refresh();
-  count();
+  if ((await act(work, "Candidates chosen")) !== null) {
+    form.reset();
+    await refresh();
+  }
 }

@@ -34,10 +34,10 @@ export const rest = {
   change: (id, fields) => ask("PATCH", sample(id), fields),
   changeFile: (id, fields) => ask("PATCH", `/api/files/${encodeURIComponent(id)}`, fields),
   removeFile: (id) => ask("DELETE", `/api/files/${encodeURIComponent(id)}`),
-  search: (ids) => ask("POST", "/api/search", { samples: ids }),
-  why: (id, rank) => ask("GET", `${sample(id)}/why?rank=${rank}`),
+  search: (ids, again = false) => ask("POST", "/api/search", { samples: ids, again }),
   cancel: (job) => ask("DELETE", `/api/jobs/${encodeURIComponent(job)}`),
   count: (known) => ask("GET", `/api/candidates/count?${new URLSearchParams(known)}`),
-  candidates: (form) => ask("POST", "/api/candidates", form),
+  candidates: (given) => ask("POST", "/api/candidates", given),
+  candidatesFile: (form) => ask("POST", "/api/candidates/file", form),
   add: (form) => ask("POST", "/api/samples", form),
 };
