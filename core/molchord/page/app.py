@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from molchord.errors import Missing, MolchordError
@@ -17,7 +20,7 @@ from molchord.page.desk import Desk
 from molchord.page.jobs import Busy
 from molchord.page.said import without_paths
 from molchord.page.security import App, Guard, Hasty, is_loopback
-from molchord.page.views import add_pages
+from molchord.page.views import pages
 
 __all__ = ["app_of", "server_of"]
 
@@ -41,7 +44,8 @@ def app_of(desk: Desk, *, token: str | None = None, host: str = "127.0.0.1") -> 
         redoc_url=None,
     )
     app.include_router(api_of(desk))
-    add_pages(app, desk)
+    app.include_router(pages(desk))
+    app.mount("/static", StaticFiles(directory=Path(str(files("molchord.page") / "static"))), name="static")
     app.add_exception_handler(MolchordError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _unanswered)

@@ -118,7 +118,7 @@ class Guard:
                 return
         body = _Body(receive, _LONGEST_BODY if _is_upload(headers) else _JSON_BODY)
         # What is the same for all may be kept, and is asked for again: a new version shows at once.
-        kept = {"cache-control": "no-cache"} if scope["path"].startswith("/static/") else {}
+        kept = {"cache-control": "no-cache"} if scope["path"].startswith(("/static/", "/look/")) else {}
         await self._app(scope, body, _with_headers(send, {**_HEADERS, **kept}))
 
     def _refusal(self, scope: Scope, headers: MutableMapping[str, str]) -> tuple[int, str] | None:
