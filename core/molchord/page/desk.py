@@ -351,12 +351,12 @@ class Desk:
             wanted = [id for id in wanted if not self._samples.is_current(self.case.sample(id))]
         if not wanted and ids is None:
             raise QueryError("every sample is answered as it is now; add spectra, or search again")
-        return self._submit_search(wanted).view()
+        return self._submit_search(wanted, again=again).view()
 
-    def _submit_search(self, ids: Sequence[str]) -> Job:
+    def _submit_search(self, ids: Sequence[str], *, again: bool = False) -> Job:
         for id in ids:
             self.case.sample(id)
-        return self.jobs.submit("search", self._search_steps(ids), ids, total=max(1, len(ids)))
+        return self.jobs.submit("search", self._search_steps(ids, again=again), ids, total=max(1, len(ids)))
 
     def answered(self, id: str) -> Job | None:
         """Queue a search for a sample that is not answered as it is now; None where it is.
@@ -422,12 +422,14 @@ class Desk:
 
     # --- the worker's steps
 
-    def _search_steps(self, ids: Sequence[str]) -> Steps:
+    def _search_steps(self, ids: Sequence[str], *, again: bool) -> Steps:
         for number, id in enumerate(ids, start=1):
             yield f"searching for sample {number} of {len(ids)}"
             try:
                 sample = self.case.sample(id)
             except Missing:  # it was removed meanwhile
+                continue
+            if not again and self._samples.is_current(sample):  # another job was faster
                 continue
             key = self.case.key(sample)
             run, candidates = self._loaded.run, self._loaded.candidates

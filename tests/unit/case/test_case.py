@@ -44,7 +44,9 @@ def test_files_are_grouped_into_samples_and_copied(case):
 
 def test_everything_said_of_a_sample_is_there_again(case):
     case.add(FILES, ["ir"])
-    case.change_sample("s1", name="unknown 7", comment="smells of almonds", clean={"ir": "baseline"}, decision="rejected")
+    case.change_sample(
+        "s1", name="unknown 7", comment="smells of almonds", clean={"ir": "baseline"}, decision="rejected"
+    )
     case.change_sample("s2", asked={"mz": 195.0877, "adduct": "[M+H]+", "ppm": 5.0})
     case.change_file("f3", reading={"x_unit": "um", "skip": 3})
     case.change(asked=Question(elements="C,H,O"))
@@ -60,7 +62,11 @@ def test_a_name_of_a_file_is_never_a_path(case):
     stored = [file.stored for sample in case.record.samples for file in sample.files]
     assert stored == ["f1", "f2.csv", "f3.csv.gz"]
     assert sorted(path.name for path in (case.folder / "files").iterdir()) == stored
-    assert [file.name for sample in case.record.samples for file in sample.files] == ["etc/passwd", "C:/x/b.csv", "a/b.csv.gz"]
+    assert [file.name for sample in case.record.samples for file in sample.files] == [
+        "etc/passwd",
+        "C:/x/b.csv",
+        "a/b.csv.gz",
+    ]
 
 
 def test_a_file_moves_to_another_sample_and_to_one_of_its_own(case):

@@ -13,7 +13,7 @@ from molchord.testing import tiny_run
 
 CHANGES = {"x-molchord": "1"}
 HOSTILE = "<script>alert(1)</script>\"'&`${7*7}\r\nSet-Cookie: a=b"
-LIST = f"SMILES,name,note\nCCO,\"<img src=x onerror=alert(2)>\",\"<b onclick='alert(3)'>\"\nCC#N,=1+1,plain\nCSC,,{'x' * 300}\n"
+LIST = f'SMILES,name,note\nCCO,"<img src=x onerror=alert(2)>","<b onclick=\'alert(3)\'>"\nCC#N,=1+1,plain\nCSC,,{"x" * 300}\n'
 
 
 def curve(centre=1700.0):

@@ -166,7 +166,9 @@ def test_other_candidates_are_embedded_in_the_background(client, desk, sample):
     form = client.post("/api/candidates", files={"file": ("list.smi", b"CC#N acetonitrile\n")}).json()
     client.get(f"/api/jobs/{form['id']}/events")
     assert client.get("/api/candidates").json()["count"] == 1
-    client.get(f"/api/jobs/{client.post('/api/candidates', json={'text': (desk.case.folder / 'lists' / kept.stored).read_text(), 'name': 'mine.csv'}).json()['id']}/events")
+    client.get(
+        f"/api/jobs/{client.post('/api/candidates', json={'text': (desk.case.folder / 'lists' / kept.stored).read_text(), 'name': 'mine.csv'}).json()['id']}/events"
+    )
     assert client.get("/api/candidates").json()["count"] == 3
 
 
@@ -217,5 +219,3 @@ def test_openapi_describes_every_route(client):
     }
     described = [route.get("description") for path in found["paths"].values() for route in path.values()]
     assert all(described)
-
-

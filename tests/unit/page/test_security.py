@@ -63,12 +63,19 @@ def test_every_answer_tells_the_browser_what_a_page_may_do(client):
 
 @pytest.fixture
 def guarded(desk):
-    with TestClient(app_of(desk, token=TOKEN, host="0.0.0.0"), base_url="http://lab.example", headers=CHANGES) as client:
+    with TestClient(
+        app_of(desk, token=TOKEN, host="0.0.0.0"), base_url="http://lab.example", headers=CHANGES
+    ) as client:
         yield client
 
 
 def test_with_a_token_who_does_not_know_it_is_told_nothing(guarded):
-    for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {TOKEN}"}, {"cookie": "molchord=x"}):
+    for headers in (
+        {},
+        {"authorization": "Bearer wrong"},
+        {"authorization": f"Basic {TOKEN}"},
+        {"cookie": "molchord=x"},
+    ):
         assert guarded.get("/api/case", headers=headers).status_code == 401
     assert guarded.get("/api/case?token=wrong").status_code == 401
     assert guarded.get("/api/case", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
@@ -159,7 +166,10 @@ def test_a_hostile_value_in_each_field_stays_text(client, desk):
     assert answer.status_code == 200, answer.text
     assert "<img src=x onerror=alert(2)>" in {hit["name"] for hit in answer.json()["hits"]}
     client.patch(f"/api/samples/{id}", json={"decision": "accepted", "asked": {"formula": "C2H6O"}})
-    pages = [client.get(path) for path in (f"/samples/{id}", f"/samples/{id}?hit=1&has=%3Cscript%3E&pin={HOSTILE[:8]}", "/table")]
+    pages = [
+        client.get(path)
+        for path in (f"/samples/{id}", f"/samples/{id}?hit=1&has=%3Cscript%3E&pin={HOSTILE[:8]}", "/table")
+    ]
     report = client.get("/api/export/report")
     for page in (*pages, report):
         assert page.status_code == 200, page.text[:500]
@@ -195,7 +205,14 @@ def test_no_answer_holds_a_path_of_the_machine(client, sample, desk):
     client.get(f"/api/samples/{sample}/hits")
     own = [str(desk.case.folder), str(desk.loaded_run.path), "/site-packages", "Traceback"]
     bad = client.post("/api/samples", files=[("files", ("broken.npz", b"PK\x03\x04 damaged"))]).json()[0]["id"]
-    paths = ["/api/case", "/api/runs", "/api/candidates", "/api/samples", f"/api/samples/{sample}/hits", "/api/export/json"]
+    paths = [
+        "/api/case",
+        "/api/runs",
+        "/api/candidates",
+        "/api/samples",
+        f"/api/samples/{sample}/hits",
+        "/api/export/json",
+    ]
     for path in (*paths, f"/api/samples/{bad}/hits", f"/samples/{bad}", "/model"):
         text = client.get(path).text
         assert [one for one in own if one in text] == []
