@@ -96,6 +96,7 @@ class Guard:
         self._app, self._loopback = app, loopback
         self._token = None if token is None else token.encode()
         self._session = secrets.token_urlsafe(32).encode()
+        self._cookie = f"molchord-{secrets.token_hex(4)}"  # servers of one host, on other ports, have others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -111,7 +112,7 @@ class Guard:
         if self._token is not None:
             visit = self._first_visit(scope)
             if visit is not None:
-                await _redirect(send, visit, self._session.decode())
+                await _redirect(send, visit, f"{self._cookie}={self._session.decode()}")
                 return
             if not self._is_known(headers):
                 await _refuse(send, 401, "a token is needed; open the address that `molchord open` printed")
@@ -150,7 +151,7 @@ class Guard:
         if scheme.lower() == "bearer" and self._matches(given.strip()):
             return True
         try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get("molchord")
+            cookie = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
         except CookieError:
             return False
         return cookie is not None and hmac.compare_digest(cookie.value.encode("utf-8", "replace"), self._session)
@@ -217,7 +218,7 @@ async def _refuse(send: Send, status: int, sentence: str) -> None:
 
 
 async def _redirect(send: Send, where: str, session: str) -> None:
-    cookie = f"molchord={session}; Path=/; HttpOnly; SameSite=Strict"
+    cookie = f"{session}; Path=/; HttpOnly; SameSite=Strict"
     await _answer(send, 303, [("location", where), ("set-cookie", cookie)], b"")
 
 
