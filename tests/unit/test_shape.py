@@ -26,6 +26,8 @@ LONG_FILES = {
     "core/molchord/library/library.py": "what a library can do, as one class; 150 lines are documentation",
     "core/molchord/graph/resolve.py": "the resolved graph and its resolver, which fills every field of it",
     "core/molchord/evaluate/evaluation.py": "every row of an evaluation, a function for each kind",
+    "core/molchord/case/case.py": "what a case can be told, as one class; a third documents and shows it",
+    "core/molchord/page/desk.py": "what the page can do, as one class; a third documents it",
     "core/molchord/data/loader.py": "from a data set to batches: sources, draws, collation, workers",
     "core/molchord/testing/modalities.py": "the kit's checks of modalities, a function for each",
     "plugins/simulators/molchord_simulators/gfn2.py": "one method of computation, from the Hessian to the spectra",

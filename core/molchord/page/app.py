@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from molchord.errors import Missing, MolchordError
 from molchord.page.api import api_of
@@ -17,7 +21,7 @@ from molchord.page.desk import Desk
 from molchord.page.jobs import Busy
 from molchord.page.said import without_paths
 from molchord.page.security import App, Guard, Hasty, is_loopback
-from molchord.page.views import add_pages
+from molchord.page.views import pages
 
 __all__ = ["app_of", "server_of"]
 
@@ -41,10 +45,12 @@ def app_of(desk: Desk, *, token: str | None = None, host: str = "127.0.0.1") -> 
         redoc_url=None,
     )
     app.include_router(api_of(desk))
-    add_pages(app, desk)
+    app.include_router(pages(desk))
+    app.mount("/static", StaticFiles(directory=Path(str(files("molchord.page") / "static"))), name="static")
     app.add_exception_handler(MolchordError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _unanswered)
+    app.add_exception_handler(ClientDisconnect, _cut_off)
     app.add_exception_handler(Exception, _failed)
     return Guard(app, token=token, loopback=is_loopback(host))
 
@@ -91,6 +97,10 @@ async def _unanswered(request: Request, error: Any) -> JSONResponse:
     said = {404: "there is nothing under this address; see /api/openapi.json for what there is"}
     said[405] = f"{request.method} is not answered here; see /api/openapi.json for what is"
     return _sentence(error.status_code, said.get(error.status_code, str(error.detail)))
+
+
+async def _cut_off(*_: Any) -> JSONResponse:
+    return _sentence(413, "the upload is too long, too slow or was cut off; send it in parts")
 
 
 async def _failed(_: Request, error: Exception) -> JSONResponse:

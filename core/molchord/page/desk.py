@@ -3,50 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from molchord.api import SampleError
-from molchord.case.answering import Answers, find, unknown_of
+from molchord.case.answering import find, unknown_of
 from molchord.case.case import Case
-from molchord.case.record import FileRecord, Question, SampleRecord
-from molchord.chem import canonical_adduct
+from molchord.case.record import Question, SampleRecord
 from molchord.clean_up import cleaning_of, steps_by_modality
 from molchord.data.candidates import LISTS, shipped_list
-from molchord.errors import Missing, MolchordError, QueryError
+from molchord.errors import Missing, QueryError
 from molchord.identify.answers import Answer
 from molchord.identify.batch import prepared
-from molchord.identify.reading import Entry, Failure, sentence_of
+from molchord.identify.reading import Failure
 from molchord.identify.samples import Asked
 from molchord.library.library import Library
-from molchord.look.words import modality_title, titles
-from molchord.page.answers import answer_view, hit_view, hits_again, light_of
+from molchord.page.answers import answer_view, hit_view, hits_again
 from molchord.page.changes import CandidatesGiven, CaseChange, FileChange, SampleChange
 from molchord.page.exports import Export, exported
 from molchord.page.jobs import Job, Jobs, Steps
-from molchord.page.loaded import Loaded, Readings
+from molchord.page.loaded import Loaded
 from molchord.page.models import (
     AnswerView,
-    AskedView,
     CandidatesView,
     CaseView,
     ChipView,
     CountView,
-    FileView,
     HitView,
     JobView,
-    ReadingView,
     RunView,
     SampleView,
     SpectrumView,
 )
 from molchord.page.said import advice, without_paths
+from molchord.page.samples import ENTRIES, Samples, asked_view
 from molchord.page.spectra import spectrum_view, why_view
-from molchord.properties import Estimates
 from molchord.run import Run
-from molchord.run_place import find_run, spectra_of_run
+from molchord.run_place import find_run
 
 __all__ = ["ADDUCTS", "LIMITS", "Desk"]
 
@@ -68,7 +61,7 @@ LIMITS = {
     "bytes_per_file": 2**25,
     "bytes_per_upload": 2**27,
     "files_per_upload": 500,
-    "entries_per_file": 500,
+    "entries_per_file": ENTRIES,
     "samples": 5000,
 }
 """What may be uploaded, and how many samples a case may have."""
@@ -99,20 +92,25 @@ class Desk:
     ) -> None:
         self.case = case
         self.jobs = Jobs(waiting)
-        self._answers = Answers(case.folder)
         self._loaded = Loaded(case, cache=cache, device=device)
-        self._readings = Readings()
-        self._failures: dict[str, tuple[str, str]] = {}
-        self._groups: dict[str, tuple[str, Estimates]] = {}
-        self._settling = threading.Lock()
+        self._samples = Samples(case, self._loaded, self.jobs)
         self._differences = tuple(map(without_paths, case.differences()))
         self.loading = self.jobs.submit("load", self._loaded.open(run, library))
 
     def close(self) -> None:
         """End the worker, and close the case."""
         self.jobs.close()
-        self._answers.close()
+        self._samples.answers.close()
         self.case.close()
+
+    @property
+    def loaded_run(self) -> Run:
+        """The model.
+
+        Raises:
+            QueryError: It is not loaded, or cannot be.
+        """
+        return self._loaded.run
 
     # --- the case
 
@@ -128,7 +126,7 @@ class Desk:
             decided=sum(one.decision is not None for one in samples),
             run=self.runs()[0],
             candidates=self.candidates(),
-            asked=_asked_view(record.asked),
+            asked=asked_view(record.asked),
             fusion=record.settings.fusion,
             hits=record.settings.k,
             differences=(*self._differences, *map(without_paths, self._loaded.notes)),
@@ -160,11 +158,7 @@ class Desk:
         """Return the model of the case."""
         record, loaded = self.case.record.run, self._loaded
         error = loaded.run_error
-        if loaded.is_ready:
-            named = titles(loaded.run.graph)
-            chips = [ChipView(modality=name, title=named[name]) for name in loaded.run.spectra]
-        else:
-            chips = [ChipView(modality=name, title=modality_title(name)) for name in self._spectra()]
+        chips = [ChipView(modality=name, title=title) for name, title in self._samples.spectra().items()]
         card = find_run(record.path) / "README.md"
         return [
             RunView(
@@ -177,14 +171,6 @@ class Desk:
                 error=None if error is None else without_paths(error),
             )
         ]
-
-    def _spectra(self) -> list[str]:
-        if self._loaded.is_ready:
-            return list(self._loaded.run.spectra)
-        try:
-            return list(spectra_of_run(self.case.record.run.path))
-        except MolchordError:  # which loading says
-            return []
 
     # --- candidates
 
@@ -249,8 +235,8 @@ class Desk:
 
     def samples(self) -> list[SampleView]:
         """Return all samples."""
-        self._settle()
-        return [self._sample_view(one) for one in self.case.record.samples]
+        self._samples.settle()
+        return [self._samples.view(one) for one in self.case.record.samples]
 
     def sample(self, id: str) -> SampleView:
         """Return one sample.
@@ -258,8 +244,8 @@ class Desk:
         Raises:
             Missing: There is none of this id.
         """
-        self._settle()
-        return self._sample_view(self.case.sample(id))
+        self._samples.settle()
+        return self._samples.view(self.case.sample(id))
 
     def add(self, files: Mapping[str, bytes | Path]) -> list[SampleView]:
         """Add files, grouped into samples by their names; a file of many spectra becomes a sample for each.
@@ -277,9 +263,9 @@ class Desk:
         if len(self.case.record.samples) + len(files) > LIMITS["samples"]:
             raise QueryError(f"the case would have more than {LIMITS['samples']:,} samples; make another case")
         before = {one.id for one in self.case.record.samples}
-        self.case.add(files, self._spectra())
-        self._settle()
-        return [self._sample_view(one) for one in self.case.record.samples if one.id not in before]
+        self.case.add(files, list(self._samples.spectra()))
+        self._samples.settle()
+        return [self._samples.view(one) for one in self.case.record.samples if one.id not in before]
 
     def change_sample(self, id: str, change: SampleChange) -> SampleView:
         """Change what is known of a sample, its clean-up, its name, what was decided or noted.
@@ -312,7 +298,7 @@ class Desk:
         """
         fields: dict[str, Any] = {}
         if change.modality is not None:
-            known = self._spectra()
+            known = list(self._samples.spectra())
             if change.modality not in (*known, "unknown"):
                 raise QueryError(f"the model takes no {change.modality!r}; choose one of {', '.join(known)}")
             fields["modality"] = None if change.modality == "unknown" else change.modality
@@ -341,7 +327,7 @@ class Desk:
         run, sample = self._loaded.run, self.case.sample(id)
         found = []
         for file in sample.files:
-            entries, _ = self._read(run, file)
+            entries, _ = self._samples.read(run, file)
             found += [spectrum_view(run, sample, file, entry) for entry in entries]
         return found
 
@@ -359,18 +345,18 @@ class Desk:
             QueryError: There is nothing to search for.
             Busy: Too many searches wait.
         """
-        self._settle()
+        self._samples.settle()
         wanted = [one.id for one in self.case.record.samples] if ids is None else list(ids)
         if not again:
-            wanted = [id for id in wanted if not self._is_current(self.case.sample(id))]
+            wanted = [id for id in wanted if not self._samples.is_current(self.case.sample(id))]
         if not wanted and ids is None:
             raise QueryError("every sample is answered as it is now; add spectra, or search again")
-        return self._submit_search(wanted).view()
+        return self._submit_search(wanted, again=again).view()
 
-    def _submit_search(self, ids: Sequence[str]) -> Job:
+    def _submit_search(self, ids: Sequence[str], *, again: bool = False) -> Job:
         for id in ids:
             self.case.sample(id)
-        return self.jobs.submit("search", self._search_steps(ids), ids, total=max(1, len(ids)))
+        return self.jobs.submit("search", self._search_steps(ids, again=again), ids, total=max(1, len(ids)))
 
     def answered(self, id: str) -> Job | None:
         """Queue a search for a sample that is not answered as it is now; None where it is.
@@ -379,7 +365,7 @@ class Desk:
             Missing: There is no such sample.
             Busy: Too many searches wait.
         """
-        return None if self._is_current(self.case.sample(id)) else self._submit_search([id])
+        return None if self._samples.is_current(self.case.sample(id)) else self._submit_search([id])
 
     def answer(self, id: str) -> AnswerView:
         """Return the last answer to a sample.
@@ -389,11 +375,10 @@ class Desk:
             QueryError: It was not answered; the sentence says why.
         """
         sample = self.case.sample(id)
-        key, answer = self._last(sample)
-        return answer_view(
-            self._loaded.run, sample, answer, self._groups_of(sample, key, answer), k=self.case.record.settings.k,
-            current=key == self.case.key(sample),
-        )  # fmt: skip
+        key, answer = self._samples.last(sample)
+        groups = self._samples.groups_of(sample, key, answer)
+        current, k = key == self.case.key(sample), self.case.record.settings.k
+        return answer_view(self._loaded.run, sample, answer, groups, k=k, current=current)
 
     def hit(self, id: str, rank: int) -> HitView:
         """Return one candidate that was found for a sample.
@@ -402,7 +387,7 @@ class Desk:
             QueryError: The sample has no answer, or no such candidate.
         """
         sample = self.case.sample(id)
-        _, answer = self._last(sample)
+        _, answer = self._samples.last(sample)
         for hit in answer.hits:
             if hit.rank == rank:
                 return hit_view(sample, answer, hit)
@@ -427,7 +412,7 @@ class Desk:
         answers, failures = [], []
         for view in self.samples():
             sample = self.case.sample(view.id)
-            last = self._answers.last(view.id)
+            last = self._samples.answers.last(view.id)
             if last is not None and view.state == "answered":
                 answers.append((sample, last[1]))
             elif view.error is not None:
@@ -437,31 +422,31 @@ class Desk:
 
     # --- the worker's steps
 
-    def _search_steps(self, ids: Sequence[str]) -> Steps:
+    def _search_steps(self, ids: Sequence[str], *, again: bool) -> Steps:
         for number, id in enumerate(ids, start=1):
             yield f"searching for sample {number} of {len(ids)}"
             try:
                 sample = self.case.sample(id)
             except Missing:  # it was removed meanwhile
                 continue
+            if not again and self._samples.is_current(sample):  # another job was faster
+                continue
             key = self.case.key(sample)
             run, candidates = self._loaded.run, self._loaded.candidates
             found = find(
                 run.embedder, run.manifest, candidates.library, self.case, id,
-                references=self._loaded.references, read=self._readings,
+                references=self._loaded.references, read=self._samples.readings,
             )  # fmt: skip
             if isinstance(found, Answer):
-                self._answers.keep(key, found)
-                self._failures.pop(id, None)
-                self._groups_of(sample, key, found)
+                self._samples.keep(sample, key, found)
             else:
-                self._failures[id] = key, without_paths(found.reason)
+                self._samples.fail(id, key, found.reason)
 
     def _why_steps(self, id: str, rank: int) -> Steps:
         yield "finding out why"
         run, sample = self._loaded.run, self.case.sample(id)
-        _, answer = self._last(sample)
-        unknown = unknown_of(run.embedder, self.case, id, self._readings)
+        _, answer = self._samples.last(sample)
+        unknown = unknown_of(run.embedder, self.case, id, self._samples.readings)
         if not isinstance(unknown, Failure):
             clean = {name: text for name, text in sample.clean.items() if text and name in unknown.spectra}
             steps = steps_by_modality(clean, run.modalities, list(unknown.spectra))
@@ -478,101 +463,16 @@ class Desk:
 
     # --- helpers
 
-    def _settle(self) -> None:
-        """Read files that were not read yet, and make a sample of each entry of a file of many."""
-        if not self._loaded.is_ready:
-            return
-        run = self._loaded.run
-        with self._settling:
-            for sample in self.case.record.samples:
-                unread = [file for file in sample.files if file.entries is None and file.entry is None]
-                for file in unread:
-                    entries, error = self._read(run, file)
-                    several = error is None and len({one.modality for one in entries}) < len(entries)
-                    if several and len(sample.files) == 1:
-                        self.case.split(sample.id, len(entries), LIMITS["entries_per_file"])
-                    elif error is None:
-                        self.case.change_file(file.id, entries=len(entries))
-
-    def _read(self, run: Run, file: FileRecord) -> tuple[list[Entry], str | None]:
-        try:
-            return self._readings(run.embedder, self.case.spectrum_file(file))[0], None
-        except SampleError as error:
-            return [], without_paths(sentence_of(error))
-        except OSError as error:
-            return [], f"file {file.name!r} cannot be read ({error.strerror}); add it again"
-
-    def _sample_view(self, sample: SampleRecord) -> SampleView:
-        run = self._loaded.run if self._loaded.is_ready else None
-        files, chips, error = [], {}, None
-        named = {chip.modality: chip.title for chip in self.runs()[0].spectra} if run is None else titles(run.graph)
-        for file in sample.files:
-            entries, problem = self._read(run, file) if run is not None else ([], None)
-            error = error or problem
-            found = entries[0].modality if entries else file.modality
-            for name in dict.fromkeys([*(one.modality for one in entries), *([found] if found else [])]):
-                chips[name] = ChipView(modality=name, title=named.get(name, name))
-            files.append(_file_view(file, found, named, len(entries) if entries else None, problem))
-        key, last = self.case.key(sample), self._answers.last(sample.id)
-        answer = last[1] if last is not None else None
-        failed = self._failures.get(sample.id)
-        if error is None and failed is not None and failed[0] == key:
-            error = failed[1]
-        job = self.jobs.of_sample(sample.id)
-        current = last is not None and last[0] == key
-        state: Any = (
-            "searching"
-            if job
-            else "failed"
-            if error
-            else "answered"
-            if current
-            else "new"
-            if run is None
-            else "waiting"
-        )
-        best = hit_view(sample, answer, answer.hits[0]) if answer is not None and answer.hits else None
-        return SampleView(
-            id=sample.id, name=sample.name, files=tuple(files), chips=tuple(chips.values()),
-            asked=_asked_view(sample.asked), clean=sample.clean, state=state,
-            light=light_of(answer if current else None, error is not None), best=best,
-            probability=None if best is None else best.probability,
-            none_of_these=None if answer is None else answer.none_of_these, decision=sample.decision,
-            decided_key14=sample.decided_key14, comment=sample.comment, error=error, job=job,
-        )  # fmt: skip
-
-    def _is_current(self, sample: SampleRecord) -> bool:
-        last = self._answers.last(sample.id)
-        return last is not None and last[0] == self.case.key(sample)
-
-    def _last(self, sample: SampleRecord) -> tuple[str, Answer]:
-        last = self._answers.last(sample.id)
-        failed = self._failures.get(sample.id)
-        if failed is not None and failed[0] == self.case.key(sample):
-            raise QueryError(failed[1])
-        if last is None:
-            raise QueryError(f"sample {sample.name!r} was not searched for yet; search for it first")
-        return last
-
-    def _groups_of(self, sample: SampleRecord, key: str, answer: Answer) -> Estimates | None:
-        kept = self._groups.get(sample.id)
-        if kept is None or kept[0] != key:
-            try:
-                kept = key, self._loaded.run.groups(hits_again(answer))
-            except MolchordError:  # there is nothing to say
-                return None
-            self._groups[sample.id] = kept
-        return kept[1]
-
     def _checked_clean(self, clean: Mapping[str, str]) -> dict[str, str]:
-        """Return steps as they are written out, after a look at whether they can be taken."""
+        """Return steps as they were written, after a look at whether they can be taken."""
         run = self._loaded.run
         out = {}
         for name, text in clean.items():
             if name not in run.spectra:
                 raise QueryError(f"the model takes no {name!r}; choose one of {', '.join(run.spectra)}")
             if text.strip(" ,"):
-                out[name] = ",".join(step.text for step in cleaning_of(text, run.modalities[name], name))
+                cleaning_of(text, run.modalities[name], name)
+                out[name] = ",".join(word.strip() for word in text.split(",") if word.strip())
         return out
 
     def _decided(self, sample: SampleRecord, change: SampleChange) -> dict[str, Any]:
@@ -580,7 +480,7 @@ class Desk:
             return {"decision": None, "decided_key14": None}
         decision, key = change.decision or "accepted", change.decided_key14
         if decision == "accepted":
-            _, answer = self._last(sample)
+            _, answer = self._samples.last(sample)
             key = key or answer.hits[0].key14
             if key not in {hit.key14 for hit in answer.hits}:
                 raise QueryError(f"candidate {key!r} was not found for sample {sample.name!r}; choose one that was")
@@ -593,26 +493,3 @@ def _limits(asked: Question) -> dict[str, Any]:
     width = {"ppm": asked.ppm, "da": asked.da} if plain.mass is not None else {}
     limits = {**dataclasses.asdict(plain), **width}
     return {name: value for name, value in limits.items() if value is not None}
-
-
-def _asked_view(asked: Question) -> AskedView:
-    """Return what is known, with the mass of the ion and formula and adduct in one spelling."""
-    values = asked.model_dump()
-    try:
-        plain = Asked.of(**values)
-    except QueryError:
-        return AskedView(**values)
-    adduct = canonical_adduct(asked.adduct) if asked.adduct else None
-    return AskedView(**{**values, **dataclasses.asdict(plain), "adduct": adduct})
-
-
-def _file_view(
-    file: FileRecord, modality: str | None, named: Mapping[str, str], entries: int | None, error: str | None
-) -> FileView:
-    return FileView(
-        id=file.id, name=file.name, bytes=file.bytes, modality=modality,
-        title=named.get(modality, modality) if modality else "", entry=file.entry,
-        entries=file.entries if file.entries is not None else entries,
-        reading=ReadingView(**file.reading.model_dump()),
-        choices=tuple(name for name in named), error=error,
-    )  # fmt: skip

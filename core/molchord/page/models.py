@@ -164,7 +164,7 @@ class CleaningStepView(View):
     """A step of clean-up that a technique has."""
 
     step: str = Field(description="Its name.")
-    text: str = Field(description="The step with its default settings, as a person writes it.")
+    text: str = Field(description="The step as a person writes it; settings without a default in capitals.")
     fields: tuple[str, ...] = Field(description="Its settings in order.")
     on: bool = Field(description="Whether it is asked for.")
 

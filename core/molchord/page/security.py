@@ -45,7 +45,8 @@ _HEADERS = {
 _CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 _LONGEST_BODY = 2**27 + 2**20
 _JSON_BODY = 2**25
-_BODY_SECONDS, _CHUNK_SECONDS = 300.0, 20.0
+BODY_SECONDS, CHUNK_SECONDS = 300.0, 20.0
+"""Seconds that a body, and a part of one, may take."""
 _HEAD_SECONDS = 10.0
 _SHORTEST_TOKEN = 16
 
@@ -95,9 +96,12 @@ class Guard:
         self._app, self._loopback = app, loopback
         self._token = None if token is None else token.encode()
         self._session = secrets.token_urlsafe(32).encode()
+        self._cookie = f"molchord-{secrets.token_hex(4)}"  # servers of one host, on other ports, have others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
         if scope["type"] != "http":
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -108,13 +112,15 @@ class Guard:
         if self._token is not None:
             visit = self._first_visit(scope)
             if visit is not None:
-                await _redirect(send, visit, self._session.decode())
+                await _redirect(send, visit, f"{self._cookie}={self._session.decode()}")
                 return
             if not self._is_known(headers):
                 await _refuse(send, 401, "a token is needed; open the address that `molchord open` printed")
                 return
         body = _Body(receive, _LONGEST_BODY if _is_upload(headers) else _JSON_BODY)
-        await self._app(scope, body, _with_headers(send))
+        # What is the same for all may be kept, and is asked for again: a new version shows at once.
+        kept = {"cache-control": "no-cache"} if scope["path"].startswith(("/static/", "/look/")) else {}
+        await self._app(scope, body, _with_headers(send, {**_HEADERS, **kept}))
 
     def _refusal(self, scope: Scope, headers: MutableMapping[str, str]) -> tuple[int, str] | None:
         hosts = [value for name, value in scope["headers"] if name.lower() == b"host"]
@@ -145,7 +151,7 @@ class Guard:
         if scheme.lower() == "bearer" and self._matches(given.strip()):
             return True
         try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get("molchord")
+            cookie = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
         except CookieError:
             return False
         return cookie is not None and hmac.compare_digest(cookie.value.encode("utf-8", "replace"), self._session)
@@ -183,9 +189,9 @@ class _Body:
         if self._whole:
             return await self._receive()
         now = asyncio.get_running_loop().time()
-        self._until = self._until or now + _BODY_SECONDS
+        self._until = self._until or now + BODY_SECONDS
         try:
-            message = await asyncio.wait_for(self._receive(), max(0.01, min(_CHUNK_SECONDS, self._until - now)))
+            message = await asyncio.wait_for(self._receive(), max(0.01, min(CHUNK_SECONDS, self._until - now)))
         except TimeoutError:
             return {"type": "http.disconnect"}
         self._left -= len(message.get("body", b""))
@@ -195,11 +201,11 @@ class _Body:
         return message
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, headers: MutableMapping[str, str]) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             given = {name.lower() for name, _ in message.get("headers", [])}
-            more = [(n.encode(), v.encode()) for n, v in _HEADERS.items() if n.encode() not in given]
+            more = [(n.encode(), v.encode()) for n, v in headers.items() if n.encode() not in given]
             message = {**message, "headers": [*message.get("headers", []), *more]}
         await send(message)
 
@@ -212,7 +218,7 @@ async def _refuse(send: Send, status: int, sentence: str) -> None:
 
 
 async def _redirect(send: Send, where: str, session: str) -> None:
-    cookie = f"molchord={session}; Path=/; HttpOnly; SameSite=Strict"
+    cookie = f"{session}; Path=/; HttpOnly; SameSite=Strict"
     await _answer(send, 303, [("location", where), ("set-cookie", cookie)], b"")
 
 

@@ -212,7 +212,8 @@ def _steps(modality: Any, text: str) -> tuple[CleaningStepView, ...]:
     for name, model in modality.cleaning_steps.items():
         fields = tuple(field for field in model.model_fields if field != "step")
         try:
-            default = model().text
+            model()
+            default = name
         except ValueError:  # a setting has no default
             default = f"{name}={':'.join(field.upper() for field in fields)}"
         found.append(CleaningStepView(step=name, text=default, fields=fields, on=name in on))
