@@ -12,11 +12,11 @@ __all__ = ["card_html"]
 
 
 def card_html(markdown: str) -> Markup:
-    """Return a card as HTML; what it says is escaped, and links stay text.
+    r"""Return a card as HTML; what it says is escaped, and links stay text.
 
     Example:
-        >>> card_html("# A model\\n\\nIt takes `ir` <b>.")
-        Markup('<h2>A model</h2>\\n<p>It takes <code>ir</code> &lt;b&gt;.</p>')
+        >>> card_html("# A model\n\nIt takes `ir` <b>.")
+        Markup('<h2>A model</h2>\n<p>It takes <code>ir</code> &lt;b&gt;.</p>')
     """
     return Markup("\n").join(_blocks(markdown))
 

@@ -13,9 +13,8 @@ from importlib.resources import files
 from typing import Any, final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from fastapi.staticfiles import StaticFiles
 from markupsafe import Markup
 
 from molchord.chem import substructures
@@ -36,7 +35,7 @@ from molchord.page.models import (
     WhyView,
 )
 
-__all__ = ["PATTERNS", "add_pages", "having"]
+__all__ = ["PATTERNS", "having", "pages"]
 
 PATTERNS = (
     ("carbonyl", "[CX3]=[OX1]"),
@@ -63,8 +62,8 @@ _REASONS = 100
 """Explanations that are kept."""
 
 
-def add_pages(app: FastAPI, desk: Desk) -> None:
-    """Add all pages, and the static files that they need, to a server."""
+def pages(desk: Desk) -> APIRouter:
+    """Return the routes of all pages; the folder `static` is to be served under `/static` beside them."""
     router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
     shown = _Pages(desk)
     router.get("/")(shown.start)
@@ -73,8 +72,7 @@ def add_pages(app: FastAPI, desk: Desk) -> None:
     router.get("/model")(shown.model)
     router.get("/report")(shown.report)
     router.get("/look/{name}")(_look)
-    app.include_router(router)
-    app.mount("/static", StaticFiles(directory=str(files("molchord.page") / "static")), name="static")
+    return router
 
 
 def having(hits: Sequence[HitView], pattern: str) -> list[HitView]:
