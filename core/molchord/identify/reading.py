@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias, final
 
 import numpy as np
@@ -46,6 +46,7 @@ class Unknown:
         read: What was read, a sentence per measurement.
         asked: What is known of it besides.
         left: What could not be read of files that could.
+        before: Measurements before clean-up, of the modalities that were cleaned up.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Unknown:
     read: tuple[str, ...]
     asked: Asked
     left: tuple[str, ...] = ()
+    before: Mapping[str, Sequence[Measurement]] = field(default_factory=dict)
 
 
 @final
