@@ -13,7 +13,7 @@ from molchord.clean_up import steps_by_modality
 from molchord.embedder import Embedder
 from molchord.errors import MolchordError
 from molchord.identify.answers import Answer
-from molchord.identify.batch import Options, prepared, searched
+from molchord.identify.batch import Options, made_ready, searched_for
 from molchord.identify.journal import Journal
 from molchord.identify.reading import Failure, Read, Unknown, unknowns_of
 from molchord.identify.samples import SpectrumFile
@@ -23,14 +23,14 @@ from molchord.query import embedded_queries
 from molchord.references import References
 from molchord.run_folder import RunManifest
 
-__all__ = ["Answers", "Reader", "clean_of", "find", "ready_of"]
+__all__ = ["FileReader", "KeptAnswers", "find", "ready_of", "steps_of"]
 
-Reader = Callable[[Embedder, SpectrumFile], Read]
+FileReader = Callable[[Embedder, SpectrumFile], Read]
 """Reads a file."""
 
 
 @final
-class Answers:
+class KeptAnswers:
     """The answers of a case, in the journal of `molchord identify`: the last one of each sample, with its key.
 
     Args:
@@ -56,19 +56,19 @@ class Answers:
         self._journal.__exit__(None, None, None)
 
 
-def ready_of(embedder: Embedder, case: Case, id: str, read: Reader | None = None) -> Unknown | Failure:
+def ready_of(embedder: Embedder, case: Case, id: str, read: FileReader | None = None) -> Unknown | Failure:
     """Return the spectra of a sample, cleaned up as the case says, or why they cannot be searched with."""
     sample = case.sample(id)
     try:
         [found] = unknowns_of(embedder, case.searched(id), read)
         if isinstance(found, Failure):
             return found
-        return prepared(embedder, found, clean_of(embedder, case, found), use_precursor=False)
+        return made_ready(embedder, found, steps_of(embedder, case, found), use_precursor=False)
     except MolchordError as error:  # what is known of it makes no sense, or a step of clean-up
         return Failure(sample=id, files=tuple(file.name for file in sample.files), reason=str(error))
 
 
-def clean_of(embedder: Embedder, case: Case, unknown: Unknown) -> dict[str, list[CleaningStep]]:
+def steps_of(embedder: Embedder, case: Case, unknown: Unknown) -> dict[str, list[CleaningStep]]:
     """Return the steps of clean-up that a sample's spectra go through, by modality.
 
     Raises:
@@ -86,7 +86,7 @@ def find(
     id: str,
     *,
     references: References | None = None,
-    read: Reader | None = None,
+    read: FileReader | None = None,
 ) -> Answer | Failure:
     """Answer a sample, with as many hits as functional groups are estimated from.
 
@@ -108,5 +108,5 @@ def find(
         return Failure(sample=id, files=ready.files, reason=str(error))
     question = case.question(case.sample(id))
     options = Options(k=DEPTH, fusion=case.record.settings.fusion, ppm=question.ppm, da=question.da)
-    found = searched(embedder, manifest, library, ready, query, options, references)
+    found = searched_for(embedder, manifest, library, ready, query, options, references)
     return found if isinstance(found, Failure) else dataclasses.replace(found, sample=id)

@@ -33,7 +33,7 @@ from molchord.references import References
 from molchord.run_folder import RunManifest
 from molchord.search import search
 
-__all__ = ["Options", "identify", "identity_of", "prepared", "searched"]
+__all__ = ["Options", "identify", "identity_of", "made_ready", "searched_for"]
 
 AT_ONCE = 64
 """Samples whose spectra are embedded together."""
@@ -160,12 +160,12 @@ def _unknowns(
                 taken.add(unknown.id)
                 # Once for all entries of a file, of which there may be many thousand.
                 files = files or (_digest(sample.files) if digested else "")
-                unknown = prepared(embedder, unknown, steps, use_precursor=use_precursor)
+                unknown = made_ready(embedder, unknown, steps, use_precursor=use_precursor)
             yield files, unknown
         bar.update(1)
 
 
-def prepared(
+def made_ready(
     embedder: Embedder, unknown: Unknown, steps: Mapping[str, Sequence[CleaningStep]], *, use_precursor: bool
 ) -> Unknown | Failure:
     """Clean its spectra up, and take its mass from them where they state one and nothing else does."""
@@ -217,13 +217,13 @@ def _answered(
         elif number in kept:
             yield kept[number]
         else:
-            outcome = searched(embedder, manifest, library, one, by_number[number], options, references)
+            outcome = searched_for(embedder, manifest, library, one, by_number[number], options, references)
             if journal is not None and isinstance(outcome, Answer):
                 journal.add(digests[number], outcome)
             yield outcome
 
 
-def searched(
+def searched_for(
     embedder: Embedder,
     manifest: RunManifest,
     library: Library,
