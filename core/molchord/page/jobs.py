@@ -163,12 +163,11 @@ class Jobs:
                 if self._stopped:
                     return
                 job = self._queue.popleft()
-                job.running = True
             self._step(job)
 
     def _step(self, job: Job) -> None:
         """Do one step of a job; queue it again where there is more."""
-        started = job.steps.gi_frame is not None and job.steps.gi_suspended
+        started, job.running = job.running, True
         try:
             job.message = next(job.steps)
             job.done += started
