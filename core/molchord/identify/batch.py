@@ -104,31 +104,22 @@ def identify(
     check_whole(options.k, "k", least=1, failed="identify", error=QueryError)
     if len(library) * library.manifest.embedding_dim * 4 <= _HELD:
         library.hold(str(embedder.device))
-    settings = {"run": run, "candidates": identity_of(library), **vars(options)}
-    settings |= {} if references is None else {"references": references.dataset.sha256}
+    settings = {"run": run, "candidates": identity_of(library), **vars(options), **_compared(references)}
     steps = steps_by_modality(options.clean, embedder.modalities, embedder.spectra)
     answers: list[Answer] = []
     failures: list[Failure] = []
     pictures: dict[str, Pictured] = {}
     with ExitStack() as stack:
         journal = None if out is None else stack.enter_context(Journal(out, settings, force=force))
-        bar = stack.enter_context(
-            tqdm(total=len(samples), desc="identify", unit="sample", disable=not progress or None)
-        )
-        stream = _unknowns(
-            embedder, samples, bar, steps, use_precursor=options.use_precursor, digested=journal is not None
-        )
+        bar = stack.enter_context(_bar(len(samples), progress=progress))
+        stream = _unknowns(embedder, samples, bar, steps, options, digested=journal is not None)
         while part := list(islice(stream, AT_ONCE)):
             outcomes = _answered(embedder, manifest, library, part, options, references, journal)
             for (_, unknown), outcome in zip(part, outcomes, strict=True):
                 (answers if isinstance(outcome, Answer) else failures).append(outcome)  # type: ignore[arg-type]
-                if out is None or isinstance(unknown, Failure) or isinstance(outcome, Failure):
-                    continue
-                if len(pictures) < PICTURED:
-                    pictures[outcome.sample] = pictured(
-                        embedder, manifest, unknown.spectra, outcome.hits, before=unknown.before, steps=steps,
-                        references=references, mass=unknown.asked.mass, why=why and len(pictures) < WHY,
-                    )  # fmt: skip
+                if isinstance(unknown, Unknown) and isinstance(outcome, Answer) and out and len(pictures) < PICTURED:
+                    told = why and len(pictures) < WHY
+                    pictures[outcome.sample] = _picture(embedder, manifest, unknown, outcome, steps, references, told)
     found = Identified(
         answers=tuple(answers), failures=tuple(failures), notes=_notes(library, manifest, embedder.spectra)
     )
@@ -139,13 +130,36 @@ def identify(
     return found
 
 
+def _bar(total: int, *, progress: bool) -> tqdm[Any]:
+    return tqdm(total=total, desc="identify", unit="sample", disable=not progress or None)
+
+
+def _compared(references: References | None) -> dict[str, str]:
+    return {} if references is None else {"references": references.dataset.sha256}
+
+
+def _picture(
+    embedder: Embedder,
+    manifest: RunManifest,
+    unknown: Unknown,
+    answer: Answer,
+    steps: Mapping[str, Sequence[CleaningStep]],
+    references: References | None,
+    why: bool,
+) -> Pictured:
+    return pictured(
+        embedder, manifest, unknown.spectra, answer.hits, before=unknown.before, steps=steps, references=references,
+        mass=unknown.asked.mass, why=why,
+    )  # fmt: skip
+
+
 def _unknowns(
     embedder: Embedder,
     samples: Iterable[Sample],
     bar: Any,
     steps: Mapping[str, Sequence[CleaningStep]],
+    options: Options,
     *,
-    use_precursor: bool,
     digested: bool,
 ) -> Iterator[tuple[str, Unknown | Failure]]:
     """Yield what each sample's files hold, with a digest of the files where one is asked for."""
@@ -160,7 +174,7 @@ def _unknowns(
                 taken.add(unknown.id)
                 # Once for all entries of a file, of which there may be many thousand.
                 files = files or (_digest(sample.files) if digested else "")
-                unknown = made_ready(embedder, unknown, steps, use_precursor=use_precursor)
+                unknown = made_ready(embedder, unknown, steps, use_precursor=options.use_precursor)
             yield files, unknown
         bar.update(1)
 

@@ -102,7 +102,7 @@ def _section(
         "id": f"sample-{number}",
         "sample": answer.sample,
         "read": [*map(proper, answer.read), *(() if shown is None else shown.done)],
-        "asked": "; ".join(f"{name} {str(value).removesuffix('.0')}" for name, value in answer.asked.items()),
+        "asked": ", ".join(_asked(name, value) for name, value in answer.asked.items()),
         "candidates": answer.candidates,
         "spectra": "" if shown is None else " + ".join(names[name] for name in shown.modalities),
         "best": "" if first is None else first.name or first.smiles,
@@ -147,6 +147,13 @@ def _hit(hit: Hit, answer: Answer, asked: float | None, proper: Any) -> dict[str
         "svg": "",
         "agreement": [(proper(f"{name}: "), value) for name, value in hit.cosines.items()],
     }
+
+
+def _asked(name: str, value: Any) -> str:
+    """Say what was known of a sample besides its spectra."""
+    said = str(value).removesuffix(".0")
+    known = {"mass": f"mass {said} Da", "ppm": f"within {said} ppm", "da": f"within {said} Da"}
+    return known.get(name, f"{name} {said}")
 
 
 def _deviation(mass: float, asked: float | None) -> float | None:

@@ -327,7 +327,7 @@ def _abscissa(canvas: Canvas, axis: _Axis, trace: Trace, foot: float) -> None:
     for number, tick in enumerate(ticks):
         x = axis.x(tick)
         anchor = "start" if x < axis.left + 14 else "end" if x > axis.right - 14 else "middle"
-        canvas.text(x, foot + 17.0, f"{tick:g}", size=12.0, anchor=anchor, late=number % 2 == 1)  # type: ignore[arg-type]
+        canvas.text(x, foot + 17.0, f"{tick:g}", size=12.0, anchor=anchor, late=(len(ticks) - number) % 2 == 0)  # type: ignore[arg-type]
     canvas.text((axis.left + axis.right) / 2, foot + 36.0, unit(trace.axis), size=12.0, anchor="middle")
 
 

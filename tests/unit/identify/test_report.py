@@ -68,7 +68,7 @@ def test_the_page_says_what_was_read_found_and_how_far_the_mass_is(run, tmp_path
     page = page_of(run, tmp_path / "r.html", [answer()])
     for text in ("IR: a.csv", "C₈H₉NO₂", "151.0633 Da", "+21.8 ppm", "25.0 %", "None of these", "20.0 %"):
         assert text in page
-    assert "compared with 2,538 candidates with mass 151.06; ppm 10" in page
+    assert "compared with 2,538 candidates with mass 151.06 Da, within 10 ppm" in page
     assert page.index("C₈H₉NO₂") < page.index("None of these")
 
 

@@ -124,20 +124,17 @@ def test_a_giant_shrinks_alone_and_what_is_no_molecule_has_no_drawing():
 # --- words and templates
 
 
-def test_techniques_have_proper_names_and_equal_ones_are_told_apart():
+def test_techniques_have_proper_names_and_equal_ones_are_told_apart(tmp_path):
     five = titles(ModelGraph.load("five"))
     assert {five[name] for name in ("ir", "raman", "msms", "carbon", "proton")} == {
         "IR", "Raman", "MS/MS", "¹³C NMR", "¹H NMR",
     }  # fmt: skip
-    tower = {"use": "ir", "encoder": {"use": "mlp"}}
-    graph = ModelGraph.load(
-        {
-            "schema": 1,
-            "embedding_dim": 8,
-            "modalities": {"structure": {"use": "structure", "encoder": {"use": "gine"}}, "ir": tower, "gas_ir": tower},
-            "loss": {"use": "all_pairs"},
-        }
+    tower = "{use: ir, encoder: {use: mlp}}"
+    (tmp_path / "graph.yaml").write_text(
+        "schema: 1\nembedding_dim: 8\nloss: {use: all_pairs}\nmodalities:\n"
+        f"  structure: {{use: structure, encoder: {{use: gine}}}}\n  ir: {tower}\n  gas_ir: {tower}\n"
     )
+    graph = ModelGraph.load(tmp_path / "graph.yaml")
     assert [titles(graph)[name] for name in ("ir", "gas_ir")] == ["IR (ir)", "IR (gas ir)"]
 
 
