@@ -32,6 +32,7 @@ async function renew() {
     return;
   }
   if (asked !== location.href) return void (again = true);
+  if (answer.status === 404) return void location.assign("/"); // the sample is gone
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   const missing = [...fresh.querySelectorAll("[data-part]")].some((part) => !document.querySelector(same(part)));
   if (answer.redirected || missing) return void location.assign(answer.url);
