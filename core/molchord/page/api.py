@@ -17,7 +17,7 @@ from molchord.chem import drawing
 from molchord.errors import QueryError
 from molchord.page.changes import CandidatesGiven, CaseChange, FileChange, SampleChange, SearchAsked
 from molchord.page.desk import LIMITS, Desk
-from molchord.page.jobs import Job
+from molchord.page.jobs import Busy, Job
 from molchord.page.models import (
     AnswerView,
     CandidatesView,
@@ -75,13 +75,14 @@ async def finished(job: Job, patience: float = _PATIENCE) -> Any:
     """Return the result of a job, when it is there.
 
     Raises:
-        QueryError: It was cancelled, or takes too long.
+        QueryError: It was cancelled.
+        Busy: It takes too long; it continues.
     """
     loop = asyncio.get_running_loop()
     until = loop.time() + patience
     while not job.future.done():
         if loop.time() > until:
-            raise QueryError(f"job {job.id!r} takes longer than {patience:.0f} s; ask for it again later")
+            raise Busy(f"job {job.id!r} takes longer than {patience:.0f} s; ask again, as it continues")
         await asyncio.sleep(0.02)
     if job.future.cancelled():
         raise QueryError(f"job {job.id!r} was cancelled; ask again")
