@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import RLock
-from typing import IO, Any, final
+from typing import IO, Any, TypeVar, final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from molchord.api import ReadingOptions
 from molchord.case.folder import absolute, copied, digest_of_source, locked, plain_label, versions
@@ -33,6 +33,8 @@ from molchord.identify.samples import Asked, Sample, SpectrumFile, grouped
 __all__ = ["CASE_FILE", "Case", "is_case"]
 
 CASE_FILE = "case.json"
+
+_Model = TypeVar("_Model", bound=BaseModel)
 _COPIED = 2**26
 """Bytes of a list of candidates up to which a case holds a copy of it."""
 
@@ -433,7 +435,7 @@ def _plain(value: Any) -> Any:
     return value if dump is None else dump()
 
 
-def _valid(model: Any, values: Mapping[str, Any]) -> Any:
+def _valid(model: type[_Model], values: Mapping[str, Any]) -> _Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:

@@ -451,9 +451,10 @@ class Desk:
         if isinstance(unknown, Failure):
             raise QueryError(without_paths(unknown.reason))
         references = self._loaded.references
+        spectra: dict[str, Any] = dict(unknown.spectra)
         found = run.explain(
             hits_again(answer), hit=rank, mass=unknown.asked.mass,
-            against=None if references is None else references.dataset, **unknown.spectra,
+            against=None if references is None else references.dataset, **spectra,
         )  # fmt: skip
         said = advice(answer.warnings, list(unknown.spectra), dict(sample.clean))
         return why_view(run, found, self.hit(id, rank), id, said)

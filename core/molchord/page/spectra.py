@@ -214,7 +214,7 @@ def _steps(modality: Any, text: str) -> tuple[CleaningStepView, ...]:
     for name, model in modality.cleaning_steps.items():
         fields = tuple(field for field in model.model_fields if field != "step")
         try:
-            model()
+            model.model_validate({})
             default = name
         except ValueError:  # a setting has no default
             default = f"{name}={':'.join(field.upper() for field in fields)}"
