@@ -21,7 +21,7 @@ RUN := runs/demo
 LIBRARY := runs/demo-library
 INSTALLED := .venv/.installed
 
-.PHONY: coverage demo docs lint test test-all test-slow test-wheel benchmark-accuracy clean
+.PHONY: coverage demo docs lint test test-all test-page test-slow test-wheel benchmark-accuracy clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)/report.html $(LIBRARY)/manifest.json
@@ -47,10 +47,10 @@ $(LIBRARY)/manifest.json: $(RUN)/report.html | $(INSTALLED)
 	@$(BIN)/molchord embed $(RUN) datasets/demo --out $(LIBRARY) --force
 
 # Tests run in as many processes as there are cores: threads of their own would only wait for each other.
-test test-all test-slow coverage: export OMP_NUM_THREADS ?= 1
+test test-all test-page test-slow coverage: export OMP_NUM_THREADS ?= 1
 
 test: $(INSTALLED)
-	$(BIN)/pytest -n $(JOBS) --dist worksteal -m 'not slow' -q
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m 'not slow and not page' -q
 	@$(MAKE) --no-print-directory lint
 
 lint: $(INSTALLED)
@@ -62,7 +62,7 @@ lint: $(INSTALLED)
 
 # Which lines no test runs; tests take a sixth longer under it.
 coverage: $(INSTALLED)
-	$(BIN)/pytest -n $(JOBS) -m 'not slow' --cov --cov-report=term:skip-covered --cov-fail-under=90 -q
+	$(BIN)/pytest -n $(JOBS) -m 'not slow and not page' --cov --cov-report=term:skip-covered --cov-fail-under=90 -q
 
 # What installs packages, kills programs and runs whole pages: wheels, `torchrun`, Ray, the tutorial, the examples.
 test-slow: $(INSTALLED)
@@ -70,7 +70,11 @@ test-slow: $(INSTALLED)
 
 # Both in one call, the slow ones first: no core waits for the last of them.
 test-all: $(INSTALLED)
-	$(BIN)/pytest -n $(JOBS) --dist worksteal -q
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m 'not page' -q
+
+# The page of `molchord open` in a browser; skipped where there is no Chromium.
+test-page: $(INSTALLED)
+	$(BIN)/pytest -m page -q tests/page
 
 # The documentation, as it is read: http://127.0.0.1:8000
 docs: $(INSTALLED)

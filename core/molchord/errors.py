@@ -70,6 +70,10 @@ class TrainingStopped(MolchordError):
         return type(self), self.of
 
 
+class NotInCase(DataError):
+    """A case has no such sample or file, or its server no such job."""
+
+
 class QueryError(MolchordError):
     """A search query does not fit the run or the library."""
 

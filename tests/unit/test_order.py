@@ -48,10 +48,12 @@ ORDER = [
     "explain",
     "look",
     "identify",
+    "case",
     "evaluate",
     "run",
     "study",
     "verify",
+    "page",
     "cli",
     "testing",
 ]

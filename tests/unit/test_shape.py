@@ -11,6 +11,7 @@ FACE = "the Python face, which imports what it delegates to when it is called"
 REPEATED = {
     "CHECKS": "each module of the kit lists the checks of one type of plugin under the name that the kit looks for",
     "import_files": FACE,
+    "Job": "a library's describes what is embedded, a page's is what waits for the model",
     "read_spectra": FACE,
     "simulate": FACE,
     "tune": FACE,
@@ -27,6 +28,8 @@ LONG_FILES = {
     "core/molchord/graph/resolve.py": "the resolved graph and its resolver, which fills every field of it",
     "core/molchord/evaluate/evaluation.py": "every row of an evaluation, a function for each kind",
     "core/molchord/run_folder.py": ONE_SUBJECT,
+    "core/molchord/case/case.py": "what a case can be told, as one class; a third documents and shows it",
+    "core/molchord/page/desk.py": "what the page can do, as one class; a third documents it",
     "core/molchord/data/loader.py": "from a data set to batches: sources, draws, collation, workers",
     "core/molchord/testing/modalities.py": "the kit's checks of modalities, a function for each",
     "plugins/simulators/molchord_simulators/gfn2.py": "one method of computation, from the Hessian to the spectra",

@@ -33,7 +33,7 @@ from molchord.references import References
 from molchord.run_folder import RunManifest
 from molchord.search import search
 
-__all__ = ["Options", "identify"]
+__all__ = ["Options", "identify", "identity_of", "made_ready", "searched_for"]
 
 AT_ONCE = 64
 """Samples whose spectra are embedded together."""
@@ -104,7 +104,7 @@ def identify(
     check_whole(options.k, "k", least=1, failed="identify", error=QueryError)
     if len(library) * library.manifest.embedding_dim * 4 <= _HELD:
         library.hold(str(embedder.device))
-    settings = {"run": run, "candidates": _identity(library), **vars(options), **_compared(references)}
+    settings = {"run": run, "candidates": identity_of(library), **vars(options), **_compared(references)}
     steps = steps_by_modality(options.clean, embedder.modalities, embedder.spectra)
     answers: list[Answer] = []
     failures: list[Failure] = []
@@ -174,12 +174,12 @@ def _unknowns(
                 taken.add(unknown.id)
                 # Once for all entries of a file, of which there may be many thousand.
                 files = files or (_digest(sample.files) if digested else "")
-                unknown = _prepared(embedder, unknown, steps, use_precursor=options.use_precursor)
+                unknown = made_ready(embedder, unknown, steps, use_precursor=options.use_precursor)
             yield files, unknown
         bar.update(1)
 
 
-def _prepared(
+def made_ready(
     embedder: Embedder, unknown: Unknown, steps: Mapping[str, Sequence[CleaningStep]], *, use_precursor: bool
 ) -> Unknown | Failure:
     """Clean its spectra up, and take its mass from them where they state one and nothing else does."""
@@ -231,13 +231,13 @@ def _answered(
         elif number in kept:
             yield kept[number]
         else:
-            outcome = _search(embedder, manifest, library, one, by_number[number], options, references)
+            outcome = searched_for(embedder, manifest, library, one, by_number[number], options, references)
             if journal is not None and isinstance(outcome, Answer):
                 journal.add(digests[number], outcome)
             yield outcome
 
 
-def _search(
+def searched_for(
     embedder: Embedder,
     manifest: RunManifest,
     library: Library,
@@ -246,6 +246,7 @@ def _search(
     options: Options,
     references: References | None,
 ) -> Answer | Failure:
+    """Search for one unknown; what goes wrong is a failure with the sentence."""
     try:
         if isinstance(query, QueryError):
             raise query
@@ -270,10 +271,11 @@ def _search(
 
 
 def _digest(files: Sequence[SpectrumFile]) -> str:
-    return digest_of([(file.label, file.modality, sha256_file(file.path)) for file in files])
+    asked = [(one.label, one.modality, one.entry, one.options and one.options.given) for one in files]
+    return digest_of([asked, [sha256_file(file.path) for file in files]])
 
 
-def _identity(library: Library) -> str:
+def identity_of(library: Library) -> str:
     """Return a digest of the candidates: those of a list keep it wherever they are embedded again."""
     removed = library.manifest.model_dump(mode="json")
     return digest_of([removed, len(library)])[:16]

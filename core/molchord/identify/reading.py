@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import TypeAlias, final
 
 import numpy as np
 
 from molchord.api import Measurement, Reading, SampleError
 from molchord.data.reading import ruled_out
+from molchord.data.spectrum_files import entries_of
 from molchord.data.stated import key_of, refuse_several_samples
 from molchord.embedder import Embedder
 from molchord.errors import QueryError
 from molchord.identify.samples import Asked, Sample, SpectrumFile
 
-__all__ = ["Failure", "Unknown", "unknowns_of"]
+__all__ = ["Failure", "Read", "SpectrumEntry", "Unknown", "entries_of_file", "sentence_of", "told", "unknowns_of"]
 
 _APART = "a sample is one molecule: give them names of their own, or tell them apart in a samples table"
 
@@ -57,47 +58,60 @@ class Unknown:
     before: Mapping[str, Sequence[Measurement]] = field(default_factory=dict)
 
 
+@final
 @dataclass(frozen=True)
-class _Entry:
-    """An entry of a file."""
+class SpectrumEntry:
+    """An entry of a file, and what it is a spectrum of."""
 
     file: SpectrumFile
     modality: str
     reading: Reading
 
 
-def unknowns_of(embedder: Embedder, sample: Sample) -> Iterator[Unknown | Failure]:
+Read: TypeAlias = tuple[list[SpectrumEntry], list[SampleError]]
+"""Entries of a file, and why others cannot be read."""
+
+
+def unknowns_of(
+    embedder: Embedder, sample: Sample, read: Callable[[Embedder, SpectrumFile], Read] | None = None
+) -> Iterator[Unknown | Failure]:
     """Read the files of a sample: one unknown, or one per entry of its only file; a file that fails fails the sample.
 
     A sample of several files of which some cannot be read is no answer of the others: it would look like one of all.
+
+    Args:
+        embedder: The model.
+        sample: The files.
+        read: Reads a file, for callers that keep what was read; None: `entries_of_file`.
     """
+    read = read or entries_of_file
     labels = tuple(file.label for file in sample.files)
-    entries: list[_Entry] = []
+    entries: list[SpectrumEntry] = []
     errors: list[SampleError] = []
     try:
         for file in sample.files:
-            good, bad = _read(embedder, file)
+            good, bad = read(embedder, file)
             entries += good
             errors += bad
     except SampleError as error:
-        yield Failure(sample=sample.id, files=labels, reason=_sentence(error))
+        yield Failure(sample=sample.id, files=labels, reason=sentence_of(error))
         return
     several = max(_counts(entries).values(), default=0) > 1
     if several and len(sample.files) == 1 and not sample.together:
         for number, entry in enumerate(entries, start=1):
             yield _unknown(f"{sample.id}#{number}", sample, [entry], ())
         for unread in errors:
-            yield Failure(sample=sample.id, files=labels, reason=_sentence(unread))
+            yield Failure(sample=sample.id, files=labels, reason=sentence_of(unread))
         return
     reason = _two_molecules(embedder, entries)
     if reason is not None:
         yield Failure(sample=sample.id, files=labels, reason=reason)
         return
-    left = tuple(f"not read: {_sentence(unread)}" for unread in errors)
+    left = tuple(f"not read: {sentence_of(unread)}" for unread in errors)
     yield _unknown(sample.id, sample, entries, left)
 
 
-def _unknown(id: str, sample: Sample, entries: Sequence[_Entry], left: tuple[str, ...]) -> Unknown:
+def _unknown(id: str, sample: Sample, entries: Sequence[SpectrumEntry], left: tuple[str, ...]) -> Unknown:
     spectra: dict[str, list[Measurement]] = {}
     for entry in entries:
         spectra.setdefault(entry.modality, []).append(entry.reading.measurement)
@@ -105,13 +119,13 @@ def _unknown(id: str, sample: Sample, entries: Sequence[_Entry], left: tuple[str
         id=id,
         files=tuple(dict.fromkeys(entry.file.label for entry in entries)),
         spectra=spectra,
-        read=tuple(map(_told, entries)),
+        read=tuple(map(told, entries)),
         asked=sample.asked,
         left=left,
     )
 
 
-def _counts(entries: Sequence[_Entry]) -> dict[str, int]:
+def _counts(entries: Sequence[SpectrumEntry]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for entry in entries:
         counts[entry.modality] = counts.get(entry.modality, 0) + 1
@@ -121,14 +135,14 @@ def _counts(entries: Sequence[_Entry]) -> dict[str, int]:
 # --- one file --------------------------------------------------------------------------------------------------------
 
 
-def _read(embedder: Embedder, file: SpectrumFile) -> tuple[list[_Entry], list[SampleError]]:
-    """Return the entries of a file, and those that cannot be read.
+def entries_of_file(embedder: Embedder, file: SpectrumFile) -> Read:
+    """Return the entries of a file, or the one that is meant, and those that cannot be read.
 
     Raises:
         SampleError: No entry can be read, or what the file is cannot be told.
     """
     names = [file.modality] if file.modality is not None else _claims(embedder, file)
-    good: dict[str, _Entry] = {}
+    good: dict[str, SpectrumEntry] = {}
     bad: dict[str, SampleError] = {}
     for name in names:
         found, failed = _entries(embedder, file, name)
@@ -141,13 +155,18 @@ def _read(embedder: Embedder, file: SpectrumFile) -> tuple[list[_Entry], list[Sa
                     file.label,
                     f"it can be {good[place].modality!r} or {name!r}; {_WAYS_OUT.format(first=name)}",
                 )
-            good[f"{place} {number}" if place in good else place] = _Entry(file, name, reading)
+            good[f"{place} {number}" if place in good else place] = SpectrumEntry(file, name, reading)
         bad |= {error.reason: error for error in failed}
     errors = list(bad.values())
     if not good:
         reason = errors[0].reason if errors else "it holds no spectrum"
         raise SampleError(file.label, f"it cannot be read as {' or '.join(map(repr, names))} ({reason})")
-    return list(good.values()), errors
+    if file.entry is None:
+        return list(good.values()), errors
+    meant = list(good.values())[file.entry - 1 : file.entry]
+    if not meant:
+        raise SampleError(file.label, f"it has {len(good)} entries, and entry {file.entry} is asked for")
+    return meant, []
 
 
 def _claims(embedder: Embedder, file: SpectrumFile) -> list[str]:
@@ -184,7 +203,9 @@ def _entries(embedder: Embedder, file: SpectrumFile, name: str) -> tuple[list[Re
     good: list[Reading] = []
     bad: list[SampleError] = []
     try:
-        for entry in embedder.modalities[name].read(file.path):
+        plugin, options = embedder.modalities[name], file.options
+        described = options is not None and bool(options.given)
+        for entry in entries_of(plugin, file.path, name, options) if described else plugin.read(file.path):
             if isinstance(entry, Reading):
                 good.append(entry)
             else:
@@ -207,7 +228,7 @@ def _placed(error: SampleError, file: SpectrumFile) -> str:
 # --- what was read ---------------------------------------------------------------------------------------------------
 
 
-def _two_molecules(embedder: Embedder, entries: Sequence[_Entry]) -> str | None:
+def _two_molecules(embedder: Embedder, entries: Sequence[SpectrumEntry]) -> str | None:
     """Say why entries cannot be of one sample; None where they can."""
     said: dict[str, str] = {}
     for name in dict.fromkeys(entry.modality for entry in entries):
@@ -223,8 +244,8 @@ def _two_molecules(embedder: Embedder, entries: Sequence[_Entry]) -> str | None:
     return None
 
 
-def _told(entry: _Entry) -> str:
-    """Say what was read of a file, as a sentence."""
+def told(entry: SpectrumEntry) -> str:
+    """Return what was read of a file, as a sentence."""
     arrays = entry.reading.measurement.arrays
     parts = []
     lengths = [len(array) for array in map(np.asarray, arrays.values()) if array.ndim]
@@ -239,5 +260,6 @@ def _told(entry: _Entry) -> str:
     return f"{entry.modality}: {entry.file.label}{where} ({', '.join(parts) or 'read'})"
 
 
-def _sentence(error: SampleError) -> str:
+def sentence_of(error: SampleError) -> str:
+    """Return why a file, or a part of it, cannot be read, with what it is called."""
     return f"{error.id!r}: {error.reason}"

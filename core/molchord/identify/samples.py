@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
+from molchord.api import ReadingOptions
 from molchord.data.spreadsheet import delimiter_of, opened_text, plain_title
 from molchord.errors import QueryError, SampleError, did_you_mean
 from molchord.library.filters import allowed_elements, mass_window, sought_formula
@@ -99,11 +100,15 @@ class SpectrumFile:
         path: Where it is.
         label: What it is called in answers.
         modality: What it is a spectrum of, where its name or the table says; None: the file is asked.
+        entry: Which of its entries is meant, from 1; None: all.
+        options: How a table is read that does not say all itself.
     """
 
     path: Path
     label: str
     modality: str | None = None
+    entry: int | None = None
+    options: ReadingOptions | None = None
 
 
 @final

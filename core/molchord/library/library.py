@@ -242,6 +242,10 @@ class Library:
         """Return the formulas of all candidates, removed ones included."""
         return self._now(lambda: self._rows.formulas())
 
+    def rows_of_formulas(self, formulas: Iterable[str]) -> NDArray[np.int64]:
+        """Return the rows of candidates that have one of these formulas, ascending; removed ones too."""
+        return self._rows.of_formulas(formulas)
+
     def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Float[Tensor, "rows d"]:
         """Return the candidate vectors of rows."""
         return self._still(lambda: self._rows.gather("vectors", rows))

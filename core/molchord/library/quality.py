@@ -19,7 +19,8 @@ from molchord.errors import SampleError
 from molchord.library.library import Hit, Library
 
 __all__ = [
-    "beyond_domain", "beyond_training", "inspected", "out_of_distribution", "place_of", "unlike_training", "warned",
+    "beyond_domain", "beyond_training", "formulas_beyond", "inspected", "out_of_distribution", "place_of",
+    "unlike_training", "warned",
 ]  # fmt: skip
 
 UNLIKE_TRAINING = 0.1
@@ -149,21 +150,34 @@ def beyond_domain(library: Library, domain: Mapping[str, Domain], spectra: Seque
         domain: What the run was trained on, by spectrum.
         spectra: Those by which candidates are to be found.
     """
+    beyond = formulas_beyond(library, domain, spectra)
+    if not beyond:
+        return None
+    first, why = next(iter(beyond.items()))
+    return (
+        f"{len(beyond):,} formulas among them are of elements or sizes that the run hardly met ({first} has {why}): do "
+        "not trust those"
+    )
+
+
+def formulas_beyond(library: Library, domain: Mapping[str, Domain], spectra: Sequence[str]) -> dict[str, str]:
+    """Return the formulas of candidates of elements or sizes that training hardly had, with what it lacked.
+
+    Args:
+        library: The candidates.
+        domain: What the run was trained on, by spectrum.
+        spectra: Those by which candidates are to be found; a formula is beyond where it is for all of them.
+    """
     known = [domain[name] for name in spectra if name in domain]
-    first, count = None, 0
+    found = {}
     for formula in sorted(library.formulas()) if known else ():
         try:
             lacking = [one.lacks(formula) for one in known]
         except SampleError:
             continue
-        if all(lacking):
-            count += 1
-            first = first or f"{formula} has {lacking[0]}"
-    if not count:
-        return None
-    return (
-        f"{count:,} formulas among them are of elements or sizes that the run hardly met ({first}): do not trust those"
-    )
+        if lacking[0] is not None and all(lacking):
+            found[formula] = lacking[0]
+    return found
 
 
 def warned(hits: Sequence[Hit], found: Sequence[QualityWarning], *, stacklevel: int) -> list[Hit]:

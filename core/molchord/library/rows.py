@@ -153,6 +153,15 @@ class LibraryRows:
         shards = [(self._shard(number), shard.rows) for number, shard in enumerate(self.manifest.shards)]
         return {formula for shard, rows in shards for formula in np.unique(shard.formulas(0, rows)).tolist()}
 
+    def of_formulas(self, formulas: Iterable[str]) -> NDArray[np.int64]:
+        """Return the rows of candidates that have one of these formulas, ascending; removed ones too."""
+        wanted = list(formulas)
+        found = [
+            start + np.flatnonzero(np.isin(self._shard(number).formulas(0, shard.rows).astype(str), wanted))
+            for number, (shard, start) in enumerate(zip(self.manifest.shards, self._starts.tolist(), strict=False))
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *found])
+
     def gather(self, name: str, rows: _Numbers) -> Tensor:
         """Return one of the shards' arrays for rows in any order, at least one."""
         parts = [(places, self._shard(number).gather(name, local)) for number, places, local in self._by_shard(rows)]
