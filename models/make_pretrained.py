@@ -166,12 +166,16 @@ def card(
         parameters=sum(parameter.numel() for parameter in shipped.model.parameters()), megabytes=size / 1e6,
         epochs=len(seconds), hours=sum(seconds) / 3600, best=int(shipped.manifest.best["epoch"]),
         counts=", ".join(f"{counts[name]:,} {title}" for name, title in TITLES.items() if name in counts),
-        figures=_figures([(test, row) for test, one in found.items() for row in one.rows if _shown(row)]),
+        figures=_figures(_computed(found)),
         measured=_figures(seen), random=100 / len(dataset), pool=len(dataset),
     )  # fmt: skip
 
 
 TITLES = {"ir": "IR", "raman": "Raman", "msms": "MS/MS", "carbon": "13C", "proton": "1H"}
+
+
+def _computed(found: Mapping[str, Evaluation]) -> list[tuple[str, Row]]:
+    return [(test, row) for test, one in found.items() for row in one.rows if _shown(row)]
 
 
 def _shown(row: Row) -> bool:
@@ -186,6 +190,24 @@ def _figures(rows: Sequence[tuple[str, Row]]) -> str:
         spectra = " + ".join(TITLES[name] for name in row.subset)
         lines.append(f"| {' | '.join([test, spectra, f'{row.molecules:,}', f'{row.pool_size:,.0f}', *cells])} |")
     return "\n".join(lines) + "\n"
+
+
+def figures(computed: Sequence[tuple[str, Row]], seen: Sequence[tuple[str, Row]]) -> str:
+    """Return the rows of the card as the JSON that reports of searches take theirs from."""
+    rows = [
+        {
+            "queries_are": test,
+            "subset": list(row.subset),
+            "molecules": row.molecules,
+            "pool_size": row.pool_size,
+            "metrics": {
+                name: {"value": row.metrics[name].value, "low": row.metrics[name].low, "high": row.metrics[name].high}
+                for name in ("top1", "top5", "top25")
+            },
+        }
+        for test, row in [*seen, *((f"computed spectra, {test}", row) for test, row in computed)]
+    ]
+    return '{"rows": [\n' + ",\n".join(map(json.dumps, rows)) + "\n]}\n"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -207,6 +229,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )  # fmt: skip
     seen = measured(shipped, arguments.work)
     (arguments.out / "README.md").write_text(card(shipped, run, dataset, found, seen), encoding="utf-8")
+    (arguments.out / "figures.json").write_text(figures(_computed(found), seen), encoding="utf-8")
 
 
 if __name__ == "__main__":

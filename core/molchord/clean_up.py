@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from molchord.api import CleaningStep, Cleans, Measurement, Modality, SampleError
 from molchord.errors import QueryError, did_you_mean
 
-__all__ = ["Cleaning", "cleaned", "cleaning_of", "recorded", "steps_by_modality"]
+__all__ = ["Cleaning", "cleaned", "cleaning_of", "recorded", "step_text", "steps_by_modality"]
 
 Cleaning = str | Sequence[str | CleaningStep]
 """Steps as text, such as ``"baseline,crop=500:4000"``, or one by one."""
@@ -94,3 +94,18 @@ def steps_by_modality(
     if not able:
         raise QueryError(f"none of {', '.join(map(repr, asked))} has steps of clean-up; leave `--clean` out")
     return {name: cleaning_of(clean, modalities[name], name) for name in able}
+
+
+def step_text(step: Mapping[str, Any]) -> str:
+    """Return a recorded step with its settings.
+
+    Example:
+        >>> step_text({"step": "crop", "low": 500.0, "high": 4000.0})
+        'crop (low 500, high 4000)'
+    """
+    settings = [
+        f"{name.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
+        for name, value in step.items()
+        if name != "step"
+    ]
+    return f"{step['step']} ({', '.join(settings)})" if settings else str(step["step"])

@@ -52,7 +52,7 @@ class TrainingStopped(MolchordError):
         )
 
 
-class Missing(DataError):
+class NotInCase(DataError):
     """A case has no such sample or file, or its server no such job."""
 
 

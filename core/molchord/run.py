@@ -606,6 +606,58 @@ class Run:
         """
         return explain(self.embedder, self.manifest, hits, spectra, hit=hit, others=others, mass=mass, against=against)
 
+    def write_report(
+        self,
+        hits: Hits,
+        out: str | Path,
+        *,
+        title: str = "",
+        mass: float | None = None,
+        clean: Cleaning | Mapping[str, Cleaning] | None = None,
+        references: References | DataSet | str | Path | None = None,
+        why: bool = True,
+        asked: Mapping[str, Any] | None = None,
+        force: bool = False,
+        **spectra: Given,
+    ) -> None:
+        """Write what a search found as one page to read, print and send on.
+
+        Args:
+            hits: What `search` found with these spectra.
+            out: HTML file to write.
+            title: What the sample is called; empty: as the page's file.
+            mass: As for `search`.
+            clean: As for `search`.
+            references: As for `search`: a spectrum of the first hit from there is drawn below the query's.
+            why: Shade what speaks for the first hit, which takes a second or two.
+            asked: What else was known, to be printed, such as ``{"formula": "C8H9NO2"}``.
+            force: Replace `out` where it exists.
+            spectra: As for `search`.
+
+        Raises:
+            OutputExistsError: `out` exists and `force` is not set.
+            OutputError: `out` cannot be written.
+            QueryError: As `search` raises about the spectra.
+
+        Example:
+            >>> from tempfile import mkdtemp
+            >>> from molchord.testing import examples_of, tiny_run
+            >>> run, unknown = tiny_run(), examples_of("ir", 1)
+            >>> hits = run.search(run.library(["CCO", "CC#N", "CSC"]), ir=unknown)
+            >>> page = Path(mkdtemp()) / "unknown.html"
+            >>> run.write_report(hits, page, ir=unknown)
+            >>> "None of these" in page.read_text() or "no probability stated" in page.read_text()
+            True
+        """
+        from molchord.identify.search_report import write_search_page
+
+        read = {name: self.measurements(name, given, of_one=True, same_sample=True) for name, given in spectra.items()}
+        write_search_page(
+            self.embedder, self.manifest, hits, read, Path(out), title=title or Path(out).stem, mass=mass,
+            steps=steps_by_modality(clean, self.modalities, [*spectra]), references=self.open_references(references),
+            why=why, asked=asked or {}, force=force,
+        )  # fmt: skip
+
     def groups(self, hits: Hits | Sequence[Hit], use: str | Use = DEFAULT_PROPERTY) -> Estimates:
         """Estimate which functional groups the unknown has, whether or not it is among the candidates.
 
@@ -649,6 +701,7 @@ class Run:
         cache: str | Path | None = None,
         force: bool = False,
         progress: bool = False,
+        why: bool = False,
     ) -> Identified:
         r"""Give one answer per sample of a folder of spectra.
 
@@ -673,6 +726,8 @@ class Run:
             cache: Where embedded lists are kept; None: the user's cache folder.
             force: Start again where `out` holds answers of something else.
             progress: Show progress bars.
+            why: Shade in the report what speaks for each first hit, which takes a second or two per sample; of the
+                first 50 samples.
 
         Raises:
             QueryError: An argument is wrong, or there is no file; a file that cannot be read fails its sample only.
@@ -709,6 +764,7 @@ class Run:
             out=None if out is None else Path(out),
             force=force,
             progress=progress,
+            why=why,
         )
 
     @renamed("Run.evaluate", maps="fusions")
@@ -727,6 +783,8 @@ class Run:
         rerank: Rerank | str | None = None,
         baselines: bool = True,
         audit: bool = True,
+        pictures: bool | None = None,
+        projection: str = "pca",
         seed: int = 0,
         out: Path | None = None,
         force: bool = False,
@@ -751,7 +809,10 @@ class Run:
             baselines: Whether to measure the baselines that read spectra, or see none (`candidates_only`), or rank by
                 a re-ranker's features alone.
             audit: Whether to audit the split.
-            seed: Of the bootstrap and of the drawn mass errors.
+            pictures: Whether to make the pictures of what the run learned, as numbers in `Evaluation.pictures` and
+                drawn in the report; None: where `out` is given.
+            projection: How the embedding space is laid out for them: ``pca`` or ``umap``, which needs umap-learn.
+            seed: Of the bootstrap, of the drawn mass errors and of what the pictures draw.
             out: Folder for ``evaluation.json``, ``evaluation.csv`` and ``report.html``, and for ``unusable.csv`` where
                 a measurement cannot be used; None: nothing is written.
             force: Replace these files.
@@ -784,6 +845,8 @@ class Run:
             rerank=rerank,
             baselines=baselines,
             audit=audit,
+            pictures=pictures,
+            projection=projection,
             seed=seed,
             out=out,
             force=force,

@@ -14,6 +14,7 @@ __all__ = [
     "MODES",
     "ORIGINS",
     "POOLS",
+    "PROJECTIONS",
     "REJECTED",
     "SPLITS",
     "STORAGES",
@@ -48,6 +49,9 @@ POOLS = ("test", "all", "all:N", "isomers", "unseen:N", "mass:Xppm")
 
 DEFAULT_POOLS = ("test", "all")
 """The pools that an evaluation measures where none are named."""
+
+PROJECTIONS = ("pca", "umap")
+"""Ways in which an embedding space is laid out in two dimensions, the default first."""
 
 Storage: TypeAlias = Literal["fp32", "bf16", "int8"]
 STORAGES: tuple[Storage, ...] = get_args(Storage)

@@ -47,7 +47,7 @@ def test_wheel_holds_what_it_must(built):
     names = set(zipfile.ZipFile(built[1]).namelist())
     assert {
         "molchord/registry.toml",
-        "molchord/evaluate/report.html.j2",
+        "molchord/evaluate/evaluation.html.j2",
         "molchord/host/templates/README.md.j2",
     } <= names
     assert {f"molchord/recipes/{path.name}" for path in (ROOT / "recipes").glob("*.yaml")} <= names

@@ -11,6 +11,7 @@ FACE = "the Python face, which imports what it delegates to when it is called"
 REPEATED = {
     "CHECKS": "each module of the kit lists the checks of one type of plugin under the name that the kit looks for",
     "import_files": FACE,
+    "Job": "a library's describes what is embedded, a page's is what waits for the model",
     "read_spectra": FACE,
     "simulate": FACE,
     "tune": FACE,

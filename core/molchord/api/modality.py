@@ -199,7 +199,8 @@ class ModalityRecord(Record[ConfigT], Generic[ConfigT, SpecT]):
         adapt: ``adapt(config, needs)`` fills defaults that depend on what the encoder needs; None: nothing to fill.
         mass_needs: The stored column that must be known for the molecule's mass to follow from a measurement, such as
             the adduct; metrics "with mass" leave measurements out where it is missing. None: the mass is not from here.
-        title: What people call the technique, such as ``"MS/MS"``; empty: its name.
+        title: What people call the technique, such as ``"MS/MS"``; empty: its name. A stored column in braces stands
+            for what a graph's `where` asks of it, as in ``"{nucleus} NMR"``.
     """
 
     kinds: tuple[str, ...]

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
+from molchord.api import CleaningStep
 from molchord.case.case import Case
 from molchord.clean_up import steps_by_modality
 from molchord.embedder import Embedder
 from molchord.errors import MolchordError
 from molchord.identify.answers import Answer
-from molchord.identify.batch import Options, prepared, searched
+from molchord.identify.batch import Options, made_ready, searched_for
 from molchord.identify.journal import Journal
 from molchord.identify.reading import Failure, Read, Unknown, unknowns_of
 from molchord.identify.samples import SpectrumFile
@@ -22,14 +23,14 @@ from molchord.query import embedded_queries
 from molchord.references import References
 from molchord.run_folder import RunManifest
 
-__all__ = ["Answers", "Reader", "find", "unknown_of"]
+__all__ = ["FileReader", "KeptAnswers", "find", "ready_of", "steps_of"]
 
-Reader = Callable[[Embedder, SpectrumFile], Read]
+FileReader = Callable[[Embedder, SpectrumFile], Read]
 """Reads a file."""
 
 
 @final
-class Answers:
+class KeptAnswers:
     """The answers of a case, in the journal of `molchord identify`: the last one of each sample, with its key.
 
     Args:
@@ -55,14 +56,26 @@ class Answers:
         self._journal.__exit__(None, None, None)
 
 
-def unknown_of(embedder: Embedder, case: Case, id: str, read: Reader | None = None) -> Unknown | Failure:
-    """Return what the files of a sample hold, or why they cannot be read."""
+def ready_of(embedder: Embedder, case: Case, id: str, read: FileReader | None = None) -> Unknown | Failure:
+    """Return the spectra of a sample, cleaned up as the case says, or why they cannot be searched with."""
     sample = case.sample(id)
     try:
         [found] = unknowns_of(embedder, case.searched(id), read)
-    except MolchordError as error:  # what is known of it makes no sense
+        if isinstance(found, Failure):
+            return found
+        return made_ready(embedder, found, steps_of(embedder, case, found), use_precursor=False)
+    except MolchordError as error:  # what is known of it makes no sense, or a step of clean-up
         return Failure(sample=id, files=tuple(file.name for file in sample.files), reason=str(error))
-    return found
+
+
+def steps_of(embedder: Embedder, case: Case, unknown: Unknown) -> dict[str, list[CleaningStep]]:
+    """Return the steps of clean-up that a sample's spectra go through, by modality.
+
+    Raises:
+        QueryError: A step is unknown.
+    """
+    asked = {name: text for name, text in case.sample(unknown.id).clean.items() if text and name in unknown.spectra}
+    return steps_by_modality(asked, embedder.modalities, list(unknown.spectra))
 
 
 def find(
@@ -73,7 +86,7 @@ def find(
     id: str,
     *,
     references: References | None = None,
-    read: Reader | None = None,
+    read: FileReader | None = None,
 ) -> Answer | Failure:
     """Answer a sample, with as many hits as functional groups are estimated from.
 
@@ -86,22 +99,14 @@ def find(
         references: Measurements of known molecules.
         read: Reads a file; None: as `molchord identify` does.
     """
-    question = case.question(case.sample(id))
-    unknown = unknown_of(embedder, case, id, read)
-    if isinstance(unknown, Failure):
-        return unknown
-    clean = {name: text for name, text in case.sample(id).clean.items() if text and name in unknown.spectra}
-    try:
-        steps = steps_by_modality(clean, embedder.modalities, list(unknown.spectra))
-    except MolchordError as error:
-        return Failure(sample=id, files=unknown.files, reason=str(error))
-    ready = prepared(embedder, unknown, steps, use_precursor=False)
+    ready = ready_of(embedder, case, id, read)
     if isinstance(ready, Failure):
         return ready
     try:
         [query] = embedded_queries(embedder, [ready.spectra], [ready.asked.mass])
     except MolchordError as error:
-        return Failure(sample=id, files=unknown.files, reason=str(error))
+        return Failure(sample=id, files=ready.files, reason=str(error))
+    question = case.question(case.sample(id))
     options = Options(k=DEPTH, fusion=case.record.settings.fusion, ppm=question.ppm, da=question.da)
-    found = searched(embedder, manifest, library, ready, query, options, references)
+    found = searched_for(embedder, manifest, library, ready, query, options, references)
     return found if isinstance(found, Failure) else dataclasses.replace(found, sample=id)

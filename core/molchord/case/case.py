@@ -26,7 +26,7 @@ from molchord.case.record import (
     safe_suffix,
 )
 from molchord.data.candidates import shipped_list
-from molchord.errors import DataError, Missing, OutputError
+from molchord.errors import DataError, NotInCase, OutputError
 from molchord.files import replace_file, sha256_file
 from molchord.identify.samples import Asked, Sample, SpectrumFile, grouped
 
@@ -135,24 +135,24 @@ class Case:
         """Return a sample.
 
         Raises:
-            Missing: There is none of this id.
+            NotInCase: There is none of this id.
         """
         for one in self.record.samples:
             if one.id == id:
                 return one
-        raise Missing(f"sample {id!r} is not in this case; it may have been removed: look at the list of samples")
+        raise NotInCase(f"sample {id!r} is not in this case; it may have been removed: look at the list of samples")
 
     def file(self, id: str) -> tuple[SampleRecord, FileRecord]:
         """Return a file, and the sample that it belongs to.
 
         Raises:
-            Missing: There is none of this id.
+            NotInCase: There is none of this id.
         """
         for sample in self.record.samples:
             for one in sample.files:
                 if one.id == id:
                     return sample, one
-        raise Missing(f"file {id!r} is not in this case; it may have been removed: look at the list of samples")
+        raise NotInCase(f"file {id!r} is not in this case; it may have been removed: look at the list of samples")
 
     def path_of(self, file: FileRecord) -> Path:
         """Return where a file is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -21,7 +21,7 @@ __all__ = [
     "safe_suffix",
 ]
 
-FORMAT = 1
+FORMAT: Final = 1
 """Version of the layout."""
 
 Text = Annotated[str, StringConstraints(max_length=4000)]

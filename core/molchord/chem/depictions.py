@@ -15,8 +15,8 @@ __all__ = ["depictions"]
 _SCALE = 22.0
 """Units of a drawing for an angstrom."""
 
-_LEAST = 0.7
-"""No drawing shrinks the others below this part: one that is larger still is shrunk alone."""
+_LEAST = 0.5
+"""A drawing that fits at no more than this part is shrunk alone, and the others are not."""
 
 _COLOURS = {
     "#000000": "currentColor", "#0000FF": "var(--atom-n, #2746c4)", "#FF0000": "var(--atom-o, #b3261e)",
@@ -24,6 +24,7 @@ _COLOURS = {
     "#FF7F00": "var(--atom-p, #a3521a)", "#7F4C19": "var(--atom-p, #a3521a)", "#A01EEF": "var(--atom-i, #7b2d8e)",
 }  # fmt: skip
 _STYLE = re.compile(r" style='([^']*)'")
+_LINE = re.compile(r"<path d='([^']*)'( stroke=\"[^\"]*\") ?/>")
 _CLASS = re.compile(r" class='[^']*'")
 
 
@@ -41,7 +42,7 @@ def depictions(smiles: Sequence[str], width: float = 200.0, height: float = 140.
     """
     drawn = [_drawn(one) for one in smiles]
     needed = [min(width / w, height / h) for text in drawn if text for w, h in [_size(text)]]
-    common = max(min([1.0, *needed]), _LEAST)
+    common = min([1.0, *(part for part in needed if part >= _LEAST)])
     return [_sized(text, common, width, height) if text else "" for text in drawn]
 
 
@@ -70,12 +71,21 @@ def _sized(text: str, common: float, width: float, height: float) -> str:
     w, h = _size(text)
     scale = min(common, width / w, height / h)
     body = text[text.index("<!-- END OF HEADER -->") + len("<!-- END OF HEADER -->") :]
-    body = _STYLE.sub(lambda style: _attributes(style[1]), _CLASS.sub("", body)).replace("\n", "")
+    body = _merged(_STYLE.sub(lambda style: _attributes(style[1]), _CLASS.sub("", body)).replace("\n", ""))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="structure" viewBox="0 0 {w:g} {h:g}" width="{scale * w:.0f}" '
         f'height="{scale * h:.0f}" fill="none" stroke-width="2" font-family="system-ui, sans-serif" '
         f'aria-hidden="true">{body}'
     )
+
+
+def _merged(body: str) -> str:
+    """Return a drawing in which all lines of one colour are one path."""
+    lines: dict[str, list[str]] = {}
+    for way, said in _LINE.findall(body):
+        lines.setdefault(said, []).append(way.replace(" L ", "L").replace("M ", "M").replace(",", " "))
+    paths = "".join(f'<path d="{"".join(ways)}"{said}/>' for said, ways in lines.items())
+    return paths + _LINE.sub("", body)
 
 
 def _attributes(style: str) -> str:

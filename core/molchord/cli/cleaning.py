@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from molchord.data.spectrum_files import ReadSpectrum
 
-__all__ = ["add_clean", "clean_of", "cleaned_up", "step_text"]
+__all__ = ["add_clean", "clean_of", "cleaned_up"]
 
 
 def add_clean(parser: argparse.ArgumentParser) -> None:
@@ -42,21 +42,6 @@ def clean_of(arguments: argparse.Namespace, names: Sequence[str]) -> str | dict[
     return {name: ",".join([*for_all, *own]) for name, own in by_name.items()}
 
 
-def step_text(step: Mapping[str, Any]) -> str:
-    """Return a recorded step with its settings.
-
-    Example:
-        >>> step_text({"step": "crop", "low": 500.0, "high": 4000.0})
-        'crop (low 500, high 4000)'
-    """
-    settings = [
-        f"{name.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
-        for name, value in step.items()
-        if name != "step"
-    ]
-    return f"{step['step']} ({', '.join(settings)})" if settings else str(step["step"])
-
-
 def cleaned_up(spectrum: ReadSpectrum, arguments: argparse.Namespace) -> ReadSpectrum:
     """Return a spectrum that was read after the steps that the arguments give, with what the file holds as `raw`.
 
@@ -70,7 +55,7 @@ def cleaned_up(spectrum: ReadSpectrum, arguments: argparse.Namespace) -> ReadSpe
     if steps is None:
         return spectrum
     from molchord.api import Cleans
-    from molchord.clean_up import cleaned, cleaning_of, recorded
+    from molchord.clean_up import cleaned, cleaning_of, recorded, step_text
     from molchord.data.spectrum_files import warnings_of
     from molchord.host import installed
     from molchord.host.build import build

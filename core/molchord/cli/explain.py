@@ -57,9 +57,9 @@ def _explain(arguments: argparse.Namespace) -> int:
         hits, hit=arguments.hit, others=arguments.others, mass=arguments.mass, against=arguments.against, **spectra
     )
     if arguments.plot is not None:
-        from molchord.explain.drawing import picture_of
+        from molchord.look.spectra import explanation_file
 
-        replace_file(arguments.plot, picture_of(why, arguments.plot.suffix.lower()[1:]))
+        replace_file(arguments.plot, explanation_file(why, arguments.plot.suffix.lower()[1:]))
     say(arguments, _row(why), _text(why, arguments))
     return 0
 

@@ -53,6 +53,10 @@ def add_identify(group: Group) -> None:
     command.add_argument(
         "--references", metavar="DATASET", help="measurements of known molecules, compared with the spectra given"
     )
+    command.add_argument(
+        "--why", action="store_true",
+        help="shade in the report what speaks for each first candidate (some 2 s a sample, 50 samples at most)",
+    )  # fmt: skip
     command.add_argument("--cache", metavar="DIR", help="where embedded lists are kept (default: the user's cache)")
     add_device(command)
     add_force(command)
@@ -70,7 +74,7 @@ def _identify(arguments: argparse.Namespace) -> int:
         (), arguments.candidates, samples=samples, out=arguments.out, k=arguments.k, fusion=arguments.fusion,
         ppm=arguments.ppm, da=arguments.da, use_precursor=arguments.use_precursor,
         clean=clean_of(arguments, run.spectra), references=arguments.references, cache=arguments.cache,
-        force=arguments.force, progress=not arguments.json,
+        force=arguments.force, progress=not arguments.json, why=arguments.why,
     )  # fmt: skip
     from molchord.identify.outputs import as_json
 

@@ -171,13 +171,13 @@ def _about(spectrum: ReadSpectrum) -> Iterator[str]:
 
 
 def _plot(arguments: argparse.Namespace, spectra: Sequence[ReadSpectrum]) -> None:
-    from molchord.data.spectrum_plot import MOST_PANELS, plotted
     from molchord.files import replace_file
+    from molchord.look.read import MOST_PANELS, read_file
 
     able = [one for one in spectra if "points" in one.facts()]
     if not able:
         raise QueryError(f"nothing was read that can be drawn, so {arguments.plot!r} was not written")
     path = Path(arguments.plot)
-    replace_file(path, plotted(able, path.suffix.lower()[1:]))
+    replace_file(path, read_file(able, path.suffix.lower()[1:]))
     left = f"; the first {MOST_PANELS} of {len(able)}" if len(able) > MOST_PANELS else ""
     _told(arguments, f"drawn in {path}{left}")

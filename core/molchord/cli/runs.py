@@ -25,7 +25,7 @@ from molchord.cli.options import (
 )
 from molchord.cli.output import say
 from molchord.errors import GraphError, MolchordError, RunError
-from molchord.vocabulary import DEFAULT_POOLS, FUSIONS, MODES, POOLS
+from molchord.vocabulary import DEFAULT_POOLS, FUSIONS, MODES, POOLS, PROJECTIONS
 
 if TYPE_CHECKING:
     from molchord.run import Run
@@ -98,6 +98,14 @@ def _add_evaluate(group: Group) -> None:
     command.add_argument("--candidates-only", metavar="RUN", help="a run trained with train.candidates_only")
     add_rerank(command)
     command.add_argument("--rerank-k", type=int, metavar="N", help="how many of the first candidates (default 25)")
+    command.add_argument(
+        "--pictures", action=argparse.BooleanOptionalAction, default=True,
+        help="draw what the run learned: map, neighbours, stated against found, confusions, Top-k (default)",
+    )  # fmt: skip
+    command.add_argument(
+        "--projection", choices=PROJECTIONS, default=PROJECTIONS[0],
+        help="how the map is laid out (default pca; umap needs the extra `umap`)",
+    )  # fmt: skip
     command.add_argument("--seed", type=int, default=0, help="of the bootstrap and the drawn mass errors")
     command.add_argument("--full", action="store_true", help="print every fusion, metric and baseline")
     command.add_argument("--out", metavar="FOLDER", help="for figures and report.html (default: the run)")
@@ -195,7 +203,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         arguments.data, pools=arguments.pool or DEFAULT_POOLS, modes=arguments.mode or MODES,
         fusions=arguments.fusion or FUSIONS, split=arguments.split, where=where_of_run(run, arguments.where),
         candidates_only=prior, combine=arguments.combine, rerank=rerank_of(arguments, arguments.rerank_k),
-        seed=arguments.seed, out=run.path if arguments.out is None else Path(arguments.out), force=arguments.force,
+        pictures=arguments.pictures, projection=arguments.projection, seed=arguments.seed,
+        out=run.path if arguments.out is None else Path(arguments.out), force=arguments.force,
         progress=not arguments.json,
     )  # fmt: skip
     out = arguments.run_folder if arguments.out is None else arguments.out

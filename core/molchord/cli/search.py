@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from molchord.cli.cleaning import add_clean, clean_of, step_text
+from molchord.clean_up import step_text
+from molchord.cli.cleaning import add_clean, clean_of
 from molchord.cli.options import Group, add_renamed, add_rerank, add_run, rerank_of
 from molchord.cli.output import estimates_text, hit_row, hit_table, say
 from molchord.cli.reading import add_reading, reading_of_each
-from molchord.errors import QueryError, did_you_mean
+from molchord.errors import OutputExistsError, QueryError, did_you_mean
 from molchord.vocabulary import DEFAULT_PROPERTY, FUSIONS, MODES
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def add_search(group: Group) -> None:
 
 def _search(arguments: argparse.Namespace) -> int:
     """Rank the candidates of a library by their similarity to spectra."""
+    if arguments.report is not None:
+        _check_report(arguments.report, force=arguments.force)
     from molchord.library.hits import sureness
     from molchord.properties import DEPTH
     from molchord.run import Run
@@ -66,8 +69,28 @@ def _search(arguments: argparse.Namespace) -> int:
     for name, steps in hits.cleaned.items():
         text += f"\n{name}: cleaned up by {', '.join(map(step_text, steps))}"
     whole |= {"cleaned": dict(hits.cleaned)} if hits.cleaned else {}
+    if arguments.report is not None:
+        asked = {name: value for name in ("formula", "elements", "ppm", "da") if (value := getattr(arguments, name))}
+        run.write_report(
+            hits, arguments.report, mass=arguments.mass, clean=clean_of(arguments, [*spectra]), asked=asked,
+            references=arguments.references, force=arguments.force, **spectra,
+        )  # fmt: skip
+        text += f"\n{arguments.report}: the report"
     say(arguments, [{**hit_row(hit), **whole} for hit in hits], text)
     return 0
+
+
+def _check_report(path: Path, *, force: bool) -> None:
+    """Refuse before a model is loaded what cannot be written.
+
+    Raises:
+        QueryError: It is no page.
+        OutputExistsError: It exists and `force` is not set.
+    """
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise QueryError(f"`--report` got {str(path)!r}; give a file that ends in .html")
+    if path.exists() and not force:
+        raise OutputExistsError(path)
 
 
 def searched(run: Run, arguments: argparse.Namespace, k: int) -> tuple[Hits, dict[str, list[Measurement]]]:
@@ -126,6 +149,11 @@ def search_parser(command: str = "search", does: str = "Rank a library's candida
         "--groups", nargs="?", const=DEFAULT_PROPERTY, metavar="PROPERTY",
         help=f"say which functional groups the molecule has, listed or not (default property {DEFAULT_PROPERTY})",
     )  # fmt: skip
+    if command == "search":
+        parser.add_argument(
+            "--report", type=Path, metavar="FILE", help="write a page to read, print and send on (.html)"
+        )
+        parser.add_argument("--force", action="store_true", help="replace the report where it exists")
     add_reading(parser)
     add_clean(parser)
     parser.add_argument("--json", action="store_true", help="print machine-readable output")

@@ -20,14 +20,14 @@ from molchord.absence import Absence, Background, Filter, first_hit_features
 from molchord.evaluate.calibration import logits
 from molchord.evaluate.embedded import Embedded, queries_of, subsets
 
-__all__ = ["Answers", "answers", "background_of", "fit_absence", "logistic_weights"]
+__all__ = ["ABSENT", "Answers", "answers", "background_of", "fit_absence", "logistic_weights"]
 
 _MOST_BEHIND = 1024
 """Molecules of the background."""
 
 SIZES = (1, 2, 5, 20, 100, 500, 2000)
 _PPM = 10e-6
-_ABSENT = 0.2
+ABSENT = 0.2
 """Share of the searches without their molecule that the fit is for."""
 
 _FEWEST, _MOST = 40, 400
@@ -44,12 +44,14 @@ class Answers:
         absent: (k,) whether the query's molecule was not among the candidates.
         right: (k,) whether the first hit is the query's molecule.
         share: (k,) share of the first hit among the candidates, by the softmax.
+        query: (k,) which query each search is of.
     """
 
     rows: NDArray[np.float64]
     absent: NDArray[np.bool_]
     right: NDArray[np.bool_]
     share: NDArray[np.float64]
+    query: NDArray[np.int64]
 
 
 def background_of(embedded: Embedded, seed: int = 0) -> Background:
@@ -113,6 +115,8 @@ def answers(
 ) -> Answers | None:
     """Search with each query of a set of spectra twice for each pool: with its molecule among the candidates, without.
 
+    The two searches of a pool follow each other in this order.
+
     Args:
         embedded: The embedded data set.
         background: As `background_of` gives it.
@@ -147,15 +151,16 @@ def answers(
                 best, first, share = _first(values[query], pool)
                 seen = _without(behind[query], place_of.get(embedded.key14[best]))
                 row = first_hit_features(first, first / total, len(pool), share, seen)
-                made.append((row, pool is others, best == own, share))
+                made.append((row, pool is others, best == own, share, query))
     if not made:
         return None
-    rows, absent, right, shares = zip(*made, strict=True)
+    rows, absent, right, shares, asked = zip(*made, strict=True)
     return Answers(
         rows=np.stack(rows),
         absent=np.array(absent),
         right=np.array(right),
         share=np.array(shares),
+        query=np.array(asked),
     )
 
 
@@ -226,6 +231,6 @@ def logistic_weights(
 
 
 def _weight(made: Answers) -> NDArray[np.float64]:
-    """Weigh the searches so that those without their molecule are `_ABSENT` together."""
-    weight = np.where(made.absent, _ABSENT / made.absent.sum(), (1 - _ABSENT) / (~made.absent).sum())
+    """Weigh the searches so that those without their molecule are `ABSENT` together."""
+    weight = np.where(made.absent, ABSENT / made.absent.sum(), (1 - ABSENT) / (~made.absent).sum())
     return np.asarray(weight, dtype=np.float64)

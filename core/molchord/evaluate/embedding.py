@@ -129,10 +129,10 @@ def embed_dataset(
         for key, reason in underived(source.table)
     ]
     vectors, rows, _ = _embed_feed(
-        embedder, opened[embedder.candidate], _scalar_features(embedder, dataset), keys, unusable, progress
+        embedder, opened[embedder.candidate], scalar_features_of(embedder, dataset), keys, unusable, progress
     )
     candidates, present = pooled_by(vectors, torch.from_numpy(rows), len(dataset))
-    scalar_features = _scalar_features(embedder, dataset, mass_seed)
+    scalar_features = scalar_features_of(embedder, dataset, mass_seed)
     spectra, indices = {}, {}
     for name in embedder.spectra:
         vectors, rows, indices[name] = _embed_feed(embedder, opened[name], scalar_features, keys, unusable, progress)
@@ -283,7 +283,8 @@ def _change(source: Source, queried: Mapping[int, str], perturb: Perturb) -> Cal
     return change
 
 
-def _scalar_features(embedder: Embedder, dataset: DataSet, mass_seed: int | None = None) -> NDArray[np.float32]:
+def scalar_features_of(embedder: Embedder, dataset: DataSet, mass_seed: int | None = None) -> NDArray[np.float32]:
+    """Return the scalar features of each molecule, with masses as an instrument would give them by `mass_seed`."""
     table = scalar_table(dataset, embedder.graph.scalar_features)
     if mass_seed is not None and MASS in embedder.graph.scalar_features:
         table[:, embedder.graph.scalar_features.index(MASS)] = measured_masses(dataset.numeric(MASS), mass_seed)

@@ -13,8 +13,10 @@ from molchord.embedder import Embedder
 from molchord.errors import DataError, RunError, check_whole
 from molchord.evaluate.embedding import EmbeddedData, Perturb, baselines_of, check_pools, embed_dataset, readers
 from molchord.evaluate.evaluation import evaluate
+from molchord.evaluate.picturing import make_pictures
 from molchord.evaluate.reranking import Reranked, fit_reranking
 from molchord.evaluate.results import Evaluation
+from molchord.evaluate.space import check_projection
 from molchord.files import remove, replace_files, write_csv
 from molchord.graph.changes import changed
 from molchord.rerank.rerank import Rerank, Reranking
@@ -43,6 +45,8 @@ def measure(
     rerank: Rerank | str | None = None,
     baselines: bool = True,
     audit: bool = True,
+    pictures: bool | None = None,
+    projection: str = "pca",
     seed: int = 0,
     out: Path | None = None,
     force: bool = False,
@@ -52,9 +56,13 @@ def measure(
 
     Raises:
         OutputExistsError: One of the files exists and `force` is not set.
-        DataError: The data set has a measurement of none of the modalities, or no query; or `seed` is below 0.
+        DataError: The data set has a measurement of none of the modalities, or no query; `seed` is below 0; or the
+            projection is unknown or needs a package that is not installed.
         RunError: A re-ranker's weights would go into the run that is shipped.
     """
+    drawn = out is not None if pictures is None else pictures
+    if drawn:
+        check_projection(projection)
     check_whole(seed, "seed", least=0, failed="evaluation", error=DataError)
     _check_output(embedder, out, rerank, force=force)
     _check_modes(modes, fusions, perturb, rerank)
@@ -87,6 +95,11 @@ def measure(
     )
     notes = () if second is None else second.notes()
     evaluation = dataclasses.replace(evaluation, notes=(*evaluation.notes, *found.notes(), *notes))
+    if drawn:
+        made = make_pictures(
+            embedder, manifest, dataset, found, split=split, seed=seed, perturb=perturb, projection=projection
+        )
+        evaluation = dataclasses.replace(evaluation, pictures=made)
     if out is not None:
         _write(embedder, manifest, dataset, found, evaluation, second, out, split=split)
     return evaluation

@@ -5,29 +5,44 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from molchord.api import Measurement, PeaksBatch, PeaksSpec, Real, SampleError, SpectrumBatch, SpectrumSpec
-from molchord.chem import drawing
+from molchord.api import (
+    Measurement,
+    PeaksBatch,
+    PeaksSpec,
+    Real,
+    SampleError,
+    SpectrumBatch,
+    SpectrumSpec,
+    Trace,
+)
 from molchord.data.loader import sources
 from molchord.data.store import DataSet
 from molchord.embedder import Embedder
+from molchord.evaluate.common import in_common
 from molchord.evaluate.embedded import Embedded
+from molchord.evaluate.pictures_page import pictures_page
 from molchord.evaluate.results import Evaluation, Row, SplitAudit
+from molchord.explain.reasons import trace_of
 from molchord.files import replace_file
 from molchord.graph.drawing import as_svg
+from molchord.look.charts import LIGHT_GRID, LIGHT_INK, LIGHT_MARK, LIGHT_QUIET, chart_svg, themed
+from molchord.look.spectra import spectrum_svg
+from molchord.look.structures import structure_svgs
+from molchord.look.templates import environment
+from molchord.look.words import formula, titles
 from molchord.model import pairs_of
+from molchord.retrieval.metrics import Interval
 from molchord.retrieval.scores import geometric_mean, scores
 from molchord.run_folder import RunManifest
 
-INK, QUIET, MARK, GRID = "#1d2733", "#5b6672", "#0b7a75", "#e4e8ec"
 HITS = 5
 BASELINES = {
     "random (expected)": "random",
@@ -45,7 +60,7 @@ class ReportedQuery:
     """One held-out query of the report: its spectra as pictures, and its first hits."""
 
     title: str
-    spectra: tuple[str, ...]
+    spectra: tuple[tuple[str, str], ...]
     rank: int
     pool: int
     hits: tuple[dict[str, Any], ...]
@@ -77,37 +92,37 @@ def write_report(
         split: The split whose molecules were queries.
         examples: Number of searches to show.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    source = resources.files("molchord.evaluate").joinpath("report.html.j2").read_text(encoding="utf-8")
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    names = titles(embedder.graph)
     metrics = _metrics(embedder.path / "metrics.jsonl")
     modelled = [r for r in evaluation.rows if r.system == "model"]
     shown = modelled[0].fusion if modelled else ""
     blind = [r for r in modelled if r.mode == "blind" and r.fusion == shown]
     library = [r for r in modelled if r.mode == "library" and r.fusion == shown]
-    html = template.from_string(source).render(
+    html = environment("molchord.evaluate").get_template("evaluation.html.j2").render(
         graph=embedder.graph,
         manifest=manifest,
         name=embedder.path.name,
-        pairs=_pairs(manifest),
-        drawing=as_svg(embedder.graph, pairs_of(embedder.graph)),
-        curves=_curves(metrics) if metrics else "",
-        pools=[_pool(evaluation, blind, pool) for pool in dict.fromkeys(r.pool for r in blind)],
+        titles=names,
+        pairs=_pairs(manifest, names),
+        drawing=Markup(themed(as_svg(embedder.graph, pairs_of(embedder.graph)))),
+        curves=Markup(_curves(metrics)) if metrics else "",
+        pools=[_pool(evaluation, blind, pool, names) for pool in dict.fromkeys(r.pool for r in blind)],
         library=[
-            {**_line(r), **{key: _beside(evaluation, r, system) for key, system in BESIDE_LIBRARY.items()}}
+            {**_line(r, names), **{key: _beside(evaluation, r, system) for key, system in BESIDE_LIBRARY.items()}}
             for r in library
         ],
+        library_common=[_common(rows, names) for rows in _by_pool(library)],
         fusion=shown,
         split=split,
         split_rule=evaluation.settings["split_rule"],
-        consistency=evaluation.self_consistency,
-        audit=None if evaluation.audit is None else _audit(evaluation.audit),
+        consistency={_named(label.split(" + "), names): v for label, v in evaluation.self_consistency.items()},
+        audit=None if evaluation.audit is None else _audit(evaluation.audit, names),
         notes=evaluation.notes,
         settings=evaluation.settings,
         searches=list(_searches(embedder, dataset, embedded, indices, split, examples)),
         table=evaluation.table(),
-    )
+        pictures=pictures_page(evaluation.pictures),
+    )  # fmt: skip
     replace_file(path, html)
 
 
@@ -118,18 +133,12 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def _svg(figure: Figure, box: str | None = "tight") -> str:
-    text = StringIO()
-    figure.savefig(text, format="svg", bbox_inches=box, transparent=True, metadata={"Date": None})
-    return text.getvalue()[text.getvalue().index("<svg") :]
-
-
 def _axes(figure: Figure, *position: int, title: str, label: str) -> Any:
     axes = figure.add_subplot(*position)
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
-    axes.set_xlabel(label, fontsize=10, color=QUIET)
-    axes.tick_params(labelsize=9.5, colors=QUIET, length=0)
-    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_title(title, loc="left", fontsize=11, color=LIGHT_INK)
+    axes.set_xlabel(label, fontsize=10, color=LIGHT_QUIET)
+    axes.tick_params(labelsize=9.5, colors=LIGHT_QUIET, length=0)
+    axes.grid(color=LIGHT_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -141,46 +150,77 @@ def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
     epochs = [line["epoch"] for line in metrics]
     judged = [line for line in metrics if "val" in line]
     loss = _axes(figure, 1, 2, 1, title="Loss", label="epoch")
-    loss.plot(epochs, [line["loss"] for line in metrics], color=INK, label="training")
+    loss.plot(epochs, [line["loss"] for line in metrics], color=LIGHT_INK, label="training")
     if judged:
-        loss.plot([j["epoch"] for j in judged], [j["val"]["loss"] for j in judged], color=MARK, label="validation")
-        loss.legend(frameon=False, fontsize=10, labelcolor=INK)
+        loss.plot(
+            [j["epoch"] for j in judged], [j["val"]["loss"] for j in judged], color=LIGHT_MARK, label="validation"
+        )
+        loss.legend(frameon=False, fontsize=10, labelcolor=LIGHT_INK)
     if judged and "blind_mrr" in judged[0]["val"]:
         rank = _axes(figure, 1, 2, 2, title="Mean reciprocal rank of blind validation queries", label="epoch")
-        rank.plot([j["epoch"] for j in judged], [j["val"]["blind_mrr"] for j in judged], color=MARK, marker="o", ms=3)
+        rank.plot(
+            [j["epoch"] for j in judged], [j["val"]["blind_mrr"] for j in judged], color=LIGHT_MARK, marker="o", ms=3
+        )
         rank.set_ylim(0, 1)
     figure.tight_layout()
-    return _svg(figure)
+    return chart_svg(figure, label="loss and validation by epoch")
 
 
-def _bars(rows: Sequence[Row]) -> str:
+def _bars(rows: Sequence[Row], names: Mapping[str, str]) -> str:
     figure = Figure(figsize=(9, 0.34 * len(rows) + 0.9))
     axes = _axes(figure, 1, 1, 1, title="", label="molecules found, %")
     for place, row in enumerate(reversed(rows)):
         top1, top10 = row.metrics["top1"], row.metrics["top10"]
         low, high = 100 * (top1.value - top1.low), 100 * (top1.high - top1.value)
         first = place == 0
-        axes.barh(place, 100 * top1.value, color=MARK, alpha=0.55, height=0.6, label="Top-1" if first else None)
+        axes.barh(place, 100 * top1.value, color=LIGHT_MARK, alpha=0.55, height=0.6, label="Top-1" if first else None)
         axes.errorbar(
-            100 * top1.value, place, xerr=[[max(low, 0)], [max(high, 0)]], fmt="none", ecolor=INK, elinewidth=1.4,
+            100 * top1.value, place, xerr=[[max(low, 0)], [max(high, 0)]], fmt="none", ecolor=LIGHT_INK, elinewidth=1.4,
             capsize=3, label="95 % interval" if first else None,
         )  # fmt: skip
         axes.plot(
-            100 * top10.value, place, "D", color=INK, markersize=5, clip_on=False, label="Top-10" if first else None
+            100 * top10.value,
+            place,
+            "D",
+            color=LIGHT_INK,
+            markersize=5,
+            clip_on=False,
+            label="Top-10" if first else None,
         )
-    axes.set_yticks(range(len(rows)), [" + ".join(row.subset) for row in reversed(rows)], color=INK)
+    axes.set_yticks(range(len(rows)), [_named(row.subset, names) for row in reversed(rows)], color=LIGHT_INK)
     axes.set_xlim(0, 100)
     axes.grid(visible=False, axis="y")
     order = {"Top-1": 0, "95 % interval": 1, "Top-10": 2}
     entries = sorted(zip(*axes.get_legend_handles_labels(), strict=True), key=lambda entry: order[entry[1]])
     axes.legend(
         [handle for handle, _ in entries], [label for _, label in entries], loc="lower left", ncols=3, frameon=False,
-        bbox_to_anchor=(0, 1), borderaxespad=0.2, borderpad=0, fontsize=10, labelcolor=INK,
+        bbox_to_anchor=(0, 1), borderaxespad=0.2, borderpad=0, fontsize=10, labelcolor=LIGHT_INK,
     )  # fmt: skip
-    return _svg(figure)
+    return chart_svg(figure, label="molecules found by each set of spectra, which the table below has as numbers")
 
 
-def _pool(evaluation: Evaluation, blind: Sequence[Row], pool: str) -> dict[str, Any]:
+def _named(subset: Sequence[str], names: Mapping[str, str]) -> str:
+    return " + ".join(names.get(name, name) for name in subset)
+
+
+def _by_pool(rows: Sequence[Row]) -> list[list[Row]]:
+    return [[row for row in rows if row.pool == pool] for pool in dict.fromkeys(row.pool for row in rows)]
+
+
+def _common(rows: Sequence[Row], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return what rows of different molecules are on those that they have in common."""
+    groups = [
+        {
+            "molecules": group.molecules,
+            "lines": [{"query": _named(subset, names), "top": _tops(metrics)} for subset, metrics in group.lines],
+        }
+        for group in in_common(rows)
+    ]
+    differ = len({row.by_molecule[0].tobytes() for row in rows}) > 1
+    return {"groups": groups, "differ": differ, "pool": rows[0].pool if rows else ""}
+
+
+def _pool(evaluation: Evaluation, blind: Sequence[Row], pool: str, names: Mapping[str, str]) -> dict[str, Any]:
     rows = [row for row in blind if row.pool == pool]
     beside = {
         (other.system, other.subset): f"{100 * other.metrics['top1'].value:.1f}"
@@ -192,10 +232,12 @@ def _pool(evaluation: Evaluation, blind: Sequence[Row], pool: str) -> dict[str, 
     return {
         "name": pool,
         "size": " to ".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1]))),
-        "bars": _bars(rows),
+        "bars": Markup(_bars(rows, names)),
+        "common": _common(rows, names),
         "baselines": [BASELINES[system] for system in systems],
         "lines": [
-            {**_line(row), "baselines": [beside.get((system, row.subset), "-") for system in systems]} for row in rows
+            {**_line(row, names), "baselines": [beside.get((system, row.subset), "-") for system in systems]}
+            for row in rows
         ],
     }
 
@@ -208,7 +250,7 @@ def _beside(evaluation: Evaluation, row: Row, system: str) -> str:
     return "-"
 
 
-def _audit(audit: SplitAudit) -> dict[str, Any]:
+def _audit(audit: SplitAudit, names: Mapping[str, str]) -> dict[str, Any]:
     near = list(dict.fromkeys(name for bins in audit.top1_by_nearest.values() for name in bins))
     return {
         "overlap": audit.overlap,
@@ -217,30 +259,35 @@ def _audit(audit: SplitAudit) -> dict[str, Any]:
         "unknown": audit.unknown,
         "bins": near,
         "lines": [
-            (subset, [f"{100 * bins[n][1]:.1f} of {bins[n][0]}" if n in bins and bins[n][0] else "-" for n in near])
+            (
+                _named(subset.split(" + "), names),
+                [f"{100 * bins[n][1]:.1f} of {bins[n][0]}" if n in bins and bins[n][0] else "-" for n in near],
+            )
             for subset, bins in audit.top1_by_nearest.items()
         ],
     }
 
 
-def _line(row: Row) -> dict[str, Any]:
-    def percent(metric: str) -> tuple[str, str]:
-        figure = row.metrics[metric]
-        return f"{100 * figure.value:.1f}", f"[{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
-
+def _line(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
     several = f" ({row.queries} queries)" if row.queries != row.molecules else ""
     return {
-        "query": " + ".join(row.subset) + (" *" if row.with_mass else ""),
+        "query": _named(row.subset, names) + (" *" if row.with_mass else ""),
         "pool": row.pool,
         "molecules": f"{row.molecules}{several}",
-        "top": [percent(metric) for metric in ("top1", "top5", "top10", "top25")],
+        "top": _tops(row.metrics),
         "mrr": f"{row.metrics['mrr'].value:.3f}",
     }
 
 
-def _pairs(manifest: RunManifest) -> list[tuple[str, int]]:
+def _tops(metrics: Mapping[str, Interval]) -> list[tuple[str, str]]:
+    """Return shares in percent with their intervals."""
+    found = [metrics[name] for name in ("top1", "top5", "top10", "top25")]
+    return [(f"{100 * one.value:.1f}", f"[{100 * one.low:.1f}, {100 * one.high:.1f}]") for one in found]
+
+
+def _pairs(manifest: RunManifest, names: Mapping[str, str]) -> list[tuple[str, int]]:
     return [
-        ("all" if name == "molecules" else name.replace("+", " + "), count)
+        ("all" if name == "molecules" else _named(name.split("+"), names), count)
         for name, count in manifest.molecules.items()
     ]
 
@@ -252,6 +299,7 @@ def _searches(
     embedder: Embedder, dataset: DataSet, embedded: Embedded, indices: Mapping[str, Any], split: str, examples: int
 ) -> Iterator[ReportedQuery]:
     """Search with every spectrum of some held-out molecules, those with the most spectra first."""
+    proper = titles(embedder.graph)
     opened = sources(embedder.graph, embedder.modalities, dataset, missing="empty")
     first = {
         name: dict(zip(part.molecule[::-1].tolist(), range(len(part.molecule) - 1, -1, -1), strict=True))
@@ -274,13 +322,20 @@ def _searches(
         pictures = []
         for name in names:
             measurement = opened[name].table.read(int(indices[name][first[name][row]]))
-            pictures.append(_spectrum(embedder, name, measurement))
+            trace = _trace(embedder, name, measurement)
+            if trace is not None:
+                pictures.append((proper[name], Markup(spectrum_svg(trace, title=proper[name]))))
+        found = [int(pool[i]) for i in best]
+        drawings = structure_svgs([embedded.smiles[i] for i in found])
         yield ReportedQuery(
-            title=f"{_subscript(embedded.formula[row])}, from {' + '.join(names)}",
+            title=f"{formula(embedded.formula[row])}, from {_named(names, proper)}",
             spectra=tuple(pictures),
             rank=int((values >= values[truth] - 1e-6).sum()),
             pool=len(pool),
-            hits=tuple(_hit(embedded, int(pool[i]), float(values[i]), tau, row) for i in best),
+            hits=tuple(
+                {**_hit(embedded, i, float(value), tau, row), "svg": Markup(svg)}
+                for i, value, svg in zip(found, values[best].tolist(), drawings, strict=True)
+            ),
             truth=_hit(embedded, row, float(values[truth]), tau, row),
         )
 
@@ -288,47 +343,29 @@ def _searches(
 def _hit(embedded: Embedded, row: int, value: float, tau: Sequence[float], truth: int) -> dict[str, Any]:
     return {
         "smiles": embedded.smiles[row],
-        "formula": _subscript(embedded.formula[row]),
+        "formula": embedded.formula[row],
         "score": f"{geometric_mean(value, fusion='gm-exp', tau=tau):.3g}",
         "right": row == truth,
-        "svg": drawing(embedded.smiles[row]),
     }
 
 
-def _subscript(formula: str) -> str:
-    return formula.translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
-
-
-def _spectrum(embedder: Embedder, name: str, measurement: Measurement) -> str:
-    """Draw a measurement as its encoder gets it, whatever the modality: by its kind alone."""
+def _trace(embedder: Embedder, name: str, measurement: Measurement) -> Trace | None:
+    """Return what a measurement looks like: as its modality draws it, or else as its encoder gets it."""
     modality, spec = embedder.modalities[name], embedder.graph.modalities[name].spec
+    drawn = trace_of(modality, measurement)
+    if drawn is not None:
+        return drawn
     try:
         batch = modality.prepare(modality.collate([modality.transform(measurement, None)]), None)
     except SampleError:
-        return ""
-    figure = Figure(figsize=(3.6, 1.7))
-    unit = spec.unit.replace("^-1", "⁻¹") if isinstance(spec, (SpectrumSpec, PeaksSpec)) else ""
-    axes = _axes(figure, 1, 1, 1, title=name, label=unit)
-    figure.subplots_adjust(left=0.02, right=0.96, bottom=0.28, top=0.86)  # alike, so that they line up
-    axes.set_yticks([])
-    axes.locator_params(axis="x", nbins=5, steps=[1, 2, 5, 10])
+        return None
     if isinstance(batch, SpectrumBatch) and isinstance(spec, SpectrumSpec):
-        axes.plot(np.linspace(spec.start, spec.stop, spec.points), batch.values[0, 0].numpy(), color=INK, linewidth=1)
-        axes.set_xlim(spec.start, spec.stop)
-    elif isinstance(batch, PeaksBatch) and isinstance(spec, PeaksSpec):
+        place = np.linspace(spec.start, spec.stop, spec.points)
+        return Trace(position=place, height=batch.values[0, 0].numpy(), axis=spec.unit, scale="")
+    if isinstance(batch, PeaksBatch) and isinstance(spec, PeaksSpec):
         numbers = [column for column, kind in spec.peak.items() if isinstance(kind, Real)]
         place = batch.peak[numbers[0]][0][batch.mask[0]].numpy()
         height = batch.peak[numbers[1]][0][batch.mask[0]].numpy() if len(numbers) > 1 else np.ones(len(place))
-        axes.vlines(place, 0, height, color=INK, linewidth=1.5)
-        axes.set_ylim(0, None)
-        axes.set_xlim(*_padded(place))
-    else:
-        return ""
-    return _svg(figure, None)
-
-
-def _padded(places: Any) -> tuple[float, float]:
-    """Return limits around peaks that do not magnify a lone one."""
-    low, high = float(places.min()), float(places.max())
-    margin = max(5.0, 0.05 * (high - low), (40.0 - (high - low)) / 2)
-    return low - margin, high + margin
+        order = np.argsort(place, kind="stable")
+        return Trace(position=place[order], height=height[order], axis=spec.unit, scale="", sticks=True)
+    return None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from molchord.deprecation import renamed, renamed_attribute
 from molchord.errors import DataError, OutputExistsError
+from molchord.evaluate.pictures import Pictures
 from molchord.files import replace_file, replace_files, write_csv
 from molchord.retrieval.metrics import METRICS, Interval, paired_difference
 from molchord.text_table import aligned, padded
@@ -130,6 +131,7 @@ class Evaluation:
             never multiplied into a score.
         notes: What was left out, and why.
         audit: The split audit, if it was requested.
+        pictures: What the model learned, as numbers to draw, if they were requested.
     """
 
     rows: tuple[Row, ...]
@@ -137,6 +139,7 @@ class Evaluation:
     self_consistency: Mapping[str, float]
     notes: tuple[str, ...]
     audit: SplitAudit | None = None
+    pictures: Pictures | None = None
 
     @renamed("Evaluation.find", map="fusion")
     def find(self, *subset: str, **where: str) -> Row:
@@ -223,6 +226,7 @@ class Evaluation:
             "self_consistency": {name: _number(value) for name, value in self.self_consistency.items()},
             "audit": audit,
             "notes": list(self.notes),
+            **({} if self.pictures is None else {"pictures": self.pictures.as_dict()}),
         }
 
     def save(self, folder: Path | str, *, force: bool = False) -> None:

@@ -8,7 +8,7 @@ the part says for it *against them*.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ from molchord.query import query_of
 from molchord.retrieval.scores import pooled
 from molchord.run_folder import RunManifest
 
-__all__ = ["Explanation", "Reason", "explain"]
+__all__ = ["Explanation", "Reason", "explain", "stored_spectra", "trace_of"]
 
 OTHERS = 4
 """First hits that a hit is held against."""
@@ -156,7 +156,7 @@ def explain(
     molecule = Molecule(key14=chosen.key14, smiles=chosen.smiles, formula=chosen.formula, exact_mass=chosen.exact_mass)
     reasons, traces = {}, {}
     for name, measurements in query.measurements.items():
-        trace = _trace(embedder.modalities[name], measurements[0])
+        trace = trace_of(embedder.modalities[name], measurements[0])
         if trace is not None:
             traces[name] = trace
         if name in masked:
@@ -306,7 +306,7 @@ def _annotated(
     )
 
 
-def _trace(modality: Modality, measurement: Measurement) -> Trace | None:
+def trace_of(modality: Modality, measurement: Measurement) -> Trace | None:
     """Return what a measurement looks like; None where its modality cannot be drawn, or it cannot."""
     if not isinstance(modality, Traces):
         return None
@@ -325,12 +325,13 @@ def _below(
     """Return what spectra of a molecule look like, of the modalities that are drawn, where there are any."""
     if against is None:
         return {}
-    given = against if isinstance(against, Mapping) else _stored(embedder, DataSet.opened(against), key14, traces)
-    found = {name: _trace(embedder.modalities[name], one) for name, one in given.items() if name in traces}
+    if not isinstance(against, Mapping):
+        against = stored_spectra(embedder, DataSet.opened(against), key14, traces)
+    found = {name: trace_of(embedder.modalities[name], one) for name, one in against.items() if name in traces}
     return {name: trace for name, trace in found.items() if trace is not None}
 
 
-def _stored(embedder: Embedder, data: DataSet, key14: str, names: Mapping[str, Trace]) -> dict[str, Measurement]:
+def stored_spectra(embedder: Embedder, data: DataSet, key14: str, names: Iterable[str]) -> dict[str, Measurement]:
     """Return the first measurement that a data set has of a molecule, of each modality, as the graph chooses them."""
     keys = data.keys()
     if key14 not in keys:

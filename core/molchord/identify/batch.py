@@ -21,8 +21,9 @@ from molchord.files import sha256_file
 from molchord.identify.answers import Answer, Identified, answer_of
 from molchord.identify.journal import Journal, digest_of
 from molchord.identify.outputs import write_results
+from molchord.identify.pictures import Pictured, pictured
 from molchord.identify.reading import Failure, Unknown, unknowns_of
-from molchord.identify.report import write_page
+from molchord.identify.report import PICTURED, write_page
 from molchord.identify.samples import Sample, SpectrumFile
 from molchord.library.contradictions import precursor_mass
 from molchord.library.library import Library
@@ -32,7 +33,7 @@ from molchord.references import References
 from molchord.run_folder import RunManifest
 from molchord.search import search
 
-__all__ = ["Options", "identify", "identity_of", "prepared", "searched"]
+__all__ = ["Options", "identify", "identity_of", "made_ready", "searched_for"]
 
 AT_ONCE = 64
 """Samples whose spectra are embedded together."""
@@ -63,6 +64,10 @@ class Options:
     clean: Cleaning | Mapping[str, Cleaning] | None = None
 
 
+WHY = 50
+"""Samples at most whose report says why the first hit was found."""
+
+
 def identify(
     embedder: Embedder,
     manifest: RunManifest,
@@ -75,6 +80,7 @@ def identify(
     out: Path | None = None,
     force: bool = False,
     progress: bool = False,
+    why: bool = False,
 ) -> Identified:
     """Answer each sample, and write the answers; arguments as `Run.identify` has them.
 
@@ -89,6 +95,7 @@ def identify(
         out: Folder of the results; None: nothing is written, and nothing can be resumed.
         force: Start again where answers of something else are there.
         progress: Show a progress bar.
+        why: Shade in the report what speaks for each first hit, of the first samples.
 
     Raises:
         QueryError: An argument is wrong, or the folder holds answers of other samples, candidates or options.
@@ -102,6 +109,7 @@ def identify(
     steps = steps_by_modality(options.clean, embedder.modalities, embedder.spectra)
     answers: list[Answer] = []
     failures: list[Failure] = []
+    pictures: dict[str, Pictured] = {}
     with ExitStack() as stack:
         journal = None if out is None else stack.enter_context(Journal(out, settings, force=force))
         bar = stack.enter_context(
@@ -111,14 +119,23 @@ def identify(
             embedder, samples, bar, steps, use_precursor=options.use_precursor, digested=journal is not None
         )
         while part := list(islice(stream, AT_ONCE)):
-            for outcome in _answered(embedder, manifest, library, part, options, references, journal):
+            outcomes = _answered(embedder, manifest, library, part, options, references, journal)
+            for (_, unknown), outcome in zip(part, outcomes, strict=True):
                 (answers if isinstance(outcome, Answer) else failures).append(outcome)  # type: ignore[arg-type]
+                if out is None or isinstance(unknown, Failure) or isinstance(outcome, Failure):
+                    continue
+                if len(pictures) < PICTURED:
+                    pictures[outcome.sample] = pictured(
+                        embedder, manifest, unknown.spectra, outcome.hits, before=unknown.before, steps=steps,
+                        references=references, mass=unknown.asked.mass, why=why and len(pictures) < WHY,
+                    )  # fmt: skip
     found = Identified(
         answers=tuple(answers), failures=tuple(failures), notes=_notes(library, manifest, embedder.spectra)
     )
     if out is not None:
         write_results(found, out)
-        write_page(found, out / "report.html", title=out.resolve().name)
+        title = out.resolve().name
+        write_page(found, out / "report.html", title=title, embedder=embedder, manifest=manifest, pictures=pictures)
     return found
 
 
@@ -143,12 +160,12 @@ def _unknowns(
                 taken.add(unknown.id)
                 # Once for all entries of a file, of which there may be many thousand.
                 files = files or (_digest(sample.files) if digested else "")
-                unknown = prepared(embedder, unknown, steps, use_precursor=use_precursor)
+                unknown = made_ready(embedder, unknown, steps, use_precursor=use_precursor)
             yield files, unknown
         bar.update(1)
 
 
-def prepared(
+def made_ready(
     embedder: Embedder, unknown: Unknown, steps: Mapping[str, Sequence[CleaningStep]], *, use_precursor: bool
 ) -> Unknown | Failure:
     """Clean its spectra up, and take its mass from them where they state one and nothing else does."""
@@ -164,7 +181,8 @@ def prepared(
     except QueryError as error:
         files = " and ".join(map(repr, unknown.files))
         return Failure(sample=unknown.id, files=unknown.files, reason=f"{files}: {error}")
-    return replace(unknown, spectra=spectra, asked=asked)
+    before = {name: given for name, given in unknown.spectra.items() if steps.get(name)}
+    return replace(unknown, spectra=spectra, asked=asked, before=before)
 
 
 def _answered(
@@ -199,13 +217,13 @@ def _answered(
         elif number in kept:
             yield kept[number]
         else:
-            outcome = searched(embedder, manifest, library, one, by_number[number], options, references)
+            outcome = searched_for(embedder, manifest, library, one, by_number[number], options, references)
             if journal is not None and isinstance(outcome, Answer):
                 journal.add(digests[number], outcome)
             yield outcome
 
 
-def searched(
+def searched_for(
     embedder: Embedder,
     manifest: RunManifest,
     library: Library,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias, final
 
 import numpy as np
@@ -17,7 +17,7 @@ from molchord.embedder import Embedder
 from molchord.errors import QueryError
 from molchord.identify.samples import Asked, Sample, SpectrumFile
 
-__all__ = ["Entry", "Failure", "Read", "Unknown", "entries_of_file", "sentence_of", "told", "unknowns_of"]
+__all__ = ["Failure", "Read", "SpectrumEntry", "Unknown", "entries_of_file", "sentence_of", "told", "unknowns_of"]
 
 _APART = "a sample is one molecule: give them names of their own, or tell them apart in a samples table"
 
@@ -46,6 +46,7 @@ class Unknown:
         read: What was read, a sentence per measurement.
         asked: What is known of it besides.
         left: What could not be read of files that could.
+        before: Measurements before clean-up, of the modalities that were cleaned up.
     """
 
     id: str
@@ -54,11 +55,12 @@ class Unknown:
     read: tuple[str, ...]
     asked: Asked
     left: tuple[str, ...] = ()
+    before: Mapping[str, Sequence[Measurement]] = field(default_factory=dict)
 
 
 @final
 @dataclass(frozen=True)
-class Entry:
+class SpectrumEntry:
     """An entry of a file, and what it is a spectrum of."""
 
     file: SpectrumFile
@@ -66,7 +68,7 @@ class Entry:
     reading: Reading
 
 
-Read: TypeAlias = tuple[list[Entry], list[SampleError]]
+Read: TypeAlias = tuple[list[SpectrumEntry], list[SampleError]]
 """Entries of a file, and why others cannot be read."""
 
 
@@ -84,7 +86,7 @@ def unknowns_of(
     """
     read = read or entries_of_file
     labels = tuple(file.label for file in sample.files)
-    entries: list[Entry] = []
+    entries: list[SpectrumEntry] = []
     errors: list[SampleError] = []
     try:
         for file in sample.files:
@@ -109,7 +111,7 @@ def unknowns_of(
     yield _unknown(sample.id, sample, entries, left)
 
 
-def _unknown(id: str, sample: Sample, entries: Sequence[Entry], left: tuple[str, ...]) -> Unknown:
+def _unknown(id: str, sample: Sample, entries: Sequence[SpectrumEntry], left: tuple[str, ...]) -> Unknown:
     spectra: dict[str, list[Measurement]] = {}
     for entry in entries:
         spectra.setdefault(entry.modality, []).append(entry.reading.measurement)
@@ -123,7 +125,7 @@ def _unknown(id: str, sample: Sample, entries: Sequence[Entry], left: tuple[str,
     )
 
 
-def _counts(entries: Sequence[Entry]) -> dict[str, int]:
+def _counts(entries: Sequence[SpectrumEntry]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for entry in entries:
         counts[entry.modality] = counts.get(entry.modality, 0) + 1
@@ -140,7 +142,7 @@ def entries_of_file(embedder: Embedder, file: SpectrumFile) -> Read:
         SampleError: No entry can be read, or what the file is cannot be told.
     """
     names = [file.modality] if file.modality is not None else _claims(embedder, file)
-    good: dict[str, Entry] = {}
+    good: dict[str, SpectrumEntry] = {}
     bad: dict[str, SampleError] = {}
     for name in names:
         found, failed = _entries(embedder, file, name)
@@ -153,7 +155,7 @@ def entries_of_file(embedder: Embedder, file: SpectrumFile) -> Read:
                     file.label,
                     f"it can be {good[place].modality!r} or {name!r}; {_WAYS_OUT.format(first=name)}",
                 )
-            good[f"{place} {number}" if place in good else place] = Entry(file, name, reading)
+            good[f"{place} {number}" if place in good else place] = SpectrumEntry(file, name, reading)
         bad |= {error.reason: error for error in failed}
     errors = list(bad.values())
     if not good:
@@ -226,7 +228,7 @@ def _placed(error: SampleError, file: SpectrumFile) -> str:
 # --- what was read ---------------------------------------------------------------------------------------------------
 
 
-def _two_molecules(embedder: Embedder, entries: Sequence[Entry]) -> str | None:
+def _two_molecules(embedder: Embedder, entries: Sequence[SpectrumEntry]) -> str | None:
     """Say why entries cannot be of one sample; None where they can."""
     said: dict[str, str] = {}
     for name in dict.fromkeys(entry.modality for entry in entries):
@@ -242,7 +244,7 @@ def _two_molecules(embedder: Embedder, entries: Sequence[Entry]) -> str | None:
     return None
 
 
-def told(entry: Entry) -> str:
+def told(entry: SpectrumEntry) -> str:
     """Return what was read of a file, as a sentence."""
     arrays = entry.reading.measurement.arrays
     parts = []

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from io import BytesIO
+from itertools import pairwise
 from typing import Any, Literal, final
 
 __all__ = ["BELOW", "GRID", "INK", "MARK", "PALE", "QUIET", "Canvas", "standalone"]
@@ -125,7 +126,7 @@ def standalone(svg: str) -> str:
 
 def _svg(shape: _Shape) -> str:
     if shape.kind == "path":
-        lines = "".join("M" + "L".join(f"{_number(x)} {_number(y)}" for x, y in piece) for piece in shape.points)
+        lines = "".join(map(_lines, shape.points))
         faint = "" if shape.opacity == 1 else f' stroke-opacity="{shape.opacity:.2f}"'
         return (
             f'<path d="{lines}" fill="none" stroke="{shape.colour}" stroke-width="{shape.width:g}"{faint} '
@@ -145,8 +146,19 @@ def _svg(shape: _Shape) -> str:
     )
 
 
+def _lines(piece: Sequence[tuple[float, float]]) -> str:
+    """Return lines through points, each by its distance from the one before, which takes half as much room."""
+    tenths = [(round(10 * x), round(10 * y)) for x, y in piece]
+    steps = [(x - a, y - b) for (a, b), (x, y) in pairwise(tenths)]
+    start = f"M{_number(tenths[0][0] / 10)} {_number(tenths[0][1] / 10)}"
+    if not steps:
+        return start
+    return start + "l" + " ".join(f"{_number(x / 10)} {_number(y / 10)}" for x, y in steps)
+
+
 def _number(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
+    text = f"{value:.1f}".removesuffix(".0")
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
 def _plain(colour: str) -> str:

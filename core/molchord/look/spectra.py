@@ -1,19 +1,21 @@
-"""Spectra as drawings: the axis in its technique's own direction, peaks labelled, parts shaded, a reference mirrored."""
+"""Spectra as drawings: axes in their technique's direction, peaks labelled, parts shaded, references mirrored."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from molchord.api import Trace
 from molchord.explain.peaks import peaks_of
-from molchord.explain.reasons import Explanation, Reason
 from molchord.look.canvas import BELOW, GRID, INK, MARK, PALE, QUIET, Canvas, standalone
 from molchord.look.words import formula, modality_title, percent, unit
+
+if TYPE_CHECKING:
+    from molchord.explain.reasons import Explanation, Reason  # which load torch; a file that was read needs none
 
 __all__ = ["Shade", "explanation_file", "shades", "spectra_file", "spectrum_svg"]
 
@@ -26,7 +28,7 @@ SHADED = 3
 _LEFT, _RIGHT, _TOP, _BOTTOM = 8.0, 8.0, 24.0, 46.0
 _LABELLED, _APART, _APART_LATE = 8, 40.0, 62.0
 _FIRST, _LEAST = 0.38, 0.12
-_COLUMNS = 400
+_COLUMNS = 320
 
 
 class Shade(NamedTuple):
@@ -87,6 +89,7 @@ def explanation_file(explanation: Explanation, form: str = "svg") -> bytes:
         form: "svg" or "png".
 
     Example:
+        >>> from molchord.explain.reasons import Explanation
         >>> from molchord.library.hits import Hit
         >>> hit = Hit(rank=1, key14="A", smiles="C", formula="CH4", exact_mass=16.03, score=1.0, cosines={},
         ...           probability=None)
@@ -100,7 +103,9 @@ def explanation_file(explanation: Explanation, form: str = "svg") -> bytes:
         head = f"{modality_title(name)}: agreement {explanation.similarity[name]:.2f}"
         below = explanation.below.get(name)
         said = shades(explanation.first(name, SHADED))
-        panels.append(_Panel(head if below is None else f"{head}; below it a spectrum of the candidate", trace, below, said))
+        panels.append(
+            _Panel(head if below is None else f"{head}; below it a spectrum of the candidate", trace, below, said)
+        )
     chance = "" if hit.probability is None else f", {percent(hit.probability)}"
     return _file(f"why hit {hit.rank}: {hit.name or hit.smiles} ({formula(hit.formula)}{chance})", panels, form)
 
@@ -153,10 +158,14 @@ def _panel(
     ordinate: bool = False,
 ) -> None:
     """Draw a panel whose upper edge is at `top`."""
+    trace = _thinned(trace)
+    below, raw = (None if one is None else _thinned(one) for one in (below, raw))
     height = HEIGHT if below is None else MIRRORED
     foot = top + height - _BOTTOM
     axis = _Axis.of(trace, below, _LEFT + (46.0 if ordinate else 0.0), WIDTH - _RIGHT)
-    up = _Scale.of([trace] if raw is None else [trace, raw], top + _TOP, foot if below is None else (top + foot) / 2 + 3)
+    up = _Scale.of(
+        [trace] if raw is None else [trace, raw], top + _TOP, foot if below is None else (top + foot) / 2 + 3
+    )
     line = up.y(0.0) if below is not None or trace.sticks else None
     most = max((abs(shade.weight) for shade in shaded), default=1.0) or 1.0
     for shade in shaded:
@@ -178,6 +187,7 @@ def _panel(
         canvas.path([[(axis.left, line), (axis.right, line)]], QUIET, 0.6)
     if ordinate:
         _ordinate(canvas, up, axis.left)
+        canvas.text(axis.left, top + 11.0, unit(trace.scale), size=11.0)
     _abscissa(canvas, axis, trace, foot)
 
 
@@ -202,7 +212,11 @@ class _Axis(NamedTuple):
 
     def x(self, place: float) -> float:
         part = (min(max(place, self.low), self.high) - self.low) / (self.high - self.low)
-        return self.right - part * (self.right - self.left) if self.descending else self.left + part * (self.right - self.left)
+        return (
+            self.right - part * (self.right - self.left)
+            if self.descending
+            else self.left + part * (self.right - self.left)
+        )
 
     @property
     def span(self) -> float:
@@ -254,29 +268,31 @@ def _draw(canvas: Canvas, axis: _Axis, scale: _Scale, trace: Trace, colour: str,
         return
     pieces = [
         [(a, scale.y(b)) for a, b in zip(x[part].tolist(), height[part].tolist(), strict=True)]
-        for part in _pieces(x, height)
+        for part in _pieces(height)
     ]
     if pieces:
         canvas.path(pieces, colour, width)
 
 
-def _pieces(x: NDArray[np.float64], height: NDArray[np.float64]) -> list[NDArray[np.int64]]:
-    """Return the indices of each stretch that was measured; of many points in one column, its lowest and highest."""
+def _pieces(height: NDArray[np.float64]) -> list[NDArray[np.int64]]:
+    """Return the indices of each stretch that was measured."""
     seen = np.flatnonzero(np.isfinite(height))
-    if not len(seen):
-        return []
-    stretches = np.split(seen, np.flatnonzero(np.diff(seen) > 1) + 1)
-    return [_thinned(x, height, stretch) for stretch in stretches]
+    return np.split(seen, np.flatnonzero(np.diff(seen) > 1) + 1) if len(seen) else []
 
 
-def _thinned(x: NDArray[np.float64], height: NDArray[np.float64], part: NDArray[np.int64]) -> NDArray[np.int64]:
-    if len(part) <= 2 * _COLUMNS:
-        return part
-    column = np.floor(x[part] * (_COLUMNS / WIDTH)).astype(int)
-    kept = {int(part[0]), int(part[-1])}
-    for group in np.split(part, np.flatnonzero(np.diff(column)) + 1):
-        kept |= {int(group[height[group].argmin()]), int(group[height[group].argmax()])}
-    return np.array(sorted(kept))
+def _thinned(trace: Trace) -> Trace:
+    """Return what a screen shows of many points: the lowest and highest of each column, and one of each gap."""
+    place, height = np.asarray(trace.position, dtype=float), np.asarray(trace.height, dtype=float)
+    if len(place) <= 2 * _COLUMNS:
+        return trace
+    column = np.floor((place - place[0]) / (float(np.ptp(place)) or 1.0) * _COLUMNS).astype(int)
+    kept = {0, len(place) - 1}
+    for group in np.split(np.arange(len(place)), np.flatnonzero(np.diff(column)) + 1):
+        seen = group[np.isfinite(height[group])]
+        kept |= {int(group[np.isnan(height[group])][0])} if len(seen) < len(group) else set()
+        kept |= {int(seen[height[seen].argmin()]), int(seen[height[seen].argmax()])} if len(seen) else set()
+    rows = np.array(sorted(kept))
+    return replace(trace, position=place[rows], height=height[rows])
 
 
 def _label(canvas: Canvas, axis: _Axis, scale: _Scale, trace: Trace, *, above: bool) -> None:
@@ -332,14 +348,12 @@ def _ticks(low: float, high: float, most: int = 9) -> list[float]:
 
 def _said(trace: Trace, title: str) -> str:
     """Return a drawing in words."""
+    trace = _thinned(trace)
     places = np.asarray(trace.position)[np.isfinite(trace.height)]
     if not len(places):
         return f"{title}: nothing was measured"
-    ends = (float(places.max()), float(places.min())) if trace.descending else (float(places.min()), float(places.max()))
+    ends = (
+        (float(places.max()), float(places.min())) if trace.descending else (float(places.min()), float(places.max()))
+    )
     highest = ", ".join(f"{float(trace.position[index]):.5g}" for index in peaks_of(trace).tolist()[:5])
     return f"{title}, {unit(trace.axis)} {ends[0]:.5g} to {ends[1]:.5g}; highest peaks at {highest or 'none'}"
-
-
-def file_title(location: str, file: str) -> str:
-    """Return where a spectrum is, without the folder of its file."""
-    return location.replace(file, Path(file).name)

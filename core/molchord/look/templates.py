@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from molchord.look import words
 
-__all__ = ["breakable", "environment"]
+__all__ = ["breakable", "environment", "sentence"]
 
 _ATOM = re.compile(r"[-=#:/\\$~]?(?:\[[^\]]*\]|Br|Cl|[A-Za-z*])(?:[-=#:/\\]?(?:\d|%\d\d))*|[().]|.", re.DOTALL)
 
@@ -19,8 +19,8 @@ _ATOM = re.compile(r"[-=#:/\\$~]?(?:\[[^\]]*\]|Br|Cl|[A-Za-z*])(?:[-=#:/\\]?(?:\
 def environment(package: str = "molchord.look", folder: str = ".") -> Environment:
     """Return the environment of a package's templates, in which those of the look are found too.
 
-    Filters: `percent`, `ppm`, `formula` and `unit` of `molchord.look.words`, and `smiles`, which lets a line be broken
-    between atoms alone.
+    Filters: `percent`, `ppm`, `formula` and `unit` of `molchord.look.words`; `smiles`, which lets a line be broken
+    between atoms alone; and `sentence`, in which what stands between backticks is code.
 
     Args:
         package: Import name of the package.
@@ -35,7 +35,7 @@ def environment(package: str = "molchord.look", folder: str = ".") -> Environmen
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=ChoiceLoader(loaders)
     )
     made.filters |= {name: getattr(words, name) for name in ("percent", "ppm", "formula", "unit")}
-    made.filters["smiles"] = breakable
+    made.filters |= {"smiles": breakable, "sentence": sentence}
     return made
 
 
@@ -47,3 +47,18 @@ def breakable(smiles: str) -> Markup:
         Markup('C<wbr>[N+]1')
     """
     return Markup("<wbr>").join(escape(part) for part in _ATOM.findall(smiles))
+
+
+def sentence(text: str) -> Markup:
+    """Return a sentence as markup in which what stands between backticks is code.
+
+    Example:
+        >>> sentence("give `molchord <x>`")
+        Markup('give <code>molchord &lt;x&gt;</code>')
+    """
+    said = text.split("`")
+    if len(said) % 2 == 0:
+        return escape(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(one) if n % 2 else escape(one) for n, one in enumerate(said)
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from molchord.errors import PluginError
-from molchord.graph import ModalityNode, ModelGraph
+from molchord.graph import ModelGraph
 from molchord.host import installed
 
 __all__ = ["formula", "modality_title", "percent", "ppm", "titles", "unit"]
@@ -14,8 +16,10 @@ _LOWERED, _RAISED = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"
 
 
 def titles(graph: ModelGraph) -> dict[str, str]:
-    """Return what each modality of a graph is called, by its name there."""
-    return {name: _title(name, node) for name, node in graph.modalities.items()}
+    """Return what each modality of a graph is called, by its name there; the name follows where two have one title."""
+    found = {name: _filled(node.record.title, node.where) or _plain(name) for name, node in graph.modalities.items()}
+    several = [title for title in found.values() if [*found.values()].count(title) > 1]
+    return {name: f"{title} ({_plain(name)})" if title in several else title for name, title in found.items()}
 
 
 def modality_title(name: str) -> str:
@@ -26,17 +30,26 @@ def modality_title(name: str) -> str:
         'a technique of tomorrow'
     """
     try:
-        title = installed().modality(name).title
+        title = _filled(installed().modality(name).title, {})
     except PluginError:
         title = ""
-    return title or name.replace("_", " ")
+    return title or _plain(name)
 
 
-def _title(name: str, node: ModalityNode) -> str:
-    title = node.record.title
-    if not title:
-        return name.replace("_", " ")
-    return title if name == node.record.name else f"{title} ({name.replace('_', ' ')})"
+def _filled(title: str, where: Mapping[str, Any]) -> str:
+    """Put in place of each ``{column}`` what is asked of it, the mass number of a nucleus raised; nothing else."""
+
+    def said(column: re.Match[str]) -> str:
+        value = where.get(column[1], "")
+        return (
+            re.sub(r"^\d+(?=[A-Z])", lambda mass: mass[0].translate(_RAISED), value) if isinstance(value, str) else ""
+        )
+
+    return " ".join(re.sub(r"\{(\w+)\}", said, title).split())
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def percent(value: float) -> str:

@@ -15,7 +15,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from molchord.errors import Missing, MolchordError
+from molchord.errors import MolchordError, NotInCase
 from molchord.page.api import api_of
 from molchord.page.desk import Desk
 from molchord.page.jobs import Busy
@@ -84,7 +84,7 @@ def _sentence(status: int, text: str, headers: dict[str, str] | None = None) -> 
 async def _refused(_: Request, error: Any) -> JSONResponse:
     if isinstance(error, Busy):
         return _sentence(429, str(error), {"retry-after": str(error.retry_after)})
-    return _sentence(404 if isinstance(error, Missing) else 422, str(error))
+    return _sentence(404 if isinstance(error, NotInCase) else 422, str(error))
 
 
 async def _malformed(_: Request, error: Any) -> JSONResponse:

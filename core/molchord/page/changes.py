@@ -6,13 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from molchord.case.record import Question, ReadingRecord
+from molchord.case.record import Name, Question, ReadingRecord, Text
 
 __all__ = ["CandidatesGiven", "CaseChange", "FileChange", "SampleChange", "SearchAsked"]
 
 Id = Annotated[str, StringConstraints(pattern=r"^[sf][0-9]{1,9}$")]
-Text = Annotated[str, StringConstraints(max_length=4000)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 
 
 class Change(BaseModel):

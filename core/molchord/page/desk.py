@@ -7,15 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from molchord.case.answering import find, unknown_of
+from molchord.case.answering import find, ready_of, steps_of
 from molchord.case.case import Case
 from molchord.case.record import Question, SampleRecord
-from molchord.clean_up import cleaning_of, steps_by_modality
+from molchord.clean_up import cleaning_of
 from molchord.data.candidates import LISTS, shipped_list
-from molchord.errors import Missing, QueryError
-from molchord.identify.answers import Answer
-from molchord.identify.batch import prepared
-from molchord.identify.reading import Failure
+from molchord.errors import NotInCase, QueryError
+from molchord.identify.answers import Answer, Identified
+from molchord.identify.pictures import pictured
+from molchord.identify.reading import Failure, Unknown
+from molchord.identify.report import write_page
 from molchord.identify.samples import Asked
 from molchord.library.library import Library
 from molchord.page.answers import answer_view, hit_view, hits_again
@@ -242,7 +243,7 @@ class Desk:
         """Return one sample.
 
         Raises:
-            Missing: There is none of this id.
+            NotInCase: There is none of this id.
         """
         self._samples.settle()
         return self._samples.view(self.case.sample(id))
@@ -271,7 +272,7 @@ class Desk:
         """Change what is known of a sample, its clean-up, its name, what was decided or noted.
 
         Raises:
-            Missing: There is no such sample.
+            NotInCase: There is no such sample.
             QueryError: What is known makes no sense, or a step of clean-up does not fit.
         """
         sample = self.case.sample(id)
@@ -293,7 +294,7 @@ class Desk:
         """Say what a file is or how it is read, or move it to another sample; returns the sample that has it then.
 
         Raises:
-            Missing: There is no such file or sample.
+            NotInCase: There is no such file or sample.
             QueryError: The run has no such spectrum.
         """
         fields: dict[str, Any] = {}
@@ -321,7 +322,7 @@ class Desk:
         """Return the spectra of a sample that can be read, as they were read, before and after clean-up.
 
         Raises:
-            Missing: There is no such sample.
+            NotInCase: There is no such sample.
             QueryError: The model is not loaded yet.
         """
         run, sample = self._loaded.run, self.case.sample(id)
@@ -341,7 +342,7 @@ class Desk:
             again: Search for those too that are.
 
         Raises:
-            Missing: There is no such sample.
+            NotInCase: There is no such sample.
             QueryError: There is nothing to search for.
             Busy: Too many searches wait.
         """
@@ -362,7 +363,7 @@ class Desk:
         """Queue a search for a sample that is not answered as it is now; None where it is.
 
         Raises:
-            Missing: There is no such sample.
+            NotInCase: There is no such sample.
             Busy: Too many searches wait.
         """
         return None if self._samples.is_current(self.case.sample(id)) else self._submit_search([id])
@@ -371,7 +372,7 @@ class Desk:
         """Return the last answer to a sample.
 
         Raises:
-            Missing: There is no such sample.
+            NotInCase: There is no such sample.
             QueryError: It was not answered; the sentence says why.
         """
         sample = self.case.sample(id)
@@ -418,7 +419,7 @@ class Desk:
             elif view.error is not None:
                 names = tuple(file.name for file in view.files)
                 failures.append(Failure(sample=view.name, files=names, reason=view.error))
-        return exported(kind, self.case, answers, failures)
+        return exported(kind, self.case, answers, failures, self._write_report)
 
     # --- the worker's steps
 
@@ -427,7 +428,7 @@ class Desk:
             yield f"searching for sample {number} of {len(ids)}"
             try:
                 sample = self.case.sample(id)
-            except Missing:  # it was removed meanwhile
+            except NotInCase:  # it was removed meanwhile
                 continue
             if not again and self._samples.is_current(sample):  # another job was faster
                 continue
@@ -446,11 +447,7 @@ class Desk:
         yield "finding out why"
         run, sample = self._loaded.run, self.case.sample(id)
         _, answer = self._samples.last(sample)
-        unknown = unknown_of(run.embedder, self.case, id, self._samples.readings)
-        if not isinstance(unknown, Failure):
-            clean = {name: text for name, text in sample.clean.items() if text and name in unknown.spectra}
-            steps = steps_by_modality(clean, run.modalities, list(unknown.spectra))
-            unknown = prepared(run.embedder, unknown, steps, use_precursor=False)
+        unknown = ready_of(run.embedder, self.case, id, self._samples.readings)
         if isinstance(unknown, Failure):
             raise QueryError(without_paths(unknown.reason))
         references = self._loaded.references
@@ -462,6 +459,20 @@ class Desk:
         return why_view(run, found, self.hit(id, rank), id, said)
 
     # --- helpers
+
+    def _write_report(self, found: Identified, ids: Mapping[str, str], path: Path) -> None:
+        """Write the report of answers, whose samples have these ids, by name."""
+        run, references = self._loaded.run, self._loaded.references
+        pictures = {}
+        for answer in found.answers:
+            unknown = ready_of(run.embedder, self.case, ids[answer.sample], self._samples.readings)
+            if isinstance(unknown, Unknown):
+                pictures[answer.sample] = pictured(
+                    run.embedder, run.manifest, unknown.spectra, answer.hits, before=unknown.before,
+                    steps=steps_of(run.embedder, self.case, unknown), references=references, mass=unknown.asked.mass,
+                )  # fmt: skip
+        name = self.case.record.name
+        write_page(found, path, title=name, embedder=run.embedder, manifest=run.manifest, pictures=pictures)
 
     def _checked_clean(self, clean: Mapping[str, str]) -> dict[str, str]:
         """Return steps as they were written, after a look at whether they can be taken."""

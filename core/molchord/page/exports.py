@@ -6,7 +6,8 @@ import dataclasses
 import io
 import re
 import zipfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,6 @@ from molchord.identify.answers import Answer, Identified
 from molchord.identify.journal import ANSWERS
 from molchord.identify.outputs import write_results
 from molchord.identify.reading import Failure
-from molchord.identify.report import write_page
 from molchord.page.said import without_paths
 
 __all__ = ["FORMS", "Export", "exported"]
@@ -45,7 +45,11 @@ class Export:
 
 
 def exported(
-    form: str, case: Case, answers: Sequence[tuple[SampleRecord, Answer]], failures: Sequence[Failure]
+    form: str,
+    case: Case,
+    answers: Sequence[tuple[SampleRecord, Answer]],
+    failures: Sequence[Failure],
+    report: Callable[[Identified, Mapping[str, str], Path], None],
 ) -> Export:
     """Return the answers of a case as a file.
 
@@ -54,6 +58,7 @@ def exported(
         case: The case.
         answers: Samples with their answers.
         failures: Samples without one.
+        report: Writes the report of answers, given the ids of their samples by name.
 
     Raises:
         QueryError: There is no such form, or no answer to write.
@@ -67,21 +72,23 @@ def exported(
         return Export(name, media, _archive(case))
     if not answers:
         raise QueryError("no sample is answered yet, so there is nothing to export; search first")
+    times = Counter(sample.name for sample, _ in answers)
+    names = {one.id: one.name if times[one.name] == 1 else f"{one.name} ({one.id})" for one, _ in answers}
     found = Identified(
-        answers=tuple(_named(sample, answer, case.record.settings.k) for sample, answer in answers),
+        answers=tuple(_named(sample, names[sample.id], answer, case.record.settings.k) for sample, answer in answers),
         failures=tuple(failures),
         notes=(f"candidates: {case.record.candidates.name}", f"model: {Path(case.record.run.path).name}"),
     )
     with TemporaryDirectory(prefix="molchord-export-") as made:
         folder = Path(made)
         if form == "report":
-            write_page(found, folder / file, title=case.record.name)
+            report(found, {name: id for id, name in names.items()}, folder / file)
         else:
             write_results(found, folder)
         return Export(name, media, (folder / file).read_bytes())
 
 
-def _named(sample: SampleRecord, answer: Answer, k: int) -> Answer:
+def _named(sample: SampleRecord, name: str, answer: Answer, k: int) -> Answer:
     """Return an answer under its sample's name, with what was decided and noted as columns of its hits."""
     hits = []
     for hit in answer.hits[:k]:
@@ -91,7 +98,7 @@ def _named(sample: SampleRecord, answer: Answer, k: int) -> Answer:
         warnings = tuple(map(without_paths, hit.quality_warnings))
         hits.append(dataclasses.replace(hit, columns=columns, quality_warnings=warnings))
     return dataclasses.replace(
-        answer, sample=sample.name, hits=tuple(hits), warnings=tuple(map(without_paths, answer.warnings)),
+        answer, sample=name, hits=tuple(hits), warnings=tuple(map(without_paths, answer.warnings)),
         read=tuple(map(without_paths, answer.read)),
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 from typing import Any, Literal, final
 
-from molchord.errors import Missing, MolchordError
+from molchord.errors import MolchordError, NotInCase
 from molchord.page.models import JobView
 
 __all__ = ["Busy", "Job", "Jobs", "Steps"]
@@ -17,7 +17,7 @@ __all__ = ["Busy", "Job", "Jobs", "Steps"]
 Steps = Generator[str, None, Any]
 """The work of a job: it yields what it does next before each step, and returns its result."""
 
-Kind = Literal["search", "why", "candidates", "load"]
+_Kind = Literal["search", "why", "candidates", "load"]
 
 _REMEMBERED = 200
 """Finished jobs whose state can still be asked for."""
@@ -35,7 +35,7 @@ class Busy(MolchordError):
 class Job:
     """One job; its result, or what went wrong, is in `future`."""
 
-    def __init__(self, id: str, kind: Kind, steps: Steps, samples: Sequence[str], total: int) -> None:
+    def __init__(self, id: str, kind: _Kind, steps: Steps, samples: Sequence[str], total: int) -> None:
         self.id, self.kind, self.samples, self.total = id, kind, tuple(samples), total
         self.steps = steps
         self.done = 0
@@ -87,7 +87,7 @@ class Jobs:
         self._thread = threading.Thread(target=self._work, name="molchord-model", daemon=True)
         self._thread.start()
 
-    def submit(self, kind: Kind, steps: Steps, samples: Sequence[str] = (), total: int = 1) -> Job:
+    def submit(self, kind: _Kind, steps: Steps, samples: Sequence[str] = (), total: int = 1) -> Job:
         """Queue a job.
 
         Raises:
@@ -111,11 +111,11 @@ class Jobs:
         """Return a job.
 
         Raises:
-            Missing: There is none, or it was finished long ago.
+            NotInCase: There is none, or it was finished long ago.
         """
         job = self._known.get(id)
         if job is None:
-            raise Missing(f"job {id!r} is not known; it may have been finished long ago")
+            raise NotInCase(f"job {id!r} is not known; it may have been finished long ago")
         return job
 
     def of_sample(self, sample: str) -> str | None:
@@ -163,12 +163,11 @@ class Jobs:
                 if self._stopped:
                     return
                 job = self._queue.popleft()
-                job.running = True
             self._step(job)
 
     def _step(self, job: Job) -> None:
         """Do one step of a job; queue it again where there is more."""
-        started = job.steps.gi_frame is not None and job.steps.gi_suspended
+        started, job.running = job.running, True
         try:
             job.message = next(job.steps)
             job.done += started

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from typing import final
 
 from molchord.api import SampleError
-from molchord.case.answering import Answers
+from molchord.case.answering import KeptAnswers
 from molchord.case.case import Case
 from molchord.case.record import FileRecord, Question, SampleRecord
 from molchord.chem import canonical_adduct
 from molchord.errors import MolchordError, QueryError
 from molchord.identify.answers import Answer
-from molchord.identify.reading import Entry, sentence_of
+from molchord.identify.reading import SpectrumEntry, sentence_of
 from molchord.identify.samples import Asked
 from molchord.look.words import modality_title, titles
 from molchord.page.answers import hit_view, hits_again, light_of
@@ -48,7 +48,7 @@ class Samples:
 
     def __init__(self, case: Case, loaded: Loaded, jobs: Jobs) -> None:
         self._case, self._loaded, self._jobs = case, loaded, jobs
-        self.answers = Answers(case.folder)
+        self.answers = KeptAnswers(case.folder)
         self.readings = Readings()
         self._failures: dict[str, tuple[str, str]] = {}
         self._groups: dict[str, tuple[str, Estimates]] = {}
@@ -90,7 +90,7 @@ class Samples:
                     elif error is None:
                         self._case.change_file(file.id, entries=len(entries))
 
-    def read(self, run: Run, file: FileRecord) -> tuple[list[Entry], str | None]:
+    def read(self, run: Run, file: FileRecord) -> tuple[list[SpectrumEntry], str | None]:
         """Return what a file holds, and why nothing can be read of it."""
         try:
             return self.readings(run.embedder, self._case.spectrum_file(file))[0], None

@@ -16,7 +16,7 @@ from molchord.data.spectrum_files import axes_of, warnings_of
 from molchord.errors import MolchordError
 from molchord.explain.peaks import peaks_of
 from molchord.explain.reasons import Explanation, Reason
-from molchord.identify.reading import Entry
+from molchord.identify.reading import SpectrumEntry
 from molchord.look.words import titles
 from molchord.page.models import (
     AdviceView,
@@ -38,7 +38,7 @@ POINTS, STICKS, PEAKS, REASONS = 2000, 600, 20, 5
 """What a screen shows of a curve and of sticks, peaks that are picked, and parts that are shaded."""
 
 
-def spectrum_view(run: Run, sample: SampleRecord, file: FileRecord, entry: Entry) -> SpectrumView:
+def spectrum_view(run: Run, sample: SampleRecord, file: FileRecord, entry: SpectrumEntry) -> SpectrumView:
     """Return a spectrum as it was read, before and after clean-up."""
     name, measurement = entry.modality, entry.reading.measurement
     modality, record = run.modalities[name], run.graph.modalities[name].record
@@ -72,7 +72,7 @@ def spectrum_view(run: Run, sample: SampleRecord, file: FileRecord, entry: Entry
         descending=found.descending,
         raw=raw,
         peaks=_peaks(found),
-        read=_read(entry, found, unit),
+        read=_read(entry, found, record.stores, unit),
         understood={key: without_paths(value) for key, value in entry.reading.understood.items()},
         metadata=metadata,
         warnings=tuple([problem, *said] if problem else said),
@@ -192,13 +192,15 @@ def _peaks(trace: Trace) -> tuple[PeakView, ...]:
     )
 
 
-def _read(entry: Entry, trace: Trace, unit: str) -> str:
+def _read(entry: SpectrumEntry, trace: Trace, stores: Any, unit: str) -> str:
     """Return what was read, as a sentence."""
     arrays = [np.asarray(values) for values in entry.reading.measurement.arrays.values()]
     count = max((len(values) for values in arrays if values.ndim), default=0)
     parts = [f"{count:,} {'lines' if trace.sticks else 'points'}"]
-    if len(trace.position):
-        parts.append(f"{trace.position.min():.6g} to {trace.position.max():.6g} {unit}".strip())
+    axes = axes_of(entry.reading.measurement, stores)
+    if axes is not None:
+        x = np.asarray(entry.reading.measurement.arrays[axes.x], dtype=float)
+        parts.append(f"{x.min():.6g} to {x.max():.6g} {unit}".strip())
     understood = entry.reading.understood
     parts += [f"{name} {without_paths(understood[name])}" for name in ("abscissa", "ordinate") if name in understood]
     return f"read: {', '.join(parts)}"

@@ -80,7 +80,7 @@ def build(config: NmrConfig, kind: str) -> Modality:
 
 NMR = ModalityRecord(
     name="nmr",
-    title="NMR",
+    title="{nucleus} NMR",
     summary="NMR peak list of one nucleus (shift, multiplicity, nuclei); which one says `where: {nucleus: 13C}`",
     api=1,
     kinds=("peaks", "spectrum1d"),

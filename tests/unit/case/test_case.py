@@ -10,7 +10,7 @@ import pytest
 from molchord.case.case import CASE_FILE, Case
 from molchord.case.opening import opened, spectra_in
 from molchord.case.record import Question
-from molchord.errors import DataError, Missing, OutputError
+from molchord.errors import DataError, NotInCase, OutputError
 
 FILES = {"a.ir.csv": b"500,1\n600,2\n", "a.mgf": b"BEGIN IONS\n", "b.jdx": b"##TITLE=b\n"}
 
@@ -95,7 +95,7 @@ def test_ids_are_never_given_again(case):
     case.add({"a.csv": b"1"}, [])
     case.remove(["s1"])
     assert case.add({"a.csv": b"1"}, []) == ["s2"]
-    with pytest.raises(Missing, match="sample 's1' is not in this case"):
+    with pytest.raises(NotInCase, match="sample 's1' is not in this case"):
         case.sample("s1")
 
 

@@ -156,7 +156,7 @@ def test_spectra_are_drawn_as_the_field_draws_them(read, folder):
     assert out.endswith("drawn in a.svg\n")
     drawn = (folder / "a.svg").read_text()
     (folder / "a.svg").unlink()
-    for text in ("ir: good.csv", "msms: peaks.mgf: entry 1", "wavenumber / cm^-1", ">m/z<"):
+    for text in ("IR: good.csv", "MS/MS: peaks.mgf: entry 1", "wavenumber / cm⁻¹", ">m/z<"):
         assert text in drawn
     left, right = (float(re.search(rf'x="([\d.]+)"[^>]*>{label}<', drawn)[1]) for label in (4000, 500))
     assert left < right

@@ -14,8 +14,8 @@ import molchord as mc
 from molchord.api import Trace
 from molchord.cli.main import main
 from molchord.errors import QueryError
-from molchord.explain.drawing import picture_of
 from molchord.explain.peaks import peaks_of
+from molchord.look.spectra import explanation_file
 from molchord.testing import examples_of, tiny_data, tiny_run
 
 ROOT = Path(__file__).parents[3]
@@ -133,14 +133,14 @@ def test_the_parts_named_decide_more_than_others_and_are_those_of_the_molecule()
 
 def test_a_drawing_has_the_spectrum_its_peaks_and_the_candidates_below(run, hits, unknown):
     why = run.explain(hits, ir=unknown, against={"ir": unknown})
-    text = picture_of(why).decode()
-    assert text == picture_of(why).decode()
+    text = explanation_file(why).decode()
+    assert text == explanation_file(why).decode()
     assert "below it a spectrum of the candidate" in text
     place = {tick: float(x) for x, tick in re.findall(r' x="([\d.]+)"[^>]*>(4000|500)<', text)}
     assert place["4000"] < place["500"]
     highest = why.traces["ir"].position[peaks_of(why.traces["ir"])[0]]
     assert text.count(f">{highest:.0f}<") == 2
-    assert picture_of(why, "png")[:8] == b"\x89PNG\r\n\x1a\n"
+    assert explanation_file(why, "png")[:8] == b"\x89PNG\r\n\x1a\n"
 
 
 def test_noise_has_no_peaks_and_a_gap_is_none():

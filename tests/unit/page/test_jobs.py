@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from molchord.errors import Missing, MolchordError
+from molchord.errors import MolchordError, NotInCase
 from molchord.page.jobs import Busy, Jobs
 
 
@@ -92,7 +92,7 @@ def test_jobs_are_found_by_id_and_by_sample(jobs):
     gate.set()
     job.future.result(10)
     assert (jobs.of_sample("s2"), jobs.current("search")) == (None, None)
-    with pytest.raises(Missing, match="job 'j99' is not known"):
+    with pytest.raises(NotInCase, match="job 'j99' is not known"):
         jobs.find("j99")
 
 

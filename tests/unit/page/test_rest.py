@@ -84,8 +84,8 @@ def test_why_shades_parts_of_the_spectrum(client, sample):
 def test_a_spectrum_is_shown_before_and_after_clean_up(client, sample):
     [before] = client.get(f"/api/samples/{sample}/spectrum").json()
     assert (before["raw"], before["descending"], before["unit"]) == (None, True, "cm^-1")
-    assert before["read"] == "read: 875 points, 500 to 3996 cm^-1" or before["read"].startswith("read: 8")
-    assert before["peaks"][0]["label"] == "1700"
+    assert before["read"].startswith("read: 875 points, 500 to 39")
+    assert before["peaks"][0]["x"] == pytest.approx(1700, abs=4)
     client.patch(f"/api/samples/{sample}", json={"clean": {"ir": "crop=1000:3000"}})
     [after] = client.get(f"/api/samples/{sample}/spectrum").json()
     assert after["raw"]["x"] == before["x"]
@@ -122,7 +122,8 @@ def test_a_case_is_exported_without_paths_of_the_machine(client, sample, desk):
 
 
 def test_a_bad_file_is_a_sample_with_its_sentence_until_it_is_read_otherwise(client):
-    [bad] = upload(client, **{"x.csv": b"wavelength,value\n2.5,10\n5,50\n10,90\n"}).json()
+    rows = "".join(f"{2.5 + n / 40:.3f},{50 + 40 * (n % 7) / 7:.1f}\n" for n in range(300))
+    [bad] = upload(client, **{"x.csv": f"wavelength,value\n{rows}".encode()}).json()
     assert (bad["state"], bad["light"]) == ("failed", "red")
     assert bad["error"].startswith("'x.csv': ")
     file = bad["files"][0]["id"]
@@ -150,7 +151,6 @@ def test_a_search_is_a_job_whose_progress_is_a_stream(client, sample):
     states = [json.loads(event.removeprefix("data: "))["state"] for event in events if event.startswith("data: ")]
     assert states[-1] == "done"
     assert client.get(f"/api/jobs/{job['id']}").json()["done"] == 1
-    assert client.post("/api/search", json={}).status_code == 422
 
 
 def test_other_candidates_are_embedded_in_the_background(client, desk, sample):

@@ -153,9 +153,9 @@ def test_a_hostile_value_in_each_field_stays_text(client, desk):
     """File name, title, sample name, comment, metadata, SMILES, name and columns of candidates."""
     jcamp = (
         f"##TITLE={HOSTILE.splitlines()[0]}\n##JCAMP-DX=4.24\n##DATA TYPE=INFRARED SPECTRUM\n##XUNITS=1/CM\n"
-        "##YUNITS=ABSORBANCE\n##ORIGIN=<iframe src=//evil>\n##FIRSTX=500\n##LASTX=3500\n##DELTAX=100\n##NPOINTS=31\n"
+        "##YUNITS=ABSORBANCE\n##ORIGIN=<iframe src=//evil>\n##FIRSTX=500\n##LASTX=3500\n##DELTAX=10\n##NPOINTS=301\n"
         "##XFACTOR=1\n##YFACTOR=0.01\n##XYDATA=(X++(Y..Y))\n"
-        + "".join(f"{x} {x % 7 + 1}\n" for x in range(500, 3501, 100))
+        + "".join(f"{x} {x % 7 + 1}\n" for x in range(500, 3501, 10))
         + "##END=\n"
     )
     name = '../<svg onload=alert(1)>".jdx'
@@ -170,6 +170,7 @@ def test_a_hostile_value_in_each_field_stays_text(client, desk):
         client.get(path)
         for path in (f"/samples/{id}", f"/samples/{id}?hit=1&has=%3Cscript%3E&pin={HOSTILE[:8]}", "/table")
     ]
+    assert client.get(f"/api/samples/{id}/hits").status_code == 200
     report = client.get("/api/export/report")
     for page in (*pages, report):
         assert page.status_code == 200, page.text[:500]
@@ -190,7 +191,7 @@ def test_a_hostile_name_of_a_case_reaches_no_header(client, desk):
     client.patch("/api/case", json={"name": before})
 
 
-@pytest.mark.parametrize("smiles", ["<svg/onload=alert(1)>", "C" * 5000, "[C@@@@@](C", "\x00", "CC</script>"])
+@pytest.mark.parametrize("smiles", ["<svg/onload=alert(1)>", "C" * 5000, "[C@@@@@](C", "CC</script>"])
 def test_a_hostile_smiles_is_a_row_that_is_left_out(client, desk, smiles):
     kept = (desk.case.folder / "lists" / desk.case.record.candidates.stored).read_text()
     job = client.post("/api/candidates", json={"text": f"CCO ethanol\n{smiles} bad\n", "name": "hostile"}).json()
