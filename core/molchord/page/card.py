@@ -60,5 +60,5 @@ def _table(lines: list[str]) -> Markup:
         + Markup("</tr>")
         for row in rows[1:]
     )
-    frame = '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table><thead><tr>'
+    frame = '<div class="scroll" tabindex="0"><table><thead><tr>'
     return Markup(frame) + head + Markup("</tr></thead><tbody>") + body + Markup("</tbody></table></div>")
