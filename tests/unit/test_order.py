@@ -46,6 +46,7 @@ ORDER = [
     "evaluate",
     "run",
     "study",
+    "assistant",
     "cli",
     "testing",
 ]
