@@ -117,7 +117,7 @@ def _molecule_of(hit: Hit) -> Molecule:
 
 def _several(molecules: Sequence[Molecule]) -> list[Molecule]:
     """Return each molecule once."""
-    chosen = list({one.key14: one for one in reversed(molecules)}.values())[::-1]
+    chosen = list({one.key14: one for one in molecules}.values())
     if not 2 <= len(chosen) <= MOST:
         raise QueryError(
             f"{len(chosen)} different molecules are to be compared; give 2 to {MOST}, as ranks of hits or SMILES "

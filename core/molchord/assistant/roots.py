@@ -38,7 +38,7 @@ class Roots:
             QueryError: There is none, it is hidden, or it is not below one of the folders.
         """
         for folder in self.folders:
-            if self._real(folder / name) is not None and (folder / name).exists():
+            if self._real(folder / name) is not None and os.path.exists(folder / name):
                 return folder / name
         folders = " or ".join(repr(str(folder)) for folder in self.folders)
         raise QueryError(

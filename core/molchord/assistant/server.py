@@ -1,14 +1,16 @@
 """The tools as the Model Context Protocol has them: what an assistant is told of each, one call at a time, progress.
 
-Nothing is written to standard output, which is the protocol's: the SDK sends what else is printed to standard error. A
-call that is cancelled stops before its next piece of work, such as the next sample; what was embedded by then is kept.
+Standard output is the protocol's: what anything else prints goes to standard error. A call that is cancelled stops
+before its next piece of work, such as the next sample; what was embedded by then is kept.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Annotated, Any, TypeVar
 
 import anyio
@@ -258,9 +260,11 @@ class LabServer(MCPServer[Any]):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(beat)
             try:
+                # The SDK leads the file descriptor away, but what Python has buffered would be written once it is back.
                 async with self._turn:
-                    doing = "starting"
-                    done.append(await anyio.to_thread.run_sync(work, step))
+                    with redirect_stdout(sys.stderr):
+                        doing = "starting"
+                        done.append(await anyio.to_thread.run_sync(work, step))
             except Exception as error:
                 failed = error
             tasks.cancel_scope.cancel()
