@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ def compared(found: FoundAnswer, ranks: Sequence[int], smiles: Sequence[str], st
     chosen = _several([*wanted, *map(_parsed, smiles)])
     run = found.run
     # Any mass is within the window: what towers may take in is no filter here.
-    mass = {} if found.mass is None else {"mass": found.mass, "da": 1e6}
+    mass: dict[str, Any] = {} if found.mass is None else {"mass": found.mass, "da": 1e6}
     hits = run.search(run.library([one.smiles for one in chosen]), k=len(chosen), **mass, **found.spectra)
     known = {hit.key14: hit for hit in found.hits}
     shown = [_as_known(hit, known.get(hit.key14)) for hit in hits]

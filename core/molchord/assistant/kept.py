@@ -8,14 +8,13 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final
 
 from molchord.assistant.roots import Roots
 from molchord.errors import DataError, QueryError, did_you_mean
 from molchord.run_place import find_run, spectra_of_run
 
 if TYPE_CHECKING:
-    from molchord.api import Measurement
     from molchord.library.hits import Hits
     from molchord.library.library import Library
     from molchord.references import References
@@ -43,13 +42,13 @@ class FoundAnswer:
 
     Attributes:
         run: The model that found it.
-        spectra: What was searched with, cleaned up, by modality.
+        spectra: Measurements that were searched with, cleaned up, by modality.
         hits: All that were found, more than were told.
         mass: Exact mass in Da that was asked for.
     """
 
     run: Run
-    spectra: Mapping[str, Sequence[Measurement]]
+    spectra: Mapping[str, Any]
     hits: Hits
     mass: float | None
 

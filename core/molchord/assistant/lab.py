@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 from molchord.assistant.answers import (
     Available,
@@ -295,12 +295,12 @@ class Lab:
         from molchord.properties import DEPTH
 
         steps = steps_by_modality(wanted.clean, run.modalities, [*unknown.spectra])
-        spectra = {
+        spectra: dict[str, Any] = {
             name: cleaned(run.modalities[name], name, given, steps.get(name, ()))
             for name, given in unknown.spectra.items()
         }
         asked = self._asked(run, unknown.asked, spectra, wanted)
-        window = {} if asked.mass is None else {"ppm": wanted.ppm, "da": wanted.da}
+        window: dict[str, Any] = {} if asked.mass is None else {"ppm": wanted.ppm, "da": wanted.da}
         with noted() as said:
             hits = run.search(library, k=DEPTH, references=references, **vars(asked), **window, **spectra)
         common = [one for one in hits[0].quality_warnings if all(one in hit.quality_warnings for hit in hits)]
