@@ -94,21 +94,21 @@ def conclusion_of(hits: Hits) -> str:
         >>> conclusion_of(Hits([hit], none_of_these=0.75, candidates=9))
         'probably none of the 9 candidates (75.0 %); the first of them, CCO, has a probability of 20.0 %'
         >>> conclusion_of(Hits([hit], none_of_these=0.25, candidates=9))
-        'CCO has a probability of 20.0 %, and 25.0 % it is that the molecule is none of the 9 candidates'
+        'CCO has a probability of 20.0 %; that it is none of the 9 candidates has 25.0 %'
     """
     first, none = hits[0], hits.none_of_these
     called = f"{first.name} ({first.smiles})" if first.name else first.smiles
     has = (
-        "has a rank but no probability, as the model is not calibrated for such spectra"
+        "has no stated probability, as the model is not calibrated for such spectra"
         if first.probability is None
         else f"has a probability of {100 * first.probability:.1f} %"
     )
     among = f"the {hits.candidates:,} candidates" if hits.candidates != 1 else "the one candidate"
     if none is None:
-        return f"the first of {among}, {called}, {has}; how probably it is none of them is not known"
+        return f"the first of {among} is {called}, which {has}; how probably it is none of them is not known"
     if none > 0.5:
         return f"probably none of {among} ({100 * none:.1f} %); the first of them, {called}, {has}"
-    return f"{called} {has}, and {100 * none:.1f} % it is that the molecule is none of {among}"
+    return f"{called} {has}; that it is none of {among} has {100 * none:.1f} %"
 
 
 def rest_of(hits: Hits, shown: int) -> float | None:
