@@ -36,6 +36,8 @@ def place(tmp_path_factory):
     (folder / "in" / "b.ir.csv").write_text(curve(1100))
     (folder / "in" / "bad.ir.csv").write_text("nothing\nof use\n")
     (folder / "in" / "list.csv").write_text(LIST)
+    (folder / "in" / "deep").mkdir()
+    (folder / "in" / "deep" / "plain.csv").write_text("".join(f"{2.5 + n / 100},{0.1 + n % 7}\n" for n in range(1751)))
     (folder / "outside.ir.csv").write_text(curve(900))
     (folder / "in" / "out.ir.csv").symlink_to(folder / "outside.ir.csv")
     return folder
@@ -98,7 +100,10 @@ def test_available_lists_what_can_be_asked_about(served, place):
     run = str(tiny_run().path)
     assert found["runs"] == [{"name": run, "spectra": {"ir": "spectrum1d"}, "card": None}]
     assert found["candidates"] == [str(place / "in" / "list.csv"), "ordinary"]
-    assert [file["name"] for file in found["files"]] == ["a.ir.csv", "b.ir.csv", "bad.ir.csv", "list.csv"]
+    assert [file["name"] for file in found["files"]] == [
+        *("a.ir.csv", "b.ir.csv", "bad.ir.csv", "list.csv"),
+        "deep/plain.csv",
+    ]
     assert "ir" in found["modalities"]
     assert "structure" not in found["modalities"]
     assert "is not a file or folder below" in inner
@@ -126,9 +131,7 @@ def test_read_says_how_a_file_was_understood_and_what_cannot_be_read(served):
     assert bad["errors"][0].startswith("file 'bad.ir.csv' cannot be read as 'ir' (")
 
 
-def test_units_that_a_table_does_not_say_are_given(served, place):
-    (place / "in" / "deep").mkdir(exist_ok=True)
-    (place / "in" / "deep" / "plain.csv").write_text("".join(f"{2.5 + n / 100},{0.1 + n % 7}\n" for n in range(1751)))
+def test_units_that_a_table_does_not_say_are_given(served):
     given = {"files": ["deep"], "modality": "ir", "x_unit": "um", "y_unit": "absorbance"}
     [found] = calls(served, ("read", given))
     [spectrum] = found["result"][0]["spectra"]
@@ -189,6 +192,28 @@ def test_smiles_one_by_one_are_candidates_and_files_may_be_of_one_sample(served)
     assert {hit["smiles"] for hit in one["hits"]} == {"CCO", "CCN"}
     assert one["files"] == ["a.ir.csv", "b.ir.csv"]
     assert found["candidates"] == "2 structures given"
+
+
+def test_a_model_and_a_list_are_loaded_once_until_the_list_is_another(place, lab):
+    heard = []
+
+    async def progress(value, total, message):
+        heard.append(message)
+
+    def asked():
+        heard.clear()
+        [found] = calls(server, ("identify", {"files": ["a.ir.csv"], "candidates": "own.smi"}), progress=progress)
+        return found["answers"][0]["candidates"], [
+            any(word in text for text in heard) for word in ("loading", "preparing")
+        ]
+
+    server = LabServer(Lab.of([str(tiny_run().path)], ["ordinary"], [place / "in"], device="cpu"), "0.1.0")
+    (place / "in" / "own.smi").write_text("CCO\nCC#N\n")
+    assert asked() == (2, [True, True])
+    assert asked() == (2, [False, False])
+    (place / "in" / "own.smi").write_text("CCO\nCC#N\nCSC\n")
+    assert asked() == (3, [False, True])
+    (place / "in" / "own.smi").unlink()
 
 
 # --- why
