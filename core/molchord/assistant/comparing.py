@@ -12,7 +12,7 @@ import torch
 
 from molchord.api import Molecule, SampleError
 from molchord.assistant.answers import Choice, Comparison, HeldAgainst
-from molchord.assistant.kept import FoundAnswer, Step
+from molchord.assistant.kept import FoundAnswer, NextStep
 from molchord.assistant.telling import further_told, groups_told, molecule_told, rounded, spectra_told
 from molchord.chem import molecule
 from molchord.errors import QueryError
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 __all__ = ["compared", "compared_unmeasured"]
 
-MOST = 10
+MOST_COMPARED = 10
 """Molecules at most that are compared."""
 
 _EXPLAINED = 3
 """Of more than two molecules so many are held against the others part by part."""
 
 
-def compared(found: FoundAnswer, ranks: Sequence[int], smiles: Sequence[str], step: Step) -> Comparison:
+def compared(found: FoundAnswer, ranks: Sequence[int], smiles: Sequence[str], step: NextStep) -> Comparison:
     """Compare hits of an answer, and other molecules, by its spectra; without either, its first two hits.
 
     Raises:
-        QueryError: There is no such hit, a SMILES cannot be read, or there are not 2 to `MOST` molecules.
+        QueryError: There is no such hit, a SMILES cannot be read, or there are not 2 to `MOST_COMPARED` molecules.
     """
     by_rank = {hit.rank: hit for hit in found.hits}
     for rank in ranks:
@@ -78,7 +78,7 @@ def compared_unmeasured(run: Run, smiles: Sequence[str]) -> Comparison:
     """Compare molecules of which nothing was measured: their groups, and which measurement would tell them apart.
 
     Raises:
-        QueryError: A SMILES cannot be read, or there are not 2 to `MOST` molecules.
+        QueryError: A SMILES cannot be read, or there are not 2 to `MOST_COMPARED` molecules.
     """
     chosen = _several([*map(_parsed, smiles)])
     shared, _, own = _groups(AskedProperty(DEFAULT_PROPERTY), chosen)
@@ -118,10 +118,10 @@ def _molecule_of(hit: Hit) -> Molecule:
 def _several(molecules: Sequence[Molecule]) -> list[Molecule]:
     """Return each molecule once."""
     chosen = list({one.key14: one for one in molecules}.values())
-    if not 2 <= len(chosen) <= MOST:
+    if not 2 <= len(chosen) <= MOST_COMPARED:
         raise QueryError(
-            f"{len(chosen)} different molecules are to be compared; give 2 to {MOST}, as ranks of hits or SMILES "
-            "(stereoisomers are one molecule here)"
+            f"{len(chosen)} different molecules are to be compared; give 2 to {MOST_COMPARED}, as ranks of hits or "
+            "SMILES (stereoisomers are one molecule here)"
         )
     return chosen
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from molchord.references import References
     from molchord.run import Run
 
-__all__ = ["FoundAnswer", "Kept", "Step", "noted"]
+__all__ = ["FoundAnswer", "Kept", "NextStep", "noted"]
 
-Step: TypeAlias = Callable[[str], None]
+NextStep: TypeAlias = Callable[[str], None]
 """Is told what is done next, and may raise to stop it."""
 
 MOST_CANDIDATES = 1000
@@ -95,7 +95,7 @@ class Kept:
             raise QueryError(f"run {chosen!r} is not offered; {did_you_mean(chosen, self.spectra)}")
         return chosen
 
-    def run(self, name: str | None, step: Step) -> tuple[Run, tuple[str, ...]]:
+    def run(self, name: str | None, step: NextStep) -> tuple[Run, tuple[str, ...]]:
         """Return a run, and what loading it warned of.
 
         Raises:
@@ -112,7 +112,7 @@ class Kept:
             self._runs[chosen] = run, tuple(said)
         return self._runs[chosen]
 
-    def library(self, run: Run, given: str | Sequence[str] | None, step: Step) -> tuple[Library, str]:
+    def library(self, run: Run, given: str | Sequence[str] | None, step: NextStep) -> tuple[Library, str]:
         """Return candidates, embedded where no earlier call has done so, and what they are called.
 
         Args:
@@ -138,7 +138,7 @@ class Kept:
 
         return _remembered(self._libraries, key, made), name
 
-    def references(self, run: Run, given: str | None, step: Step) -> References | None:
+    def references(self, run: Run, given: str | None, step: NextStep) -> References | None:
         """Return a data set below the roots as references; None where none is asked for.
 
         Raises:

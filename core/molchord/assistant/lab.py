@@ -20,7 +20,7 @@ from molchord.assistant.answers import (
     SampleAnswer,
     Unanswered,
 )
-from molchord.assistant.kept import FoundAnswer, Kept, Step, noted
+from molchord.assistant.kept import FoundAnswer, Kept, NextStep, noted
 from molchord.assistant.roots import Roots
 from molchord.assistant.telling import (
     conclusion_of,
@@ -127,7 +127,7 @@ class Lab:
         )
 
     def read(
-        self, files: Sequence[str], modality: str | None, options: ReadingOptions | None, step: Step
+        self, files: Sequence[str], modality: str | None, options: ReadingOptions | None, step: NextStep
     ) -> list[FileContent]:
         """Return what files hold; one that cannot be read says why, and the others follow.
 
@@ -157,7 +157,7 @@ class Lab:
             found.append(file_told(name, spectra, errors, MOST_SPECTRA))
         return found
 
-    def identify(self, files: Sequence[str], wanted: Wanted, step: Step) -> Identification:
+    def identify(self, files: Sequence[str], wanted: Wanted, step: NextStep) -> Identification:
         """Return an answer per sample.
 
         Raises:
@@ -197,7 +197,7 @@ class Lab:
             notes=[f"{len(library):,} candidates in the list", *notes, *more],
         )
 
-    def explain(self, answer: str, hit: int, others: int, step: Step) -> ExplainedHit:
+    def explain(self, answer: str, hit: int, others: int, step: NextStep) -> ExplainedHit:
         """Return which parts of the spectra speak for a hit of an answer.
 
         Raises:
@@ -216,7 +216,7 @@ class Lab:
         )
 
     def compare(
-        self, answer: str | None, hits: Sequence[int], molecules: Sequence[str], run: str | None, step: Step
+        self, answer: str | None, hits: Sequence[int], molecules: Sequence[str], run: str | None, step: NextStep
     ) -> Comparison:
         """Return what tells hits of an answer, and other molecules, apart.
 

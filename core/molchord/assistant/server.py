@@ -24,7 +24,7 @@ from pydantic import Field, ValidationError
 
 from molchord.api import ReadingOptions
 from molchord.assistant.answers import Available, Comparison, ExplainedHit, FileContent, Identification, printable
-from molchord.assistant.kept import Step
+from molchord.assistant.kept import NextStep
 from molchord.assistant.lab import MOST_HITS, Lab, Wanted
 from molchord.errors import MolchordError
 
@@ -55,15 +55,15 @@ _ASKS_ONLY = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 
 _T = TypeVar("_T")
 
-Files = Annotated[
+_Files = Annotated[
     list[str],
     Field(
         description="Names of files or folders as `available` lists them. Files whose names are equal up to suffix and "
         "spectrum (a.ir.csv, a_raman.csv, a.mgf) are one sample; a file of many entries is a sample per entry."
     ),
 ]
-Run = Annotated[str | None, Field(description="Model, as `available` lists it; null: the first.")]
-Handle = Annotated[str, Field(description="`answer` of a sample that `identify` returned, such as 'A1'.")]
+_Run = Annotated[str | None, Field(description="Model, as `available` lists it; null: the first.")]
+_Handle = Annotated[str, Field(description="`answer` of a sample that `identify` returned, such as 'A1'.")]
 
 
 class LabServer(MCPServer[Any]):
@@ -117,7 +117,7 @@ class LabServer(MCPServer[Any]):
     async def read(
         self,
         context: Context[Any, Any],
-        files: Files,
+        files: _Files,
         modality: Annotated[str | None, Field(description="What they are; null: the files are asked.")] = None,
         x_unit: Annotated[str | None, Field(description="Unit of a table's abscissa: cm-1, um, nm.")] = None,
         y_unit: Annotated[str | None, Field(description="Unit of a table's ordinate: absorbance, %T.")] = None,
@@ -136,7 +136,7 @@ class LabServer(MCPServer[Any]):
     async def identify(
         self,
         context: Context[Any, Any],
-        files: Files,
+        files: _Files,
         candidates: Annotated[
             str | list[str] | None,
             Field(
@@ -169,7 +169,7 @@ class LabServer(MCPServer[Any]):
             dict[str, str] | None,
             Field(description="By file name, which spectrum of the model a file is, where the file does not say it."),
         ] = None,
-        run: Run = None,
+        run: _Run = None,
     ) -> Identification:
         """Rank candidate structures for each sample and say how probable each is, and that it is none of them.
 
@@ -189,7 +189,7 @@ class LabServer(MCPServer[Any]):
     async def explain(
         self,
         context: Context[Any, Any],
-        answer: Handle,
+        answer: _Handle,
         hit: Annotated[int, Field(description="Rank of the candidate to explain.", ge=1)] = 1,
         others: Annotated[int, Field(description="How many other first hits it is held against.", ge=0, le=20)] = 4,
     ) -> ExplainedHit:
@@ -237,7 +237,7 @@ class LabServer(MCPServer[Any]):
         except ToolError as error:
             raise ToolError(_sentence(name, error)) from None
 
-    async def _in_turn(self, context: Context[Any, Any], work: Callable[[Step], _T]) -> _T:
+    async def _in_turn(self, context: Context[Any, Any], work: Callable[[NextStep], _T]) -> _T:
         """Do work in a thread, after all that was asked before, and report how it goes."""
         started, doing = time.monotonic(), "waiting for the call before"
 
