@@ -54,6 +54,7 @@ ORDER = [
     "study",
     "verify",
     "page",
+    "assistant",
     "cli",
     "testing",
 ]

@@ -22,6 +22,7 @@ from molchord.cli.explain import add_explain
 from molchord.cli.graph import add_graph_commands
 from molchord.cli.identify import add_identify
 from molchord.cli.library import add_embed, add_library
+from molchord.cli.mcp import add_mcp
 from molchord.cli.open import add_open
 from molchord.cli.options import add_group
 from molchord.cli.plugins import add_plugins
@@ -141,6 +142,7 @@ def main_parser() -> argparse.ArgumentParser:
     add_explain(group)
     add_identify(group)
     add_open(group)
+    add_mcp(group)
     add_library(add_group(group.add_parser("library", help="libraries of candidates")))
     add_verify(group)
     return parser
