@@ -71,9 +71,10 @@ def _search(arguments: argparse.Namespace) -> int:
     whole |= {"cleaned": dict(hits.cleaned)} if hits.cleaned else {}
     if arguments.report is not None:
         asked = {name: value for name in ("formula", "elements", "ppm", "da") if (value := getattr(arguments, name))}
+        given: dict[str, Any] = dict(spectra)
         run.write_report(
             hits, arguments.report, mass=arguments.mass, clean=clean_of(arguments, [*spectra]), asked=asked,
-            references=arguments.references, force=arguments.force, **spectra,
+            references=arguments.references, force=arguments.force, **given,
         )  # fmt: skip
         text += f"\n{arguments.report}: the report"
     say(arguments, [{**hit_row(hit), **whole} for hit in hits], text)

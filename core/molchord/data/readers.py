@@ -72,8 +72,11 @@ def entries_read(modality: Modality, path: Path, options: ReadingOptions | None)
     """Read a file to its end or to its first failure, which is the last entry then."""
     done = 0
     try:
-        tables = options is not None and isinstance(modality, ReadsTables)
-        for entry in modality.read_table(path, options) if tables else modality.read(path):
+        if options is not None and isinstance(modality, ReadsTables):
+            entries = modality.read_table(path, options)
+        else:
+            entries = modality.read(path)
+        for entry in entries:
             yield entry
             done += 1
     except SampleError as error:

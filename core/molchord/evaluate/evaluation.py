@@ -30,7 +30,7 @@ from molchord.evaluate.embedded import (
     queries_of,
     subsets,
 )
-from molchord.evaluate.pairs import told_apart
+from molchord.evaluate.pairs import PairMetrics, told_apart
 from molchord.evaluate.pools import CandidatePool, measured_masses
 from molchord.evaluate.reranking import Reranked, features_scorer, reranked_scorer
 from molchord.evaluate.results import Evaluation, Row, SplitAudit
@@ -173,7 +173,9 @@ def evaluate(
         device=device,
     )
     rows: list[Row] = []
-    notes, consistency, pairs = [], {}, {}
+    notes: list[str] = []
+    consistency: dict[str, float] = {}
+    pairs: dict[str, PairMetrics] = {}
     if "library" in modes and len(embedded.spectra) < 2:
         modes = [mode for mode in modes if mode != "library"]
         notes.append("library mode needs two modalities with spectra; it is left out")

@@ -97,7 +97,7 @@ def chosen_subsets(embedded: Embedded, split: str) -> list[tuple[str, ...]]:
     for name, part in embedded.spectra.items():
         there[name][part.molecule] = True
     asked = embedded.in_split(split)
-    alone = [(name,) for name, has in there.items() if (has & asked).any()]
+    alone: list[tuple[str, ...]] = [(name,) for name, has in there.items() if (has & asked).any()]
     table = np.column_stack([has[asked] for has in there.values()]) if there else np.zeros((0, 0), dtype=np.bool_)
     kinds, counts = np.unique(table, axis=0, return_counts=True)
     best = max(zip(kinds.sum(axis=1).tolist(), counts.tolist(), range(len(kinds)), strict=True), default=(0, 0, 0))

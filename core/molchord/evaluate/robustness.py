@@ -95,9 +95,8 @@ def expected_top(counts: Counts, size: int, k: int) -> NDArray[np.float64]:
 
 def _choose(n: Tensor, k: Tensor) -> Tensor:
     """Return the logarithm of n over k, -inf where there is no such choice."""
-    n, k = torch.broadcast_tensors(n, k)
     possible = (k >= 0) & (k <= n)
-    safe = k.where(possible, 0.0)
+    safe = torch.where(possible, k, 0.0)
     value = torch.lgamma(n + 1) - torch.lgamma(safe + 1) - torch.lgamma((n - safe + 1).clamp(min=1.0))
     return value.where(possible, -math.inf)
 

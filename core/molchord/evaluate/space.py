@@ -134,9 +134,9 @@ def neighbourhoods(embedded: Embedded, rows: Sequence[int], *, count: int = 4) -
     """
     spectra = {}
     for name, part in embedded.spectra.items():
-        pooled, has = pooled_by(part.vectors, torch.from_numpy(part.molecule), len(embedded))
-        if bool(has.any()):
-            spectra[name] = pooled.float(), has.cpu().numpy()
+        pooled, held = pooled_by(part.vectors, torch.from_numpy(part.molecule), len(embedded))
+        if bool(held.any()):
+            spectra[name] = pooled.float(), held.cpu().numpy()
     found = []
     for row in rows:
         own = embedded.candidates[row].float()

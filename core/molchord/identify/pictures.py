@@ -69,7 +69,7 @@ def pictured(
     names, before, steps = titles(embedder.graph), before or {}, steps or {}
     reference = _reference(embedder, hits, references, list(spectra))
     explained = _explained(embedder, manifest, spectra, hits, mass) if why and hits else None
-    figures = []
+    figures: list[tuple[str, str, str]] = []
     for name, measurements in spectra.items():
         raw_ones = before.get(name, ())
         for number, measurement in enumerate(measurements):

@@ -25,5 +25,6 @@ def molchord_encoders() -> list[EncoderRecord]:
         >>> [record.name for record in molchord_encoders()][:6]
         ['dimenetpp', 'gine', 'attentivefp', 'mlp', 'resnet1d', 'xception1d']
     """
-    spectra = [MLP, RESNET1D, XCEPTION1D, VIT1D]
-    return [DIMENETPP, GINE, ATTENTIVEFP, *spectra, PEAK_TRANSFORMER, PEAK_BAG, CLERMS]
+    return [
+        DIMENETPP, GINE, ATTENTIVEFP, MLP, RESNET1D, XCEPTION1D, VIT1D, PEAK_TRANSFORMER, PEAK_BAG, CLERMS
+    ]  # fmt: skip

@@ -138,7 +138,8 @@ class _DecoderLayer(nn.Module):
 
     def _heads(self, packed: Float[Tensor, "b t m"], parts: int) -> tuple[Tensor, ...]:
         """Return parts of packed rows, each (b, heads, t, d / heads)."""
-        return packed.unflatten(-1, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+        split = packed.reshape(*packed.shape[:2], parts, self.heads, -1)
+        return torch.unbind(split.permute(2, 0, 3, 1, 4))
 
     def _mixed(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Float[Tensor, "b t d"]:
         return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)

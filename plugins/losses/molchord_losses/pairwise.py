@@ -58,10 +58,10 @@ class PairBce(nn.Module):
 
     def _share(self, batch: LossBatch, pair: Pair) -> Float[Tensor, ""]:
         def one(cosines: Tensor) -> Tensor:
-            return -self.judge(pair, cosines)[0]
+            return -self.judge.logs(pair, cosines)[0]
 
         def two(cosines: Tensor, _start: int, _stop: int) -> Tensor:
-            return -self.judge(pair, cosines)[1]
+            return -self.judge.logs(pair, cosines)[1]
 
         return _balanced(batch, pair, one, two)
 
@@ -95,10 +95,10 @@ class TanimotoPairBce(nn.Module):
         packed = batch.features["fingerprint"]
 
         def one(cosines: Tensor) -> Tensor:
-            return -self.judge(pair, cosines)[0]
+            return -self.judge.logs(pair, cosines)[0]
 
         def two(cosines: Tensor, start: int, stop: int) -> Tensor:
-            same, different = self.judge(pair, cosines)
+            same, different = self.judge.logs(pair, cosines)
             label = tile_similarity(packed, start, stop, cosines.dtype)
             return -label * same - (1 - label) * different
 
@@ -196,7 +196,7 @@ class _Judge(nn.Module):
             {pair_key(pair): nn.Parameter(start.clone()) for pair in pairs} if distance == "learned" else {}
         )
 
-    def forward(self, pair: Pair, cosines: Float[Tensor, "*n"]) -> tuple[Float[Tensor, "*n"], Float[Tensor, "*n"]]:
+    def logs(self, pair: Pair, cosines: Float[Tensor, "*n"]) -> tuple[Float[Tensor, "*n"], Float[Tensor, "*n"]]:
         if self.distance == "cosine":
             kept = cosines.clamp(_NEAREST - 1, 1 - _NEAREST)
             return kept.log1p() - math.log(2), (-kept).log1p() - math.log(2)
