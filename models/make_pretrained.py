@@ -19,9 +19,10 @@ import numpy as np
 from benchmarks.accuracy.perturb import CONDITIONS, LIKE_MEASURED
 from benchmarks.accuracy.plan import FIVE_FOLDS
 from benchmarks.accuracy.sources import opened
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 import molchord as mc
+from molchord.checksums import checksums_of, write_sealed_tensors
 from molchord.eight_bits import packed
 from molchord.evaluate.repeats import out_of_fold
 from molchord.evaluate.results import Evaluation, Row
@@ -29,7 +30,6 @@ from molchord.run_folder import read_run_manifest, read_trained_on, write_run_ma
 
 DATA = "data/five"
 SOURCES = ("massbank", "ordinary-aimnet2", "qm9-aimnet2", "ordinary-shifts")
-SHIPPED = ("graph.yaml", "model.safetensors")
 TESTS = ("clean", "realistic", "like measured")
 SUBSETS = (
     ("ir",), ("raman",), ("ir", "raman"), ("msms",), ("carbon",), ("proton",), ("carbon", "proton"),
@@ -99,14 +99,14 @@ def ship(run: mc.Run, dataset: mc.DataSet, out: Path) -> mc.Run:
     """Write what is needed of a run, with the weights in eight bits, calibrate these, and load it."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    for name in SHIPPED:
-        shutil.copyfile(run.path / name, out / name)
-    save_file(packed(load_file(out / "model.safetensors")), out / "model.safetensors")
+    shutil.copyfile(run.path / "graph.yaml", out / "graph.yaml")
+    write_sealed_tensors(out / "model.safetensors", packed(load_file(run.path / "model.safetensors")))
     known = read_trained_on(run.path)
     rows = np.array([row for row, key in enumerate(dataset.keys()) if key in known])
     write_trained_on(out, dict(zip(dataset.keys(rows), dataset.smiles(rows), strict=True)))
     manifest = read_run_manifest(run.path)
     manifest.data["path"] = DATA
+    manifest.files = checksums_of(out, ("graph.yaml", "trained_on.txt"))
     write_run_manifest(out, manifest)
     shipped = mc.load(out, device="cpu")
     perturb = LIKE_MEASURED.reading(shipped.graph)

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.speed.timing import compare
 from molchord.api import Molecule
-from molchord.library.files import Entry, write_run_manifest
+from molchord.library.files import Entry, write_library_manifest
 from molchord.library.library import Library
 
 __all__ = ["TEXT", "TITLE", "measure"]
@@ -78,8 +78,8 @@ def _library(path: Path, rows: int, shards: int) -> Library:
     (first,) = written.manifest.shards
     listed = [first]
     for number in range(1, shards):
-        listed.append(first.model_copy(update={"name": f"{first.name}-{number}"}))
+        listed.append(first.model_copy(update={"name": f"shard-{number:05d}"}))
         for ending in ("safetensors", "parquet"):
             os.link(path / f"{first.name}.{ending}", path / f"{listed[-1].name}.{ending}")
-    write_run_manifest(path, written.manifest.model_copy(update={"shards": tuple(listed)}))
+    write_library_manifest(path, written.manifest.model_copy(update={"shards": tuple(listed)}))
     return Library(path)

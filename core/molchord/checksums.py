@@ -153,7 +153,7 @@ def sealed(text: str) -> bytes:
         >>> unsealed(sealed('{"a": 1}').replace(b"1", b"2", 1))
         Traceback (most recent call last):
             ...
-        ValueError: it differs from its checksum
+        ValueError: it differs from its checksum; if you edited it, remove its entry `checksum`
     """
     open_ended = f'{text.rstrip().removesuffix("}").rstrip()},\n "checksum": "{UNSEALED}"\n}}\n'.encode()
     digest = hashlib.sha256(open_ended).hexdigest().encode()
@@ -173,7 +173,7 @@ def unsealed(content: bytes) -> bytes:
     at = content.index(b"sha256:", found.start())
     whole = content[:at] + UNSEALED.encode() + content[at + len(UNSEALED) :]
     if hashlib.sha256(whole).hexdigest().encode() != content[at + 7 : at + len(UNSEALED)]:
-        raise ValueError("it differs from its checksum")
+        raise ValueError("it differs from its checksum; if you edited it, remove its entry `checksum`")
     return content[: found.start()] + b"\n}"
 
 

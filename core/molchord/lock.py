@@ -2,7 +2,7 @@
 
 The lock is the system's own (`flock`), so it goes with its process, however that ends: what a killed process leaves is
 a file that nobody holds, and partial folders, which the next one removes. Where a file system knows no such locks,
-there is none.
+there is none, and nothing is removed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import socket
 import sys
 import time
@@ -24,7 +25,8 @@ from molchord.files import discard
 __all__ = ["only_writer", "unfinished"]
 
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
-_UNKNOWN = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+_HELD = (errno.EAGAIN, errno.EACCES)
+_TRIES = 100
 
 
 @contextmanager
@@ -47,13 +49,14 @@ def only_writer(folder: Path) -> Iterator[None]:
     """
     target = folder.resolve()
     places = (target.with_name(f".{target.name}.lock"), target / ".lock")
-    descriptor, place = _locked(folder, places)
+    process, (descriptor, place) = os.getpid(), _locked(folder, places)
     try:
-        for left in unfinished(target):
-            discard(left)
+        if descriptor is not None:
+            for left in unfinished(target):
+                discard(left)
         yield
     finally:
-        if descriptor is not None:
+        if descriptor is not None and os.getpid() == process:  # a child that was forked meanwhile has no lock to free
             with suppress(OSError):
                 place.unlink()  # while it is held, so that nobody waits for a file that has no name any more
             os.close(descriptor)
@@ -61,9 +64,9 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 def unfinished(folder: Path) -> list[Path]:
     """Return what processes that were killed left of a folder under a hidden name, before it was whole."""
+    left = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{8}}\.partial")  # not of `run.b`, whose lock is another
     with suppress(OSError):
-        names = sorted(os.listdir(folder.parent))
-        return [folder.with_name(n) for n in names if n.startswith(f".{folder.name}.") and n.endswith(".partial")]
+        return [folder.with_name(name) for name in sorted(os.listdir(folder.parent)) if left.fullmatch(name)]
     return []
 
 
@@ -72,21 +75,18 @@ def _locked(folder: Path, places: tuple[Path, ...]) -> tuple[int | None, Path]:
     with suppress(OSError):
         places[0].parent.mkdir(parents=True, exist_ok=True)
     for place in places:
-        while True:
-            try:
-                descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            except OSError as error:
-                if error.errno in _REFUSED:
-                    break
-                raise
+        for _ in range(_TRIES):
+            descriptor = _opened(place)
+            if descriptor is None:
+                break
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 holder = _holder(descriptor)
                 os.close(descriptor)
-                if error.errno in _UNKNOWN:
-                    return None, place
-                raise FolderInUseError(folder, holder) from None
+                if error.errno in _HELD:
+                    raise FolderInUseError(folder, holder) from None
+                return None, place  # the file system knows no such locks
             if _is(descriptor, place):
                 _sign(descriptor)
                 return descriptor, place
@@ -94,11 +94,22 @@ def _locked(folder: Path, places: tuple[Path, ...]) -> tuple[int | None, Path]:
     return None, places[0]
 
 
+def _opened(place: Path) -> int | None:
+    """Open the file of a lock, for reading alone where it is another user's; None: it cannot be made there."""
+    for how in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
+        try:
+            return os.open(place, how | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                raise
+    return None
+
+
 def _is(descriptor: int, place: Path) -> bool:
     """Return whether an open file still has its name."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(place))
-    except FileNotFoundError:
+    except OSError:  # it is gone, on another machine of a network file system perhaps
         return False
 
 

@@ -25,8 +25,7 @@ def folders(tmp_path_factory):
 def test_every_damage_is_noticed_and_its_file_named(folders, kind):
     generator, found = random.Random(19), {}
     files = sorted(file for file in folders[kind].rglob("*") if file.is_file() and file.stat().st_size)
-    for number in range(70):
-        file = files[number % len(files)]
+    for number, file in enumerate(2 * files):
         how, what = trial(kind, folders[kind], file, generator)
         found[f"{number} {file.name} {how}"] = what
     assert {name: what for name, what in found.items() if what != "noticed"} == {}

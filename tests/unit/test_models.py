@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 import molchord as mc
 from molchord.run_folder import read_trained_on, read_weights, trained_smiles
 from molchord.testing import MOLECULES, examples_of, tiny_data, tiny_run
+from molchord.verify import verify
 
 ACETAMIPRID = "CC(=NC#N)N(C)Cc1ccc(Cl)nc1"
 ROOT = Path(__file__).parent.parent.parent
@@ -43,6 +44,7 @@ def test_a_shipped_run_is_calibrated_and_says_what_it_saw(shipped):
     assert read_trained_on(shipped.path) == read_trained_on(tiny_run().path)
     assert all(trained_smiles(shipped.path).values())
     assert not shipped.manifest.data["path"].startswith("/")
+    assert verify(shipped.path) == []
 
 
 def test_a_shipped_run_finds_what_the_run_finds(shipped):

@@ -162,8 +162,9 @@ class Library:
         with only_writer(self.path):
             self._refresh()
             gone = self._rows.having(keys)
-            write_removed(self.path, self.manifest, np.union1d(self._rows.removed, gone).astype(np.int64))
-            self._reopen()
+            if len(gone):
+                write_removed(self.path, self.manifest, np.union1d(self._rows.removed, gone).astype(np.int64))
+                self._reopen()
         return len(gone)
 
     def compact(self, *, storage: Storage | None = None, shard_rows: int = 65536) -> int:

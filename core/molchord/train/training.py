@@ -18,7 +18,7 @@ from molchord.data.store import DataSet
 from molchord.domain import Domain, domain_of
 from molchord.embedder import Embedder
 from molchord.errors import RunError, TrainingStopped
-from molchord.files import discard, replace_file, replace_folder, write_csv
+from molchord.files import discard, replace_file, replace_files, replace_folder, write_csv
 from molchord.graph.changes import changed
 from molchord.graph.resolve import ModelGraph, Use
 from molchord.lock import only_writer, unfinished
@@ -209,7 +209,7 @@ def _complete(trainer: Trainer, path: Path) -> None:
 
 
 def _take_up(path: Path, manifest: RunManifest, data: Path | None, epochs: int | None, accept_graph: bool) -> None:
-    """Write down what changes when a training is taken up; the manifest, in which it counts, comes last.
+    """Write down what changes when a training is taken up, all of it or nothing.
 
     Raises:
         RunError: The data set is another one, or the run has done as many epochs already.
@@ -224,13 +224,13 @@ def _take_up(path: Path, manifest: RunManifest, data: Path | None, epochs: int |
                 "other molecules, measurements or splits); train anew, or adapt the run with `molchord realign`"
             )
         manifest.data["path"] = str(found.path.resolve())
-    if epochs is not None:
-        longer = changed(saved_graph(path, manifest), train={"epochs": epochs})
-        replace_file(path / _GRAPH, longer.to_yaml())
-        manifest.files |= checksums_of(path, (_GRAPH,))
-    # What a training goes on writing has its checksum again when it ends.
-    manifest.files = {name: entry for name, entry in manifest.files.items() if name not in _FINAL}
-    write_run_manifest(path, manifest)
+    with replace_files(path) as folder:
+        if epochs is not None:
+            replace_file(folder / _GRAPH, changed(saved_graph(path, manifest), train={"epochs": epochs}).to_yaml())
+            manifest.files |= checksums_of(folder, (_GRAPH,))
+        # What a training goes on writing has its checksum again when it ends.
+        manifest.files = {name: entry for name, entry in manifest.files.items() if name not in _FINAL}
+        write_run_manifest(folder, manifest)
 
 
 def _write_folder(trainer: Trainer, path: Path, sources: Sequence[Path], start: Embedder | None) -> None:

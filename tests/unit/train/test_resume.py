@@ -128,7 +128,7 @@ def test_a_measurement_that_is_not_finite_is_named_and_its_steps_are_skipped(tmp
     data = spoiled(3e38)
     key = data.keys([0])[0]
     trainer = trainer_of(data, accumulate_grad_batches=1)
-    with pytest.warns(UserWarning, match=f"step is skipped in epoch 1, batch .: modality 'ir' .*measurement of {key}"):
+    with pytest.warns(UserWarning, match=f"step is skipped in epoch ., batch .*: modality 'ir' .*measurement of {key}"):
         assert trainer.run(tmp_path)
     assert trainer.state.skipped == 4  # of three steps an epoch, the one that it is in
     assert all(values.isfinite().all() for values in trainer.model.state_dict().values() if values.is_floating_point())
