@@ -17,7 +17,7 @@ from pathlib import Path
 
 from held_out import keys_of
 
-from molchord.data.manifest import sha256_file
+from molchord.files import sha256_file
 from molchord.files import replace_file, write_csv
 
 LICENCES = ("CC0", "CC BY")

@@ -44,7 +44,7 @@ def only_writer(folder: Path) -> Iterator[None]:
         ...         with only_writer(folder):
         ...             pass
         ...     except FolderInUseError as error:
-        ...         print(str(error)[-26:])
+        ...         print(str(error)[-27:])
         try again when it has ended
     """
     target = folder.resolve()

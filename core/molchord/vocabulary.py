@@ -37,7 +37,8 @@ Origin: TypeAlias = Literal["measured", "computed"]
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
 """Where a measurement comes from: the column ``origin`` that every modality stores."""
 
-FUSIONS = ("gm-exp", "gm-half", "gm-clamp")
+Fusion: TypeAlias = Literal["gm-exp", "gm-half", "gm-clamp"]
+FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
 """Forms of the geometric mean, the default first."""
 
 PUBLISHED = "published"

@@ -71,6 +71,7 @@ def test_rates_of_what_is_stated_by_hand():
         rows=np.array([[1, 0, 0, 0, 0], [1, 0, 0, 0, 0], [-1, 0, 0, 0, 0], [-1, 0, 0, 0, 0]], dtype=float),
         absent=np.array([False, False, False, True]),
         right=np.array([True, False, True, False]),
+        query=np.arange(4),
         share=np.array([1.0, 1.0, 1.0, 1.0]),
     )
     found = absence.rates(Absence(weights={"none": [-four, 0, 0, 0, 0, 0]}), "none", made, 0.4)

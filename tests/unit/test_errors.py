@@ -8,12 +8,14 @@ import pytest
 import molchord
 from molchord import ModelGraph, errors
 from molchord.chem import molecule
+from molchord.case import Case
 from molchord.data.store import DataSet
 from molchord.errors import (
     DataError,
     FolderInUseError,
     GraphError,
     MolchordError,
+    NotInCase,
     OutputError,
     OutputExistsError,
     PluginError,
@@ -59,6 +61,10 @@ CASES = {
     FolderInUseError: (
         lambda: throw(FolderInUseError("runs/a", "process 7")),
         ["folder 'runs/a' is being changed by process 7; try again when it has ended"],
+    ),
+    NotInCase: (
+        lambda: Case.create(Path("made.case"), run="pretrained", candidates="ordinary").sample("s9"),
+        ["sample 's9' is not in this case; it may have been removed: look at the list of samples"],
     ),
     TrainingStopped: (
         lambda: throw(TrainingStopped("runs/a", 2, 41)),

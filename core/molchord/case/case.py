@@ -27,7 +27,7 @@ from molchord.case.record import (
 )
 from molchord.data.candidates import shipped_list
 from molchord.errors import DataError, NotInCase, OutputError
-from molchord.files import replace_file, sha256_file
+from molchord.files import remove, replace_file, sha256_file
 from molchord.identify.samples import Asked, Sample, SpectrumFile, grouped
 
 __all__ = ["CASE_FILE", "Case", "is_case"]
@@ -348,7 +348,8 @@ class Case:
             before = {f.stored for one in self.record.samples for f in one.files}
             self._save(samples=tuple(one for one in kept if one.files))
             for stored in before - {f.stored for one in kept for f in one.files}:
-                (self.folder / "files" / stored).unlink(missing_ok=True)
+                if (self.folder / "files" / stored).exists():
+                    remove(self.folder / "files" / stored)
 
     def choose_candidates(self, source: str, *, name: str | None = None, content: bytes | None = None) -> None:
         """Take other candidates.

@@ -34,7 +34,7 @@ def graph_schema(host: Host | None = None) -> Schema:
     Example:
         >>> schema = graph_schema()
         >>> schema["properties"]["embedding_dim"]
-        {'description': 'size of the shared embedding', 'minimum': 1, 'type': 'integer'}
+        {'description': 'size of the shared embedding', 'maximum': 65536, 'minimum': 1, 'type': 'integer'}
     """
     return _Writer(installed() if host is None else host).graph()
 

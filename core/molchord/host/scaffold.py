@@ -60,9 +60,9 @@ def new_plugin(
         PluginError: Type, name or kind is not possible, or the folder already exists.
 
     Example:
-        >>> [path.name for path in new_plugin("loss", "sigmoid")]
+        >>> [path.name for path in new_plugin("loss", "barlow")]
         ['README.md', 'graph.yaml', 'pyproject.toml', 'test_contract.py',
-         '__init__.py', 'sigmoid.py', 'sigmoid_loss.py']
+         '__init__.py', 'barlow.py', 'barlow_loss.py']
     """
     _check(type, name, kind, installed() if host is None else host)
     dashed = name.replace("_", "-")

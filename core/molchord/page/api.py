@@ -213,7 +213,7 @@ def _add_answers(api: APIRouter, desk: Desk) -> None:
         return desk.answer(id)
 
     @api.get("/samples/{id}/hits/{rank}.svg", tags=["answers"], response_class=Response)
-    def structure(id: SampleId, rank: Rank) -> Response:
+    def drawn(id: SampleId, rank: Rank) -> Response:
         """The structure of a candidate as a drawing."""
         svg = drawing(desk.hit(id, rank).smiles)
         headers = {"content-security-policy": _SVG_POLICY}

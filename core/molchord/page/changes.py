@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from molchord.case.record import Name, Question, ReadingRecord, Text
+from molchord.vocabulary import Fusion
 
 __all__ = ["CandidatesGiven", "CaseChange", "FileChange", "SampleChange", "SearchAsked"]
 
@@ -47,7 +48,7 @@ class CaseChange(Change):
 
     name: Name | None = Field(default=None, description="What it is called.")
     asked: Question | None = Field(default=None, description="What is known of all samples that say nothing else.")
-    fusion: Literal["gm-exp", "gm-half", "gm-clamp"] | None = Field(default=None, description="How similarities join.")
+    fusion: Fusion | None = Field(default=None, description="How similarities join.")
     hits: Annotated[int, Field(ge=1, le=100)] | None = Field(default=None, description="Hits shown per sample.")
 
 

@@ -138,7 +138,7 @@ class _DecoderLayer(nn.Module):
 
     def _heads(self, packed: Float[Tensor, "b t m"], parts: int) -> tuple[Tensor, ...]:
         """Return parts of packed rows, each (b, heads, t, d / heads)."""
-        split = packed.reshape(*packed.shape[:2], parts, self.heads, -1)
+        split = packed.reshape(*packed.shape[:2], parts, self.heads, packed.shape[2] // (parts * self.heads))
         return torch.unbind(split.permute(2, 0, 3, 1, 4))
 
     def _mixed(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Float[Tensor, "b t d"]:
