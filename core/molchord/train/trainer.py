@@ -161,9 +161,7 @@ class Trainer:
         scalar_features = scalar_table(dataset, graph.scalar_features)
         self._standardise(scalar_features)
         self._collate = Collate(self.modalities, scalar_features, self._loss_features())
-        groups = parameter_groups(self.model, self.config.optimizer)
-        kind = torch.optim.AdamW if self.config.optimizer.use == "adamw" else torch.optim.Adam
-        self.optimizer = kind(groups, betas=self.config.optimizer.betas, fused=True)
+        self.optimizer = self._optimiser()
         self.turns = Turns(graph, self.modalities) if self.config.alternate_pairs else None
         self.ema = moving_average(self.model, self.config.ema) if self.config.ema is not None else None
         self.hard = self._hard_negatives() if self.config.hard_negatives else None
@@ -176,6 +174,11 @@ class Trainer:
         self._statistics = _statistics(self.model)
 
     # --- set-up
+
+    def _optimiser(self) -> torch.optim.Optimizer:
+        config = self.config.optimizer
+        kind = torch.optim.AdamW if config.use == "adamw" else torch.optim.Adam
+        return kind(parameter_groups(self.model, config), betas=config.betas, fused=True)
 
     def _note_untrained(self, missing: Missing) -> None:
         """Refuse a modality that no training molecule has a measurement of, or keep its tower as it is."""
