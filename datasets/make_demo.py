@@ -19,8 +19,7 @@ import numpy as np
 from make_massbank import ATTRIBUTION, LICENCES, entries
 
 from molchord.data.importer import import_files
-from molchord.files import sha256_file
-from molchord.files import write_csv
+from molchord.files import sha256_file, write_csv
 from molchord.host import installed
 
 MOLECULES = 2000

@@ -17,8 +17,7 @@ from pathlib import Path
 
 from held_out import keys_of
 
-from molchord.files import sha256_file
-from molchord.files import replace_file, write_csv
+from molchord.files import replace_file, sha256_file, write_csv
 
 LICENCES = ("CC0", "CC BY")
 ATTRIBUTION = ("massbank_record", "licence")

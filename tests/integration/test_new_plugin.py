@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = [(type, f"{type[:3]}_{kind}", kind) for type in ("modality", "encoder") for kind in KINDS]
-PACKAGES += [("loss", "sigmoid", None), ("property", "elements", None)]
-INSTALLED = ("mod_spectrum1d", "enc_peaks", "sigmoid", "elements")
+PACKAGES += [("loss", "barlow", None), ("property", "elements", None)]
+INSTALLED = ("mod_spectrum1d", "enc_peaks", "barlow", "elements")
 """One of each type is installed as a user would; the others are put in place by hand, which is quicker."""
 
 RULES = "ANN,B,D,E,F,I,PT,RET,RUF,SIM,TID,UP"
@@ -102,7 +102,7 @@ modalities:
   mod_spectrum1d: {use: mod_spectrum1d, encoder: {use: enc_spectrum1d, width: 8}}
   mod_peaks: {use: mod_peaks, encoder: {use: enc_peaks, width: 8}}
   mod_vector: {use: mod_vector, encoder: {use: enc_vector, width: 8}}
-loss: {use: sigmoid}
+loss: {use: barlow}
 train: {batch_size: 16, epochs: 1, workers: 0}
 """
 
@@ -163,10 +163,10 @@ def test_they_pass_ruff_and_mypy(folders):
 
 
 def test_it_refuses_to_overwrite(folders):
-    folder = folders["sigmoid"]
+    folder = folders["barlow"]
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(PluginError, match="already exists and is not replaced; choose another with `--out`"):
-        new_plugin("loss", "sigmoid", folder=folder)
+        new_plugin("loss", "barlow", folder=folder)
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 

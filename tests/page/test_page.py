@@ -146,9 +146,9 @@ def test_files_are_grouped_by_a_list_and_by_dragging(address, visit, spectra, tm
     page.select_option("[data-move]", label="unknown")
     page.wait_for_function("() => document.querySelectorAll('.file').length === 2")
     assert page.locator(".rows .chip").all_inner_texts() == ["Raman", "IR"]
-    page.locator(".file", has_text="other.ir.csv").locator("select").select_option("new")
+    page.locator(".file", has_text="other.ir.csv").locator("[data-move]").select_option("new")
     page.wait_for_function("() => document.querySelectorAll('.rows .row').length === 2")
-    page.locator(".file").drag_to(page.locator(".rows .row").nth(1))
+    page.locator(".file").drag_to(page.locator(".rows .row").nth(1), source_position={"x": 10, "y": 10})
     page.wait_for_function("() => document.querySelectorAll('.file').length === 2")
     assert page.locator(".rows .row").count() == 1
 

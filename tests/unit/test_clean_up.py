@@ -1,7 +1,7 @@
 """Clean-up of a query: what a person writes, what a search does with it and records, and the command line."""
 
-import re
 import json
+import re
 
 import numpy as np
 import pytest

@@ -7,8 +7,8 @@ import pytest
 
 import molchord
 from molchord import ModelGraph, errors
+from molchord.case.case import Case
 from molchord.chem import molecule
-from molchord.case import Case
 from molchord.data.store import DataSet
 from molchord.errors import (
     DataError,

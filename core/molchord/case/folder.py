@@ -10,7 +10,7 @@ from typing import IO
 
 from molchord.data.candidates import shipped_list
 from molchord.errors import DataError, OutputError
-from molchord.files import new_file, sha256_file
+from molchord.files import sha256_file
 
 __all__ = ["absolute", "copied", "digest_of_source", "locked", "plain_label", "versions"]
 
@@ -47,9 +47,8 @@ def absolute(path: str) -> str:
 
 def copied(content: bytes | Path, target: Path) -> tuple[int, str]:
     """Write content, or a copy of a file; returns its size and digest."""
-    with new_file(target) as partial:
-        data = content if isinstance(content, bytes) else content.read_bytes()
-        partial.write_bytes(data)
+    data = content if isinstance(content, bytes) else content.read_bytes()
+    replace_file(target, data)
     return len(data), hashlib.sha256(data).hexdigest()
 
 

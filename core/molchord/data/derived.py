@@ -257,7 +257,8 @@ def _finish(folder: Path, entry: TableEntry, chunks: int, molecules: int, config
             raise DataError(f"derived measurements in {str(folder)!r} are damaged; delete that folder and try again")
         write_csv(new / FAILURES, ("key14", "reason"), failed)
     table = entry.model_copy(update={"measurements": sum(shards), "molecules": present, "shards": tuple(shards)})
-    files = checksums_of(folder, sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")))
+    made = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    files = checksums_of(folder, sorted(made - {MANIFEST}))  # which another one at work may have written already
     derived = _Derived(config=config.model_dump(mode="json"), failures=len(failed), table=table, files=files)
     replace_file(folder / MANIFEST, sealed(derived.model_dump_json(indent=1)))
 

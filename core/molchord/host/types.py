@@ -43,8 +43,8 @@ RESERVED_KEYS = frozenset({"use", "encoder", "head", "scalar_features", "anchors
 RESERVED_NAMES = frozenset(
     [
         *("k", "mass", "mz", "adduct", "ppm", "da", "formula", "elements", "library", "run", "fusion", "map", "mode"),
-        *("rerank", "computed", "groups", "hit", "hits", "others", "against", "plot", "report", "use_precursor", "same_sample"),
-        *("references", "clean"),
+        *("rerank", "computed", "groups", "hit", "hits", "others", "against", "plot", "use_precursor", "same_sample"),
+        *("references", "clean", "report"),
         *("simulator", "index", "seed", "device", "out", "json", "force", "help"),
         *("column", "skip", "x_unit", "y_unit"),
     ]

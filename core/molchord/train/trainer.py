@@ -144,10 +144,9 @@ class Trainer:
             trainable = others | dict.fromkeys(unmeasured, False)
             self.config = graph.train.model_copy(update={"trainable": trainable})
         for name, share in self.config.missing.items():
-            there = np.intersect1d(
-                dataset.rows("train"), self.sources[name].table.molecule[self.sources[name].measurements()]
-            )
-            self.sources[name].leave_out(self._drawn(there, share, f"missing {name}"))
+            source = self.sources[name]
+            there = np.intersect1d(dataset.rows("train"), source.table.molecule[source.measurements()])
+            source.leave_out(self._drawn(there, share, f"missing {name}"))
         self.present = {name: source.present(len(dataset)) for name, source in self.sources.items()}
         self.rows = {split: self._usable(split) for split in ("train", "val")}
         self.rows["train"] = self._drawn(self.rows["train"], self.config.fraction, "fraction")

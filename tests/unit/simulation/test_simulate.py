@@ -364,7 +364,7 @@ def test_a_killed_simulation_loses_a_chunk_at_most(tmp_path):
     """SIGKILL in the middle: nothing half-written is left, and the same command ends it."""
     code = f"""
 import os, signal, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[3])!r}]
 import molchord.simulation.simulate as s
 import molchord.simulation.folder
 from test_simulate import CHAINS, Counting, counting

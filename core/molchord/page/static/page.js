@@ -89,6 +89,7 @@ document.addEventListener("submit", (event) => {
   if (form.id === "filter") {
     event.preventDefault();
     const asked = query();
+    form.elements.has.defaultValue = form.elements.has.value; // nobody writes in it any more
     asked.set("has", form.elements.has.value);
     if (!form.elements.has.value) asked.delete("has");
     go(`${location.pathname}${asked.size ? `?${asked}` : ""}`).then(() => {
