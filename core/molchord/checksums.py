@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel, ConfigDict
 
 from molchord.errors import MolchordError
-from molchord.files import sha256_file, write_tensors
+from molchord.files import discard, sha256_file, write_tensors
 from molchord.places import cache_folder, inside
 
 __all__ = [
@@ -279,6 +279,6 @@ def _note(signature: _Signature, digest: str) -> None:
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         if file.exists() and file.stat().st_size > _LONGEST_NOTE:
-            file.unlink()
+            discard(file)
         with file.open("ab", buffering=0) as out:
             out.write(f"{' '.join(map(str, signature))} {digest}\n".encode("ascii"))

@@ -90,7 +90,7 @@ def served(run, candidates, cache, tmp_path):
         server = server_of(app_of(desk))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
-        while not server.started:
+        while thread.is_alive() and not server.started:
             time.sleep(0.01)
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         server.should_exit = True
@@ -121,6 +121,7 @@ def visit(browser):
         page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         page.on("console", lambda line: wrong.append(line.text) if "Content Security Policy" in line.text else None)
         page.on("request", lambda asked: None if own(asked.url) else wrong.append(f"asked {asked.url}"))
+        page.on("filechooser", lambda _: None)  # from here on: asked for with the key, it may come after the key
         page.goto(where)
         return page
 

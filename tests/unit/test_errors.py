@@ -35,6 +35,11 @@ def throw(error):
     raise error
 
 
+def asked_of_a_case(id):
+    with Case.create(Path("made.case"), run="pretrained", candidates="ordinary") as case:
+        case.sample(id)
+
+
 CASES = {
     GraphError: (
         lambda: ModelGraph.from_dict(
@@ -63,7 +68,7 @@ CASES = {
         ["folder 'runs/a' is being changed by process 7; try again when it has ended"],
     ),
     NotInCase: (
-        lambda: Case.create(Path("made.case"), run="pretrained", candidates="ordinary").sample("s9"),
+        lambda: asked_of_a_case("s9"),
         ["sample 's9' is not in this case; it may have been removed: look at the list of samples"],
     ),
     TrainingStopped: (

@@ -115,9 +115,9 @@ class Desk:
 
     # --- the case
 
-    def view(self) -> CaseView:
-        """Return the case as a whole."""
-        record, samples = self.case.record, self.samples()
+    def view(self, samples: Sequence[SampleView] | None = None) -> CaseView:
+        """Return the case as a whole, with its samples counted: these, where the caller has them already."""
+        record, samples = self.case.record, self.samples() if samples is None else samples
         return CaseView(
             name=record.name,
             molchord=record.versions.get("molchord", ""),

@@ -197,7 +197,7 @@ class _Pages:
         return [self.desk.jobs.find(id).view() for id in ids if id is not None]
 
     def _render(self, template: str, *, view: str, status: int = 200, **context: Any) -> HTMLResponse:
-        case = self.desk.view()
+        case = self.desk.view(context.get("samples"))
         shared = {
             "case": case,
             "view": view,

@@ -67,7 +67,10 @@ document.addEventListener("change", (event) => {
     const key = field.value === "accepted" ? { decided_key14: best } : {};
     act(() => rest.change(decide, { decision: field.value || "none", ...key }), "Decided");
   }
-  if (comment) act(() => rest.change(comment, { comment: field.value }), "Comment kept");
+  if (comment) {
+    field.defaultValue = field.value; // what is kept is not in the way of a fresh part
+    act(() => rest.change(comment, { comment: field.value }), "Comment kept");
+  }
   if (clean) {
     const all = [...field.closest("fieldset").querySelectorAll("[data-clean]")];
     const { min, max } = plotOf(field.closest(".panel").querySelector("[data-plot]"))?.scales.x ?? {};
@@ -89,9 +92,10 @@ document.addEventListener("submit", (event) => {
   if (form.id === "filter") {
     event.preventDefault();
     const asked = query();
-    form.elements.has.defaultValue = form.elements.has.value; // nobody writes in it any more
-    asked.set("has", form.elements.has.value);
-    if (!form.elements.has.value) asked.delete("has");
+    const { has } = form.elements;
+    has.defaultValue = has.value; // what is asked for is not in the way of the answer
+    asked.set("has", has.value);
+    if (!has.value) asked.delete("has");
     go(`${location.pathname}${asked.size ? `?${asked}` : ""}`).then(() => {
       say(`${document.querySelectorAll(".card.hit").length} candidates have it`);
     });

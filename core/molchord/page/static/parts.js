@@ -4,23 +4,22 @@ import { forget, plots } from "./plot.js";
 
 const known = new Map();
 let running = null;
-let again = false;
+let next = null;
 
 export function remember() {
   for (const part of document.querySelectorAll("[data-part]")) known.set(part.dataset.part, part.innerHTML);
 }
 
-// Ask for the page once more; calls that come meanwhile are one more.
+// Ask for the page once more; calls that come meanwhile wait for one more.
 export function refresh() {
-  if (running) again = true;
-  else running = renew().finally(() => {
+  const once = () => {
+    next = null;
+    return refresh();
+  };
+  if (running) return (next ??= running.then(once, once));
+  return (running = renew().finally(() => {
     running = null;
-    if (again) {
-      again = false;
-      refresh();
-    }
-  });
-  return running;
+  }));
 }
 
 async function renew() {
@@ -31,7 +30,7 @@ async function renew() {
   } catch {
     return;
   }
-  if (asked !== location.href) return void (again = true);
+  if (asked !== location.href) return; // whoever changed it asks for it
   if (answer.status === 404) return void location.assign("/"); // the sample is gone
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   const missing = [...fresh.querySelectorAll("[data-part]")].some((part) => !document.querySelector(same(part)));
