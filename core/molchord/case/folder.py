@@ -10,7 +10,7 @@ from typing import IO
 
 from molchord.data.candidates import shipped_list
 from molchord.errors import DataError, OutputError
-from molchord.files import sha256_file
+from molchord.files import replace_file, sha256_file
 
 __all__ = ["absolute", "copied", "digest_of_source", "locked", "plain_label", "versions"]
 
