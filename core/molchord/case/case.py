@@ -318,7 +318,7 @@ class Case:
             self._save(samples=_with_files(self.record.samples, {sample.id: files}))
             return changed
 
-    def move(self, file: str, sample: str | None) -> str:
+    def regroup(self, file: str, sample: str | None) -> str:
         """Put a file into another sample, or into one of its own; returns the id of that sample."""
         with self._lock:
             home, one = self.file(file)

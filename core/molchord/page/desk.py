@@ -309,7 +309,7 @@ class Desk:
             self.case.change_file(id, **fields, entries=None)
         home = self.case.file(id)[0].id
         if change.sample is not None:
-            home = self.case.move(id, None if change.sample == "new" else change.sample)
+            home = self.case.regroup(id, None if change.sample == "new" else change.sample)
         return self.sample(home)
 
     def remove(self, ids: Iterable[str]) -> None:

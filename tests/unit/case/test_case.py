@@ -71,9 +71,9 @@ def test_a_name_of_a_file_is_never_a_path(case):
 
 def test_a_file_moves_to_another_sample_and_to_one_of_its_own(case):
     case.add(FILES, ["ir"])
-    assert case.move("f3", "s1") == "s1"
+    assert case.regroup("f3", "s1") == "s1"
     assert [s.id for s in case.record.samples] == ["s1"]
-    assert case.move("f1", None) == "s3"
+    assert case.regroup("f1", None) == "s3"
     assert [f.id for f in case.sample("s1").files] == ["f2", "f3"]
 
 
