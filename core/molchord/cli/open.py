@@ -98,6 +98,7 @@ def _serve(desk: Desk, arguments: argparse.Namespace) -> None:
         listening = socket.socket(family)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((arguments.host, port))
+        listening.listen()  # who asks as soon as the address is shown waits for the server, and is not refused
         return listening
 
     try:

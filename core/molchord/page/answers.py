@@ -72,7 +72,7 @@ def answer_view(
         current=current,
         hits=tuple(hit_view(sample, answer, hit) for hit in answer.hits[:k]),
         none_of_these=none,
-        none_first=none is not None and none > (first or 0.0),
+        none_first=none is not None and none > (SURE if first is None else first),  # not stated: above it
         candidates=answer.candidates,
         summary=tuple(_titled(run, answer.summary)),
         advice=tuple(advice(answer.warnings, modalities, dict(sample.clean))),

@@ -7,6 +7,7 @@ those parts that became others. So all markup is made here, by the templates, an
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
@@ -108,6 +109,7 @@ class _Pages:
 
     def sample(self, id: str, hit: int | None = None, has: str = "", pin: str = "") -> Response:
         """Show one sample: its spectra, the question, the candidates, and why `hit` is one of them."""
+        jobs = self._jobs()
         samples = self.desk.samples()
         sample = next((one for one in samples if one.id == id), None)
         if sample is None:
@@ -116,10 +118,11 @@ class _Pages:
         hits, wrong = _filtered(answer, has)
         pins = [key for key in pin.split(",") if key][:2]
         compared = [one for one in (answer.hits if answer else ()) if one.key14 in pins]
-        why, error = self._why(sample, answer, hit)
+        why, error, asked = self._why(sample, answer, hit)
         return self._render(
             "work.html.j2",
             view="samples",
+            jobs=[*jobs, *asked],
             samples=samples,
             sample=sample,
             spectra=self._spectra(id),
@@ -143,7 +146,8 @@ class _Pages:
 
     def table(self) -> Response:
         """Show all samples, and what can be exported."""
-        return self._render("table.html.j2", view="table", samples=self.desk.samples())
+        jobs = self._jobs()
+        return self._render("table.html.j2", view="table", jobs=jobs, samples=self.desk.samples())
 
     def model(self) -> Response:
         """Show the card of the model."""
@@ -171,10 +175,10 @@ class _Pages:
 
     def _why(
         self, sample: SampleView, answer: AnswerView | None, rank: int | None
-    ) -> tuple[WhyView | None, str | None]:
-        """Return the explanation of a hit, once it is found, or why there is none; the first call asks for it."""
+    ) -> tuple[WhyView | None, str | None, list[JobView]]:
+        """Return the explanation of a hit, why there is none, or the job that finds it; the first call asks for it."""
         if rank is None or answer is None:
-            return None, None
+            return None, None, []
         place = (
             sample.id,
             rank,
@@ -187,28 +191,42 @@ class _Pages:
                 while len(self._reasons) >= _REASONS:
                     del self._reasons[next(iter(self._reasons))]
                 job = self._reasons[place] = self.desk.why(sample.id, rank)
-            return (job.future.result(), None) if job.future.done() else (None, None)
+            seen = job.view()
+            return (job.future.result(), None, []) if job.future.done() else (None, None, [seen])
         except MolchordError as error:
-            return None, str(error)
+            return None, str(error), []
 
     def _jobs(self) -> list[JobView]:
-        """Return what the model does now and next."""
+        """Return what the model does now and next; asked for before all that a page shows of it.
+
+        A job that ends while a page is made is still on it, and its end makes the page look again.
+        """
         ids = [self.desk.jobs.current(kind) for kind in ("load", "candidates", "search", "why")]
         return [self.desk.jobs.find(id).view() for id in ids if id is not None]
 
-    def _render(self, template: str, *, view: str, status: int = 200, **context: Any) -> HTMLResponse:
+    def _render(
+        self, template: str, *, view: str, status: int = 200, jobs: Sequence[JobView] = (), **context: Any
+    ) -> HTMLResponse:
+        followed = {job.id: job for job in (*self._jobs(), *jobs)}
         case = self.desk.view(context.get("samples"))
+        titles = {chip.modality: chip.title for chip in case.run.spectra}
         shared = {
             "case": case,
             "view": view,
-            "jobs": self._jobs(),
+            "jobs": list(followed.values()),
             "here": "/",
-            "titles": {chip.modality: chip.title for chip in case.run.spectra},
+            "titles": titles,
+            "titled": lambda text: _titled(text, titles),
         }
         return HTMLResponse(self.templates.get_template(template).render(shared | context), status_code=status)
 
     def _missing(self, text: str) -> HTMLResponse:
         return self._render("missing.html.j2", view="", status=404, text=text)
+
+
+def _titled(text: str, titles: Mapping[str, str]) -> str:
+    """Return a sentence with techniques by their titles in place of their quoted names."""
+    return re.sub(r"'(\w+)'", lambda quoted: titles.get(quoted[1], quoted[0]), text)
 
 
 def _look(name: str) -> Response:

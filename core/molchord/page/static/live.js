@@ -30,9 +30,13 @@ const ENDS = { done: "Done", failed: "Failed", cancelled: "Cancelled" };
 
 function look(job, events) {
   if (job.state in ENDS) {
-    events.close();
+    if (job.state !== "cancelled") events.close(); // the step under way is still to end
     say(job.kind === "search" && job.state === "done" ? "Answered" : ENDS[job.state]);
+    refresh();
+  } else {
+    due ||= setTimeout(() => {
+      due = 0;
+      refresh();
+    }, 300);
   }
-  clearTimeout(due);
-  due = setTimeout(refresh, job.state in ENDS ? 0 : 300);
 }
