@@ -29,8 +29,6 @@ MOST_CANDIDATES = 1000
 """SMILES at most that are given one by one."""
 
 _LISTS, _ANSWERS = 4, 200
-_HELD = 2**31
-"""Bytes of candidate vectors at most that are kept in memory."""
 
 _T = TypeVar("_T")
 
@@ -132,8 +130,7 @@ class Kept:
         def made() -> Library:
             step(f"preparing the candidates {name!r}, which takes a minute or two for a long list the first time")
             library = cached_library(run.embedder, source, run=run.id)
-            if len(library) * library.manifest.embedding_dim * 4 <= _HELD:
-                library.hold(str(run.device))
+            library.hold_few(str(run.device))
             return library
 
         return _remembered(self._libraries, key, made), name

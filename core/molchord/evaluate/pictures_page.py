@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import resources
 from typing import Any
 
 from markupsafe import Markup
@@ -12,6 +11,7 @@ from molchord.api import SampleError
 from molchord.chem import drawing
 from molchord.evaluate import charts
 from molchord.evaluate.pictures import Confusion, Curve, Neighbour, Pictures
+from molchord.look.templates import environment
 
 __all__ = ["pictures_page"]
 
@@ -29,25 +29,25 @@ def pictures_page(pictures: Pictures | None) -> Markup:
     """
     if pictures is None:
         return Markup()
-    from jinja2 import Environment, StrictUndefined
-
-    source = resources.files("molchord.evaluate").joinpath("pictures.html.j2").read_text(encoding="utf-8")
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    html = template.from_string(source).render(
-        pictures=pictures,
-        space=_space(pictures),
-        neighbourhoods=[
-            {
-                "whole": near,
-                "svg": _drawn(near.smiles),
-                "structures": _cards(near.structures),
-                "spectra": [(name, near.own_rank.get(name), _cards(found)) for name, found in near.spectra.items()],
-            }
-            for near in pictures.neighbourhoods
-        ],
-        reliability=[(one, Markup(charts.reliability_chart(one))) for one in pictures.reliability],
-        confusions=[_confusion(one) for one in pictures.confusions if one.wrong and one.lost.any()],
-        curves=list(_curves(pictures.curves)),
+    html = (
+        environment("molchord.evaluate")
+        .get_template("pictures.html.j2")
+        .render(
+            pictures=pictures,
+            space=_space(pictures),
+            neighbourhoods=[
+                {
+                    "whole": near,
+                    "svg": _drawn(near.smiles),
+                    "structures": _cards(near.structures),
+                    "spectra": [(name, near.own_rank.get(name), _cards(found)) for name, found in near.spectra.items()],
+                }
+                for near in pictures.neighbourhoods
+            ],
+            reliability=[(one, Markup(charts.reliability_chart(one))) for one in pictures.reliability],
+            confusions=[_confusion(one) for one in pictures.confusions if one.wrong and one.lost.any()],
+            curves=list(_curves(pictures.curves)),
+        )
     )
     return Markup(html)
 

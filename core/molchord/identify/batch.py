@@ -38,9 +38,6 @@ __all__ = ["Options", "identify", "identity_of", "made_ready", "searched_for"]
 AT_ONCE = 64
 """Samples whose spectra are embedded together."""
 
-_HELD = 2**31
-"""Bytes of candidate vectors at most that are kept in memory."""
-
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +99,7 @@ def identify(
         OutputError: A file cannot be written.
     """
     check_whole(options.k, "k", least=1, failed="identify", error=QueryError)
-    if len(library) * library.manifest.embedding_dim * 4 <= _HELD:
-        library.hold(str(embedder.device))
+    library.hold_few(str(embedder.device))
     settings = {"run": run, "candidates": identity_of(library), **vars(options), **_compared(references)}
     steps = steps_by_modality(options.clean, embedder.modalities, embedder.spectra)
     answers: list[Answer] = []

@@ -17,7 +17,17 @@ from molchord.embedder import Embedder
 from molchord.errors import QueryError
 from molchord.identify.samples import Asked, Sample, SpectrumFile
 
-__all__ = ["Failure", "Read", "SpectrumEntry", "Unknown", "entries_of_file", "sentence_of", "told", "unknowns_of"]
+__all__ = [
+    "Failure",
+    "Read",
+    "SpectrumEntry",
+    "Unknown",
+    "entries_of_file",
+    "entry_meant",
+    "sentence_of",
+    "told",
+    "unknowns_of",
+]
 
 _APART = "a sample is one molecule: give them names of their own, or tell them apart in a samples table"
 
@@ -161,11 +171,20 @@ def entries_of_file(embedder: Embedder, file: SpectrumFile) -> Read:
     if not good:
         reason = errors[0].reason if errors else "it holds no spectrum"
         raise SampleError(file.label, f"it cannot be read as {' or '.join(map(repr, names))} ({reason})")
+    return entry_meant(file, (list(good.values()), errors))
+
+
+def entry_meant(file: SpectrumFile, read: Read) -> Read:
+    """Return of what a file holds the one entry that is meant, or all where none is named.
+
+    Raises:
+        SampleError: There is no such entry.
+    """
     if file.entry is None:
-        return list(good.values()), errors
-    meant = list(good.values())[file.entry - 1 : file.entry]
+        return read
+    meant = read[0][file.entry - 1 : file.entry]
     if not meant:
-        raise SampleError(file.label, f"it has {len(good)} entries, and entry {file.entry} is asked for")
+        raise SampleError(file.label, f"it has {len(read[0])} entries, and entry {file.entry} is asked for")
     return meant, []
 
 

@@ -15,10 +15,10 @@ from molchord.files import replace_file
 from molchord.identify.answers import Answer, Identified
 from molchord.identify.measured import measured_for
 from molchord.identify.pictures import Pictured
-from molchord.library.hits import Hit
+from molchord.library.hits import Hit, none_before
 from molchord.look.structures import structure_svgs
 from molchord.look.templates import environment
-from molchord.look.words import titles
+from molchord.look.words import titled, titles
 from molchord.run_folder import RunManifest
 
 __all__ = ["PICTURED", "write_page"]
@@ -109,8 +109,7 @@ def _section(
         "is_smiles": first is not None and not first.name,
         "sure": sure,
         "none": none,
-        # Without a probability the first candidate's would be above a half.
-        "none_first": none is not None and none > (0.5 if sure is None else sure),
+        "none_first": none_before(none, sure),
         # What is said of none has a card of its own.
         "advice": [proper(line) for line in answer.summary if not line.startswith("none of these")]
         + [proper(line) for line in answer.warnings],
@@ -167,7 +166,7 @@ def _proper(text: str, names: Mapping[str, str]) -> str:
     start = re.match(r"(\w+): ", text)
     if start is not None and start[1] in names:
         text = f"{names[start[1]]}: {text[start.end() :]}"
-    return re.sub(r"'(\w+)'", lambda name: names.get(name[1], name[0]), text)
+    return titled(text, names)
 
 
 def _trained(manifest: RunManifest, asked: Sequence[str], names: Mapping[str, str]) -> list[str]:

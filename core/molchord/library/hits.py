@@ -18,7 +18,7 @@ from molchord.prospects import Prospect
 from molchord.retrieval.exact import Found
 from molchord.retrieval.scores import geometric_mean
 
-__all__ = ["SURE", "Hit", "Hits", "hits_of", "sureness"]
+__all__ = ["SURE", "Hit", "Hits", "hits_of", "none_before", "sureness"]
 
 
 SURE = 0.5
@@ -123,6 +123,16 @@ class Hits(list[Hit]):
         found = copy(self)
         found[:] = self[:k]
         return found
+
+
+def none_before(none_of_these: float | None, probability: float | None) -> bool:
+    """Return whether "none of these" stands before a candidate; a probability that is not stated would be above a half.
+
+    Example:
+        >>> none_before(0.6, 0.3), none_before(0.4, None), none_before(None, 0.0)
+        (True, False, False)
+    """
+    return none_of_these is not None and none_of_these > (SURE if probability is None else probability)
 
 
 def sureness(hits: Hits) -> list[str]:

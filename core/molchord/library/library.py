@@ -286,6 +286,11 @@ class Library:
         longest = max(map(len, every))
         self._held = joined([block.to(device) for block in self.blocks(every, at_once=longest)])
 
+    def hold_few(self, device: str = "cpu") -> None:
+        """Keep all vectors in memory, as `hold` does, where they take 2 GiB at most."""
+        if len(self) * self.manifest.embedding_dim * 4 <= 2**31:
+            self.hold(device)
+
     # --- searching it
 
     @renamed("Library.find", map="fusion")

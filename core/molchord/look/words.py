@@ -10,7 +10,7 @@ from molchord.errors import PluginError
 from molchord.graph import ModelGraph
 from molchord.host import installed
 
-__all__ = ["formula", "modality_title", "percent", "ppm", "titles", "unit"]
+__all__ = ["formula", "modality_title", "percent", "ppm", "titled", "titles", "unit"]
 
 _LOWERED, _RAISED = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"), str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -34,6 +34,16 @@ def modality_title(name: str) -> str:
     except PluginError:
         title = ""
     return title or _plain(name)
+
+
+def titled(text: str, names: Mapping[str, str]) -> str:
+    """Return a sentence with modalities by their titles in place of their quoted names.
+
+    Example:
+        >>> titled("'ir' contradicts 'msms', not 'other'", {"ir": "IR", "msms": "MS/MS"})
+        "IR contradicts MS/MS, not 'other'"
+    """
+    return re.sub(r"'(\w+)'", lambda quoted: names.get(quoted[1], quoted[0]), text)
 
 
 def _filled(title: str, where: Mapping[str, Any]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from molchord.case.record import SampleRecord
 from molchord.identify.answers import Answer
-from molchord.library.hits import SURE, Hit, Hits
-from molchord.look.words import titles
+from molchord.library.hits import SURE, Hit, Hits, none_before
+from molchord.look.words import titled, titles
 from molchord.page.models import AnswerView, Decision, GroupView, HitView, Light
 from molchord.page.said import advice, without_paths
 from molchord.properties import Estimates
@@ -72,7 +72,7 @@ def answer_view(
         current=current,
         hits=tuple(hit_view(sample, answer, hit) for hit in answer.hits[:k]),
         none_of_these=none,
-        none_first=none is not None and none > (SURE if first is None else first),  # not stated: above it
+        none_first=none_before(none, first),
         candidates=answer.candidates,
         summary=tuple(_titled(run, answer.summary)),
         advice=tuple(advice(answer.warnings, modalities, dict(sample.clean))),
@@ -83,13 +83,11 @@ def answer_view(
 
 def _titled(run: Run, sentences: Sequence[str]) -> list[str]:
     """Return sentences with techniques by their proper names, and without what is to be typed in a terminal."""
-    named: Mapping[str, str] = titles(run.graph)
+    named = titles(run.graph)
     out = []
     for sentence in sentences:
         text = "; ".join(part for part in sentence.split("; ") if not part.startswith("`molchord "))
-        for name, title in named.items():
-            text = text.replace(repr(name), title)
-        out.append(without_paths(text))
+        out.append(without_paths(titled(text, named)))
     return out
 
 

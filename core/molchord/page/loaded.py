@@ -16,7 +16,7 @@ from molchord.case.case import Case
 from molchord.embedder import Embedder
 from molchord.errors import MolchordError, QueryError
 from molchord.identify.batch import identity_of
-from molchord.identify.reading import Read, entries_of_file
+from molchord.identify.reading import Read, entries_of_file, entry_meant
 from molchord.identify.samples import SpectrumFile
 from molchord.library.cache import cached_library
 from molchord.library.library import Library
@@ -26,10 +26,7 @@ from molchord.references import References
 from molchord.run import Run
 from molchord.vocabulary import FAILURES
 
-__all__ = ["HELD", "Candidates", "Loaded", "Readings"]
-
-HELD = 2**31
-"""Bytes of candidate vectors at most that are kept in memory."""
+__all__ = ["Candidates", "Loaded", "Readings"]
 
 _READ = 400
 """Files whose entries are kept in memory."""
@@ -47,8 +44,7 @@ class Candidates:
 
     def __init__(self, run: Run, library: Library) -> None:
         self.library = library
-        if len(library) * library.manifest.embedding_dim * 4 <= HELD:
-            library.hold(str(run.device))
+        library.hold_few(str(run.device))
         beyond = formulas_beyond(library, run.manifest.domain, run.spectra)
         self.unseen: NDArray[np.int64] = library.rows_of_formulas(beyond)
         self.skipped = _lines(library.path / FAILURES)
@@ -197,13 +193,7 @@ class Readings:
             found = self._kept[key]
         if isinstance(found, SampleError):
             raise found
-        entries = found[0]
-        if file.entry is None:
-            return found
-        meant = entries[file.entry - 1 : file.entry]
-        if not meant:
-            raise SampleError(file.label, f"it has {len(entries)} entries, and entry {file.entry} is asked for")
-        return meant, []
+        return entry_meant(file, found)
 
     def forget(self) -> None:
         """Read files again, as after one was replaced."""

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from molchord.api import Cleans, Measurement, SampleError, Trace, Traces
+from molchord.api import Cleans, Measurement, Trace
 from molchord.case.record import FileRecord, SampleRecord
 from molchord.clean_up import cleaned, cleaning_of
 from molchord.data.spectrum_files import axes_of, warnings_of
 from molchord.errors import MolchordError
 from molchord.explain.peaks import peaks_of
-from molchord.explain.reasons import Explanation, Reason
+from molchord.explain.reasons import Explanation, Reason, trace_of
 from molchord.identify.reading import SpectrumEntry
 from molchord.look.words import titles
 from molchord.page.models import (
@@ -159,11 +159,9 @@ def _curve(trace: Trace) -> CurveView:
 
 def _trace(modality: Any, measurement: Measurement, stores: Any) -> Trace:
     """Return what a measurement looks like: as its modality draws it, or its first two arrays."""
-    if isinstance(modality, Traces):
-        try:
-            return modality.trace(measurement)
-        except SampleError:
-            pass
+    drawn = trace_of(modality, measurement)
+    if drawn is not None:
+        return drawn
     axes = axes_of(measurement, stores)
     if axes is None:
         return Trace(position=np.zeros(0), height=np.zeros(0), axis="", scale="", sticks=True)

@@ -7,7 +7,6 @@ those parts that became others. So all markup is made here, by the templates, an
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
@@ -20,8 +19,10 @@ from markupsafe import Markup
 
 from molchord.chem import substructures
 from molchord.errors import MolchordError, QueryError, SampleError
+from molchord.library.hits import none_before
 from molchord.look.structures import structure_svgs
 from molchord.look.templates import environment
+from molchord.look.words import titled
 from molchord.page.card import card_html
 from molchord.page.desk import Desk
 from molchord.page.jobs import Job
@@ -216,17 +217,13 @@ class _Pages:
             "jobs": list(followed.values()),
             "here": "/",
             "titles": titles,
-            "titled": lambda text: _titled(text, titles),
+            "none_before": none_before,
+            "titled": lambda text: titled(text, titles),
         }
         return HTMLResponse(self.templates.get_template(template).render(shared | context), status_code=status)
 
     def _missing(self, text: str) -> HTMLResponse:
         return self._render("missing.html.j2", view="", status=404, text=text)
-
-
-def _titled(text: str, titles: Mapping[str, str]) -> str:
-    """Return a sentence with techniques by their titles in place of their quoted names."""
-    return re.sub(r"'(\w+)'", lambda quoted: titles.get(quoted[1], quoted[0]), text)
 
 
 def _look(name: str) -> Response:

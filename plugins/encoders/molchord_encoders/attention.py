@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["SetAttention"]
+__all__ = ["SetAttention", "feed_forward"]
 
 
 class SetAttention(nn.Module):
@@ -51,6 +51,13 @@ class SetAttention(nn.Module):
         return torch.cat([mask.new_ones(len(mask), 1), mask], dim=1)
 
 
+def feed_forward(hidden: int, inner: int, dropout: float) -> nn.Sequential:
+    """Return the part of a layer that each token goes through alone, normalised first."""
+    return nn.Sequential(
+        nn.LayerNorm(hidden), nn.Linear(hidden, inner), nn.GELU(), nn.Linear(inner, hidden), nn.Dropout(dropout)
+    )
+
+
 class _Layer(nn.Module):
     """Self-attention, then a feed-forward part, each added to what came in.
 
@@ -65,13 +72,7 @@ class _Layer(nn.Module):
         self.query_key_value = nn.Linear(hidden, 3 * hidden)
         self.attention_out = nn.Linear(hidden, hidden)
         self.dropout = nn.Dropout(dropout)
-        self.feedforward = nn.Sequential(
-            nn.LayerNorm(hidden),
-            nn.Linear(hidden, feedforward),
-            nn.GELU(),
-            nn.Linear(feedforward, hidden),
-            nn.Dropout(dropout),
-        )
+        self.feedforward = feed_forward(hidden, feedforward, dropout)
 
     def forward(self, states: Float[Tensor, "b t d"], seen: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
         packed = self.query_key_value(self.attention_norm(states))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from molchord.api import PeaksBatch, PeaksSpec, Real
-from molchord_encoders.attention import SetAttention
+from molchord_encoders.attention import SetAttention, feed_forward
 from molchord_encoders.batch_norm import BatchNorm
 from molchord_encoders.columns import EMBEDDING_STD, ColumnEmbedding
 from molchord_encoders.fields import WAVELENGTHS
@@ -117,13 +117,7 @@ class _DecoderLayer(nn.Module):
         self.key_value = nn.Linear(hidden, 2 * hidden)
         self.cross_out = nn.Linear(hidden, hidden)
         self.dropout = nn.Dropout(dropout)
-        self.feedforward = nn.Sequential(
-            nn.LayerNorm(hidden),
-            nn.Linear(hidden, feedforward),
-            nn.GELU(),
-            nn.Linear(feedforward, hidden),
-            nn.Dropout(dropout),
-        )
+        self.feedforward = feed_forward(hidden, feedforward, dropout)
 
     def forward(
         self, states: Float[Tensor, "b k d"], memory: Float[Tensor, "b t d"], seen: Bool[Tensor, "b t"]
