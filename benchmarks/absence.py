@@ -35,9 +35,10 @@ from molchord.absence import Absence, Background, Filter
 from molchord.evaluate.absence import Answers, answers
 from molchord.evaluate.embedded import Embedded
 from molchord.evaluate.embedding import embed_dataset
+from molchord.evaluate.pairs import auroc
 from molchord.run_folder import code_version
 
-__all__ = ["auroc", "calibration_error", "coverage", "judged", "main", "rates", "reliability"]
+__all__ = ["calibration_error", "coverage", "judged", "main", "rates", "reliability"]
 
 RESULT = ROOT / "benchmarks" / "results" / "absence.json"
 PLOT = ROOT / "benchmarks" / "plots" / "absence.svg"
@@ -134,7 +135,7 @@ def rates(absence: Absence, narrowed: Filter, made: Answers, gone: float) -> dic
         "ece_without": calibration_error(made.share, made.right, weight),
         "brier": float((weight * ((first - made.right) ** 2)).sum()),
         "coverage": coverage(first, made.right, weight),
-        "auroc": auroc(none, made.absent),
+        "auroc": auroc(none[made.absent], none[~made.absent]),
         "sure": float(weight[sure].sum()),
         "sure_right": float((weight * made.right)[sure].sum() / max(1e-9, weight[sure].sum())),
         "reliability": reliability(stated, right, weight),
@@ -244,12 +245,6 @@ def reliability(
 def calibration_error(stated: NDArray[np.float64], right: NDArray[np.bool_], weight: NDArray[np.float64]) -> float:
     """Return the expected calibration error: mean distance of what is stated from how often it is true."""
     return sum(share * abs(said - true) for share, said, true in reliability(stated, right, weight))
-
-
-def auroc(score: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
-    """Return the share of pairs of a positive and a negative in which the positive scores higher."""
-    difference = score[positive][:, None] - score[~positive][None]
-    return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 import molchord as mc
-from benchmarks.absence import auroc, calibration_error, coverage, reliability
+from benchmarks.absence import calibration_error, coverage, reliability
 from benchmarks.accuracy.__main__ import write
 from benchmarks.accuracy.perturb import LIKE_MEASURED
 from benchmarks.accuracy.plan import FIVE_FOLDS
@@ -34,6 +34,7 @@ from molchord.agreement import disagreements
 from molchord.evaluate.compared import Compared, ReferenceSearches, compare, reference_searches
 from molchord.evaluate.embedded import Embedded, queries_of, subsets
 from molchord.evaluate.embedding import embed_dataset
+from molchord.evaluate.pairs import auroc
 from molchord.evaluate.references import ReferenceAnswers, reference_answers
 from molchord.prospects import Channels, prospects
 from molchord.reference_weights import Origin, ReferenceWeights
@@ -125,7 +126,7 @@ def judged(searches: ReferenceSearches | None, weights: ReferenceWeights, querie
             },
             "ece": calibration_error(stated, right, weight),
             "coverage": coverage(first, made.right, weight),
-            "auroc": auroc(none, made.absent),
+            "auroc": auroc(none[made.absent], none[~made.absent]),
             "reliability": reliability(stated, right, weight),
         }
 

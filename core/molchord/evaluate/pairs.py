@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from molchord.evaluate.embedded import Embedded, Queries
 from molchord.retrieval.metrics import Scorer
 
-__all__ = ["PairMetrics", "pair_metrics", "told_apart"]
+__all__ = ["PairMetrics", "auroc", "pair_metrics", "told_apart"]
 
 _AT_ONCE = 512  # queries
 
@@ -101,14 +101,24 @@ def pair_metrics(right: NDArray[np.float64], wrong: NDArray[np.float64], molecul
             chosen = judged
         correct[judged] = (values[judged] >= _threshold(values[chosen], positive[chosen])) == positive[judged]
     precision, recall = _curve(values, positive)
-    ordered = np.sort(wrong)
-    below, level = np.searchsorted(ordered, right, "left"), np.searchsorted(ordered, right, "right")
     return PairMetrics(
         pairs=len(right),
         accuracy=float(correct.mean()),
-        auroc=float((below + level).mean() / (2 * len(wrong))),
+        auroc=auroc(right, wrong),
         auprc=float(np.sum(np.diff(recall, prepend=0.0) * precision)),
     )
+
+
+def auroc(right: NDArray[np.float64], wrong: NDArray[np.float64]) -> float:
+    """Return the chance that a score of `right` is above one of `wrong`; equal ones count half.
+
+    Example:
+        >>> auroc(np.array([0.9, 0.3]), np.array([0.3, 0.1]))
+        0.875
+    """
+    ordered = np.sort(wrong)
+    below, level = np.searchsorted(ordered, right, "left"), np.searchsorted(ordered, right, "right")
+    return float((below + level).mean() / (2 * len(wrong)))
 
 
 def _threshold(values: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:

@@ -21,6 +21,7 @@ __all__ = [
     "CleaningStepView",
     "CountView",
     "CurveView",
+    "DrawnView",
     "FileView",
     "GroupView",
     "HitView",
@@ -169,19 +170,24 @@ class CleaningStepView(View):
     on: bool = Field(description="Whether it is asked for.")
 
 
-class SpectrumView(View):
-    """One spectrum of a sample, as it was read, before and after clean-up."""
+class DrawnView(View):
+    """What is drawn of a spectrum."""
 
-    file: str = Field(description="Id of its file.")
     modality: str = Field(description="Name in the run.")
     title: str = Field(description="Proper name of the technique.")
-    unit: str = Field(description="Unit of the places.")
     axis: str = Field(description="Title of the axis of places, with its unit.")
     scale: str = Field(description="Title of the axis of heights.")
-    x: tuple[float, ...] = Field(description="Ascending places.")
+    x: tuple[float, ...] = Field(description="Ascending places; empty: it cannot be drawn.")
     y: tuple[float | None, ...] = Field(description="Heights, the largest 1.")
     sticks: bool = Field(description="One line for each place, in place of a curve.")
     descending: bool = Field(description="Drawn from the largest place to the smallest.")
+
+
+class SpectrumView(DrawnView):
+    """One spectrum of a sample, as it was read, before and after clean-up."""
+
+    file: str = Field(description="Id of its file.")
+    unit: str = Field(description="Unit of the places.")
     raw: CurveView | None = Field(description="Before clean-up; null: it was not cleaned up.")
     peaks: tuple[PeakView, ...] = Field(description="The highest peaks, the highest first.")
     read: str = Field(description="What was read, a sentence.")
@@ -229,18 +235,10 @@ class ReasonView(View):
     notes: tuple[str, ...] = Field(description="What it may come from if the hit is right.")
 
 
-class WhySpectrumView(View):
+class WhySpectrumView(DrawnView):
     """One technique of an explanation."""
 
-    modality: str = Field(description="Name in the run.")
-    title: str = Field(description="Proper name.")
     agreement: float = Field(description="Cosine of the hit with the spectrum.")
-    axis: str = Field(description="Title of the axis of places, with its unit.")
-    scale: str = Field(description="Title of the axis of heights.")
-    sticks: bool = Field(description="One line for each place.")
-    descending: bool = Field(description="Drawn from the largest place to the smallest.")
-    x: tuple[float, ...] = Field(description="Ascending places; empty: it cannot be drawn.")
-    y: tuple[float | None, ...] = Field(description="Heights, the largest 1.")
     below: CurveView | None = Field(description="A reference of the candidate to draw mirrored; null: there is none.")
     below_is: str = Field(description="What is below: measured reference or computed curve; empty where nothing is.")
     reasons_for: tuple[ReasonView, ...] = Field(description="Parts that say most for the hit: those to shade.")

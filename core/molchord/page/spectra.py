@@ -50,7 +50,6 @@ def spectrum_view(run: Run, sample: SampleRecord, file: FileRecord, entry: Spect
         problem = AdviceView(text=without_paths(str(error)))
     found = _trace(modality, after, record.stores)
     raw = None if after is measurement else _curve(_trace(modality, measurement, record.stores))
-    x, y = downsampled(found)
     axes = axes_of(after, record.stores)
     said = advice(warnings_of(modality, after), [name], dict(sample.clean))
     metadata = {
@@ -60,16 +59,9 @@ def spectrum_view(run: Run, sample: SampleRecord, file: FileRecord, entry: Spect
     }
     unit = "" if axes is None else record.stores.arrays[axes.x].unit
     return SpectrumView(
+        **_shown(name, titles(run.graph)[name], found),
         file=file.id,
-        modality=name,
-        title=titles(run.graph)[name],
         unit=unit,
-        axis=found.axis,
-        scale=found.scale,
-        x=x,
-        y=y,
-        sticks=found.sticks,
-        descending=found.descending,
         raw=raw,
         peaks=_peaks(found),
         read=_read(entry, found, record.stores, unit),
@@ -86,19 +78,11 @@ def why_view(run: Run, why: Explanation, hit: HitView, sample: str, said: Sequen
     named = titles(run.graph)
     spectra = []
     for name, agreement in why.similarity.items():
-        trace, below = why.traces.get(name), why.below.get(name)
-        x, y = downsampled(trace) if trace is not None else ((), ())
+        below = why.below.get(name)
         spectra.append(
             WhySpectrumView(
-                modality=name,
-                title=named[name],
+                **_shown(name, named[name], why.traces.get(name)),
                 agreement=agreement,
-                axis="" if trace is None else trace.axis,
-                scale="" if trace is None else trace.scale,
-                sticks=trace is not None and trace.sticks,
-                descending=trace is not None and trace.descending,
-                x=x,
-                y=y,
                 below=None if below is None else _curve(below),
                 below_is="" if below is None else (hit.reference or "measured reference"),
                 reasons_for=tuple(map(_reason, why.first(name, REASONS))),
@@ -113,6 +97,21 @@ def why_view(run: Run, why: Explanation, hit: HitView, sample: str, said: Sequen
         unexplained=tuple(named[name] for name in why.unexplained),
         advice=tuple(said),
     )
+
+
+def _shown(name: str, title: str, trace: Trace | None) -> dict[str, Any]:
+    """Return the fields of a `DrawnView`."""
+    x, y = ((), ()) if trace is None else downsampled(trace)
+    return {
+        "modality": name,
+        "title": title,
+        "axis": "" if trace is None else trace.axis,
+        "scale": "" if trace is None else trace.scale,
+        "x": x,
+        "y": y,
+        "sticks": trace is not None and trace.sticks,
+        "descending": trace is not None and trace.descending,
+    }
 
 
 def downsampled(trace: Trace) -> tuple[tuple[float, ...], tuple[float | None, ...]]:
