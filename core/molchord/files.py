@@ -258,10 +258,11 @@ def remove(path: Path) -> None:
 
 def discard(path: Path | str) -> None:
     """Remove what nothing needs any more, such as a temporary folder, as far as that is possible; never raises."""
-    shutil.rmtree(path, ignore_errors=True)
-    if not os.path.isdir(path):
-        with suppress(OSError):
-            os.unlink(path)
+    if os.path.isdir(path):
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):
+        os.unlink(path)
 
 
 def keep_previous(path: Path, name: str) -> None:

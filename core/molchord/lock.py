@@ -57,8 +57,10 @@ def only_writer(folder: Path) -> Iterator[None]:
         yield
     finally:
         if descriptor is not None and os.getpid() == process:  # a child that was forked meanwhile has no lock to free
-            discard(place)  # while it is held, so that nobody waits for a file that has no name any more
-            os.close(descriptor)
+            try:
+                discard(place)  # while it is held, so that nobody waits for a file that has no name any more
+            finally:
+                os.close(descriptor)
 
 
 def unfinished(folder: Path) -> list[Path]:
